@@ -1,0 +1,224 @@
+//! The component's configuration: Spin variables in, a checked [`Config`] out.
+//!
+//! Reads nothing but variables, and only once an instance: what Spin serves them from may be slow.
+//! A wrong value is an error that names the variable; a secret's value appears in no message.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::profile::Thresholds;
+
+/// Everything that can be set from outside, checked. The README lists the variables with their defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database's address as the host takes it, session settings included. Secret: holds the password.
+    pub db_address: String,
+    /// How long a request waits for a database connection before it is answered 503.
+    pub db_connect_timeout: Duration,
+    /// How long a statement may run before the database cancels it and the request is answered 504.
+    pub db_statement_timeout: Duration,
+    /// The size of the host's connection pool, as the operator has set it: a component can't see it.
+    pub db_pool_size: u32,
+    /// From when on queries and requests count as slow.
+    pub thresholds: Thresholds,
+}
+
+/// A variable that isn't there or makes no sense. Its text is one line, for the operator.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The manifest doesn't pass this variable to the component, or the host can't get at it.
+    #[error("the variable {name} can't be read ({reason}): declare it in spin.toml, or set SPIN_VARIABLE_{}", name.to_uppercase())]
+    Unreadable {
+        /// The variable.
+        name: &'static str,
+        /// What the host said.
+        reason: String,
+    },
+    /// Not a whole number within its bounds.
+    #[error("the variable {name} is \"{value}\": set it to a whole number from {min} to {max}")]
+    NotInRange {
+        /// The variable.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// The smallest value allowed.
+        min: u32,
+        /// The largest value allowed.
+        max: u32,
+    },
+    /// The warning threshold lies above the error threshold.
+    #[error("{warn} is above {error}: set {warn} to the smaller of the two")]
+    ThresholdsCrossed {
+        /// The variable of the warning.
+        warn: &'static str,
+        /// The variable of the error.
+        error: &'static str,
+    },
+    /// Neither `postgres://…` nor `host=… dbname=…`. Doesn't repeat the value: it holds a password.
+    #[error(
+        "the variable db_url isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    NotAnAddress,
+}
+
+impl Config {
+    /// Reads every variable from the host and checks it.
+    pub async fn from_variables() -> Result<Self, ConfigError> {
+        let db_url = read("db_url").await?;
+        let db_statement_timeout_ms = number("db_statement_timeout_ms", 1, 600_000).await?;
+        Ok(Self {
+            db_address: address(&db_url, db_statement_timeout_ms)?,
+            db_connect_timeout: Duration::from_millis(
+                number("db_connect_timeout_ms", 1, 60_000).await?.into(),
+            ),
+            db_statement_timeout: Duration::from_millis(db_statement_timeout_ms.into()),
+            db_pool_size: number("db_pool_size", 1, 10_000).await?,
+            thresholds: thresholds(
+                number("slow_query_warn_ms", 0, 600_000).await?,
+                number("slow_query_error_ms", 0, 600_000).await?,
+                number("slow_request_warn_ms", 0, 600_000).await?,
+                number("slow_request_error_ms", 0, 600_000).await?,
+            )?,
+        })
+    }
+}
+
+async fn read(name: &'static str) -> Result<String, ConfigError> {
+    spin_sdk::variables::get(name)
+        .await
+        .map_err(|error| ConfigError::Unreadable {
+            name,
+            reason: error.to_string(),
+        })
+}
+
+async fn number(name: &'static str, min: u32, max: u32) -> Result<u32, ConfigError> {
+    parse_number(name, read(name).await?, min, max)
+}
+
+fn parse_number(name: &'static str, value: String, min: u32, max: u32) -> Result<u32, ConfigError> {
+    match u32::from_str(value.trim()) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(ConfigError::NotInRange {
+            name,
+            value,
+            min,
+            max,
+        }),
+    }
+}
+
+fn thresholds(
+    query_warn_ms: u32,
+    query_error_ms: u32,
+    request_warn_ms: u32,
+    request_error_ms: u32,
+) -> Result<Thresholds, ConfigError> {
+    if query_warn_ms > query_error_ms {
+        return Err(ConfigError::ThresholdsCrossed {
+            warn: "slow_query_warn_ms",
+            error: "slow_query_error_ms",
+        });
+    }
+    if request_warn_ms > request_error_ms {
+        return Err(ConfigError::ThresholdsCrossed {
+            warn: "slow_request_warn_ms",
+            error: "slow_request_error_ms",
+        });
+    }
+    Ok(Thresholds {
+        query_warn_us: u64::from(query_warn_ms) * 1000,
+        query_error_us: u64::from(query_error_ms) * 1000,
+        request_warn_us: u64::from(request_warn_ms) * 1000,
+        request_error_us: u64::from(request_error_ms) * 1000,
+    })
+}
+
+/// `db_url` with what every session of ours needs: a name by which `pg_stat_activity` tells it apart, UTC (times leave
+/// the database as text), no JIT (it costs tens of milliseconds on queries that take one) and a limit on each statement.
+///
+/// The address is the key of the host's pool, so it's the same text for every request.
+fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigError> {
+    let db_url = db_url.trim();
+    if db_url.starts_with("postgres://") || db_url.starts_with("postgresql://") {
+        let separator = if db_url.contains('?') { '&' } else { '?' };
+        Ok(format!(
+            "{db_url}{separator}application_name={APPLICATION_NAME}\
+             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20statement_timeout%3D{statement_timeout_ms}"
+        ))
+    } else if db_url.contains("host=") {
+        Ok(format!(
+            "{db_url} application_name={APPLICATION_NAME} \
+             options='-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_ms}'"
+        ))
+    } else {
+        Err(ConfigError::NotAnAddress)
+    }
+}
+
+/// The name under which this component's connections appear in `pg_stat_activity`.
+pub const APPLICATION_NAME: &str = "reznet-edge";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gets_the_session_settings() {
+        assert_eq!(
+            address("postgres://u:p@h:1/d", 5000).unwrap(),
+            "postgres://u:p@h:1/d?application_name=reznet-edge\
+             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20statement_timeout%3D5000"
+        );
+    }
+
+    #[test]
+    fn a_url_with_parameters_keeps_them() {
+        let address = address("postgresql://h/d?sslmode=require", 5000).unwrap();
+        assert!(address.starts_with("postgresql://h/d?sslmode=require&application_name="));
+    }
+
+    #[test]
+    fn key_value_form_gets_the_session_settings() {
+        assert_eq!(
+            address("host=h dbname=d", 1).unwrap(),
+            "host=h dbname=d application_name=reznet-edge \
+             options='-c TimeZone=UTC -c jit=off -c statement_timeout=1'"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_repeated() {
+        let error = address("hunter2", 1).unwrap_err().to_string();
+        assert!(error.contains("db_url"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_number_out_of_range_names_the_variable_its_value_and_the_range() {
+        for value in ["-1", "601", "abc", "", "1.5", "99999999999"] {
+            let error = parse_number("slow_query_warn_ms", value.to_owned(), 0, 600)
+                .unwrap_err()
+                .to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "the variable slow_query_warn_ms is \"{value}\": set it to a whole number from 0 to 600"
+                )
+            );
+        }
+        assert_eq!(
+            parse_number("slow_query_warn_ms", " 600 ".to_owned(), 0, 600).unwrap(),
+            600
+        );
+    }
+
+    #[test]
+    fn a_warning_above_its_error_is_refused() {
+        assert!(thresholds(100, 500, 200, 1000).is_ok());
+        let query = thresholds(501, 500, 200, 1000).unwrap_err().to_string();
+        assert!(query.starts_with("slow_query_warn_ms is above slow_query_error_ms"));
+        let request = thresholds(1, 2, 3, 2).unwrap_err().to_string();
+        assert!(request.starts_with("slow_request_warn_ms is above slow_request_error_ms"));
+    }
+}

@@ -1,0 +1,170 @@
+//! The only way to the database. Whatever is sent goes through [`Db`], which counts it, times it and names it in the log.
+//!
+//! Knows neither tables nor HTTP. Nothing else in the component may open a connection.
+
+mod error;
+mod statement;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use spin_sdk::pg::{Connection, DbValue, ParameterValue, QueryResult};
+
+pub use error::DbError;
+pub use spin_sdk::pg::ParameterValue as Parameter;
+pub use statement::{Access, Statement};
+
+use crate::config::Config;
+use crate::profile::{self, RequestProfile, StatementRun, elapsed_us};
+
+/// The database as one request sees it: every statement lands in that request's profile.
+#[derive(Clone)]
+pub struct Db {
+    config: Arc<Config>,
+    profile: Arc<RequestProfile>,
+}
+
+impl Db {
+    /// Access for the request that `profile` belongs to. Opens nothing yet.
+    #[must_use]
+    pub fn new(config: Arc<Config>, profile: Arc<RequestProfile>) -> Self {
+        Self { config, profile }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Runs a statement that returns one text, JSON as PostgreSQL shaped it, and takes the text as it came.
+    /// `None`: no row, or a null.
+    pub async fn text(
+        &self,
+        statement: &'static Statement,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Option<String>, DbError> {
+        let connection = self.checkout(statement).await?;
+        let clock = Instant::now();
+        let outcome = self.one_text(&connection, statement, parameters).await;
+        let elapsed_us = elapsed_us(clock);
+        self.profile.record_statement(StatementRun {
+            name: statement.name,
+            elapsed_us,
+            failed: outcome.is_err(),
+        });
+        profile::slow_query(
+            statement.name,
+            statement.sql,
+            elapsed_us,
+            &self.config.thresholds,
+            &self.profile,
+        );
+        outcome
+    }
+
+    /// A connection from the host's pool, within the time limit. The wait is kept apart from query time.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place the rule sends everyone to"
+    )]
+    async fn checkout(&self, statement: &'static Statement) -> Result<Connection, DbError> {
+        let limit = self.config.db_connect_timeout;
+        let clock = Instant::now();
+        let outcome = within(limit, Connection::open(self.config.db_address.as_str())).await;
+        self.profile.record_connection_wait(elapsed_us(clock));
+        match outcome {
+            Some(Ok(connection)) => Ok(connection),
+            Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
+            None => Err(DbError::no_connection_within(limit.as_millis())),
+        }
+    }
+
+    /// Sends the statement and drains its result: rows and errors come while draining, not before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place the rule sends everyone to"
+    )]
+    async fn one_text(
+        &self,
+        connection: &Connection,
+        statement: &'static Statement,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Option<String>, DbError> {
+        let run = async {
+            let result = connection.query(statement.sql, parameters).await?;
+            drain(result).await
+        };
+        // The server's own limit comes first; this one is for a server that no longer answers.
+        let limit = self.config.db_statement_timeout + Duration::from_secs(1);
+        match within(limit, run).await {
+            Some(Ok(rows)) => only_text(statement.name, rows),
+            Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
+            None => Err(DbError::Timeout {
+                statement: statement.name,
+                reason: format!("no answer within {} ms", limit.as_millis()),
+            }),
+        }
+    }
+}
+
+/// `work`, or nothing where it takes longer than `limit`; it's cancelled then.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(((), _)) => None,
+    }
+}
+
+async fn drain(mut result: QueryResult) -> Result<Vec<Vec<DbValue>>, spin_sdk::pg::Error> {
+    let mut rows = Vec::with_capacity(1);
+    while let Some(row) = result.rows().next().await {
+        rows.push(row);
+    }
+    result.result().await?;
+    Ok(rows)
+}
+
+fn only_text(statement: &'static str, rows: Vec<Vec<DbValue>>) -> Result<Option<String>, DbError> {
+    let row_count = rows.len();
+    let mut rows = rows.into_iter();
+    let found = match (rows.next().map(Vec::into_iter), rows.next()) {
+        (None, _) => return Ok(None),
+        (Some(mut row), None) => match (row.next(), row.next()) {
+            (Some(DbValue::Str(text)), None) => return Ok(Some(text)),
+            (Some(DbValue::DbNull), None) => return Ok(None),
+            (Some(_), None) => "a value of another type".to_owned(),
+            (Some(_), Some(_)) => "more than one column".to_owned(),
+            (None, _) => "no column".to_owned(),
+        },
+        (Some(_), Some(_)) => format!("{row_count} rows"),
+    };
+    Err(DbError::Decode { statement, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_or_nothing_is_taken_and_all_else_is_an_error() {
+        let text = || DbValue::Str("{}".to_owned());
+        assert_eq!(only_text("s", vec![]).unwrap(), None);
+        assert_eq!(only_text("s", vec![vec![DbValue::DbNull]]).unwrap(), None);
+        assert_eq!(
+            only_text("s", vec![vec![text()]]).unwrap().as_deref(),
+            Some("{}")
+        );
+        for (rows, found) in [
+            (vec![vec![]], "no column"),
+            (vec![vec![text(), text()]], "more than one column"),
+            (vec![vec![text()], vec![text()]], "2 rows"),
+            (vec![vec![DbValue::Boolean(true)]], "another type"),
+        ] {
+            let error = only_text("s", rows).unwrap_err().to_string();
+            assert!(error.contains(found), "{error}");
+        }
+    }
+}

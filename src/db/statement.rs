@@ -1,0 +1,23 @@
+//! What a SQL statement is to us: a name, constant text, and what it promises about indexes and rows.
+
+/// One statement of the registry (`queries::ALL`). The promises are kept by tests, which explain this very text.
+#[derive(Debug)]
+pub struct Statement {
+    /// Object first: `agent_list`. The name in logs, percentiles and tests.
+    pub name: &'static str,
+    /// Constant text with `$1` parameters, each cast to its type.
+    pub sql: &'static str,
+    /// How it finds its rows.
+    pub access: Access,
+    /// The most rows it may put into its answer.
+    pub max_rows: u32,
+}
+
+/// How a statement finds its rows.
+#[derive(Debug)]
+pub enum Access {
+    /// By these indexes, named as in the migrations.
+    Indexes(&'static [&'static str]),
+    /// Without one, and why that's right.
+    Scans(&'static str),
+}

@@ -1,0 +1,115 @@
+//! The outermost layer: every request comes in here, and every response leaves with its profile.
+//!
+//! Order, from outside: the clock starts, the profile goes around, a trailing slash goes away, the router finds a handler,
+//! errors become problem documents. Holds no SQL and opens no connection.
+
+mod agents;
+mod health;
+mod input;
+mod performance;
+mod problem;
+mod routes;
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::FromRequestParts;
+use axum::extract::Request;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt};
+use tower_http::normalize_path::NormalizePathLayer;
+
+use crate::config::{Config, ConfigError};
+use crate::db::Db;
+use crate::profile::{ProfileLayer, RequestProfile};
+
+type Service = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// Answers one request.
+pub async fn handle(mut request: Request) -> Response {
+    // Before anything else: X-Process-Time counts from here, reading the configuration included.
+    let profile = ProfileLayer::start(request.headers());
+    request.extensions_mut().insert(profile);
+    let method = request.method().clone();
+    let Ok(response) = instance_service().await.oneshot(request).await;
+    if method == Method::HEAD {
+        without_body(response)
+    } else {
+        response
+    }
+}
+
+/// The service, made once an instance. A configuration that makes no sense isn't kept: the next request looks again.
+async fn instance_service() -> Service {
+    static SERVICE: OnceLock<Service> = OnceLock::new();
+    if let Some(service) = SERVICE.get() {
+        return service.clone();
+    }
+    match Config::from_variables().await {
+        Ok(config) => SERVICE.get_or_init(|| service(Ok(config))).clone(),
+        Err(error) => service(Err(error)),
+    }
+}
+
+/// All routes behind all layers; or, without a configuration, the same layers before an error.
+fn service(config: Result<Config, ConfigError>) -> Service {
+    let thresholds = config
+        .as_ref()
+        .map(|config| config.thresholds)
+        .unwrap_or_default();
+    let router = match config {
+        Ok(config) => routes::router(Arc::new(config)),
+        Err(error) => routes::misconfigured(error),
+    };
+    let trimmed = NormalizePathLayer::trim_trailing_slash().layer(router);
+    BoxCloneSyncService::new(ProfileLayer::new(thresholds).layer(trimmed))
+}
+
+/// The answer to HEAD: as GET's, its length included, but nothing of the body.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts
+            .headers
+            .entry(CONTENT_LENGTH)
+            .or_insert(HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
+}
+
+/// Handlers take [`Db`] as an argument: the database with this request's profile in it.
+impl FromRequestParts<Arc<Config>> for Db {
+    type Rejection = problem::ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        config: &Arc<Config>,
+    ) -> Result<Self, Self::Rejection> {
+        let profile = parts
+            .extensions
+            .get::<Arc<RequestProfile>>()
+            .ok_or(problem::ApiError::Bug("a request came without its profile"))?;
+        Ok(Self::new(config.clone(), profile.clone()))
+    }
+}
+
+/// A response of JSON text that goes out as it came.
+struct JsonText(String);
+
+impl IntoResponse for JsonText {
+    fn into_response(self) -> Response {
+        (
+            [(
+                axum::http::header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )],
+            self.0,
+        )
+            .into_response()
+    }
+}

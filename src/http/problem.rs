@@ -1,0 +1,256 @@
+//! Errors as clients see them: one table from error to status, and problem documents (RFC 9457) made of it.
+//!
+//! What a client gets never holds SQL, a host name or a stack trace; the log does, under the same request id.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::config::ConfigError;
+use crate::db::DbError;
+use crate::profile::{self, Level, RequestProfile};
+
+/// How long a client should wait before it tries again when the database is away.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+/// Why a request isn't answered with what it asked for.
+#[derive(Clone, Debug)]
+pub enum ApiError {
+    /// The path leads nowhere.
+    NoRoute,
+    /// The path is a route, the method isn't one of its.
+    MethodNotAllowed,
+    /// No such row.
+    NotFound {
+        /// What was looked for: `agent`.
+        what: &'static str,
+        /// By which of its members.
+        by: &'static str,
+        /// With which value.
+        value: String,
+    },
+    /// The request's parameters are wrong: all that's wrong with them.
+    Invalid(Vec<Fault>),
+    /// The database isn't what this version needs.
+    NotReady {
+        /// What's missing, as JSON.
+        missing: Missing,
+    },
+    /// The database failed.
+    Database(Arc<DbError>),
+    /// The operator has to set something right.
+    Misconfigured(ConfigError),
+    /// Something that can't be, is.
+    Bug(&'static str),
+}
+
+/// One thing that's wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The parameter, of the path or the query.
+    pub parameter: Cow<'static, str>,
+    /// What's wrong with it, one sentence.
+    pub detail: String,
+}
+
+/// What a database lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Missing {
+    /// File names without `.sql`.
+    pub missing_migrations: Vec<String>,
+    /// Indexes that aren't there or aren't valid.
+    pub missing_indexes: Vec<String>,
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+/// The document's members. `type` is left at its default: the status says which problem it is.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    instance: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+    #[serde(flatten)]
+    missing: Option<&'a Missing>,
+}
+
+impl ApiError {
+    /// The one table from error to status.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute | Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Database(error) => match **error {
+                DbError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                DbError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+                DbError::Refused { .. } | DbError::Decode { .. } | DbError::Other { .. } => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            },
+            Self::Misconfigured(_) | Self::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// One sentence for a person.
+    fn detail(&self, method: &Method) -> String {
+        match self {
+            Self::NoRoute => "There is nothing at this path.".to_owned(),
+            Self::MethodNotAllowed => {
+                format!("{method} isn't possible here; the Allow header says what is.")
+            }
+            Self::NotFound { what, by, value } => format!("There is no {what} with the {by} {value}."),
+            Self::Invalid(faults) => match faults.as_slice() {
+                [fault] => format!("{}: {}", fault.parameter, fault.detail),
+                _ => format!("{} things are wrong with the request; see errors.", faults.len()),
+            },
+            Self::NotReady { .. } => "The database lacks migrations or indexes: run scripts/migrate.".to_owned(),
+            Self::Database(error) => match **error {
+                DbError::Unavailable { .. } => {
+                    "The database can't be reached right now. Try again in a moment.".to_owned()
+                }
+                DbError::Timeout { .. } => "The database took too long to answer.".to_owned(),
+                _ => BUG_DETAIL.to_owned(),
+            },
+            Self::Misconfigured(_) => {
+                "The service isn't set up correctly; its log says what to change, under this request_id.".to_owned()
+            }
+            Self::Bug(_) => BUG_DETAIL.to_owned(),
+        }
+    }
+
+    /// What the operator needs to know, where it's theirs to act.
+    fn for_the_log(&self) -> Option<String> {
+        match self {
+            Self::Database(error) => Some(match **error {
+                DbError::Unavailable { .. } => format!("DATABASE UNAVAILABLE: {error}"),
+                DbError::Timeout { .. } => format!("QUERY TIMEOUT: {error}"),
+                _ => format!("INTERNAL ERROR: {error}"),
+            }),
+            Self::Misconfigured(error) => Some(format!("CONFIGURATION: {error}")),
+            Self::Bug(what) => Some(format!("INTERNAL ERROR: {what}")),
+            _ => None,
+        }
+    }
+}
+
+const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
+
+/// Carries the error out of the handler; [`render`] makes the document, where path and request id are known.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Turns the errors of everything inside into problem documents, and the router's answer to OPTIONS into a polite one.
+pub async fn render(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
+    let mut response = next.run(request).await;
+    let error = response.extensions_mut().remove::<ApiError>();
+    match (error, response.status()) {
+        (Some(error), _) => document(
+            &error,
+            &method,
+            &path,
+            profile.as_deref(),
+            response.headers(),
+        ),
+        // The router knows the route but not the method, and has said which ones there are.
+        (None, StatusCode::METHOD_NOT_ALLOWED) => {
+            allow_options(response.headers_mut());
+            if method == Method::OPTIONS {
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                return response;
+            }
+            let error = ApiError::MethodNotAllowed;
+            document(
+                &error,
+                &method,
+                &path,
+                profile.as_deref(),
+                response.headers(),
+            )
+        }
+        (None, _) => response,
+    }
+}
+
+/// Adds OPTIONS to the methods the router allows.
+fn allow_options(headers: &mut HeaderMap) {
+    let methods = headers
+        .get(ALLOW)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if let Ok(methods) = HeaderValue::try_from(format!("{methods},OPTIONS")) {
+        headers.insert(ALLOW, methods);
+    }
+}
+
+fn document(
+    error: &ApiError,
+    method: &Method,
+    path: &str,
+    profile: Option<&RequestProfile>,
+    headers: &HeaderMap,
+) -> Response {
+    if let (Some(message), Some(profile)) = (error.for_the_log(), profile) {
+        profile::line(Level::Error, &message, profile);
+    }
+    let status = error.status();
+    let problem = Problem {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail: error.detail(method),
+        instance: path,
+        request_id: profile.map(RequestProfile::request_id).unwrap_or_default(),
+        errors: match error {
+            ApiError::Invalid(faults) => faults,
+            _ => &[],
+        },
+        missing: match error {
+            ApiError::NotReady { missing } => Some(missing),
+            _ => None,
+        },
+    };
+    // Text, numbers and lists of text: this can't fail, and an empty body is better than a panic.
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers.clone();
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    response
+        .headers_mut()
+        .remove(axum::http::header::CONTENT_LENGTH);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    response
+}

@@ -1,0 +1,89 @@
+//! Whether the database is what this version of the component needs: its migrations and its indexes.
+
+use crate::db::{Access, Db, DbError, Parameter, Statement};
+
+/// The migrations this version needs, by file name without `.sql`.
+pub const MIGRATIONS: &[&str] = &["0001_schema", "0002_indexes", "0003_starting_data"];
+
+/// The sixteen indexes that carry the queries.
+pub const INDEXES: &[&str] = &[
+    "idx_agents_name",
+    "idx_agents_type",
+    "idx_agents_active",
+    "idx_agents_type_active",
+    "idx_messages_channel_id",
+    "idx_messages_created_at",
+    "idx_messages_author_id",
+    "idx_messages_channel_created",
+    "idx_workflows_status",
+    "idx_workflows_created_at",
+    "idx_workflows_channel_id",
+    "idx_workflows_status_created",
+    "idx_workflow_tasks_workflow_id",
+    "idx_workflow_tasks_status",
+    "idx_workflow_tasks_order",
+    "idx_workflow_tasks_workflow_status",
+];
+
+/// SQLSTATE of a table that isn't there: nothing was ever migrated.
+const UNDEFINED_TABLE: &str = "42P01";
+
+pub(super) static READINESS: Statement = Statement {
+    name: "readiness",
+    sql: "SELECT json_build_object(
+            'missing_migrations',
+            (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
+             FROM unnest($1::text[]) AS needed
+             WHERE NOT EXISTS (SELECT FROM migration_ledger WHERE name = needed)),
+            'missing_indexes',
+            (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
+             FROM unnest($2::text[]) AS needed
+             WHERE NOT EXISTS (
+                SELECT FROM pg_index
+                WHERE indexrelid = to_regclass(needed) AND indisvalid)))::text",
+    access: Access::Scans("a handful of names against the ledger and the catalogue"),
+    max_rows: 1,
+};
+
+/// What's missing of [`MIGRATIONS`] and [`INDEXES`], as JSON `{missing_migrations: [], missing_indexes: []}`.
+/// `None` where there's no ledger: nothing was ever migrated.
+pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
+    let names = |names: &[&str]| {
+        Parameter::ArrayStr(names.iter().map(|name| Some((*name).to_owned())).collect())
+    };
+    match db
+        .text(&READINESS, vec![names(MIGRATIONS), names(INDEXES)])
+        .await
+    {
+        Err(DbError::Refused { sqlstate, .. }) if sqlstate == UNDEFINED_TABLE => Ok(None),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_migrations_are_the_files_there_are() {
+        let mut files: Vec<_> = std::fs::read_dir("migrations")
+            .unwrap()
+            .filter_map(|file| {
+                let name = file.unwrap().file_name().into_string().unwrap();
+                name.strip_suffix(".sql").map(str::to_owned)
+            })
+            .collect();
+        files.sort();
+        assert_eq!(files, MIGRATIONS);
+    }
+
+    #[test]
+    fn the_indexes_are_the_sixteen_that_the_migration_makes() {
+        let migration = std::fs::read_to_string("migrations/0002_indexes.sql").unwrap();
+        assert_eq!(migration.matches("INDEX IF NOT EXISTS idx_").count(), 16);
+        assert_eq!(INDEXES.len(), 16);
+        for index in INDEXES {
+            assert!(migration.contains(&format!(" {index} ON ")), "{index}");
+        }
+    }
+}
