@@ -1,1 +1,17 @@
-//! x
+//! What the suites stand on: a database of one's own, a running host in front of it, and HTTP to talk to it.
+//!
+//! Everything here is real: PostgreSQL, the .wasm as it ships, the host's own process. Nothing is mocked.
+
+mod database;
+mod edge;
+
+pub use database::{Cluster, Database, migrate};
+pub use edge::{Answer, Edge};
+
+use std::path::PathBuf;
+
+/// The project's folder.
+#[must_use]
+pub fn project() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}

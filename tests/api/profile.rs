@@ -1,0 +1,147 @@
+//! What every response and the log tell of its cost.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use support::{Database, Edge};
+
+const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
+
+/// Holds up every reader of agents for a while, as a migration might, while `work` goes on.
+async fn held_up<T>(database: &Database, duration: Duration, work: impl Future<Output = T>) -> T {
+    let client = database.client().await;
+    client
+        .batch_execute("BEGIN; LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let release = async {
+        tokio::time::sleep(duration).await;
+        client.batch_execute("COMMIT").await.unwrap();
+    };
+    tokio::join!(work, release).0
+}
+
+#[tokio::test]
+async fn a_slow_query_is_in_header_and_log() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let answer = held_up(
+        &database,
+        Duration::from_millis(300),
+        edge.get(ORCHESTRATOR),
+    )
+    .await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.query_ms() > 150.0, "{answer:?}");
+    let id = answer.header("x-request-id");
+
+    let query = edge.log_line(&["SLOW QUERY", id]).await;
+    assert!(query.starts_with("WARNING - SLOW QUERY ("), "{query}");
+    assert!(query.contains("ms): agent_get_by_name: SELECT "), "{query}");
+    assert!(
+        query.contains(" route=GET /api/agents/name/{name} "),
+        "{query}"
+    );
+    assert!(
+        !query.contains("orchestrator"),
+        "a parameter in the log: {query}"
+    );
+    let request = edge.log_line(&["SLOW REQUEST", id]).await;
+    assert!(
+        request.starts_with("WARNING - SLOW REQUEST: GET /api/agents/name/{name} - Total: "),
+        "{request}"
+    );
+    assert!(
+        request.contains("ms, Queries: 1, Query Time: "),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn thresholds_are_variables_and_what_is_fast_is_not_logged() {
+    let database = Database::migrated().await;
+    let variables = [
+        ("slow_query_warn_ms", "50"),
+        ("slow_query_error_ms", "100"),
+        ("slow_request_warn_ms", "5000"),
+        ("slow_request_error_ms", "5000"),
+    ];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let fast = edge.get("/api/health").await;
+    let answer = held_up(
+        &database,
+        Duration::from_millis(300),
+        edge.get(ORCHESTRATOR),
+    )
+    .await;
+    let line = edge
+        .log_line(&["SLOW QUERY", answer.header("x-request-id")])
+        .await;
+    assert!(line.starts_with("ERROR - SLOW QUERY ("), "{line}");
+    assert!(!edge.log().contains("SLOW REQUEST"), "{}", edge.log());
+    assert!(!edge.log().contains(fast.header("x-request-id")));
+}
+
+#[tokio::test]
+async fn a_statement_past_its_limit_is_504_and_counted() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("db_statement_timeout_ms", "200")], &[]).await;
+    let answer = held_up(
+        &database,
+        Duration::from_millis(1500),
+        edge.get(ORCHESTRATOR),
+    )
+    .await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.query_count(), 1);
+    assert!((150.0..1400.0).contains(&answer.query_ms()), "{answer:?}");
+    let line = edge
+        .log_line(&["QUERY TIMEOUT", answer.header("x-request-id")])
+        .await;
+    assert!(line.contains("agent_get_by_name"), "{line}");
+    assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_traceparent_names_the_request() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let with = |traceparent: &'static str| {
+        Request::get(format!("{}/api/health", edge.url()))
+            .header("traceparent", traceparent)
+            .body(Full::default())
+            .unwrap()
+    };
+    let valid = with("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let answer = edge.send(valid).await;
+    assert_eq!(
+        answer.header("x-request-id"),
+        "4bf92f3577b34da6a3ce929d0e0e4736"
+    );
+    let (first, second) = (
+        edge.send(with("nonsense")).await,
+        edge.get("/api/health").await,
+    );
+    assert_eq!(first.header("x-request-id").len(), 32);
+    assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
+}
+
+/// Requests that share an instance have nothing to do with each other: each gets its own numbers.
+#[tokio::test]
+async fn requests_of_one_instance_never_mix() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let slow = join_all((0..8).map(|_| edge.get(ORCHESTRATOR)));
+    let fast = join_all((0..200).map(|_| edge.get("/api/health")));
+    let both = async { tokio::join!(slow, fast) };
+    let (slow, fast) = held_up(&database, Duration::from_millis(500), both).await;
+    for answer in slow {
+        assert_eq!(answer.query_count(), 1);
+    }
+    for answer in fast {
+        assert_eq!(answer.query_count(), 0);
+        assert!(answer.query_ms() < 0.001);
+    }
+}

@@ -1,0 +1,40 @@
+//! The operator sets something wrong: one line says what, and what to do.
+
+use http::StatusCode;
+use support::{Database, Edge};
+
+#[tokio::test]
+async fn a_variable_that_makes_no_sense_is_named() {
+    let database = Database::migrated().await;
+    for (variable, value, expected) in [
+        (
+            "slow_query_warn_ms",
+            "fast",
+            "the variable slow_query_warn_ms is \"fast\": set it to a whole number from 0 to 600000",
+        ),
+        (
+            "slow_request_warn_ms",
+            "2000",
+            "slow_request_warn_ms is above slow_request_error_ms: set slow_request_warn_ms to the smaller of the two",
+        ),
+        (
+            "db_url",
+            "hunter2",
+            "the variable db_url isn't an address of a PostgreSQL database",
+        ),
+    ] {
+        let edge = Edge::start_with(&database, &[(variable, value)], &[]).await;
+        let answer = edge.get("/api/agents").await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        let line = edge
+            .log_line(&["CONFIGURATION", answer.header("x-request-id")])
+            .await;
+        assert!(line.contains(expected), "{line}");
+        assert!(!edge.log().contains("hunter2"), "{}", edge.log());
+        let detail = answer.json()["detail"].to_string();
+        assert!(
+            !detail.contains(variable),
+            "the public needn't know: {detail}"
+        );
+    }
+}

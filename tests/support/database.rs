@@ -1,0 +1,201 @@
+//! Databases for tests: each its own, cloned from one that `scripts/migrate` has migrated.
+//!
+//! Needs a cluster, whose address it takes from `REZNET_TEST_DATABASE_URL` (`scripts/test` starts one).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
+
+use crate::project;
+
+/// A database of one test, dropped with it.
+pub struct Database {
+    server: Config,
+    name: String,
+}
+
+impl Database {
+    /// Migrated, with the starting data.
+    pub async fn migrated() -> Self {
+        static TEMPLATE: OnceLock<Result<String, String>> = OnceLock::new();
+        let template = tokio::task::spawn_blocking(|| TEMPLATE.get_or_init(migrated_template))
+            .await
+            .expect("the template's thread ends");
+        match template {
+            Ok(template) => Self::create(&format!(" TEMPLATE {template}")).await,
+            Err(error) => panic!("no migrated template: {error}"),
+        }
+    }
+
+    /// As PostgreSQL makes it: nothing in it.
+    pub async fn empty() -> Self {
+        Self::create("").await
+    }
+
+    async fn create(template: &str) -> Self {
+        let server = server();
+        let name = format!("reznet_test_{}", Uuid::new_v4().simple());
+        let client = connect(&server).await;
+        client
+            .batch_execute(&format!("CREATE DATABASE {name}{template}"))
+            .await
+            .expect("the test role may create databases");
+        Self { server, name }
+    }
+
+    /// A session of the test's own.
+    pub async fn client(&self) -> Client {
+        connect(self.server.clone().dbname(&self.name)).await
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(&self.server, &self.name)
+    }
+
+    /// The server's `host:port`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        host(&self.server)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // From a plain process: there's no runtime left to wait on here. What fails is left to the cluster's end.
+        let _ = psql(
+            &url(&self.server, server_database(&self.server)),
+            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
+        );
+    }
+}
+
+/// A cluster of one test, to be stopped and started; its data goes with it.
+pub struct Cluster {
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// A new cluster, running.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("reznet-test-{}", Uuid::new_v4().simple()));
+        let cluster = Self { folder };
+        cluster.resume();
+        cluster
+    }
+
+    /// Starts it again after [`stop`](Self::stop).
+    pub fn resume(&self) {
+        self.postgres("start", &["--fast"]);
+    }
+
+    /// Stops it as an operator would; sessions are ended.
+    pub fn stop(&self) {
+        self.postgres("stop", &[]);
+    }
+
+    /// The address of its database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let output = self.postgres("url", &[]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn postgres(&self, command: &str, options: &[&str]) -> Output {
+        let output = Command::new(project().join("scripts/postgres"))
+            .arg(command)
+            .arg("--dir")
+            .arg(&self.folder)
+            .args(options)
+            .output()
+            .expect("scripts/postgres runs");
+        assert!(
+            output.status.success(),
+            "scripts/postgres {command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = Command::new(project().join("scripts/postgres"))
+            .args(["stop", "--immediate", "--dir"])
+            .arg(&self.folder)
+            .output();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs `scripts/migrate` on a database.
+pub fn migrate(url: &str) -> Result<(), String> {
+    run(Command::new(project().join("scripts/migrate")).args(["--database", url]))
+}
+
+fn migrated_template() -> Result<String, String> {
+    let server = server();
+    // One for each process: a suite that was killed leaves nothing that another would trip over.
+    let name = format!("reznet_template_{}", std::process::id());
+    let server_url = url(&server, server_database(&server));
+    psql(&server_url, &format!("DROP DATABASE IF EXISTS {name}"))?;
+    psql(&server_url, &format!("CREATE DATABASE {name}"))?;
+    migrate(&url(&server, &name))?;
+    Ok(name)
+}
+
+fn server() -> Config {
+    std::env::var("REZNET_TEST_DATABASE_URL")
+        .expect("REZNET_TEST_DATABASE_URL is set: run the suites with scripts/test")
+        .parse()
+        .expect("REZNET_TEST_DATABASE_URL is an address")
+}
+
+fn server_database(server: &Config) -> &str {
+    server.get_dbname().unwrap_or("postgres")
+}
+
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config
+        .connect(NoTls)
+        .await
+        .expect("the test server answers");
+    tokio::spawn(connection);
+    client
+}
+
+fn host(server: &Config) -> String {
+    use tokio_postgres::config::Host;
+    let Some(Host::Tcp(host)) = server.get_hosts().first() else {
+        panic!("REZNET_TEST_DATABASE_URL names no host");
+    };
+    let port = server.get_ports().first().copied().unwrap_or(5432);
+    format!("{host}:{port}")
+}
+
+fn url(server: &Config, database: &str) -> String {
+    let user = server.get_user().unwrap_or_default();
+    let password = String::from_utf8_lossy(server.get_password().unwrap_or_default());
+    format!("postgres://{user}:{password}@{}/{database}", host(server))
+}
+
+fn psql(url: &str, sql: &str) -> Result<(), String> {
+    run(Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .map_err(|error| format!("{}: {error}", Path::new(command.get_program()).display()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}

@@ -1,0 +1,313 @@
+//! A running host with the component in it, and HTTP to talk to it.
+//!
+//! The host is `$SPIN up` where that's set, else our own: same manifest, same flags, same variables.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{Database, project};
+
+/// The component, served by a process of its own; stopped when dropped.
+pub struct Edge {
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// A response, whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Edge {
+    /// Serves a database with the defaults of the manifest.
+    pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, &[], &[]).await
+    }
+
+    /// Serves a database with some variables set and some flags of the host added.
+    pub async fn start_with(
+        database: &Database,
+        variables: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Self {
+        let (url, host) = (database.url(), database.host());
+        let mut all = vec![("db_url", url.as_str()), ("db_host", host.as_str())];
+        all.extend(variables);
+        Self::start_at(&all, flags).await
+    }
+
+    /// Serves with exactly these variables set.
+    pub async fn start_at(variables: &[(&str, &str)], flags: &[&str]) -> Self {
+        let address = free_address();
+        let mut command = host_command();
+        command
+            .current_dir(project())
+            .args(["-f", "spin.toml", "--listen", &address.to_string()])
+            .args(["--runtime-config-file", "runtime-config.toml"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in variables {
+            command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
+        }
+        let mut process = command
+            .spawn()
+            .expect("the host starts: scripts/test builds it");
+        let log = Arc::new(Mutex::new(String::new()));
+        collect(process.stdout.take().expect("piped"), &log);
+        collect(process.stderr.take().expect("piped"), &log);
+        let mut edge = Self {
+            process,
+            address,
+            log,
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build_http(),
+        };
+        edge.wait_until_it_listens().await;
+        edge
+    }
+
+    async fn wait_until_it_listens(&mut self) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                panic!("the host ended with {status}:\n{}", self.log());
+            }
+            assert!(
+                Instant::now() < patience,
+                "the host doesn't listen:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where it listens: `http://127.0.0.1:3000`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// GET, with the checks that every response must pass.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path).await
+    }
+
+    /// A request without a body, with the checks that every response must pass.
+    pub async fn request(&self, method: Method, path: &str) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url()))
+            .body(Full::default())
+            .expect("the path is valid in a URI");
+        self.send(request).await
+    }
+
+    /// Any request, with the checks that every response must pass.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let response = self
+            .client
+            .request(request)
+            .await
+            .unwrap_or_else(|error| panic!("{method} {uri}: {error}\n{}", self.log()));
+        let (parts, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .unwrap_or_else(|error| panic!("{method} {uri}: body: {error}\n{}", self.log()))
+            .to_bytes();
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
+        answer.check(&method);
+        answer
+    }
+
+    /// Writes bytes to a connection and gives back all that comes, for what no HTTP client would send.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.address)
+            .await
+            .expect("the host listens");
+        stream.write_all(bytes).await.expect("the host reads");
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        tokio::time::timeout(Duration::from_secs(10), read)
+            .await
+            .expect("the host answers and closes within 10 s")
+            .expect("the connection isn't reset");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// What the host and the component have written so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no reader panics").clone()
+    }
+
+    /// The first line of the log that holds all of `parts`, once it's there.
+    pub async fn log_line(&self, parts: &[&str]) -> String {
+        let patience = Instant::now() + Duration::from_secs(5);
+        loop {
+            let log = self.log();
+            let line = log
+                .lines()
+                .find(|line| parts.iter().all(|part| line.contains(part)));
+            if let Some(line) = line {
+                return line.to_owned();
+            }
+            assert!(
+                Instant::now() < patience,
+                "no line with {parts:?} in the log:\n{log}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Answer {
+    /// What holds for every response of every route, errors included.
+    fn check(&self, method: &Method) {
+        let milliseconds = |name: &str| {
+            let text = self
+                .header(name)
+                .strip_suffix("ms")
+                .unwrap_or_else(|| panic!("{name}: {self:?}"));
+            let (_, decimals) = text
+                .split_once('.')
+                .unwrap_or_else(|| panic!("{name}: {self:?}"));
+            assert_eq!(decimals.len(), 2, "{name}: {self:?}");
+            text.parse::<f64>()
+                .unwrap_or_else(|_| panic!("{name}: {self:?}"))
+        };
+        let (process, query) = (milliseconds("x-process-time"), milliseconds("x-query-time"));
+        assert!(query <= process, "{query} > {process}: {self:?}");
+        let (count, budget) = (self.query_count(), if method.is_safe() { 1 } else { 3 });
+        assert!(count <= budget, "over the query budget: {self:?}");
+        let timing = self.header("server-timing");
+        for metric in ["total;dur=", "db;dur=", "conn;dur="] {
+            assert!(timing.contains(metric), "{self:?}");
+        }
+        assert!(!self.header("x-request-id").is_empty());
+        if *method == Method::HEAD {
+            assert!(self.body.is_empty(), "{self:?}");
+        } else if self.status.is_client_error() || self.status.is_server_error() {
+            self.check_problem();
+        }
+    }
+
+    fn check_problem(&self) {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16(), "{problem}");
+        for member in ["type", "title", "detail", "instance", "request_id"] {
+            assert!(problem[member].is_string(), "{member}: {problem}");
+        }
+        let text = problem.to_string();
+        for secret in ["SELECT", "reznet:reznet", "127.0.0.1", "panicked"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            assert!(
+                self.header("retry-after").parse::<u32>().is_ok(),
+                "{self:?}"
+            );
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            assert!(!self.header("allow").is_empty(), "{self:?}");
+        }
+    }
+
+    /// A header's text; a missing one fails the test.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_else(|| panic!("no {name}: {self:?}"))
+    }
+
+    /// `X-Query-Count`.
+    #[must_use]
+    pub fn query_count(&self) -> u32 {
+        let count = self.header("x-query-count");
+        count.parse().unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// `X-Query-Time`, in milliseconds.
+    #[must_use]
+    pub fn query_ms(&self) -> f64 {
+        let time = self.header("x-query-time").trim_end_matches("ms");
+        time.parse().unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+fn host_command() -> Command {
+    match std::env::var_os("SPIN") {
+        Some(spin) => {
+            let mut command = Command::new(spin);
+            command.arg("up");
+            command
+        }
+        None => Command::new(project().join("target/host/reznet-host")),
+    }
+}
+
+/// An address nothing listens at just now.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port is free")
+}
+
+fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
+    let log = log.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut log = log.lock().expect("no reader panics");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
