@@ -97,6 +97,57 @@ apt_install() {
     { apt-get update && $install "$@"; } >>"$LOCAL/apt.log" 2>&1 </dev/null
 }
 
+# --- Rust ---
+
+# need_rust [TARGET]: the pinned Rust, the C linker it needs, and a target.
+need_rust() {
+  local channel sysroot
+  if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then export PATH="$HOME/.cargo/bin:$PATH"; fi
+  if ! has cargo; then
+    fail "Rust is missing: install it with curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+  fi
+  if ! has cc; then
+    need "a C compiler (Rust links with it)" "gcc libc6-dev" gcc "gcc" "xcode-select --install"
+  fi
+  channel="$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$ROOT/rust-toolchain.toml")"
+  if has rustup && ! rustup which --toolchain "$channel" rustc >/dev/null 2>&1; then
+    say "installing Rust $channel"
+    rustup toolchain install "$channel" --profile minimal --component rustfmt --component clippy ||
+      fail "rustup can't install Rust $channel: see its message above"
+  fi
+  sysroot="$(cd "$ROOT" && rustc --print sysroot)"
+  if [ -z "${1:-}" ] || [ -d "$sysroot/lib/rustlib/$1" ]; then return; fi
+  has rustup || fail "Rust's target $1 is missing in $sysroot: install Rust $channel with rustup (https://rustup.rs)"
+  say "installing Rust's target $1"
+  rustup target add --toolchain "$channel" "$1" || fail "rustup can't add $1: see its message above"
+}
+
+# --- the server ---
+
+# serving_process: the server that scripts/up started, or nothing.
+serving_process() {
+  local pid
+  pid="$(cat "$LOCAL/serve.pid" 2>/dev/null)" || return 0
+  case "$(command_of "$pid")" in *spin.toml*) printf '%s' "$pid" ;; esac
+}
+
+# http_status HOST PORT PATH: the status of a GET, or 000.
+http_status() {
+  local host="$1" status=""
+  case "$1" in *:*) host="[$1]" ;; esac
+  if has curl; then
+    curl --noproxy '*' -s -m 10 -o /dev/null -w '%{http_code}' "http://$host:$2$3" || true
+    return
+  fi
+  {
+    exec 3<>"/dev/tcp/$1/$2" &&
+      printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$3" "$host:$2" >&3 &&
+      read -r -t 10 _ status _ <&3
+  } 2>/dev/null || true
+  exec 3>&-
+  printf '%s' "${status:-000}"
+}
+
 # --- PostgreSQL's programs ---
 
 # Folders that may hold them, best first.
@@ -170,7 +221,7 @@ choose_database() {
   if [ -n "${1:-}" ]; then
     DATABASE_URL="$1" DATABASE_SOURCE=--database
   elif [ -n "${DATABASE_URL:-}" ]; then
-    DATABASE_SOURCE="\$DATABASE_URL"
+    DATABASE_SOURCE="${DATABASE_SOURCE:-\$DATABASE_URL}" # scripts/up says where it has it from
   elif [ -s "$LOCAL/database-url" ]; then
     DATABASE_URL="$(cat "$LOCAL/database-url")" DATABASE_SOURCE=.local/database-url
   else
