@@ -1,8 +1,8 @@
 //! reznet-edge: RezNet AI's backend API as one WebAssembly component for Spin, with a database profiler built in.
 //!
 //! This file lists the modules and holds the component's entry point; nothing else belongs here.
-//! Who may use whom: `lib → http, config` · `http → queries, profile, db, config` · `queries → db` ·
-//! `db → profile, config` · `profile → nothing of ours`.
+//! Who may use whom: `lib → http` · `http → queries, profile, db, config` · `queries → db, config` ·
+//! `db → profile, config` · `config → profile` (thresholds) · `profile → nothing of ours`. A test below keeps it.
 //!
 //! Everything but the entry point compiles natively too, for unit tests and the plan suite.
 
@@ -35,4 +35,85 @@ async fn handle(
     request: spin_sdk::http::Request,
 ) -> Result<::http::Response<axum::body::Body>, spin_sdk::http::Error> {
     Ok(http::handle(request.map(axum::body::Body::new)).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// The modules, and what of ours each may use.
+    const MAY_USE: [(&str, &[&str]); 5] = [
+        ("http", &["http", "queries", "profile", "db", "config"]),
+        ("queries", &["queries", "db", "config"]),
+        ("db", &["db", "profile", "config"]),
+        ("config", &["config", "profile"]),
+        ("profile", &["profile"]),
+    ];
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| {
+                if path.is_dir() {
+                    files(&path)
+                } else {
+                    vec![path]
+                }
+            })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .collect()
+    }
+
+    #[test]
+    fn modules_use_only_what_they_may() {
+        let mut uses = 0;
+        for file in files(Path::new("src")) {
+            let inside = file.strip_prefix("src").unwrap().with_extension("");
+            let module = inside.iter().next().unwrap().to_str().unwrap();
+            if module == "lib" {
+                continue;
+            }
+            let (_, allowed) = MAY_USE
+                .iter()
+                .find(|(name, _)| *name == module)
+                .unwrap_or_else(|| panic!("{module} isn't in the table"));
+            let source = std::fs::read_to_string(&file).unwrap();
+            for used in source.split("crate::").skip(1) {
+                let used: String = used
+                    .chars()
+                    .take_while(char::is_ascii_alphanumeric)
+                    .collect();
+                assert!(
+                    allowed.contains(&used.as_str()),
+                    "{}: {used}",
+                    file.display()
+                );
+                uses += 1;
+            }
+        }
+        assert!(
+            uses > 10,
+            "only {uses} uses found: is this test reading the right files?"
+        );
+    }
+
+    #[test]
+    fn only_db_speaks_to_the_database() {
+        for file in files(Path::new("src")) {
+            let source = std::fs::read_to_string(&file).unwrap();
+            let needle = concat!("spin_sdk", "::pg");
+            let in_db = file.starts_with("src/db") || file == Path::new("src/db.rs");
+            assert!(in_db || !source.contains(needle), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn every_file_says_what_it_is_for() {
+        for file in files(Path::new("src")) {
+            let source = std::fs::read_to_string(&file).unwrap();
+            assert!(source.starts_with("//! "), "{}", file.display());
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Edge {
     }
 
     async fn wait_until_it_listens(&mut self) {
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_mins(1);
         while tokio::net::TcpStream::connect(self.address).await.is_err() {
             if let Ok(Some(status)) = self.process.try_wait() {
                 panic!("the host ended with {status}:\n{}", self.log());
