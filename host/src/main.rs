@@ -1,2 +1,172 @@
-//! x
-fn main(){}
+//! Runs a Spin application where there is no Spin: reads what `spin up` reads, serves what it serves.
+//! This file only puts the parts together and turns every failure into one line on stderr.
+
+mod allowed_hosts;
+mod bindings;
+mod cli;
+mod engine;
+mod guest;
+mod instances;
+mod manifest;
+mod output;
+mod postgres;
+mod routes;
+mod server;
+mod variables;
+
+use std::{collections::HashMap, io::Write as _, process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::handler::ProxyHandler;
+
+use crate::{
+    allowed_hosts::AllowedHosts,
+    cli::Cli,
+    guest::App,
+    instances::{Instances, Lifetime, Reuse},
+    manifest::{Manifest, RuntimeConfig},
+    routes::Routes,
+    server::Server,
+    variables::{ComponentVariables, Variables},
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no failures.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            return failed(&format!(
+                "{}; see --help",
+                first.trim_start_matches("error: ")
+            ));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("can't start threads: {error}")),
+    };
+    match runtime.block_on(run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&format!("{error:#}")),
+    }
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("error: {}", message.replace('\n', " "));
+    ExitCode::FAILURE
+}
+
+async fn run(cli: &Cli) -> Result<()> {
+    let lifetime = Lifetime::default();
+    let server = load(cli, &lifetime)?;
+    let listener = TcpListener::bind(cli.listen).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            let mut other = cli.listen;
+            other.set_port(cli.listen.port().checked_add(1).unwrap_or(0));
+            anyhow::anyhow!(
+                "{} is in use; stop what listens there or pass --listen {other}",
+                cli.listen
+            )
+        } else {
+            anyhow::anyhow!(
+                "can't listen on {}: {error}; pass another --listen",
+                cli.listen
+            )
+        }
+    })?;
+    let local = listener.local_addr()?;
+    let stop = stop_on_signal()?;
+    announce(local, &server.routes);
+    if !server.run(listener, local, stop).await {
+        eprintln!("warning: stopped before all work had ended");
+    }
+    Ok(())
+}
+
+/// Reads the application and readies each component that a route names.
+fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
+    let manifest = Manifest::read(&cli.from)?;
+    let config = RuntimeConfig::read(cli.runtime_config_file.as_deref())?;
+    let variables = Variables::resolve(&manifest.variables, &cli.variable, |name| {
+        std::env::var(name).ok()
+    })?;
+    let routes = Routes::new(manifest.triggers())?;
+    let connection_permits = config
+        .max_connections()
+        .map(|count| Arc::new(Semaphore::new(count)));
+    let reuse = Reuse {
+        requests: cli.max_instance_reuse_count,
+        concurrent_requests: cli.max_instance_concurrent_reuse_count,
+        idle_timeout: cli.idle_instance_timeout,
+        request_timeout: cli.request_timeout,
+    };
+    let engine = engine::build()?;
+    let mut components = HashMap::new();
+    for (id, component) in &manifest.component {
+        let app = App {
+            variables: ComponentVariables::new(id, &component.variables, &variables)?,
+            allowed_hosts: AllowedHosts::parse(&component.allowed_outbound_hosts, &variables)
+                .with_context(|| format!("component {id:?}"))?,
+            pools: postgres::Pools::default(),
+            connection_permits: connection_permits.clone(),
+        };
+        let instances = Instances {
+            component: id.clone(),
+            pre: engine::prepare(&engine, &component.source)?,
+            app: Arc::new(app),
+            reuse,
+            lifetime: lifetime.clone(),
+        };
+        components.insert(id.clone(), ProxyHandler::new(instances));
+    }
+    Ok(Server {
+        routes,
+        components,
+        lifetime: lifetime.clone(),
+    })
+}
+
+/// The first line is a promise to scripts: from then on connections are accepted.
+fn announce(local: std::net::SocketAddr, routes: &Routes) {
+    let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
+    for route in routes.iter() {
+        text += &format!("  {}: http://{local}{}\n", route.component, route.raw);
+    }
+    let mut stdout = std::io::stdout().lock();
+    // Nobody may be reading; serving goes on.
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// The first SIGINT or SIGTERM cancels the token, the second ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if again {
+                std::process::exit(130);
+            }
+            eprintln!("Stopping: running requests may finish; once more to stop at once");
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
+}

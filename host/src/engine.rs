@@ -1,0 +1,79 @@
+//! Wasmtime, set up once: compile, cache, memory pool, and all that a component can link. It knows nothing of requests.
+
+use std::{path::Path, thread, time::Duration};
+
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Result,
+    component::{Component, HasSelf, Linker},
+    error::Context as _,
+};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+
+use crate::{bindings::Imports, guest::Guest};
+
+/// How often a busy guest makes room for others.
+const TICK: Duration = Duration::from_millis(10);
+/// Instances alive at the same time; the server accepts fewer connections than this.
+const MAX_INSTANCES: u32 = 1_200;
+const MAX_MEMORY_BYTES: usize = 128 << 20;
+/// Of a dropped instance's memory this much is cleared by hand, which is cheaper than asking the kernel for fresh pages.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+
+/// The engine, with its cache of compiled code and its clock for busy guests running.
+pub fn build() -> Result<Engine> {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(MAX_INSTANCES)
+        // A component from Rust is one core module and a few small ones that glue.
+        .total_core_instances(8 * MAX_INSTANCES)
+        .total_memories(MAX_INSTANCES)
+        .total_tables(4 * MAX_INSTANCES)
+        .total_stacks(2 * MAX_INSTANCES)
+        .max_memory_size(MAX_MEMORY_BYTES)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES);
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true);
+    // In the user's cache folder, keyed by code, settings and wasmtime's version: stale code is never loaded.
+    match Cache::new(CacheConfig::new()) {
+        Ok(cache) => _ = config.cache(Some(cache)),
+        Err(error) => eprintln!(
+            "warning: compiled code is not cached, so every start compiles anew: {error:#}"
+        ),
+    }
+    let engine = Engine::new(&config).context("can't set up wasmtime")?;
+    let clock = engine.weak();
+    thread::spawn(move || {
+        while let Some(engine) = clock.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    });
+    Ok(engine)
+}
+
+/// Compiles the component, or takes it from the cache, and links it.
+pub fn prepare(engine: &Engine, source: &Path) -> Result<ServicePre<Guest>> {
+    let shown = source.display();
+    let bytes = std::fs::read(source)
+        .with_context(|| format!("can't read {shown}; build the component first (`spin build`)"))?;
+    let component = Component::new(engine, bytes)
+        .with_context(|| format!("{shown} is no WebAssembly component"))?;
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    Imports::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    let linked = linker.instantiate_pre(&component).with_context(|| {
+        format!(
+            "{shown} needs an interface that this host doesn't have; run the application with Spin"
+        )
+    })?;
+    ServicePre::new(linked).with_context(|| {
+        format!("{shown} doesn't serve HTTP with WASI 0.3; build it with spin-sdk 7 or newer")
+    })
+}

@@ -1,0 +1,96 @@
+//! What the host holds for one instance of a component: its WASI contexts, its resources, and the way to
+//! what all instances share. No files, no environment, no arguments, no network: a guest reaches the database alone.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::{
+    allowed_hosts::AllowedHosts,
+    output::{Lines, Target},
+    postgres::Pools,
+    variables::ComponentVariables,
+};
+
+/// What all instances of one component share.
+#[derive(Debug)]
+pub struct App {
+    /// `[component.ID.variables]`, filled in.
+    pub variables: ComponentVariables,
+    /// `[component.ID] allowed_outbound_hosts`, filled in.
+    pub allowed_hosts: AllowedHosts,
+    /// The component's database connections, by address.
+    pub pools: Pools,
+    /// `[outbound_pg] max_connections`, shared by all components: a permit for each connection that a guest holds.
+    pub connection_permits: Option<Arc<Semaphore>>,
+}
+
+/// The data of one instance's store.
+pub struct Guest {
+    /// See [`App`].
+    pub app: Arc<App>,
+    /// The instance's handles: connections, streams, requests.
+    pub table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoOutboundHttp,
+}
+
+impl Guest {
+    /// A fresh instance's data.
+    pub fn new(app: Arc<App>) -> Self {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(Lines::new(Target::Stdout))
+            .stderr(Lines::new(Target::Stderr));
+        Self {
+            app,
+            table: ResourceTable::new(),
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            hooks: NoOutboundHttp,
+        }
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+/// Components link the HTTP client even when they never use it, so it exists and refuses.
+struct NoOutboundHttp;
+
+type Sent = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), Error>> + Send>,
+);
+
+impl WasiHttpHooks for NoOutboundHttp {
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}

@@ -1,0 +1,182 @@
+//! When an instance of a component starts, how much it serves and when it ends. The work itself is
+//! wasmtime's `ProxyHandler`, as in Spin; here are its settings and its end at shutdown.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::time::{Sleep, sleep, sleep_until};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use wasmtime::{Store, StoreContextMut, component::GuestTaskId};
+use wasmtime_wasi_http::{
+    WasiHttpView,
+    handler::{
+        HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    },
+    p3::bindings::ServicePre,
+};
+
+use crate::guest::{App, Guest};
+
+/// Far enough for "never", near enough for adding to now.
+const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
+
+/// How instances are reused; the flags of the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Reuse {
+    /// Requests in an instance's life.
+    pub requests: usize,
+    /// Requests in an instance at the same time.
+    pub concurrent_requests: usize,
+    /// An instance without work ends after this.
+    pub idle_timeout: Duration,
+    /// A request without response, or work after it, ends after this.
+    pub request_timeout: Option<Duration>,
+}
+
+/// The instances of all components, as a whole: to wait for their end.
+#[derive(Clone, Debug, Default)]
+pub struct Lifetime {
+    /// Cancelled when idle instances are to end at once.
+    pub ending: CancellationToken,
+    /// Counts the instances.
+    pub alive: TaskTracker,
+}
+
+/// One component, ready to be instantiated.
+pub struct Instances {
+    /// The component's id, for messages.
+    pub component: String,
+    /// The compiled and linked component.
+    pub pre: ServicePre<Guest>,
+    /// What its instances share.
+    pub app: Arc<App>,
+    /// See [`Reuse`].
+    pub reuse: Reuse,
+    /// See [`Lifetime`].
+    pub lifetime: Lifetime,
+}
+
+impl HandlerState for Instances {
+    type StoreData = Guest;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
+        let token = self.lifetime.alive.token();
+        let mut store = Store::new(self.pre.engine(), Guest::new(self.app.clone()));
+        // At each tick a busy guest steps aside, so that it can't hold a thread for ever.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        let proxy = Proxy::P3(self.pre.instantiate_async(&mut store).await?);
+        let request_timeout = self.reuse.request_timeout.unwrap_or(NEVER);
+        Ok(Instance {
+            store,
+            proxy,
+            view: Guest::http,
+            expiration: Expiration {
+                idle_timeout: self.reuse.idle_timeout,
+                request_timeout,
+                sleep: Box::pin(sleep(NEVER)),
+                ending: Box::pin(self.lifetime.ending.clone().cancelled_owned()),
+            },
+            state: Worker {
+                component: self.component.clone(),
+                reuse: self.reuse,
+                request_timeout,
+                _alive: token,
+            },
+        })
+    }
+}
+
+/// Decides when an instance ends.
+pub struct Expiration {
+    idle_timeout: Duration,
+    request_timeout: Duration,
+    sleep: Pin<Box<Sleep>>,
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        let timeout = match status {
+            WorkerStatus::Idle if self.ending.as_mut().poll(cx).is_ready() => {
+                return Poll::Ready(());
+            }
+            WorkerStatus::Idle => self.idle_timeout,
+            WorkerStatus::Requests | WorkerStatus::PostReturn => self.request_timeout,
+        };
+        let deadline = (start + timeout).into();
+        if self.sleep.deadline() != deadline {
+            self.sleep.set(sleep_until(deadline));
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+/// Decides which requests an instance takes, and reports its end.
+pub struct Worker {
+    component: String,
+    reuse: Reuse,
+    request_timeout: Duration,
+    _alive: TaskTrackerToken,
+}
+
+impl WorkerState for Worker {
+    type StoreData = Guest;
+    type RequestData = ();
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= self.reuse.requests {
+            ShouldAccept::Never
+        } else if concurrent >= self.reuse.concurrent_requests {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _: StoreContextMut<'_, Guest>,
+        (): (),
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        Box::pin(sleep(self.request_timeout))
+    }
+
+    fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {
+        // First the store: the guest's last output comes before the line about its end.
+        drop(store);
+        if let Err(error) = result {
+            eprintln!(
+                "error: an instance of {} ended: {}",
+                self.component,
+                one_line(&error)
+            );
+        }
+    }
+}
+
+/// An error and its causes on one line. Wasmtime puts the guest's stack, which is many lines, first.
+pub fn one_line(error: &wasmtime::Error) -> String {
+    let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+    let text = causes
+        .iter()
+        .rev()
+        .find(|cause| !cause.contains('\n'))
+        .unwrap_or(&causes[0]);
+    text.replace('\n', " ")
+}

@@ -1,0 +1,293 @@
+//! `spin:postgres/postgres@4.2.0` for guests: opening, querying, executing, each in the blocking and in the
+//! async form. How connections, errors and values are made is in `postgres/`; nothing here knows HTTP.
+
+mod error;
+mod pool;
+mod rows;
+mod types;
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_postgres::{Row as PgRow, RowStream};
+use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
+
+use crate::{
+    bindings::spin::postgres::postgres::{
+        Column, Error, Host, HostConnection, HostConnectionBuilder, HostConnectionBuilderWithStore,
+        HostConnectionWithStore, ParameterValue, Row, RowSet,
+    },
+    guest::{App, Guest},
+};
+
+pub use pool::Pools;
+
+/// What Spin buffers of one answer at most.
+const MAX_RESULT_BYTES: usize = 128 << 20;
+
+type Client = Arc<deadpool_postgres::Object>;
+type QueryStreams = (
+    Vec<Column>,
+    StreamReader<Row>,
+    FutureReader<Result<(), Error>>,
+);
+
+/// A connection that a guest holds; dropped, it goes back to its pool and its permit to the next guest.
+pub struct Connection {
+    client: Client,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a guest has set for a connection to come.
+#[derive(Clone)]
+pub struct ConnectionBuilder {
+    address: String,
+    ca_root: Option<pool::CaRoot>,
+}
+
+impl ConnectionBuilder {
+    fn new(address: String) -> Self {
+        Self {
+            address,
+            ca_root: None,
+        }
+    }
+
+    async fn open(self, app: &App) -> Result<Connection, Error> {
+        let config: tokio_postgres::Config = self
+            .address
+            .parse()
+            .map_err(|e: tokio_postgres::Error| Error::ConnectionFailed(e.to_string()))?;
+        app.allowed_hosts
+            .check(&config)
+            .map_err(Error::ConnectionFailed)?;
+        // The permit first, and without a time limit: like Spin.
+        let permit = match &app.connection_permits {
+            Some(permits) => Some(
+                permits
+                    .clone()
+                    .acquire_owned()
+                    .await
+                    .map_err(|e| Error::Other(e.to_string()))?,
+            ),
+            None => None,
+        };
+        let client = app.pools.get(&self.address, config, self.ca_root).await;
+        let client = client.map_err(|e| Error::ConnectionFailed(error::causes(&e)))?;
+        Ok(Connection {
+            client: Arc::new(client),
+            _permit: permit,
+        })
+    }
+}
+
+impl Guest {
+    fn client(&self, connection: &Resource<Connection>) -> wasmtime::Result<Client> {
+        Ok(self.table.get(connection)?.client.clone())
+    }
+
+    fn keep(
+        &mut self,
+        opened: Result<Connection, Error>,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        Ok(match opened {
+            Ok(connection) => Ok(self.table.push(connection)?),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+impl Host for Guest {}
+
+impl HostConnectionBuilder for Guest {
+    async fn new(&mut self, address: String) -> wasmtime::Result<Resource<ConnectionBuilder>> {
+        Ok(self.table.push(ConnectionBuilder::new(address))?)
+    }
+
+    async fn set_ca_root(
+        &mut self,
+        builder: Resource<ConnectionBuilder>,
+        certificate: String,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let builder = self.table.get_mut(&builder)?;
+        Ok(pool::CaRoot::parse(certificate)
+            .map(|ca_root| builder.ca_root = Some(ca_root))
+            .map_err(Error::Other))
+    }
+
+    async fn build(
+        &mut self,
+        builder: Resource<ConnectionBuilder>,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        let builder = self.table.get(&builder)?.clone();
+        let opened = builder.open(&self.app).await;
+        self.keep(opened)
+    }
+
+    async fn drop(&mut self, builder: Resource<ConnectionBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(builder)?;
+        Ok(())
+    }
+}
+
+impl HostConnection for Guest {
+    async fn open(
+        &mut self,
+        address: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        let opened = ConnectionBuilder::new(address).open(&self.app).await;
+        self.keep(opened)
+    }
+
+    async fn query(
+        &mut self,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<RowSet, Error>> {
+        let client = self.client(&connection)?;
+        Ok(query(&client, &statement, parameters).await)
+    }
+
+    async fn execute(
+        &mut self,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let client = self.client(&connection)?;
+        Ok(execute(&client, &statement, parameters).await)
+    }
+
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+impl<T: Send> HostConnectionBuilderWithStore<T> for HasSelf<Guest> {
+    async fn build_async(
+        accessor: &Accessor<T, Self>,
+        builder: Resource<ConnectionBuilder>,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        let builder = accessor.with(|mut access| access.get().table.get(&builder).cloned())?;
+        open(accessor, builder).await
+    }
+}
+
+impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
+    async fn open_async(
+        accessor: &Accessor<T, Self>,
+        address: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+        open(accessor, ConnectionBuilder::new(address)).await
+    }
+
+    async fn query_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<QueryStreams, Error>> {
+        let client = accessor.with(|mut access| access.get().client(&connection))?;
+        let stream = match start_query(&client, &statement, parameters).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (rows, columns, outcome) = rows::send(stream);
+        // Columns are known from the first row; without one there are none, as in Spin.
+        let columns = columns.await.unwrap_or_default();
+        let outcome = async {
+            Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|_| Err(lost_result())))
+        };
+        accessor.with(|mut access| {
+            let rows = StreamReader::new(&mut access, rows)?;
+            let outcome = FutureReader::new(&mut access, outcome)?;
+            Ok(Ok((columns, rows, outcome)))
+        })
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        let client = accessor.with(|mut access| access.get().client(&connection))?;
+        Ok(execute(&client, &statement, parameters).await)
+    }
+}
+
+async fn open<T: Send>(
+    accessor: &Accessor<T, HasSelf<Guest>>,
+    builder: ConnectionBuilder,
+) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+    let app = accessor.with(|mut access| access.get().app.clone());
+    let opened = builder.open(&app).await;
+    accessor.with(|mut access| access.get().keep(opened))
+}
+
+async fn execute(
+    client: &Client,
+    statement: &str,
+    parameters: Vec<ParameterValue>,
+) -> Result<u64, Error> {
+    let parameters = types::parameters(parameters)
+        .map_err(|e| Error::ValueConversionFailed(error::causes(&e)))?;
+    client
+        .execute_raw(statement, parameters)
+        .await
+        .map_err(error::query_failed)
+}
+
+async fn query(
+    client: &Client,
+    statement: &str,
+    parameters: Vec<ParameterValue>,
+) -> Result<RowSet, Error> {
+    let mut stream = Box::pin(start_query(client, statement, parameters).await?);
+    let mut set = RowSet {
+        columns: Vec::new(),
+        rows: Vec::new(),
+    };
+    let mut bytes = 0;
+    while let Some(row) = stream.try_next().await.map_err(error::query_failed)? {
+        bytes += row.raw_size_bytes();
+        if set.rows.is_empty() {
+            set.columns = types::columns(&row);
+        }
+        set.rows.push(convert(&row, bytes)?);
+    }
+    Ok(set)
+}
+
+async fn start_query(
+    client: &Client,
+    statement: &str,
+    parameters: Vec<ParameterValue>,
+) -> Result<RowStream, Error> {
+    let parameters =
+        types::parameters(parameters).map_err(|e| Error::BadParameter(error::causes(&e)))?;
+    client
+        .query_raw(statement, parameters)
+        .await
+        .map_err(error::query_failed)
+}
+
+/// `bytes` is what has come so far and has to be kept: with streamed rows, this one.
+fn convert(row: &PgRow, bytes: usize) -> Result<Row, Error> {
+    if bytes > MAX_RESULT_BYTES {
+        return Err(error::query_text(format!(
+            "query result exceeds limit of {MAX_RESULT_BYTES} bytes"
+        )));
+    }
+    types::row(row).map_err(|e| error::query_text(error::causes(&e)))
+}
+
+fn lost_result() -> Error {
+    Error::Other("the host lost the query's result".into())
+}
+
+/// Tells [`rows::send`]'s receiver how it ended.
+type Outcome = oneshot::Sender<Result<(), Error>>;

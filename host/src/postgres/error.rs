@@ -1,0 +1,61 @@
+//! Database errors in the shape that Spin gives them. It invents no text of its own: guests match on these.
+
+use tokio_postgres::error::DbError;
+
+use crate::bindings::spin::postgres::postgres::{DbError as WitDbError, Error, QueryError};
+
+/// An error of the server with all its fields, or anything else as the text of its debug form.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub fn query_failed(error: tokio_postgres::Error) -> Error {
+    let text = format!("{error:?}");
+    match error.as_db_error() {
+        None => query_text(text),
+        Some(db) => Error::QueryFailed(QueryError::DbError(WitDbError {
+            as_text: text,
+            severity: db.severity().into(),
+            code: db.code().code().into(),
+            message: db.message().into(),
+            detail: db.detail().map(Into::into),
+            extras: extras(db),
+        })),
+    }
+}
+
+/// An error of the host's and its causes, as `anyhow` shows them in Spin, but never with a stack trace.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    let causes: Vec<_> = error.chain().skip(1).collect();
+    for (index, cause) in causes.iter().enumerate() {
+        text += if index == 0 { "\n\nCaused by:" } else { "" };
+        text += &match causes.len() {
+            1 => format!("\n    {cause}"),
+            _ => format!("\n    {index}: {cause}"),
+        };
+    }
+    text
+}
+
+/// An error that isn't the server's.
+pub fn query_text(text: String) -> Error {
+    Error::QueryFailed(QueryError::Text(text))
+}
+
+fn extras(db: &DbError) -> Vec<(String, String)> {
+    let line = db.line().map(|line| line.to_string());
+    let fields = [
+        ("column", db.column()),
+        ("constraint", db.constraint()),
+        ("routine", db.routine()),
+        ("hint", db.hint()),
+        ("table", db.table()),
+        ("datatype", db.datatype()),
+        ("schema", db.schema()),
+        ("file", db.file()),
+        ("line", line.as_deref()),
+        ("where_", db.where_()),
+    ];
+    let present = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    present.collect()
+}

@@ -1,0 +1,99 @@
+//! A query's rows on their way to the guest, one by one. Errors come last, through a future of their own,
+//! so a guest that stops reading early never hears of them. That is Spin's behaviour and tests rely on it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::TryStreamExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::RowStream;
+use wasmtime::{
+    StoreContextMut,
+    component::{Destination, StreamProducer, StreamResult},
+};
+
+use super::{Outcome, convert, error, types};
+use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
+
+/// Rows that wait for the guest: Spin's number. A guest that awaits the outcome before it has read more
+/// rows than this hangs in Spin, so it should hang here.
+const WAITING_ROWS: usize = 4;
+
+/// Reads the stream in a task of its own. The columns come with the first row, or not at all.
+pub fn send(
+    stream: RowStream,
+) -> (
+    Rows,
+    oneshot::Receiver<Vec<Column>>,
+    oneshot::Receiver<Result<(), Error>>,
+) {
+    let (rows, rows_received) = mpsc::channel(WAITING_ROWS);
+    let (columns, columns_received) = oneshot::channel();
+    let (outcome, outcome_received) = oneshot::channel();
+    tokio::spawn(forward(stream, rows, columns, outcome));
+    (Rows(rows_received), columns_received, outcome_received)
+}
+
+async fn forward(
+    stream: RowStream,
+    rows: mpsc::Sender<Row>,
+    columns: oneshot::Sender<Vec<Column>>,
+    outcome: Outcome,
+) {
+    let mut stream = Box::pin(stream);
+    let mut columns = Some(columns);
+    let result = loop {
+        let next = tokio::select! {
+            biased;
+            // The guest has dropped the stream: what remains is nobody's.
+            () = rows.closed() => break Ok(()),
+            next = stream.try_next() => next,
+        };
+        let row = match next {
+            Ok(Some(row)) => row,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error::query_failed(error)),
+        };
+        if let Some(columns) = columns.take() {
+            let _ = columns.send(types::columns(&row));
+        }
+        match convert(&row, row.raw_size_bytes()) {
+            // A failure to send is a dropped stream, which the next turn sees.
+            Ok(row) => _ = rows.send(row).await,
+            Err(error) => break Err(error),
+        }
+    };
+    let _ = outcome.send(result);
+}
+
+/// The guest's end of the rows.
+pub struct Rows(mpsc::Receiver<Row>);
+
+impl<D> StreamProducer<D> for Rows {
+    type Item = Row;
+    type Buffer = Option<Row>;
+
+    fn poll_produce(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<'_, D>,
+        mut destination: Destination<'_, Row, Option<Row>>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        // A read of nothing asks whether a row is there; answering it with one could lose it.
+        if destination.remaining(store) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        match self.0.poll_recv(cx) {
+            Poll::Ready(Some(row)) => {
+                destination.set_buffer(Some(row));
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Which component answers a path, and the headers in which Spin tells it so. Pure: no I/O.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use http::{HeaderValue, Request, Uri};
+
+use crate::manifest::HttpTrigger;
+
+/// One route of the manifest.
+#[derive(Debug)]
+pub struct Route {
+    /// As the manifest writes it.
+    pub raw: String,
+    /// The component's id.
+    pub component: String,
+    /// The path, or the path before the wildcard, without a slash at the end.
+    prefix: String,
+    wildcard: bool,
+}
+
+/// All routes, the closest match first.
+#[derive(Debug)]
+pub struct Routes(Vec<Route>);
+
+impl Routes {
+    /// Checks and sorts the manifest's routes.
+    pub fn new(triggers: &[HttpTrigger]) -> Result<Self> {
+        let mut routes = Vec::<Route>::new();
+        for trigger in triggers {
+            let raw = trigger.route.clone();
+            ensure!(raw.starts_with('/'), "route {raw:?} doesn't start with /");
+            let prefix = raw.strip_suffix("/...").unwrap_or(&raw).to_owned();
+            let wildcard = prefix.len() < raw.len();
+            ensure!(
+                !prefix.contains("/:") && !prefix.contains("/*") && !prefix.contains("/..."),
+                "route {raw:?}: this host knows exact routes and a wildcard /... at the end; run others with Spin"
+            );
+            let prefix = prefix.trim_end_matches('/').to_owned();
+            ensure!(
+                !routes
+                    .iter()
+                    .any(|other| other.prefix == prefix && other.wildcard == wildcard),
+                "route {raw:?} stands twice in the manifest; keep one"
+            );
+            routes.push(Route {
+                raw,
+                component: trigger.component.clone(),
+                prefix,
+                wildcard,
+            });
+        }
+        routes.sort_by_key(|route| (route.wildcard, std::cmp::Reverse(route.prefix.len())));
+        Ok(Self(routes))
+    }
+
+    /// The route for a path: an exact one before a wildcard, a longer wildcard before a shorter one.
+    pub fn find(&self, path: &str) -> Option<&Route> {
+        self.0
+            .iter()
+            .find(|route| match path.strip_prefix(route.prefix.as_str()) {
+                Some("" | "/") => true,
+                Some(rest) => route.wildcard && rest.starts_with('/'),
+                None => false,
+            })
+    }
+
+    /// For showing them.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+}
+
+impl Route {
+    /// Sets Spin's headers, in place of whatever the client sent under their names.
+    pub fn set_headers<B>(&self, request: &mut Request<B>, client: SocketAddr) {
+        let uri = request.uri();
+        let path_info = if self.wildcard {
+            &uri.path()[self.prefix.len()..]
+        } else {
+            ""
+        };
+        let headers = [
+            ("spin-path-info", path_info.to_owned()),
+            ("spin-full-url", uri.to_string()),
+            (
+                "spin-matched-route",
+                self.raw.trim_end_matches('/').to_owned(),
+            ),
+            ("spin-base-path", "/".to_owned()),
+            ("spin-raw-component-route", self.raw.clone()),
+            (
+                "spin-component-route",
+                self.raw
+                    .strip_suffix("/...")
+                    .unwrap_or(&self.raw)
+                    .to_owned(),
+            ),
+            ("spin-client-addr", client.to_string()),
+        ];
+        for (name, value) in headers {
+            // A URI and a route hold visible ASCII or UTF-8, which a header may carry as bytes.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        // It speaks of the client's connection, which ends at the host.
+        request.headers_mut().remove(http::header::CONNECTION);
+    }
+}
+
+/// The request's address in full, from its target or its Host header. `None`: they make no valid address.
+pub fn full_uri<B>(request: &Request<B>, local: SocketAddr) -> Option<Uri> {
+    let mut parts = request.uri().clone().into_parts();
+    if parts.authority.is_none() {
+        let host = match request.headers().get(http::header::HOST) {
+            Some(host) => host.to_str().ok()?.parse().ok()?,
+            // HTTP/1.0 needs no Host.
+            None => local.to_string().parse().ok()?,
+        };
+        parts.authority = Some(host);
+    }
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    // The target of OPTIONS may be "*"; CONNECT has none.
+    parts
+        .path_and_query
+        .get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routes(list: &[&str]) -> Result<Routes> {
+        let triggers: Vec<HttpTrigger> = list
+            .iter()
+            .map(|route| toml::from_str(&format!("route = {route:?}\ncomponent = \"c\"")).unwrap())
+            .collect();
+        Routes::new(&triggers)
+    }
+
+    #[test]
+    fn exact_before_wildcard_and_longer_before_shorter() {
+        let routes = routes(&["/...", "/a/...", "/a/b", "/a/b/c/..."]).unwrap();
+        let found = |path| routes.find(path).unwrap().raw.as_str();
+        assert_eq!(found("/"), "/...");
+        assert_eq!(found("/ab"), "/...");
+        assert_eq!(found("/a"), "/a/...");
+        assert_eq!(found("/a/b"), "/a/b");
+        assert_eq!(found("/a/b/"), "/a/b");
+        assert_eq!(found("/a/b/x"), "/a/...");
+        assert_eq!(found("/a/b/c/d"), "/a/b/c/...");
+    }
+
+    #[test]
+    fn an_unmatched_path_has_no_route() {
+        let routes = routes(&["/a", "/"]).unwrap();
+        assert!(routes.find("/b").is_none());
+        assert!(routes.find("/a/b").is_none());
+        assert!(routes.find("/").is_some());
+    }
+
+    #[test]
+    fn unsupported_and_doubled_routes_are_errors() {
+        assert!(routes(&["/a/:id"]).is_err());
+        assert!(routes(&["a"]).is_err());
+        assert!(routes(&["/a", "/a/"]).is_err());
+    }
+
+    #[test]
+    fn the_headers_are_spins_and_a_clients_are_replaced() {
+        let routes = routes(&["/foo/..."]).unwrap();
+        let mut request = Request::get("/foo/bar?k=v")
+            .header("host", "example.com:81")
+            .header("connection", "close")
+            .header("spin-client-addr", "forged")
+            .header("spin-client-addr", "forged twice")
+            .body(())
+            .unwrap();
+        let local = "127.0.0.1:3000".parse().unwrap();
+        *request.uri_mut() = full_uri(&request, local).unwrap();
+        routes
+            .find("/foo/bar")
+            .unwrap()
+            .set_headers(&mut request, "127.0.0.1:8777".parse().unwrap());
+        for (name, value) in [
+            ("spin-full-url", "http://example.com:81/foo/bar?k=v"),
+            ("spin-path-info", "/bar"),
+            ("spin-matched-route", "/foo/..."),
+            ("spin-base-path", "/"),
+            ("spin-raw-component-route", "/foo/..."),
+            ("spin-component-route", "/foo"),
+            ("spin-client-addr", "127.0.0.1:8777"),
+        ] {
+            let values: Vec<_> = request.headers().get_all(name).iter().collect();
+            assert_eq!(values, [value], "{name}");
+        }
+        assert!(!request.headers().contains_key("connection"));
+    }
+}

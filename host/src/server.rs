@@ -1,0 +1,182 @@
+//! HTTP/1 in, components' answers out: connections, routing, refusals, and the orderly end.
+//! It doesn't look into bodies: they stream through in both directions.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
+
+use crate::{
+    instances::{Instances, Lifetime, one_line},
+    routes::{Routes, full_uri},
+};
+
+/// More clients wait in the listener's queue. Fewer than the pool has instances, so that there's one for each.
+const MAX_CONNECTIONS: usize = 1_000;
+/// For the head of a request; also how long a kept-alive connection may be silent.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// After a failed accept, such as for want of file descriptors: time for some to close.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// For running requests, and again for work after responses.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The application, ready to serve.
+pub struct Server {
+    /// Where requests go.
+    pub routes: Routes,
+    /// The components by id.
+    pub components: HashMap<String, ProxyHandler<Instances>>,
+    /// See [`Lifetime`].
+    pub lifetime: Lifetime,
+}
+
+impl Server {
+    /// Serves until `stop` is cancelled, then lets running work end. Returns whether all of it did.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) -> bool {
+        let lifetime = self.lifetime.clone();
+        let server = Arc::new(self);
+        let connections = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let next = async {
+                let place = places.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                next = next => next,
+                () = stop.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let connection = server
+                        .clone()
+                        .connection(stream, client, local, stop.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    eprintln!("error: can't accept a connection: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        connections.close();
+        let answered = timeout(DRAIN_TIMEOUT, connections.wait()).await.is_ok();
+        lifetime.ending.cancel();
+        lifetime.alive.close();
+        let ended = timeout(DRAIN_TIMEOUT, lifetime.alive.wait()).await.is_ok();
+        answered && ended
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: SocketAddr,
+        local: SocketAddr,
+        stop: CancellationToken,
+    ) {
+        // Without it a kept-alive client waits some 40 ms for the second segment of each response.
+        let _ = stream.set_nodelay(true);
+        let used = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            used.store(true, Ordering::Relaxed);
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request, client, local).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        // Errors are the client's going away or a body that failed midway; the latter was reported where it happened.
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // hyper waits for a first request; a client that hasn't sent one loses nothing.
+                if used.load(Ordering::Relaxed) {
+                    let _ = connection.await;
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Response<WasiBody> {
+        let path = request.uri().path();
+        // Spin's own paths, which no component sees.
+        if let Some(own) = path.strip_prefix("/.well-known/spin/") {
+            return match own {
+                "health" => plain(StatusCode::OK, "OK"),
+                _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+            };
+        }
+        let Some(route) = self.routes.find(path) else {
+            return plain(StatusCode::NOT_FOUND, "not found\n");
+        };
+        let Some(uri) = full_uri(&request, local) else {
+            return plain(StatusCode::BAD_REQUEST, "the Host header is not valid\n");
+        };
+        *request.uri_mut() = uri;
+        route.set_headers(&mut request, client);
+        let what = format!("{} {}", request.method(), request.uri().path());
+        let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
+        match self.components[&route.component].handle((), request).await {
+            Ok(response) => response,
+            Err(error) => {
+                eprintln!(
+                    "error: {what} got no answer from {}: {}",
+                    route.component,
+                    one_line(&error)
+                );
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the component failed to answer\n",
+                )
+            }
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
+    let body = Full::new(Bytes::from_static(text.as_bytes()));
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, kind);
+    response
+}
