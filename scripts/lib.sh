@@ -161,12 +161,12 @@ postgres_folders() {
   printf '%s\n' "$PATH" | tr ':' '\n'
 }
 
-# find_postgres [MAJOR]: prints the folder with a complete server, of that major version if there's one.
+# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one.
 find_postgres() {
   local folder first=""
   while IFS= read -r folder; do
     if ! [ -x "$folder/initdb" ] || ! [ -x "$folder/postgres" ] || ! [ -x "$folder/psql" ]; then continue; fi
-    if [ -z "${1:-}" ] || [ "$(major_of "$folder")" = "$1" ]; then
+    if [ -z "$1" ] || [ "$(major_of "$folder")" = "$1" ]; then
       printf '%s' "$folder"
       return
     fi
@@ -179,9 +179,9 @@ FOLDERS
 
 major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; } # FOLDER
 
-# need_postgres [MAJOR]: sets PG_BIN to the server's programs, and installs them if it can.
+# need_postgres: sets PG_BIN to the server's programs, and installs them if it can.
 need_postgres() {
-  PG_BIN="$(find_postgres "${1:-}")"
+  PG_BIN="$(find_postgres "")"
   if [ -n "$PG_BIN" ]; then return; fi
   # Debian's package would make and start a cluster of its own.
   if is_root && has apt-get && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
@@ -190,7 +190,7 @@ need_postgres() {
   fi
   need "PostgreSQL's server" "postgresql postgresql-client" "postgresql-server postgresql-contrib" postgresql \
     "brew install postgresql@17"
-  PG_BIN="$(find_postgres "${1:-}")"
+  PG_BIN="$(find_postgres "")"
   if [ -z "$PG_BIN" ]; then fail "PostgreSQL's programs aren't where they're expected: put their folder on PATH"; fi
 }
 
