@@ -1,7 +1,7 @@
 //! The outermost layer: every request comes in here, and every response leaves with its profile.
 //!
-//! Order, from outside: the clock starts, the profile goes around, a trailing slash goes away, the router finds a handler,
-//! errors become problem documents. Holds no SQL and opens no connection.
+//! Order, from outside: the clock starts, the profile goes around, errors become problem documents, a trailing slash goes
+//! away, the router finds a handler. Holds no SQL and opens no connection.
 
 mod agents;
 mod health;
@@ -19,9 +19,10 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::config::{Config, ConfigError};
@@ -66,8 +67,11 @@ fn service(config: Result<Config, ConfigError>) -> Service {
         Ok(config) => routes::router(Arc::new(config)),
         Err(error) => routes::misconfigured(error),
     };
-    let trimmed = NormalizePathLayer::trim_trailing_slash().layer(router);
-    BoxCloneSyncService::new(ProfileLayer::new(thresholds).layer(trimmed))
+    let layers = ServiceBuilder::new()
+        .layer(ProfileLayer::new(thresholds))
+        .layer(from_fn(problem::render))
+        .layer(NormalizePathLayer::trim_trailing_slash());
+    BoxCloneSyncService::new(layers.service(router))
 }
 
 /// The answer to HEAD: as GET's, its length included, but nothing of the body.

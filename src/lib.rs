@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn modules_use_only_what_they_may() {
-        let mut uses = 0;
+        let mut count = 0;
         for file in files(Path::new("src")) {
             let inside = file.strip_prefix("src").unwrap().with_extension("");
             let module = inside.iter().next().unwrap().to_str().unwrap();
@@ -90,12 +90,12 @@ mod tests {
                     "{}: {used}",
                     file.display()
                 );
-                uses += 1;
+                count += 1;
             }
         }
         assert!(
-            uses > 10,
-            "only {uses} uses found: is this test reading the right files?"
+            count > 10,
+            "only {count} uses found: is this test reading the right files?"
         );
     }
 

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::{from_fn, map_request};
+use axum::middleware::map_request;
 use axum::routing::get;
 
-use super::problem::{self, ApiError};
+use super::problem::ApiError;
 use super::{agents, health, performance};
 use crate::config::{Config, ConfigError};
 use crate::profile::RequestProfile;
 
 /// Every route there is, in front of one configuration.
 pub fn router(config: Arc<Config>) -> Router {
-    let routes = Router::new()
+    Router::new()
         .route("/api/health", get(health::health))
         .route("/api/health/ready", get(health::readiness))
         .route("/api/agents", get(agents::agent_list))
@@ -26,19 +26,13 @@ pub fn router(config: Arc<Config>) -> Router {
             get(performance::performance_database),
         )
         .fallback(async || ApiError::NoRoute)
-        .with_state(config);
-    layered(routes)
+        .with_state(config)
+        .layer(map_request(name_route))
 }
 
 /// No routes: every request is told that the configuration is wrong, and the log says where.
 pub fn misconfigured(error: ConfigError) -> Router {
-    layered(Router::new().fallback(async move || ApiError::Misconfigured(error.clone())))
-}
-
-fn layered(routes: Router) -> Router {
-    routes
-        .layer(from_fn(problem::render))
-        .layer(map_request(name_route))
+    Router::new().fallback(async move || ApiError::Misconfigured(error.clone()))
 }
 
 /// Tells the profile which route it is. The pattern, not the path: that may hold anything.
