@@ -195,7 +195,7 @@ mod tests {
                 "postgres://u:p@127.0.0.1:5432/db",
                 "127.0.0.1:5432",
             ),
-            ("postgres://db", "postgres://other/db", "other"),
+            ("postgres://db", "postgres://other/db", "other:5432"),
             (
                 "postgres://*.example.com",
                 "host=example.com",

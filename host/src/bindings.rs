@@ -3,7 +3,11 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "imports",
-    imports: { default: async | trappable },
+    imports: {
+        // A resource of the host's: making one can fail, and the WIT has no error for it.
+        "spin:postgres/postgres.[constructor]connection-builder": async | trappable,
+        default: async,
+    },
     with: {
         "spin:postgres/postgres.connection": crate::postgres::Connection,
         "spin:postgres/postgres.connection-builder": crate::postgres::ConnectionBuilder,

@@ -68,12 +68,12 @@ pub fn prepare(engine: &Engine, source: &Path) -> Result<ServicePre<Guest>> {
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Imports::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
-    let linked = linker.instantiate_pre(&component).with_context(|| {
+    let pre = linker.instantiate_pre(&component).with_context(|| {
         format!(
             "{shown} needs an interface that this host doesn't have; run the application with Spin"
         )
     })?;
-    ServicePre::new(linked).with_context(|| {
+    ServicePre::new(pre).with_context(|| {
         format!("{shown} doesn't serve HTTP with WASI 0.3; build it with spin-sdk 7 or newer")
     })
 }

@@ -14,7 +14,7 @@ mod routes;
 mod server;
 mod variables;
 
-use std::{collections::HashMap, io::Write as _, process::ExitCode, sync::Arc};
+use std::{collections::HashMap, fmt::Write as _, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -143,7 +143,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
 fn announce(local: std::net::SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in routes.iter() {
-        text += &format!("  {}: http://{local}{}\n", route.component, route.raw);
+        let _ = writeln!(text, "  {}: http://{local}{}", route.component, route.raw);
     }
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading; serving goes on.

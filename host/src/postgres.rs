@@ -1,5 +1,9 @@
 //! `spin:postgres/postgres@4.2.0` for guests: opening, querying, executing, each in the blocking and in the
 //! async form. How connections, errors and values are made is in `postgres/`; nothing here knows HTTP.
+#![expect(
+    clippy::result_large_err,
+    reason = "the WIT's error has its size, and every answer may be one"
+)]
 
 mod error;
 mod pool;
@@ -9,7 +13,7 @@ mod types;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::{Row as PgRow, RowStream};
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
@@ -83,18 +87,17 @@ impl ConnectionBuilder {
 }
 
 impl Guest {
-    fn client(&self, connection: &Resource<Connection>) -> wasmtime::Result<Client> {
-        Ok(self.table.get(connection)?.client.clone())
+    fn client(&self, connection: &Resource<Connection>) -> Result<Client, Error> {
+        Ok(self
+            .table
+            .get(connection)
+            .map_err(host_failed)?
+            .client
+            .clone())
     }
 
-    fn keep(
-        &mut self,
-        opened: Result<Connection, Error>,
-    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
-        Ok(match opened {
-            Ok(connection) => Ok(self.table.push(connection)?),
-            Err(error) => Err(error),
-        })
+    fn builder(&self, builder: &Resource<ConnectionBuilder>) -> Result<ConnectionBuilder, Error> {
+        self.table.get(builder).cloned().map_err(host_failed)
     }
 }
 
@@ -108,21 +111,19 @@ impl HostConnectionBuilder for Guest {
     async fn set_ca_root(
         &mut self,
         builder: Resource<ConnectionBuilder>,
-        certificate: String,
-    ) -> wasmtime::Result<Result<(), Error>> {
-        let builder = self.table.get_mut(&builder)?;
-        Ok(pool::CaRoot::parse(certificate)
-            .map(|ca_root| builder.ca_root = Some(ca_root))
-            .map_err(Error::Other))
+        pem: String,
+    ) -> Result<(), Error> {
+        let ca_root = pool::CaRoot::parse(pem).map_err(Error::Other)?;
+        self.table.get_mut(&builder).map_err(host_failed)?.ca_root = Some(ca_root);
+        Ok(())
     }
 
     async fn build(
         &mut self,
         builder: Resource<ConnectionBuilder>,
-    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
-        let builder = self.table.get(&builder)?.clone();
-        let opened = builder.open(&self.app).await;
-        self.keep(opened)
+    ) -> Result<Resource<Connection>, Error> {
+        let connection = self.builder(&builder)?.open(&self.app).await?;
+        self.table.push(connection).map_err(host_failed)
     }
 
     async fn drop(&mut self, builder: Resource<ConnectionBuilder>) -> wasmtime::Result<()> {
@@ -132,12 +133,9 @@ impl HostConnectionBuilder for Guest {
 }
 
 impl HostConnection for Guest {
-    async fn open(
-        &mut self,
-        address: String,
-    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
-        let opened = ConnectionBuilder::new(address).open(&self.app).await;
-        self.keep(opened)
+    async fn open(&mut self, address: String) -> Result<Resource<Connection>, Error> {
+        let connection = ConnectionBuilder::new(address).open(&self.app).await?;
+        self.table.push(connection).map_err(host_failed)
     }
 
     async fn query(
@@ -145,9 +143,8 @@ impl HostConnection for Guest {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
-    ) -> wasmtime::Result<Result<RowSet, Error>> {
-        let client = self.client(&connection)?;
-        Ok(query(&client, &statement, parameters).await)
+    ) -> Result<RowSet, Error> {
+        query(&self.client(&connection)?, &statement, parameters).await
     }
 
     async fn execute(
@@ -155,9 +152,8 @@ impl HostConnection for Guest {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
-    ) -> wasmtime::Result<Result<u64, Error>> {
-        let client = self.client(&connection)?;
-        Ok(execute(&client, &statement, parameters).await)
+    ) -> Result<u64, Error> {
+        execute(&self.client(&connection)?, &statement, parameters).await
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
@@ -170,8 +166,8 @@ impl<T: Send> HostConnectionBuilderWithStore<T> for HasSelf<Guest> {
     async fn build_async(
         accessor: &Accessor<T, Self>,
         builder: Resource<ConnectionBuilder>,
-    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
-        let builder = accessor.with(|mut access| access.get().table.get(&builder).cloned())?;
+    ) -> Result<Resource<Connection>, Error> {
+        let builder = accessor.with(|mut access| access.get().builder(&builder))?;
         open(accessor, builder).await
     }
 }
@@ -180,7 +176,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
     async fn open_async(
         accessor: &Accessor<T, Self>,
         address: String,
-    ) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+    ) -> Result<Resource<Connection>, Error> {
         open(accessor, ConnectionBuilder::new(address)).await
     }
 
@@ -189,22 +185,19 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
-    ) -> wasmtime::Result<Result<QueryStreams, Error>> {
+    ) -> Result<QueryStreams, Error> {
         let client = accessor.with(|mut access| access.get().client(&connection))?;
-        let stream = match start_query(&client, &statement, parameters).await {
-            Ok(stream) => stream,
-            Err(error) => return Ok(Err(error)),
-        };
-        let (rows, columns, outcome) = rows::send(stream);
+        let (rows, columns, outcome) =
+            rows::send(start_query(&client, &statement, parameters).await?);
         // Columns are known from the first row; without one there are none, as in Spin.
         let columns = columns.await.unwrap_or_default();
-        let outcome = async {
-            Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|_| Err(lost_result())))
+        let outcome = async move {
+            Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|lost| Err(host_failed(lost))))
         };
         accessor.with(|mut access| {
-            let rows = StreamReader::new(&mut access, rows)?;
-            let outcome = FutureReader::new(&mut access, outcome)?;
-            Ok(Ok((columns, rows, outcome)))
+            let rows = StreamReader::new(&mut access, rows).map_err(host_failed)?;
+            let outcome = FutureReader::new(&mut access, outcome).map_err(host_failed)?;
+            Ok((columns, rows, outcome))
         })
     }
 
@@ -213,19 +206,21 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
-    ) -> wasmtime::Result<Result<u64, Error>> {
+    ) -> Result<u64, Error> {
         let client = accessor.with(|mut access| access.get().client(&connection))?;
-        Ok(execute(&client, &statement, parameters).await)
+        execute(&client, &statement, parameters).await
     }
 }
 
 async fn open<T: Send>(
     accessor: &Accessor<T, HasSelf<Guest>>,
     builder: ConnectionBuilder,
-) -> wasmtime::Result<Result<Resource<Connection>, Error>> {
+) -> Result<Resource<Connection>, Error> {
     let app = accessor.with(|mut access| access.get().app.clone());
-    let opened = builder.open(&app).await;
-    accessor.with(|mut access| access.get().keep(opened))
+    let connection = builder.open(&app).await?;
+    accessor
+        .with(|mut access| access.get().table.push(connection))
+        .map_err(host_failed)
 }
 
 async fn execute(
@@ -285,9 +280,7 @@ fn convert(row: &PgRow, bytes: usize) -> Result<Row, Error> {
     types::row(row).map_err(|e| error::query_text(error::causes(&e)))
 }
 
-fn lost_result() -> Error {
-    Error::Other("the host lost the query's result".into())
+/// Not the database's fault nor the guest's.
+fn host_failed(error: impl std::fmt::Display) -> Error {
+    Error::Other(error.to_string())
 }
-
-/// Tells [`rows::send`]'s receiver how it ended.
-type Outcome = oneshot::Sender<Result<(), Error>>;

@@ -118,11 +118,8 @@ impl ComponentVariables {
 impl Host for Guest {}
 
 impl<T: Send> HostWithStore<T> for HasSelf<Guest> {
-    async fn get(
-        accessor: &Accessor<T, Self>,
-        name: String,
-    ) -> wasmtime::Result<Result<String, Error>> {
-        Ok(accessor.with(|mut access| access.get().app.variables.get(&name)))
+    async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, Error> {
+        accessor.with(|mut access| access.get().app.variables.get(&name))
     }
 }
 

@@ -23,16 +23,17 @@ pub fn query_failed(error: tokio_postgres::Error) -> Error {
 
 /// An error of the host's and its causes, as `anyhow` shows them in Spin, but never with a stack trace.
 pub fn causes(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    let causes: Vec<_> = error.chain().skip(1).collect();
-    for (index, cause) in causes.iter().enumerate() {
-        text += if index == 0 { "\n\nCaused by:" } else { "" };
-        text += &match causes.len() {
-            1 => format!("\n    {cause}"),
-            _ => format!("\n    {index}: {cause}"),
-        };
-    }
-    text
+    let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
+    let numbered = causes
+        .iter()
+        .enumerate()
+        .map(|(index, cause)| format!("{index}: {cause}"));
+    let causes = match causes.len() {
+        0 => return error.to_string(),
+        1 => causes,
+        _ => numbered.collect(),
+    };
+    format!("{error}\n\nCaused by:\n    {}", causes.join("\n    "))
 }
 
 /// An error that isn't the server's.

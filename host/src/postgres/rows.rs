@@ -14,7 +14,7 @@ use wasmtime::{
     component::{Destination, StreamProducer, StreamResult},
 };
 
-use super::{Outcome, convert, error, types};
+use super::{convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
 
 /// Rows that wait for the guest: Spin's number. A guest that awaits the outcome before it has read more
@@ -40,7 +40,7 @@ async fn forward(
     stream: RowStream,
     rows: mpsc::Sender<Row>,
     columns: oneshot::Sender<Vec<Column>>,
-    outcome: Outcome,
+    outcome: oneshot::Sender<Result<(), Error>>,
 ) {
     let mut stream = Box::pin(stream);
     let mut columns = Some(columns);
