@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, Result};
 use clap::Parser;
 
 /// Runs a Spin application's HTTP components on this machine, without Spin.
@@ -27,8 +28,8 @@ pub struct Cli {
     pub listen: SocketAddr,
 
     /// Set an application variable; KEY=@FILE reads the value from a file
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_variable, hide_possible_values = true)]
-    pub variable: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub variable: Vec<String>,
 
     /// Runtime configuration: `[outbound_pg] max_connections`
     #[arg(long, value_name = "PATH", env = "RUNTIME_CONFIG_FILE")]
@@ -51,6 +52,25 @@ pub struct Cli {
     pub request_timeout: Option<Duration>,
 }
 
+impl Cli {
+    /// The variables given with `--variable`. Not clap's to parse: it would repeat a wrong one, which may be a secret.
+    pub fn variables(&self) -> Result<Vec<(String, String)>> {
+        self.variable.iter().map(|text| variable(text)).collect()
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String)> {
+    let (key, value) = text
+        .split_once('=')
+        .context("write it like --variable KEY=VALUE")?;
+    let value = match value.strip_prefix('@') {
+        None => value.to_owned(),
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("--variable {key}: can't read the file {path}"))?,
+    };
+    Ok((key.to_owned(), value))
+}
+
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let addresses: Vec<_> = text
         .to_socket_addrs()
@@ -62,18 +82,6 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .or(addresses.first())
         .copied()
         .ok_or_else(|| "it stands for no address".into())
-}
-
-/// The messages never repeat the text: it may hold a secret.
-fn parse_variable(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("write it like --variable KEY=VALUE")?;
-    let value = match value.strip_prefix('@') {
-        None => value.to_owned(),
-        Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
-    };
-    Ok((key.to_owned(), value))
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {
@@ -123,7 +131,12 @@ mod tests {
 
     #[test]
     fn a_wrong_variable_is_not_repeated() {
-        assert!(!parse_variable("hunter2").unwrap_err().contains("hunter2"));
-        assert_eq!(parse_variable("a=b=c").unwrap(), ("a".into(), "b=c".into()));
+        assert!(
+            !variable("hunter2")
+                .unwrap_err()
+                .to_string()
+                .contains("hunter2")
+        );
+        assert_eq!(variable("a=b=c").unwrap(), ("a".into(), "b=c".into()));
     }
 }

@@ -59,10 +59,14 @@ pub fn build() -> Result<Engine> {
 /// Compiles the component, or takes it from the cache, and links it.
 pub fn prepare(engine: &Engine, source: &Path) -> Result<ServicePre<Guest>> {
     let shown = source.display();
-    let bytes = std::fs::read(source)
-        .with_context(|| format!("can't read {shown}; build the component first (`spin build`)"))?;
-    let component = Component::new(engine, bytes)
-        .with_context(|| format!("{shown} is no WebAssembly component"))?;
+    let bytes = std::fs::read(source).map_err(|error| {
+        wasmtime::format_err!(
+            "can't read {shown}: {error}; build the component first (`spin build`)"
+        )
+    })?;
+    let component = Component::new(engine, bytes).with_context(|| {
+        format!("{shown} is no WebAssembly component; build it for wasm32-wasip2")
+    })?;
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;

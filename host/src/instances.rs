@@ -3,7 +3,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -13,7 +16,7 @@ use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use wasmtime::{Store, StoreContextMut, component::GuestTaskId};
+use wasmtime::{Store, StoreContextMut, UpdateDeadline, component::GuestTaskId};
 use wasmtime_wasi_http::{
     WasiHttpView,
     handler::{
@@ -26,6 +29,10 @@ use crate::guest::{App, Guest};
 
 /// Far enough for "never", near enough for adding to now.
 const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
+
+/// Ticks that a guest may compute without a pause: 3 s. While it does, requests queue for its instance that
+/// another could have taken, so without an end one endless loop would hold up all others for ever.
+const MAX_TICKS: u32 = 300;
 
 /// How instances are reused; the flags of the command line.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +78,16 @@ impl HandlerState for Instances {
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
         let token = self.lifetime.alive.token();
         let mut store = Store::new(self.pre.engine(), Guest::new(self.app.clone()));
-        // At each tick a busy guest steps aside, so that it can't hold a thread for ever.
+        let ticks = Arc::new(AtomicU32::new(0));
+        let counted = ticks.clone();
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        // At each tick a busy guest steps aside, so that it can't hold a thread.
+        store.epoch_deadline_callback(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+            0..MAX_TICKS => Ok(UpdateDeadline::Yield(1)),
+            _ => Err(wasmtime::Error::msg(
+                "it computed for seconds without a pause",
+            )),
+        });
         let proxy = Proxy::P3(self.pre.instantiate_async(&mut store).await?);
         let request_timeout = self.reuse.request_timeout.unwrap_or(NEVER);
         Ok(Instance {
@@ -90,6 +104,7 @@ impl HandlerState for Instances {
                 component: self.component.clone(),
                 reuse: self.reuse,
                 request_timeout,
+                ticks,
                 _alive: token,
             },
         })
@@ -131,6 +146,8 @@ pub struct Worker {
     component: String,
     reuse: Reuse,
     request_timeout: Duration,
+    /// Since the guest last paused. It has when wasmtime gets to ask for more requests.
+    ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
 }
 
@@ -139,6 +156,7 @@ impl WorkerState for Worker {
     type RequestData = ();
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        self.ticks.store(0, Ordering::Relaxed);
         if total >= self.reuse.requests {
             ShouldAccept::Never
         } else if concurrent >= self.reuse.concurrent_requests {

@@ -100,7 +100,7 @@ async fn run(cli: &Cli) -> Result<()> {
 fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     let manifest = Manifest::read(&cli.from)?;
     let config = RuntimeConfig::read(cli.runtime_config_file.as_deref())?;
-    let variables = Variables::resolve(&manifest.variables, &cli.variable, |name| {
+    let variables = Variables::resolve(&manifest.variables, &cli.variables()?, |name| {
         std::env::var(name).ok()
     })?;
     let routes = Routes::new(manifest.triggers())?;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, de::IgnoredAny};
 
 /// `spin.toml`, manifest version 2.
@@ -185,8 +185,8 @@ impl RuntimeConfig {
 }
 
 fn read_text(path: &Path, remedy: &str) -> Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("can't read {}; {remedy}", path.display()))
+    let text = std::fs::read_to_string(path);
+    text.map_err(|error| anyhow!("can't read {}: {error}; {remedy}", path.display()))
 }
 
 /// The parser's own message spans lines and quotes the source; one line with the place is enough.
@@ -196,7 +196,7 @@ fn parse_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result
             1 + text[..span.start.min(text.len())].matches('\n').count()
         });
         let remedy = if error.message().starts_with("unknown field") {
-            "; this host honours only those, so remove it or run the application with Spin"
+            "; correct or remove it, or run the application with Spin"
         } else {
             ""
         };

@@ -37,6 +37,8 @@ const MAX_CONNECTIONS: usize = 1_000;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a failed accept, such as for want of file descriptors: time for some to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// At the end, for connections that haven't sent a request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// For running requests, and again for work after responses.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -121,8 +123,9 @@ impl Server {
             _ = connection.as_mut() => {}
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                // hyper waits for a first request; a client that hasn't sent one loses nothing.
-                if used.load(Ordering::Relaxed) {
+                // hyper goes on waiting for a first request, which may be on its way, but not for ever.
+                let ended = timeout(FIRST_REQUEST_GRACE, connection.as_mut()).await.is_ok();
+                if !ended && used.load(Ordering::Relaxed) {
                     let _ = connection.await;
                 }
             }
