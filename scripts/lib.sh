@@ -39,7 +39,7 @@ command_of() { # PID: its command line, or nothing; works without ps (minimal co
   elif [ -r "/proc/$1/cmdline" ]; then
     tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null || true
   elif has ps; then
-    ps -p "$1" -o command= 2>/dev/null || true
+    ps -ww -p "$1" -o command= 2>/dev/null || true
   fi
 }
 
