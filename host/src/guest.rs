@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
+    WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
 use crate::{
@@ -38,7 +39,7 @@ pub struct Guest {
     pub table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: NoOutboundHttp,
+    hooks: HttpHooks,
 }
 
 impl Guest {
@@ -52,7 +53,7 @@ impl Guest {
             table: ResourceTable::new(),
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            hooks: NoOutboundHttp,
+            hooks: HttpHooks,
         }
     }
 }
@@ -76,15 +77,20 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// Components link the HTTP client even when they never use it, so it exists and refuses.
-struct NoOutboundHttp;
+struct HttpHooks;
 
 type Sent = (
     http::Response<WasiBody>,
     Box<dyn Future<Output = Result<(), Error>> + Send>,
 );
 
-impl WasiHttpHooks for NoOutboundHttp {
+impl WasiHttpHooks for HttpHooks {
+    /// Spin shows a request's Host header to components; wasmtime by itself would hide it.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| *name != http::header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    }
+
+    /// Components link the HTTP client even when they never use it, so it exists and refuses.
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -247,7 +247,7 @@ async fn query(
         rows: Vec::new(),
     };
     let mut bytes = 0;
-    while let Some(row) = stream.try_next().await.map_err(error::query_failed)? {
+    while let Some(row) = stream.try_next().await.map_err(midway)? {
         bytes += row.raw_size_bytes();
         if set.rows.is_empty() {
             set.columns = types::columns(&row);
@@ -255,6 +255,11 @@ async fn query(
         set.rows.push(convert(&row, bytes)?);
     }
     Ok(set)
+}
+
+/// Once rows may have come, the blocking query of Spin has only a text for an error.
+fn midway(error: tokio_postgres::Error) -> Error {
+    error::query_text(error::query_failed(error).to_string())
 }
 
 async fn start_query(

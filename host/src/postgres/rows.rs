@@ -60,8 +60,11 @@ async fn forward(
             let _ = columns.send(types::columns(&row));
         }
         match convert(&row, row.raw_size_bytes()) {
-            // A failure to send is a dropped stream, which the next turn sees.
-            Ok(row) => _ = rows.send(row).await,
+            Ok(row) => {
+                if let Err(dropped) = rows.send(row).await {
+                    break Err(error::query_text(format!("async error: {dropped}")));
+                }
+            }
             Err(error) => break Err(error),
         }
     };
