@@ -14,8 +14,8 @@ use crate::{bindings::Imports, guest::Guest};
 
 /// How often a busy guest makes room for others.
 const TICK: Duration = Duration::from_millis(10);
-/// Instances alive at the same time; the server accepts fewer connections than this.
-const MAX_INSTANCES: u32 = 1_200;
+/// Instances alive at the same time, as in Spin.
+pub const MAX_INSTANCES: u32 = 1_000;
 const MAX_MEMORY_BYTES: usize = 128 << 20;
 /// Of a dropped instance's memory this much is cleared by hand, which is cheaper than asking the kernel for fresh pages.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;

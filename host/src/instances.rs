@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep, sleep_until},
+};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -25,7 +28,10 @@ use wasmtime_wasi_http::{
     p3::bindings::ServicePre,
 };
 
-use crate::guest::{App, Guest};
+use crate::{
+    engine::MAX_INSTANCES,
+    guest::{App, Guest},
+};
 
 /// Far enough for "never", near enough for adding to now.
 const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
@@ -47,13 +53,26 @@ pub struct Reuse {
     pub request_timeout: Option<Duration>,
 }
 
-/// The instances of all components, as a whole: to wait for their end.
-#[derive(Clone, Debug, Default)]
+/// The instances of all components, as a whole: to bound their number and to wait for their end.
+#[derive(Clone, Debug)]
 pub struct Lifetime {
+    /// One for each place in the engine's pool. Waiting for one is better than failing for want of it.
+    places: Arc<Semaphore>,
     /// Cancelled when idle instances are to end at once.
     pub ending: CancellationToken,
     /// Counts the instances.
     pub alive: TaskTracker,
+}
+
+impl Lifetime {
+    /// No instance yet, and room for the engine's number of them.
+    pub fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
+            ending: CancellationToken::new(),
+            alive: TaskTracker::new(),
+        }
+    }
 }
 
 /// One component, ready to be instantiated.
@@ -76,7 +95,8 @@ impl HandlerState for Instances {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
-        let token = self.lifetime.alive.token();
+        let alive = self.lifetime.alive.token();
+        let place = self.lifetime.places.clone().acquire_owned().await?;
         let mut store = Store::new(self.pre.engine(), Guest::new(self.app.clone()));
         let ticks = Arc::new(AtomicU32::new(0));
         let counted = ticks.clone();
@@ -89,13 +109,13 @@ impl HandlerState for Instances {
             )),
         });
         let proxy = Proxy::P3(self.pre.instantiate_async(&mut store).await?);
-        let request_timeout = self.reuse.request_timeout.unwrap_or(NEVER);
+        let request_timeout = self.reuse.request_timeout.unwrap_or(NEVER).min(NEVER);
         Ok(Instance {
             store,
             proxy,
             view: Guest::http,
             expiration: Expiration {
-                idle_timeout: self.reuse.idle_timeout,
+                idle_timeout: self.reuse.idle_timeout.min(NEVER),
                 request_timeout,
                 sleep: Box::pin(sleep(NEVER)),
                 ending: Box::pin(self.lifetime.ending.clone().cancelled_owned()),
@@ -105,7 +125,8 @@ impl HandlerState for Instances {
                 reuse: self.reuse,
                 request_timeout,
                 ticks,
-                _alive: token,
+                _alive: alive,
+                _place: place,
             },
         })
     }
@@ -149,6 +170,7 @@ pub struct Worker {
     /// Since the guest last paused. It has when wasmtime gets to ask for more requests.
     ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
+    _place: OwnedSemaphorePermit,
 }
 
 impl WorkerState for Worker {

@@ -70,7 +70,7 @@ fn failed(message: &str) -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<()> {
-    let lifetime = Lifetime::default();
+    let lifetime = Lifetime::new();
     let server = load(cli, &lifetime)?;
     let listener = TcpListener::bind(cli.listen).await.map_err(|error| {
         if error.kind() == std::io::ErrorKind::AddrInUse {

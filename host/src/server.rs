@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
@@ -31,7 +31,7 @@ use crate::{
     routes::{Routes, full_uri},
 };
 
-/// More clients wait in the listener's queue. Fewer than the pool has instances, so that there's one for each.
+/// More clients wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 1_000;
 /// For the head of a request; also how long a kept-alive connection may be silent.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// At the end, for connections that haven't sent a request.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
-/// For running requests, and again for work after responses.
+/// At the end, for running requests and for work after responses.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The application, ready to serve.
@@ -91,10 +91,11 @@ impl Server {
         }
         drop(listener);
         connections.close();
-        let answered = timeout(DRAIN_TIMEOUT, connections.wait()).await.is_ok();
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        let answered = timeout_at(deadline, connections.wait()).await.is_ok();
         lifetime.ending.cancel();
         lifetime.alive.close();
-        let ended = timeout(DRAIN_TIMEOUT, lifetime.alive.wait()).await.is_ok();
+        let ended = timeout_at(deadline, lifetime.alive.wait()).await.is_ok();
         answered && ended
     }
 
@@ -118,9 +119,13 @@ impl Server {
             .header_read_timeout(HEADER_READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        // Errors are the client's going away or a body that failed midway; the latter was reported where it happened.
         tokio::select! {
-            _ = connection.as_mut() => {}
+            ended = connection.as_mut() => {
+                // Most other errors are the client's going away.
+                if let Err(error) = ended && error.is_user() {
+                    eprintln!("error: an answer broke off midway: {error:?}");
+                }
+            }
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 // hyper goes on waiting for a first request, which may be on its way, but not for ever.
