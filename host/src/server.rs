@@ -127,10 +127,14 @@ impl Server {
                 }
             }
             () = stop.cancelled() => {
+                let used = || used.load(Ordering::Relaxed);
+                // A first request may be on its way.
+                if !used() && timeout(FIRST_REQUEST_GRACE, connection.as_mut()).await.is_ok() {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
-                // hyper goes on waiting for a first request, which may be on its way, but not for ever.
-                let ended = timeout(FIRST_REQUEST_GRACE, connection.as_mut()).await.is_ok();
-                if !ended && used.load(Ordering::Relaxed) {
+                // Without a whole request by now there's nothing to wait for.
+                if used() {
                     let _ = connection.await;
                 }
             }
