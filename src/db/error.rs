@@ -79,6 +79,11 @@ impl DbError {
     }
 
     fn unavailable(reason: String) -> Self {
+        // With RUST_BACKTRACE set, Spin adds its own stack: of no use here, and a page long.
+        let reason = match reason.split_once("Stack backtrace:") {
+            Some((reason, _)) => reason.trim_end().to_owned(),
+            None => reason,
+        };
         let advice = advice(&reason);
         Self::Unavailable { reason, advice }
     }
@@ -123,6 +128,8 @@ fn advice(reason: &str) -> &'static str {
         "check the user and the password in db_url"
     } else if says("database \"") {
         "create the database, or check its name in db_url"
+    } else if says("certificate") || says("TLS") {
+        "let the host trust the server's certificate, or add sslmode=disable to db_url if the network is trusted"
     } else if says("too many") || says("no connection within") {
         "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
     } else {
@@ -190,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_of_the_hosts_is_left_out() {
+        let reason = "Connection refused\n\nStack backtrace:\n   0: main".to_owned();
+        let DbError::Unavailable { reason, .. } = DbError::unavailable(reason) else {
+            panic!("not unavailable");
+        };
+        assert_eq!(reason, "Connection refused");
+    }
+
+    #[test]
     fn advice_fits_what_the_host_said() {
         for (reason, word) in [
             ("address postgres://db:5432 is not permitted", "db_host"),
@@ -197,6 +213,10 @@ mod tests {
             ("database \"d\" does not exist", "create the database"),
             ("error connecting to server: Connection refused", "runs at"),
             ("no connection within 2000 ms", "more connections"),
+            (
+                "error performing TLS handshake: invalid peer certificate",
+                "sslmode=disable",
+            ),
         ] {
             let error = DbError::unavailable(reason.to_owned()).to_string();
             assert!(error.contains(word), "{error}");
