@@ -2,10 +2,10 @@
 -- Safe to run again: what's there already, under the same name, stays as it is.
 -- created_at rises by a millisecond from row to row, so that lists show them in this order.
 
-INSERT INTO agents (name, agent_type, persona, created_at)
+INSERT INTO agents (name, agent_type, persona, created_at, updated_at)
 SELECT name, agent_type,
        jsonb_build_object('role', role, 'goal', goal, 'backstory', backstory, 'capabilities', to_jsonb(capabilities)),
-       now() + position * interval '1 millisecond'
+       now() + position * interval '1 millisecond', now() + position * interval '1 millisecond'
 FROM (VALUES
     (1, '@orchestrator', 'orchestrator', 'Orchestrator',
      'Turn a request into a workflow and see it through',
@@ -34,8 +34,8 @@ FROM (VALUES
 ) AS starting (position, name, agent_type, role, goal, backstory, capabilities)
 ON CONFLICT (name) DO NOTHING;
 
-INSERT INTO channels (name, topic, created_at)
-SELECT name, topic, now() + position * interval '1 millisecond'
+INSERT INTO channels (name, topic, created_at, updated_at)
+SELECT name, topic, now() + position * interval '1 millisecond', now() + position * interval '1 millisecond'
 FROM (VALUES
     (1, 'general', 'Everything that has no place of its own'),
     (2, 'development', 'Building the product'),
