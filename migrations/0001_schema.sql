@@ -17,8 +17,8 @@ CREATE TABLE IF NOT EXISTS agents (
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT agents_pkey PRIMARY KEY (id),
-    -- Mentions are written @name: a name has the @ and no white space.
-    CONSTRAINT agents_name_check CHECK (name ~ '^@[^[:space:]@/]{1,99}$'),
+    -- Mentions are written @name: a name has the @, and nothing that would end a mention or need escaping in a path.
+    CONSTRAINT agents_name_check CHECK (name ~ '^@[A-Za-z0-9_.-]{1,99}$'),
     CONSTRAINT agents_agent_type_check CHECK (agent_type ~ '^[a-z][a-z0-9_]{0,49}$'),
     CONSTRAINT agents_persona_check CHECK (jsonb_typeof(persona) = 'object'),
     CONSTRAINT agents_config_check CHECK (jsonb_typeof(config) = 'object')

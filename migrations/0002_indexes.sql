@@ -18,6 +18,10 @@ CREATE INDEX IF NOT EXISTS idx_workflows_channel_id ON workflows (channel_id, cr
 CREATE INDEX IF NOT EXISTS idx_workflows_status_created ON workflows (status, created_at);
 
 CREATE INDEX IF NOT EXISTS idx_workflow_tasks_workflow_id ON workflow_tasks (workflow_id, order_index, id);
-CREATE INDEX IF NOT EXISTS idx_workflow_tasks_status ON workflow_tasks (status);
+CREATE INDEX IF NOT EXISTS idx_workflow_tasks_status ON workflow_tasks (status, agent_id, order_index, id);
 CREATE INDEX IF NOT EXISTS idx_workflow_tasks_order ON workflow_tasks (order_index);
 CREATE INDEX IF NOT EXISTS idx_workflow_tasks_workflow_status ON workflow_tasks (workflow_id, status);
+
+-- Beside the sixteen: the lists of a table that none of them is on.
+CREATE INDEX IF NOT EXISTS tasks_created_at_idx ON tasks (created_at, id);
+CREATE INDEX IF NOT EXISTS tasks_status_created_at_idx ON tasks (status, created_at, id);

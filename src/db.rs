@@ -26,6 +26,15 @@ pub struct Db {
     profile: Arc<RequestProfile>,
 }
 
+/// What a statement gives: one row of one or two texts. No row is an answer without either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// JSON as PostgreSQL shaped it.
+    pub json: Option<String>,
+    /// What there's to say beside it: where the next page begins, or why a write did nothing.
+    pub note: Option<String>,
+}
+
 impl Db {
     /// Access for the request that `profile` belongs to. Opens nothing yet.
     #[must_use]
@@ -39,16 +48,15 @@ impl Db {
         &self.config
     }
 
-    /// Runs a statement that returns one text, JSON as PostgreSQL shaped it, and takes the text as it came.
-    /// `None`: no row, or a null.
-    pub async fn text(
+    /// Runs a statement, and takes its answer as it came.
+    pub async fn answer(
         &self,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
-    ) -> Result<Option<String>, DbError> {
+    ) -> Result<Answer, DbError> {
         let connection = self.checkout(statement).await?;
         let clock = Instant::now();
-        let outcome = self.one_text(&connection, statement, parameters).await;
+        let outcome = self.one_answer(&connection, statement, parameters).await;
         let elapsed_us = elapsed_us(clock);
         self.profile.record_statement(StatementRun {
             name: statement.name,
@@ -87,12 +95,12 @@ impl Db {
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
     )]
-    async fn one_text(
+    async fn one_answer(
         &self,
         connection: &Connection,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
-    ) -> Result<Option<String>, DbError> {
+    ) -> Result<Answer, DbError> {
         let run = async {
             let result = connection.query(statement.sql, parameters).await?;
             drain(result).await
@@ -100,7 +108,7 @@ impl Db {
         // The server's own limit comes first; this one is for a server that no longer answers.
         let limit = self.config.db_statement_timeout + Duration::from_secs(1);
         match within(limit, run).await {
-            Some(Ok(rows)) => only_text(statement.name, rows),
+            Some(Ok(rows)) => only_answer(statement.name, rows),
             Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
             None => Err(DbError::Timeout {
                 statement: statement.name,
@@ -127,21 +135,42 @@ async fn drain(mut result: QueryResult) -> Result<Vec<Vec<DbValue>>, spin_sdk::p
     Ok(rows)
 }
 
-fn only_text(statement: &'static str, rows: Vec<Vec<DbValue>>) -> Result<Option<String>, DbError> {
+fn only_answer(statement: &'static str, rows: Vec<Vec<DbValue>>) -> Result<Answer, DbError> {
     let row_count = rows.len();
     let mut rows = rows.into_iter();
-    let found = match (rows.next().map(Vec::into_iter), rows.next()) {
-        (None, _) => return Ok(None),
-        (Some(mut row), None) => match (row.next(), row.next()) {
-            (Some(DbValue::Str(text)), None) => return Ok(Some(text)),
-            (Some(DbValue::DbNull), None) => return Ok(None),
-            (Some(_), None) => "a value of another type".to_owned(),
-            (Some(_), Some(_)) => "more than one column".to_owned(),
-            (None, _) => "no column".to_owned(),
-        },
+    let found = match (rows.next(), rows.next()) {
+        (None, _) => return Ok(Answer::default()),
+        (Some(row), None) => {
+            let column_count = row.len();
+            let mut texts: Result<Vec<_>, _> = row.into_iter().map(text_or_null).collect();
+            match texts.as_deref_mut() {
+                Ok([json]) => {
+                    return Ok(Answer {
+                        json: json.take(),
+                        note: None,
+                    });
+                }
+                Ok([json, note]) => {
+                    return Ok(Answer {
+                        json: json.take(),
+                        note: note.take(),
+                    });
+                }
+                _ => format!("{column_count} columns of other types"),
+            }
+        }
         (Some(_), Some(_)) => format!("{row_count} rows"),
     };
     Err(DbError::Decode { statement, found })
+}
+
+/// A text or a null; any other value is given back.
+fn text_or_null(value: DbValue) -> Result<Option<String>, DbValue> {
+    match value {
+        DbValue::Str(text) => Ok(Some(text)),
+        DbValue::DbNull => Ok(None),
+        other => Err(other),
+    }
 }
 
 #[cfg(test)]
@@ -149,21 +178,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_text_or_nothing_is_taken_and_all_else_is_an_error() {
+    fn one_row_of_one_or_two_texts_is_taken_and_all_else_is_an_error() {
         let text = || DbValue::Str("{}".to_owned());
-        assert_eq!(only_text("s", vec![]).unwrap(), None);
-        assert_eq!(only_text("s", vec![vec![DbValue::DbNull]]).unwrap(), None);
-        assert_eq!(
-            only_text("s", vec![vec![text()]]).unwrap().as_deref(),
-            Some("{}")
-        );
-        for (rows, found) in [
-            (vec![vec![]], "no column"),
-            (vec![vec![text(), text()]], "more than one column"),
-            (vec![vec![text()], vec![text()]], "2 rows"),
-            (vec![vec![DbValue::Boolean(true)]], "another type"),
+        let answer = |json: Option<&str>, note: Option<&str>| Answer {
+            json: json.map(str::to_owned),
+            note: note.map(str::to_owned),
+        };
+        for (rows, expected) in [
+            (vec![], answer(None, None)),
+            (vec![vec![DbValue::DbNull]], answer(None, None)),
+            (vec![vec![text()]], answer(Some("{}"), None)),
+            (
+                vec![vec![text(), DbValue::DbNull]],
+                answer(Some("{}"), None),
+            ),
+            (
+                vec![vec![DbValue::DbNull, text()]],
+                answer(None, Some("{}")),
+            ),
         ] {
-            let error = only_text("s", rows).unwrap_err().to_string();
+            assert_eq!(only_answer("s", rows).unwrap(), expected);
+        }
+        for (rows, found) in [
+            (vec![vec![]], "0 columns"),
+            (vec![vec![text(), text(), text()]], "3 columns"),
+            (vec![vec![text()], vec![text()]], "2 rows"),
+            (
+                vec![vec![DbValue::Boolean(true)]],
+                "1 columns of other types",
+            ),
+        ] {
+            let error = only_answer("s", rows).unwrap_err().to_string();
             assert!(error.contains(found), "{error}");
         }
     }

@@ -4,30 +4,38 @@
 //! away, the router finds a handler. Holds no SQL and opens no connection.
 
 mod agents;
+mod channels;
+mod contract;
 mod health;
 mod input;
+mod messages;
+mod openapi;
+mod page;
 mod performance;
 mod problem;
+mod reply;
 mod routes;
+mod schemas;
+mod stats;
+mod tasks;
+mod workflow_tasks;
+mod workflows;
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody};
-use axum::extract::FromRequestParts;
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::config::{Config, ConfigError};
-use crate::db::Db;
-use crate::profile::{ProfileLayer, RequestProfile};
+use crate::profile::ProfileLayer;
 
 type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
@@ -84,36 +92,4 @@ fn without_body(response: Response) -> Response {
             .or_insert(HeaderValue::from(length));
     }
     Response::from_parts(parts, Body::empty())
-}
-
-/// Handlers take [`Db`] as an argument: the database with this request's profile in it.
-impl FromRequestParts<Arc<Config>> for Db {
-    type Rejection = problem::ApiError;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        config: &Arc<Config>,
-    ) -> Result<Self, Self::Rejection> {
-        let profile = parts
-            .extensions
-            .get::<Arc<RequestProfile>>()
-            .ok_or(problem::ApiError::Bug("a request came without its profile"))?;
-        Ok(Self::new(config.clone(), profile.clone()))
-    }
-}
-
-/// A response of JSON text that goes out as it came.
-struct JsonText(String);
-
-impl IntoResponse for JsonText {
-    fn into_response(self) -> Response {
-        (
-            [(
-                axum::http::header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            )],
-            self.0,
-        )
-            .into_response()
-    }
 }

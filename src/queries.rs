@@ -1,12 +1,23 @@
 //! Every SQL statement there is, a file for each table, and [`ALL`] that lists them for tests and reports.
 //!
 //! Functions here take checked values and give JSON text as PostgreSQL shaped it. They never see HTTP.
+//!
+//! Statements answer with one row: the JSON, and a note. A list's note is the cursor of its next page; a write's says
+//! why it did nothing ([`Outcome`]).
 
 pub mod agents;
+pub mod channels;
 pub mod health;
+pub mod messages;
 pub mod performance;
+pub mod stats;
+pub mod tasks;
+pub mod workflow_tasks;
+pub mod workflows;
 
-use crate::db::Statement;
+use uuid::Uuid;
+
+use crate::db::{Answer, Db, DbError, Parameter, Statement};
 
 /// The registry: what isn't listed here mustn't run.
 pub static ALL: &[&Statement] = &[
@@ -14,11 +25,164 @@ pub static ALL: &[&Statement] = &[
     &agents::AGENT_LIST_ACTIVE,
     &agents::AGENT_LIST_TYPE,
     &agents::AGENT_LIST_TYPE_ACTIVE,
+    &agents::AGENT_CREATE,
     &agents::AGENT_GET,
     &agents::AGENT_GET_BY_NAME,
+    &agents::AGENT_UPDATE,
+    &agents::AGENT_SET_ACTIVE,
+    &agents::AGENT_STATUS,
+    &agents::AGENT_MESSAGE_LIST,
+    &agents::AGENT_DM_CHANNEL,
+    &channels::CHANNEL_LIST,
+    &channels::CHANNEL_CREATE,
+    &channels::CHANNEL_GET,
+    &channels::CHANNEL_UPDATE,
+    &channels::CHANNEL_ARCHIVE,
+    &channels::CHANNEL_CLEAR,
+    &channels::CHANNEL_MESSAGE_LIST,
     &health::READINESS,
+    &messages::MESSAGE_CREATE,
+    &messages::MESSAGE_GET,
+    &messages::MESSAGE_LIST,
     &performance::PERFORMANCE_DATABASE,
+    &stats::STATS,
+    &tasks::TASK_LIST,
+    &tasks::TASK_LIST_STATUS,
+    &tasks::TASK_CREATE,
+    &tasks::TASK_GET,
+    &tasks::TASK_UPDATE,
+    &workflow_tasks::WORKFLOW_TASK_LIST,
+    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS,
+    &workflow_tasks::WORKFLOW_TASK_CREATE,
+    &workflow_tasks::WORKFLOW_TASK_GET,
+    &workflow_tasks::WORKFLOW_TASK_UPDATE,
+    &workflow_tasks::WORKFLOW_TASK_CLAIM,
+    &workflows::WORKFLOW_LIST,
+    &workflows::WORKFLOW_LIST_STATUS,
+    &workflows::WORKFLOW_LIST_CHANNEL,
+    &workflows::WORKFLOW_LIST_CHANNEL_STATUS,
+    &workflows::WORKFLOW_CREATE,
+    &workflows::WORKFLOW_GET,
+    &workflows::WORKFLOW_DELETE,
+    &workflows::WORKFLOW_START,
+    &workflows::WORKFLOW_CANCEL,
 ];
+
+/// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The cursor's key; lists count it in microseconds since 1970, or by position.
+    pub key: i64,
+    /// The cursor's id.
+    pub id: Uuid,
+    /// The most rows.
+    pub limit: i32,
+    /// How many rows to pass over.
+    pub offset: i64,
+}
+
+/// A page's rows as a JSON array, and the cursor of the next page if there may be one.
+#[derive(Debug)]
+pub struct Items {
+    /// The array.
+    pub json: String,
+    /// `key.id`.
+    pub next: Option<String>,
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It's done; the row as it is now.
+    Done(String),
+    /// There's no such row.
+    Absent,
+    /// The state forbids it; which state.
+    Refused(String),
+    /// It refers to rows that aren't there; the JSON pointers of those references.
+    Dangling(Vec<String>),
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        if let Some(row) = answer.json {
+            return Self::Done(row);
+        }
+        let note = answer.note.unwrap_or_default();
+        match note.split_once(' ') {
+            Some(("refused", state)) => Self::Refused(state.to_owned()),
+            Some(("dangling", pointers)) => {
+                Self::Dangling(pointers.split(' ').map(str::to_owned).collect())
+            }
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// Runs a list's statement. `None` where what it's a list of isn't there.
+async fn items(
+    db: &Db,
+    statement: &'static Statement,
+    page: Page,
+    filters: impl IntoIterator<Item = Parameter>,
+) -> Result<Option<Items>, DbError> {
+    let mut parameters = vec![
+        Parameter::Int64(page.key),
+        uuid(page.id),
+        Parameter::Int32(page.limit),
+        Parameter::Int64(page.offset),
+    ];
+    parameters.extend(filters);
+    let Answer { json, note: next } = db.answer(statement, parameters).await?;
+    Ok(json.map(|json| Items { json, next }))
+}
+
+fn uuid(id: Uuid) -> Parameter {
+    Parameter::Uuid(id.to_string())
+}
+
+fn text(text: impl Into<String>) -> Parameter {
+    Parameter::Str(text.into())
+}
+
+/// The cursor's place in a list by time: rows after it, or before it.
+macro_rules! by_time {
+    (after) => {
+        "(created_at, id) > ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+         ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
+    };
+    (before) => {
+        "(created_at, id) < ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+         ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
+    };
+}
+
+/// The note of a list by time: the cursor of its last row, where the page is full.
+macro_rules! next_by_time {
+    () => {
+        "CASE WHEN count(*) = $3::int THEN
+            (array_agg((extract(epoch FROM item.created_at) * 1000000)::bigint || '.' || item.id))[$3::int] END"
+    };
+}
+
+/// A list by time: `columns` of the rows of `source`, a FROM with a WHERE that has a condition.
+macro_rules! list_by_time {
+    ($columns:expr, $source:literal, $direction:tt) => {
+        concat!(
+            "SELECT coalesce(json_agg(item), '[]')::text, ",
+            next_by_time!(),
+            " FROM (SELECT ",
+            $columns,
+            " FROM ",
+            $source,
+            " AND ",
+            by_time!($direction),
+            ") AS item"
+        )
+    };
+}
+
+use {by_time, list_by_time, next_by_time};
 
 #[cfg(test)]
 mod tests {
@@ -66,5 +230,24 @@ mod tests {
             }
             assert!(statement.max_rows > 0, "{}", statement.name);
         }
+    }
+
+    #[test]
+    fn notes_tell_why_a_write_did_nothing() {
+        let outcome = |json: Option<&str>, note: Option<&str>| {
+            let (json, note) = (json.map(str::to_owned), note.map(str::to_owned));
+            format!("{:?}", Outcome::from(Answer { json, note }))
+        };
+        assert_eq!(outcome(Some("{}"), None), "Done(\"{}\")");
+        assert_eq!(outcome(None, Some("absent")), "Absent");
+        assert_eq!(outcome(None, None), "Absent");
+        assert_eq!(
+            outcome(None, Some("refused executing")),
+            "Refused(\"executing\")"
+        );
+        assert_eq!(
+            outcome(None, Some("dangling /a /b/0")),
+            "Dangling([\"/a\", \"/b/0\"])"
+        );
     }
 }

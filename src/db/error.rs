@@ -36,7 +36,7 @@ pub enum DbError {
         message: String,
     },
     /// The result isn't what the statement promises: a bug of ours.
-    #[error("{statement} returned {found} where one text was expected")]
+    #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.
         statement: &'static str,
@@ -54,6 +54,15 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// The constraint that the statement would have broken, if it's that.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Refused { constraint, .. } => constraint.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Sorts what opening a connection or running `statement` failed with.
     pub(super) fn from_host(statement: &'static str, error: Error) -> Self {
         let error = match error {
@@ -96,8 +105,10 @@ impl DbError {
                 reason: error.message,
             },
             // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only_sql_transaction
-            // (a failover's old primary), and class 08, connection exceptions.
-            "57P01" | "57P02" | "57P03" | "53300" | "25006" => Self::unavailable(error.message),
+            // (a failover's old primary), deadlock_detected, and class 08, connection exceptions.
+            "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40P01" => {
+                Self::unavailable(error.message)
+            }
             code if code.starts_with("08") => Self::unavailable(error.message),
             _ => Self::Refused {
                 statement,
@@ -157,7 +168,9 @@ mod tests {
 
     #[test]
     fn sqlstates_are_sorted_by_what_a_caller_can_do() {
-        for code in ["57P01", "57P02", "57P03", "53300", "25006", "08006"] {
+        for code in [
+            "57P01", "57P02", "57P03", "53300", "25006", "40P01", "08006",
+        ] {
             let error = DbError::from_host("s", server_error(code, &[]));
             assert!(
                 matches!(error, DbError::Unavailable { .. }),

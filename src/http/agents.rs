@@ -1,50 +1,227 @@
-//! The routes below /api/agents: parameters in, one query, JSON out.
+//! The routes below /api/agents: what they take and give, and one query for each.
 
-use super::JsonText;
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
+use super::reply::{Reply, never, written};
+use super::schemas;
 use crate::db::Db;
-use crate::queries::agents;
+use crate::queries::{Page, agents};
 
-/// The longest name of an agent, its @ included, in characters; the table's CHECK says the same.
-const NAME_MAX_CHARS: usize = 100;
-const AGENT_TYPE_MAX_CHARS: usize = 50;
+const ID: Parameter = Parameter {
+    name: "id",
+    kind: Kind::Uuid,
+    about: "The agent's id.",
+    default: None,
+};
 
-/// GET /api/agents
-pub async fn agent_list(db: Db, mut input: Input) -> Result<JsonText, ApiError> {
-    let active_only = input.query_bool("active_only", true);
-    let agent_type = input.query_text("agent_type", AGENT_TYPE_MAX_CHARS);
-    input.check()?;
-    Ok(JsonText(
-        agents::agent_list(&db, active_only, agent_type).await?,
-    ))
+fn absent(input: &Input) -> ApiError {
+    ApiError::not_found("agent", "id", &input.uuid("id"))
 }
 
-/// GET /api/agents/{id}
-pub async fn agent_get(db: Db, mut input: Input) -> Result<JsonText, ApiError> {
-    let id = input.path_uuid("id");
-    input.check()?;
-    match agents::agent_get(&db, id).await? {
-        Some(agent) => Ok(JsonText(agent)),
-        None => Err(ApiError::NotFound {
-            what: "agent",
-            by: "id",
-            value: id.to_string(),
-        }),
-    }
+pub static AGENT_LIST: Operation = Operation {
+    id: "agent_list",
+    method: "GET",
+    path: "/api/agents",
+    summary: "The agents, oldest first.",
+    parameters: &[
+        Parameter {
+            name: "active_only",
+            kind: Kind::Boolean,
+            about: "Whether to leave out those that are inactive.",
+            default: Some("true"),
+        },
+        Parameter {
+            name: "agent_type",
+            kind: schemas::AGENT_TYPE,
+            about: "Only agents of this type.",
+            default: None,
+        },
+        LIMIT,
+        OFFSET,
+        CURSOR,
+    ],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::AGENT),
+        max: 200,
+    },
+    errors: &[],
+};
+
+pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let active_only = input.boolean("active_only").unwrap_or(true);
+    let items = agents::agent_list(&db, page, active_only, input.text("agent_type")).await?;
+    list(items, &input, ApiError::NoRoute)
 }
 
-/// GET /api/agents/name/{name}, with or without the leading @
-pub async fn agent_get_by_name(db: Db, mut input: Input) -> Result<JsonText, ApiError> {
-    let name = input.path_text("name", NAME_MAX_CHARS);
-    input.check()?;
-    let name = format!("@{}", name.strip_prefix('@').unwrap_or(&name));
-    match agents::agent_get_by_name(&db, name.clone()).await? {
-        Some(agent) => Ok(JsonText(agent)),
-        None => Err(ApiError::NotFound {
-            what: "agent",
-            by: "name",
-            value: name,
-        }),
-    }
+pub static AGENT_CREATE: Operation = Operation {
+    id: "agent_create",
+    method: "POST",
+    path: "/api/agents",
+    summary: "Makes an agent.",
+    parameters: &[],
+    body: Some(&schemas::AGENT_CREATE),
+    status: 201,
+    answer: Kind::Record(&schemas::AGENT),
+    errors: &[409],
+};
+
+pub async fn agent_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = agents::agent_create(&db, input.body_json()).await?;
+    Reply::created("/api/agents", written(outcome, absent(&input), never)?)
+}
+
+pub static AGENT_GET: Operation = Operation {
+    id: "agent_get",
+    method: "GET",
+    path: "/api/agents/{id}",
+    summary: "One agent.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT),
+    errors: &[404],
+};
+
+pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let agent = agents::agent_get(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(agent.ok_or_else(|| absent(&input))?))
+}
+
+pub static AGENT_GET_BY_NAME: Operation = Operation {
+    id: "agent_get_by_name",
+    method: "GET",
+    path: "/api/agents/name/{name}",
+    summary: "One agent, by its name.",
+    parameters: &[Parameter {
+        name: "name",
+        kind: Kind::Text { min: 1, max: 100 },
+        about: "The agent's name, with or without its @.",
+        default: None,
+    }],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT),
+    errors: &[404],
+};
+
+pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let name = input.text("name").unwrap_or_default();
+    let name = format!("@{}", name.strip_prefix('@').unwrap_or(name));
+    let agent = agents::agent_get_by_name(&db, &name).await?;
+    let agent = agent.ok_or_else(|| ApiError::not_found("agent", "name", &name))?;
+    Ok(Reply::ok(agent))
+}
+
+pub static AGENT_UPDATE: Operation = Operation {
+    id: "agent_update",
+    method: "PATCH",
+    path: "/api/agents/{id}",
+    summary: "Changes what's given of an agent.",
+    parameters: &[ID],
+    body: Some(&schemas::AGENT_UPDATE),
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT),
+    errors: &[404, 409],
+};
+
+pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = agents::agent_update(&db, input.uuid("id"), input.body_json()).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}
+
+pub static AGENT_ACTIVATE: Operation = Operation {
+    id: "agent_activate",
+    method: "PATCH",
+    path: "/api/agents/{id}/activate",
+    summary: "Lets an agent take part.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT_ACTION),
+    errors: &[404],
+};
+
+pub async fn agent_activate(db: Db, input: Input) -> Result<Reply, ApiError> {
+    set_active(db, input, true).await
+}
+
+pub static AGENT_DEACTIVATE: Operation = Operation {
+    id: "agent_deactivate",
+    method: "PATCH",
+    path: "/api/agents/{id}/deactivate",
+    summary: "Lets an agent take part no longer.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT_ACTION),
+    errors: &[404],
+};
+
+pub async fn agent_deactivate(db: Db, input: Input) -> Result<Reply, ApiError> {
+    set_active(db, input, false).await
+}
+
+async fn set_active(db: Db, input: Input, is_active: bool) -> Result<Reply, ApiError> {
+    let outcome = agents::agent_set_active(&db, input.uuid("id"), is_active).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}
+
+pub static AGENT_STATUS: Operation = Operation {
+    id: "agent_status",
+    method: "GET",
+    path: "/api/agents/{id}/status",
+    summary: "Whether an agent is online, and whether it's busy.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::AGENT_STATUS),
+    errors: &[404],
+};
+
+pub async fn agent_status(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let status = agents::agent_status(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(status.ok_or_else(|| absent(&input))?))
+}
+
+pub static AGENT_MESSAGE_LIST: Operation = Operation {
+    id: "agent_message_list",
+    method: "GET",
+    path: "/api/agents/{id}/messages",
+    summary: "What an agent wrote, newest first.",
+    parameters: &[ID, LIMIT, OFFSET, CURSOR],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
+        max: 200,
+    },
+    errors: &[404],
+};
+
+pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Descending, DEFAULT_LIMIT);
+    let items = agents::agent_message_list(&db, page, input.uuid("id")).await?;
+    list(items, &input, absent(&input))
+}
+
+pub static AGENT_DM_CHANNEL: Operation = Operation {
+    id: "agent_dm_channel",
+    method: "GET",
+    path: "/api/agents/{id}/dm-channel",
+    summary: "An agent's direct-message channel, made if there's none.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL),
+    errors: &[404, 409],
+};
+
+pub async fn agent_dm_channel(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let channel = agents::agent_dm_channel(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(channel.ok_or_else(|| absent(&input))?))
 }

@@ -1,27 +1,46 @@
 //! Whether the component is up, and whether it can do its work: what load balancers and Kubernetes ask.
 
-use super::JsonText;
+use super::contract::{Kind, Operation};
 use super::input::Input;
 use super::problem::{ApiError, Missing};
+use super::reply::Reply;
+use super::schemas;
 use crate::db::Db;
 use crate::queries::health;
 
-/// GET /api/health: the component is up. Asks the database nothing.
-pub async fn health(input: Input) -> Result<JsonText, ApiError> {
-    input.check()?;
-    Ok(JsonText(
-        concat!(
-            r#"{"status":"healthy","version":""#,
-            env!("CARGO_PKG_VERSION"),
-            r#""}"#
-        )
-        .to_owned(),
-    ))
+pub static HEALTH: Operation = Operation {
+    id: "health",
+    method: "GET",
+    path: "/api/health",
+    summary: "The component is up. Asks the database nothing.",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::HEALTH),
+    errors: &[],
+};
+
+pub async fn health(_: Db, _: Input) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(concat!(
+        r#"{"status":"healthy","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}"#
+    )))
 }
 
-/// GET /api/health/ready: the database answers, and has every migration and named index.
-pub async fn readiness(db: Db, input: Input) -> Result<JsonText, ApiError> {
-    input.check()?;
+pub static READINESS: Operation = Operation {
+    id: "readiness",
+    method: "GET",
+    path: "/api/health/ready",
+    summary: "The database answers, and has every migration and named index; else 503 with what's missing.",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::READINESS),
+    errors: &[],
+};
+
+pub async fn readiness(db: Db, _: Input) -> Result<Reply, ApiError> {
     let missing = match health::readiness(&db).await? {
         Some(json) => serde_json::from_str(&json)
             .map_err(|_| ApiError::Bug("readiness returned JSON of another shape"))?,
@@ -31,7 +50,7 @@ pub async fn readiness(db: Db, input: Input) -> Result<JsonText, ApiError> {
         },
     };
     if missing.missing_migrations.is_empty() && missing.missing_indexes.is_empty() {
-        Ok(JsonText(r#"{"status":"ready"}"#.to_owned()))
+        Ok(Reply::ok(r#"{"status":"ready"}"#))
     } else {
         Err(ApiError::NotReady { missing })
     }

@@ -1,218 +1,290 @@
-//! What a request asks for, parsed and checked. Faults are gathered, so that one answer names them all.
+//! What a request asks for: parsed and checked against its operation, with all its faults in one answer.
 //!
-//! Every value a handler uses comes through here; a parameter that no handler takes is a fault as well.
+//! Whatever a handler uses comes through here. A parameter or member the operation doesn't have is a fault as well.
 
-use std::borrow::Cow;
-use std::convert::Infallible;
-
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request};
+use http_body_util::LengthLimitError;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::problem::{ApiError, Fault};
+use super::contract::{Cursor, Fault, MOST_FAULTS, Operation, Place};
+use super::problem::ApiError;
 
-/// The parameters of a request's path and query. Take each by name, then [`check`](Self::check).
-///
-/// A fault yields a stand-in value so that the handler can go on taking; `check` stops it before the value is used.
+/// The largest body taken.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A request whose every value fits its operation.
+#[derive(Debug)]
 pub struct Input {
-    path: Vec<(String, String)>,
-    query: Vec<(String, String)>,
-    faults: Vec<Fault>,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Input {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let mut faults = Vec::new();
-        let path = match RawPathParams::from_request_parts(parts, state).await {
-            Ok(parameters) => parameters
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            Err(rejection) => {
-                faults.push(Fault {
-                    parameter: "path".into(),
-                    detail: rejection.body_text(),
-                });
-                Vec::new()
-            }
-        };
-        let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-            .into_owned()
-            .collect();
-        Ok(Self {
-            path,
-            query,
-            faults,
-        })
-    }
+    /// The path as it was asked for.
+    pub path: String,
+    /// The query as it was asked for, decoded.
+    pub query: Vec<(String, String)>,
+    parameters: Map<String, Value>,
+    body: Map<String, Value>,
 }
 
 impl Input {
-    /// A UUID of the path.
-    pub fn path_uuid(&mut self, name: &'static str) -> Uuid {
-        let value = self.take_path(name);
-        Uuid::try_parse(&value).unwrap_or_else(|_| {
-            self.fault(name, format!("{value:?} isn't a UUID."));
-            Uuid::nil()
-        })
-    }
-
-    /// A text of the path, 1 to `max_chars` characters long.
-    pub fn path_text(&mut self, name: &'static str, max_chars: usize) -> String {
-        let value = self.take_path(name);
-        self.checked_text(name, value, max_chars)
-    }
-
-    /// A boolean of the query, as the original took them: true, 1, yes, on and their opposites, in any case.
-    pub fn query_bool(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(value) = self.take_query(name) else {
-            return default;
+    /// Reads a request as `operation` wants it.
+    pub async fn read(operation: &Operation, request: Request<Body>) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let mut body = match operation.body {
+            Some(_) => read_object(&parts.headers, body).await?,
+            None => Map::new(),
         };
-        match value.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => true,
-            "false" | "0" | "no" | "off" => false,
-            _ => {
-                self.fault(name, format!("{value:?} is neither true nor false."));
-                default
-            }
+        let mut faults = Vec::new();
+        let path_parameters = path_parameters(&mut parts, &mut faults).await;
+        let query: Vec<(String, String)> =
+            form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
+        let parameters = check_parameters(operation, &path_parameters, &query, &mut faults);
+        if let Some(schema) = operation.body {
+            schema.check(&mut body, &mut Vec::new(), &mut faults);
         }
-    }
-
-    /// A text of the query, 1 to `max_chars` characters long.
-    pub fn query_text(&mut self, name: &'static str, max_chars: usize) -> Option<String> {
-        let value = self.take_query(name)?;
-        Some(self.checked_text(name, value, max_chars))
-    }
-
-    /// Ends the taking: an error that names every fault, if there are any.
-    pub fn check(mut self) -> Result<(), ApiError> {
-        for (name, _) in std::mem::take(&mut self.query) {
-            let name: String = name.chars().take(100).collect();
-            self.fault(name, "There is no such parameter here.".to_owned());
-        }
-        if self.faults.is_empty() {
-            Ok(())
+        if faults.is_empty() {
+            Ok(Self {
+                path: parts.uri.path().to_owned(),
+                query,
+                parameters,
+                body,
+            })
         } else {
-            Err(ApiError::Invalid(self.faults))
+            Err(ApiError::Invalid(faults))
         }
     }
 
-    fn fault(&mut self, parameter: impl Into<Cow<'static, str>>, detail: String) {
-        // A query string of a thousand unknown names needs no thousand sentences.
-        const MOST_FAULTS: usize = 50;
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(Fault {
-                parameter: parameter.into(),
+    /// A parameter that's a UUID. Every operation that asks for one has it, checked.
+    pub fn uuid(&self, name: &str) -> Uuid {
+        self.text(name)
+            .and_then(|text| Uuid::try_parse(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// A parameter that's text, where it was given.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name)?.as_str()
+    }
+
+    /// A parameter that's true or false, where it was given.
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        self.parameters.get(name)?.as_bool()
+    }
+
+    /// A parameter that's a whole number, where it was given.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.parameters.get(name)?.as_i64()
+    }
+
+    /// The keyset cursor, where one was given.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Cursor::parse(self.text("cursor")?)
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Map<String, Value> {
+        &self.body
+    }
+
+    /// The body as the JSON text a statement takes.
+    pub fn body_json(&self) -> String {
+        // Through Display: a map of JSON values always has a JSON text.
+        Value::Object(self.body.clone()).to_string()
+    }
+}
+
+async fn path_parameters(parts: &mut Parts, faults: &mut Vec<Fault>) -> Vec<(String, String)> {
+    match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(parameters) => parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        Err(rejection) => {
+            faults.push(Fault {
+                place: Place::Parameter("path".to_owned()),
+                detail: rejection.body_text().into(),
+            });
+            Vec::new()
+        }
+    }
+}
+
+/// The parameters' values by name, and what's wrong with them.
+fn check_parameters(
+    operation: &Operation,
+    path: &[(String, String)],
+    query: &[(String, String)],
+    faults: &mut Vec<Fault>,
+) -> Map<String, Value> {
+    let mut fault = |name: &str, detail| {
+        if faults.len() < MOST_FAULTS {
+            faults.push(Fault {
+                place: Place::Parameter(name.chars().take(100).collect()),
                 detail,
             });
         }
-    }
-
-    fn take_path(&mut self, name: &'static str) -> String {
-        match self.path.iter().position(|(found, _)| found == name) {
-            Some(position) => self.path.swap_remove(position).1,
-            None => String::new(),
-        }
-    }
-
-    fn take_query(&mut self, name: &'static str) -> Option<String> {
-        let mut values = Vec::new();
-        self.query.retain_mut(|(found, value)| {
-            let taken = found == name;
-            if taken {
-                values.push(std::mem::take(value));
+    };
+    let mut values = Map::new();
+    for (name, text) in path.iter().chain(query) {
+        let known = operation.parameters.iter().find(|known| known.name == name);
+        match known {
+            None => fault(name, "There is no such parameter here.".into()),
+            Some(_) if values.contains_key(name) => {
+                fault(name, "It is given more than once.".into());
             }
-            !taken
-        });
-        if values.len() > 1 {
-            self.fault(name, format!("It is given {} times.", values.len()));
+            Some(_) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                fault(name, "It isn't valid UTF-8.".into());
+            }
+            Some(known) => match known.kind.parse(text) {
+                Ok(value) => {
+                    values.insert(name.clone(), value);
+                }
+                Err(detail) => fault(name, detail),
+            },
         }
-        values.pop()
     }
+    values
+}
 
-    fn checked_text(&mut self, name: &'static str, value: String, max_chars: usize) -> String {
-        let length = value.chars().count();
-        if length == 0 || length > max_chars {
-            self.fault(
-                name,
-                format!("It is {length} characters long; 1 to {max_chars} are possible."),
-            );
-        } else if value.contains('\0') {
-            self.fault(name, "It holds a NUL character.".to_owned());
-        } else if value.contains(char::REPLACEMENT_CHARACTER) {
-            self.fault(name, "It isn't valid UTF-8.".to_owned());
-        }
-        value
+/// The body as a JSON object. Over [`MAX_BODY_BYTES`] it's refused by its length, or as soon as it has come that far.
+async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, ApiError> {
+    if !is_json(headers) {
+        return Err(ApiError::NotJsonType);
     }
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(ApiError::BodyTooLarge);
+    }
+    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
+        if too_large {
+            ApiError::BodyTooLarge
+        } else {
+            ApiError::NotJson("it ended early".to_owned())
+        }
+    })?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(ApiError::Invalid(vec![Fault {
+            place: Place::Pointer(String::new()),
+            detail: "It must be a JSON object.".into(),
+        }])),
+        Err(error) => Err(ApiError::NotJson(error.to_string())),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    // JSON is UTF-8; another charset would be read wrong.
+    let utf8 = parts.all(|parameter| {
+        let parameter = parameter.to_ascii_lowercase();
+        let charset = parameter.strip_prefix("charset=");
+        charset.is_none_or(|charset| charset.trim_matches('"') == "utf-8")
+    });
+    essence.eq_ignore_ascii_case("application/json") && utf8
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::contract::{Kind, Parameter};
     use super::*;
 
-    fn input(query: &str) -> Input {
-        Input {
-            path: vec![("id".to_owned(), "x".to_owned())],
-            query: form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-            faults: Vec::new(),
-        }
-    }
+    static OPERATION: Operation = Operation {
+        id: "x",
+        method: "GET",
+        path: "/x/{id}",
+        summary: "",
+        parameters: &[
+            Parameter {
+                name: "id",
+                kind: Kind::Uuid,
+                about: "",
+                default: None,
+            },
+            Parameter {
+                name: "t",
+                kind: Kind::Text { min: 1, max: 3 },
+                about: "",
+                default: None,
+            },
+        ],
+        body: None,
+        status: 200,
+        answer: Kind::Object,
+        errors: &[],
+    };
 
-    fn faults(input: Input) -> Vec<String> {
-        match input.check() {
-            Err(ApiError::Invalid(faults)) => faults
-                .into_iter()
-                .map(|fault| format!("{}: {}", fault.parameter, fault.detail))
-                .collect(),
-            Err(other) => panic!("{other:?}"),
-            Ok(()) => vec![],
-        }
+    fn faults(query: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        let query: Vec<_> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
+        let path = vec![("id".to_owned(), "x".to_owned())];
+        check_parameters(&OPERATION, &path, &query, &mut faults);
+        faults
+            .into_iter()
+            .map(|fault| match fault.place {
+                Place::Parameter(name) => format!("{name}: {}", fault.detail),
+                Place::Pointer(pointer) => panic!("{pointer}"),
+            })
+            .collect()
     }
 
     #[test]
     fn all_faults_come_in_one_answer() {
-        let mut input = input("active_only=maybe&agent_type=&bogus=1");
-        input.path_uuid("id");
-        assert!(input.query_bool("active_only", true));
-        input.query_text("agent_type", 50);
         assert_eq!(
-            faults(input),
+            faults("t=&bogus=1"),
             [
-                "id: \"x\" isn't a UUID.",
-                "active_only: \"maybe\" is neither true nor false.",
-                "agent_type: It is 0 characters long; 1 to 50 are possible.",
+                "id: It must be a UUID.",
+                "t: It is 0 characters long; 1 to 3 are possible.",
                 "bogus: There is no such parameter here.",
             ]
         );
     }
 
     #[test]
-    fn a_parameter_given_twice_is_a_fault() {
-        let mut input = input("a=1&a=0");
-        input.query_bool("a", true);
-        assert_eq!(faults(input), ["a: It is given 2 times."]);
-    }
-
-    #[test]
-    fn what_the_database_could_not_store_is_refused_here() {
+    fn what_could_be_misread_is_a_fault() {
         for (query, fault) in [
-            ("t=a%00b", "t: It holds a NUL character."),
+            ("t=a&t=b", "t: It is given more than once."),
             ("t=%ff", "t: It isn't valid UTF-8."),
-            ("t=abcd", "t: It is 4 characters long; 1 to 3 are possible."),
+            ("t=%00", "t: It holds a NUL character."),
         ] {
-            let mut input = input(query);
-            input.query_text("t", 3);
-            assert_eq!(faults(input), [fault]);
+            assert_eq!(faults(query)[1..], [fault.to_owned()]);
         }
     }
 
     #[test]
     fn the_number_of_faults_told_is_limited() {
         let query = (0..1000).fold(String::new(), |query, n| format!("{query}&p{n}=1"));
-        assert_eq!(faults(input(&query)).len(), 50);
+        assert_eq!(faults(&query).len(), MOST_FAULTS);
+    }
+
+    #[test]
+    fn json_is_known_by_its_type() {
+        for (text, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json; charset=\"utf-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("application/jsonp", false),
+            ("text/plain", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().unwrap());
+            assert_eq!(is_json(&headers), json, "{text}");
+        }
     }
 }

@@ -1,13 +1,25 @@
 //! The routes below /api/performance: what the database's statistics tell.
 
-use super::JsonText;
+use super::contract::{Kind, Operation};
 use super::input::Input;
 use super::problem::ApiError;
+use super::reply::Reply;
+use super::schemas;
 use crate::db::Db;
 use crate::queries::performance;
 
-/// GET /api/performance/database
-pub async fn performance_database(db: Db, input: Input) -> Result<JsonText, ApiError> {
-    input.check()?;
-    Ok(JsonText(performance::performance_database(&db).await?))
+pub static PERFORMANCE_DATABASE: Operation = Operation {
+    id: "performance_database",
+    method: "GET",
+    path: "/api/performance/database",
+    summary: "Connections, index usage and table sizes, as the database's own statistics tell them.",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
+    errors: &[],
+};
+
+pub async fn performance_database(db: Db, _: Input) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(performance::performance_database(&db).await?))
 }

@@ -2,17 +2,18 @@
 //!
 //! What a client gets never holds SQL, a host name or a stack trace; the log does, under the same request id.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::contract::{Fault, Place};
+use super::input::MAX_BODY_BYTES;
 use crate::config::ConfigError;
 use crate::db::DbError;
 use crate::profile::{self, Level, RequestProfile};
@@ -36,7 +37,15 @@ pub enum ApiError {
         /// With which value.
         value: String,
     },
-    /// The request's parameters are wrong: all that's wrong with them.
+    /// The body isn't JSON; why not.
+    NotJson(String),
+    /// The body is too long.
+    BodyTooLarge,
+    /// The body isn't said to be JSON.
+    NotJsonType,
+    /// The row's state, or another row, forbids it; a sentence that says so.
+    Conflict(String),
+    /// Parameters or members are wrong: all that's wrong with them.
     Invalid(Vec<Fault>),
     /// The database isn't what this version needs.
     NotReady {
@@ -51,15 +60,6 @@ pub enum ApiError {
     Bug(&'static str),
 }
 
-/// One thing that's wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// The parameter, of the path or the query.
-    pub parameter: Cow<'static, str>,
-    /// What's wrong with it, one sentence.
-    pub detail: String,
-}
-
 /// What a database lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Missing {
@@ -71,8 +71,21 @@ pub struct Missing {
 
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
-        Self::Database(Arc::new(error))
+        match error.constraint().and_then(on_constraint) {
+            Some(sentence) => Self::Conflict(sentence.to_owned()),
+            None => Self::Database(Arc::new(error)),
+        }
     }
+}
+
+/// What a broken constraint means to the client. Those not here are bugs of ours: input is checked before.
+fn on_constraint(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "idx_agents_name" => "There is an agent of that name already.",
+        "channels_name_key" => "There is a channel of that name already.",
+        "channels_dm_check" => "A direct-message channel stays one.",
+        _ => return None,
+    })
 }
 
 /// The document's members. `type` is left at its default: the status says which problem it is.
@@ -91,11 +104,24 @@ struct Problem<'a> {
 }
 
 impl ApiError {
+    /// No row of this kind.
+    pub fn not_found(what: &'static str, by: &'static str, value: &impl ToString) -> Self {
+        Self::NotFound {
+            what,
+            by,
+            value: value.to_string(),
+        }
+    }
+
     /// The one table from error to status.
     fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotJson(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotJsonType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(error) => match **error {
@@ -117,8 +143,13 @@ impl ApiError {
                 format!("{method} isn't possible here; the Allow header says what is.")
             }
             Self::NotFound { what, by, value } => format!("There is no {what} with the {by} {value}."),
+            Self::NotJson(reason) => format!("The body isn't JSON: {reason}."),
+            Self::BodyTooLarge => format!("The body is longer than {MAX_BODY_BYTES} bytes."),
+            Self::NotJsonType => "The body must be sent as Content-Type: application/json.".to_owned(),
+            Self::Conflict(sentence) => sentence.clone(),
             Self::Invalid(faults) => match faults.as_slice() {
-                [fault] => format!("{}: {}", fault.parameter, fault.detail),
+                [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),
+                [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
                 _ => format!("{} things are wrong with the request; see errors.", faults.len()),
             },
             Self::NotReady { .. } => "The database lacks migrations or indexes: run scripts/migrate.".to_owned(),
@@ -237,16 +268,15 @@ fn document(
     };
     // Text, numbers and lists of text: this can't fail, and an empty body is better than a panic.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let length = HeaderValue::from(body.len());
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers.clone();
+    response.headers_mut().insert(CONTENT_LENGTH, length);
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    response
-        .headers_mut()
-        .remove(axum::http::header::CONTENT_LENGTH);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response
             .headers_mut()

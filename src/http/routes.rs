@@ -1,33 +1,121 @@
-//! The route table: the API's index, one line a route.
+//! The route table: the API's index, one line an operation.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
-use axum::middleware::map_request;
-use axum::routing::get;
+use axum::extract::{Request, State};
+use axum::routing::{MethodFilter, MethodRouter, on};
 
+use super::contract::Operation;
+use super::input::Input;
 use super::problem::ApiError;
-use super::{agents, health, performance};
+use super::reply::Reply;
+use super::{
+    agents, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
+    workflows,
+};
 use crate::config::{Config, ConfigError};
+use crate::db::Db;
 use crate::profile::RequestProfile;
 
-/// Every route there is, in front of one configuration.
+/// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
+macro_rules! operations {
+    ($with:ident) => {
+        [
+            $with!(health::HEALTH, health::health),
+            $with!(health::READINESS, health::readiness),
+            $with!(agents::AGENT_LIST, agents::agent_list),
+            $with!(agents::AGENT_CREATE, agents::agent_create),
+            $with!(agents::AGENT_GET, agents::agent_get),
+            $with!(agents::AGENT_UPDATE, agents::agent_update),
+            $with!(agents::AGENT_GET_BY_NAME, agents::agent_get_by_name),
+            $with!(agents::AGENT_ACTIVATE, agents::agent_activate),
+            $with!(agents::AGENT_DEACTIVATE, agents::agent_deactivate),
+            $with!(agents::AGENT_STATUS, agents::agent_status),
+            $with!(agents::AGENT_MESSAGE_LIST, agents::agent_message_list),
+            $with!(agents::AGENT_DM_CHANNEL, agents::agent_dm_channel),
+            $with!(channels::CHANNEL_LIST, channels::channel_list),
+            $with!(channels::CHANNEL_CREATE, channels::channel_create),
+            $with!(channels::CHANNEL_GET, channels::channel_get),
+            $with!(channels::CHANNEL_UPDATE, channels::channel_update),
+            $with!(channels::CHANNEL_ARCHIVE, channels::channel_archive),
+            $with!(channels::CHANNEL_CLEAR, channels::channel_clear),
+            $with!(
+                channels::CHANNEL_MESSAGE_LIST,
+                channels::channel_message_list
+            ),
+            $with!(channels::MESSAGE_CREATE, channels::message_create),
+            $with!(messages::MESSAGE_LIST, messages::message_list),
+            $with!(messages::MESSAGE_GET, messages::message_get),
+            $with!(workflows::WORKFLOW_LIST, workflows::workflow_list),
+            $with!(workflows::WORKFLOW_CREATE, workflows::workflow_create),
+            $with!(workflows::WORKFLOW_GET, workflows::workflow_get),
+            $with!(workflows::WORKFLOW_DELETE, workflows::workflow_delete),
+            $with!(workflows::WORKFLOW_START, workflows::workflow_start),
+            $with!(workflows::WORKFLOW_CANCEL, workflows::workflow_cancel),
+            $with!(
+                workflow_tasks::WORKFLOW_TASK_LIST,
+                workflow_tasks::workflow_task_list
+            ),
+            $with!(
+                workflow_tasks::WORKFLOW_TASK_CREATE,
+                workflow_tasks::workflow_task_create
+            ),
+            $with!(
+                workflow_tasks::WORKFLOW_TASK_GET,
+                workflow_tasks::workflow_task_get
+            ),
+            $with!(
+                workflow_tasks::WORKFLOW_TASK_UPDATE,
+                workflow_tasks::workflow_task_update
+            ),
+            $with!(
+                workflow_tasks::WORKFLOW_TASK_CLAIM,
+                workflow_tasks::workflow_task_claim
+            ),
+            $with!(tasks::TASK_LIST, tasks::task_list),
+            $with!(tasks::TASK_CREATE, tasks::task_create),
+            $with!(tasks::TASK_GET, tasks::task_get),
+            $with!(tasks::TASK_UPDATE, tasks::task_update),
+            $with!(stats::STATS, stats::stats),
+            $with!(
+                performance::PERFORMANCE_DATABASE,
+                performance::performance_database
+            ),
+            $with!(openapi::OPENAPI, openapi::openapi),
+        ]
+    };
+}
+
+/// Every operation there is: openapi.json is made of this.
+#[cfg(test)]
+pub fn all() -> Vec<&'static Operation> {
+    macro_rules! operation {
+        ($operation:path, $handler:path) => {
+            &$operation
+        };
+    }
+    operations!(operation).to_vec()
+}
+
+/// Every operation behind its path, in front of one configuration.
 pub fn router(config: Arc<Config>) -> Router {
-    Router::new()
-        .route("/api/health", get(health::health))
-        .route("/api/health/ready", get(health::readiness))
-        .route("/api/agents", get(agents::agent_list))
-        .route("/api/agents/{id}", get(agents::agent_get))
-        .route("/api/agents/name/{name}", get(agents::agent_get_by_name))
-        .route(
-            "/api/performance/database",
-            get(performance::performance_database),
-        )
+    macro_rules! route {
+        ($operation:path, $handler:path) => {
+            (
+                $operation.path,
+                serve(&$operation, |db, input| Box::pin($handler(db, input))),
+            )
+        };
+    }
+    operations!(route)
+        .into_iter()
+        .fold(Router::new(), |router, (path, route)| {
+            router.route(path, route)
+        })
         .fallback(async || ApiError::NoRoute)
         .with_state(config)
-        .layer(map_request(name_route))
 }
 
 /// No routes: every request is told that the configuration is wrong, and the log says where.
@@ -35,20 +123,28 @@ pub fn misconfigured(error: ConfigError) -> Router {
     Router::new().fallback(async move || ApiError::Misconfigured(error.clone()))
 }
 
-/// Tells the profile which route it is. The pattern, not the path: that may hold anything.
-async fn name_route(request: Request) -> Request {
-    let matched = request.extensions().get::<MatchedPath>();
-    let profile = request.extensions().get::<Arc<RequestProfile>>();
-    if let (Some(matched), Some(profile)) = (matched, profile) {
-        // A method may hold anything too.
-        let method = match *request.method() {
-            Method::GET | Method::HEAD | Method::OPTIONS => request.method().as_str(),
-            Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
-                request.method().as_str()
-            }
-            _ => "(other method)",
-        };
-        profile.set_route(format!("{method} {}", matched.as_str()));
+/// What carries out an operation. One type for all, so that the router's machinery is compiled once, not once for each.
+type Handler = fn(Db, Input) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
+
+/// A request's way: the profile learns its route, its input is checked, and its handler has the database.
+fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Arc<Config>> {
+    let serve = async move |State(config): State<Arc<Config>>, request: Request| {
+        let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
+        let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
+        // The pattern, not the path: that may hold anything.
+        profile.set_route(format!("{} {}", request.method(), operation.path));
+        let input = Input::read(operation, request).await?;
+        handler(Db::new(config, profile), input).await
+    };
+    on(filter(operation.method), serve)
+}
+
+/// The router's word for a method. GET answers HEAD as well.
+fn filter(method: &str) -> MethodFilter {
+    match method {
+        "POST" => MethodFilter::POST,
+        "PATCH" => MethodFilter::PATCH,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
     }
-    request
 }

@@ -1,7 +1,10 @@
-//! Statements on the table `agents`. Knows nothing of requests; gives JSON text.
+//! Statements on the table `agents`, and on what belongs to one agent. Knows nothing of requests; gives JSON text.
 
 use uuid::Uuid;
 
+use super::channels::channel_columns;
+use super::messages::message_columns;
+use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
@@ -11,60 +14,80 @@ macro_rules! agent_columns {
     };
 }
 
-macro_rules! agent_list {
-    ($condition:literal) => {
-        concat!(
-            "SELECT coalesce(json_agg(agent), '[]')::text FROM (SELECT ",
-            agent_columns!(),
-            " FROM agents WHERE ",
-            $condition,
-            " ORDER BY created_at, id LIMIT 200) AS agent"
-        )
-    };
-}
-
 pub(super) static AGENT_LIST: Statement = Statement {
     name: "agent_list",
-    sql: agent_list!("true"),
+    sql: list_by_time!(agent_columns!(), "agents WHERE true", after),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_ACTIVE: Statement = Statement {
     name: "agent_list_active",
-    sql: agent_list!("is_active"),
+    sql: list_by_time!(agent_columns!(), "agents WHERE is_active", after),
     access: Access::Indexes(&["idx_agents_active"]),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_TYPE: Statement = Statement {
     name: "agent_list_type",
-    sql: agent_list!("agent_type = $1::text"),
+    sql: list_by_time!(
+        agent_columns!(),
+        "agents WHERE agent_type = $5::text",
+        after
+    ),
     access: Access::Indexes(&["idx_agents_type"]),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_TYPE_ACTIVE: Statement = Statement {
     name: "agent_list_type_active",
-    sql: agent_list!("agent_type = $1::text AND is_active"),
+    sql: list_by_time!(
+        agent_columns!(),
+        "agents WHERE agent_type = $5::text AND is_active",
+        after
+    ),
     access: Access::Indexes(&["idx_agents_type_active"]),
     max_rows: 200,
 };
 
-/// The agents, oldest first, as a JSON array: those of one type, or of all; the active ones, or all.
+/// The agents, oldest first: those of one type, or of all; the active ones, or all.
 pub async fn agent_list(
     db: &Db,
+    page: Page,
     active_only: bool,
-    agent_type: Option<String>,
-) -> Result<String, DbError> {
+    agent_type: Option<&str>,
+) -> Result<Option<Items>, DbError> {
     let statement = match (active_only, agent_type.is_some()) {
         (false, false) => &AGENT_LIST,
         (true, false) => &AGENT_LIST_ACTIVE,
         (false, true) => &AGENT_LIST_TYPE,
         (true, true) => &AGENT_LIST_TYPE_ACTIVE,
     };
-    let parameters = agent_type.into_iter().map(Parameter::Str).collect();
-    Ok(db.text(statement, parameters).await?.unwrap_or_default())
+    items(db, statement, page, agent_type.map(text)).await
+}
+
+pub(super) static AGENT_CREATE: Statement = Statement {
+    name: "agent_create",
+    sql: concat!(
+        "WITH new AS (
+            SELECT * FROM jsonb_to_record($1::text::jsonb)
+                AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
+        ), agent AS (
+            INSERT INTO agents (name, agent_type, persona, config, is_active)
+            SELECT '@' || ltrim(name, '@'), agent_type, coalesce(persona, '{}'), coalesce(config, '{}'),
+                   coalesce(is_active, true)
+            FROM new
+            RETURNING ",
+        agent_columns!(),
+        ") SELECT row_to_json(agent)::text FROM agent"
+    ),
+    access: Access::Indexes(&["idx_agents_name"]),
+    max_rows: 1,
+};
+
+/// A new agent, from a body with its members.
+pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
+    Ok(db.answer(&AGENT_CREATE, vec![text(body)]).await?.into())
 }
 
 pub(super) static AGENT_GET: Statement = Statement {
@@ -78,10 +101,9 @@ pub(super) static AGENT_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One agent as a JSON object; `None` where there's none of that id.
+/// One agent; `None` where there's none of that id.
 pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    db.text(&AGENT_GET, vec![Parameter::Uuid(id.to_string())])
-        .await
+    Ok(db.answer(&AGENT_GET, vec![uuid(id)]).await?.json)
 }
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
@@ -95,8 +117,116 @@ pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     max_rows: 1,
 };
 
-/// One agent as a JSON object; `None` where there's none of that name. `name` begins with the @.
-pub async fn agent_get_by_name(db: &Db, name: String) -> Result<Option<String>, DbError> {
-    db.text(&AGENT_GET_BY_NAME, vec![Parameter::Str(name)])
-        .await
+/// One agent; `None` where there's none of that name. `name` begins with the @.
+pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&AGENT_GET_BY_NAME, vec![text(name)]).await?.json)
+}
+
+pub(super) static AGENT_UPDATE: Statement = Statement {
+    name: "agent_update",
+    sql: concat!(
+        "WITH patch AS (SELECT $2::text::jsonb AS members), agent AS (
+            UPDATE agents SET
+                name = coalesce('@' || ltrim(members ->> 'name', '@'), name),
+                agent_type = coalesce(members ->> 'agent_type', agent_type),
+                persona = coalesce(members -> 'persona', persona),
+                config = coalesce(members -> 'config', config),
+                is_active = coalesce((members ->> 'is_active')::boolean, is_active),
+                is_busy = coalesce((members ->> 'is_busy')::boolean, is_busy),
+                updated_at = now()
+            FROM patch WHERE id = $1::uuid
+            RETURNING ",
+        agent_columns!(),
+        ") SELECT row_to_json(agent)::text FROM agent"
+    ),
+    access: Access::Indexes(&["agents_pkey"]),
+    max_rows: 1,
+};
+
+/// Changes the members of an agent that the body has.
+pub async fn agent_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body)];
+    Ok(db.answer(&AGENT_UPDATE, parameters).await?.into())
+}
+
+pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
+    name: "agent_set_active",
+    sql: concat!(
+        "WITH agent AS (
+            UPDATE agents SET is_active = $2::boolean, updated_at = now() WHERE id = $1::uuid
+            RETURNING ",
+        agent_columns!(),
+        ", 'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END AS message
+        ) SELECT row_to_json(agent)::text FROM agent"
+    ),
+    access: Access::Indexes(&["agents_pkey"]),
+    max_rows: 1,
+};
+
+/// Makes an agent active or inactive.
+pub async fn agent_set_active(db: &Db, id: Uuid, is_active: bool) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), Parameter::Boolean(is_active)];
+    Ok(db.answer(&AGENT_SET_ACTIVE, parameters).await?.into())
+}
+
+pub(super) static AGENT_STATUS: Statement = Statement {
+    name: "agent_status",
+    sql: "SELECT row_to_json(agent)::text FROM (
+            SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
+            FROM agents WHERE id = $1::uuid) AS agent",
+    access: Access::Indexes(&["agents_pkey"]),
+    max_rows: 1,
+};
+
+/// Whether an agent is there for others, and whether it's busy.
+pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&AGENT_STATUS, vec![uuid(id)]).await?.json)
+}
+
+pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
+    name: "agent_message_list",
+    sql: concat!(
+        "SELECT CASE WHEN EXISTS (SELECT FROM agents WHERE id = $5::uuid)
+                THEN coalesce(json_agg(item), '[]')::text END, ",
+        next_by_time!(),
+        " FROM (SELECT ",
+        message_columns!(),
+        " FROM messages WHERE author_id = $5::uuid AND ",
+        by_time!(before),
+        ") AS item"
+    ),
+    access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
+    max_rows: 200,
+};
+
+/// What an agent wrote, newest first; `None` where there's no such agent.
+pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
+    items(db, &AGENT_MESSAGE_LIST, page, [uuid(id)]).await
+}
+
+pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
+    name: "agent_dm_channel",
+    // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row. It changes nothing:
+    // DO NOTHING would return no row, as this statement's snapshot is older than that row.
+    sql: concat!(
+        "WITH existing AS (SELECT ",
+        channel_columns!(),
+        " FROM channels WHERE dm_agent_id = $1::uuid
+        ), made AS (
+            INSERT INTO channels (name, topic, channel_type, dm_agent_id)
+            SELECT 'dm-' || id, 'Direct messages with ' || name, 'dm', id
+            FROM agents WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM existing)
+            ON CONFLICT (dm_agent_id) DO UPDATE SET updated_at = channels.updated_at
+            RETURNING ",
+        channel_columns!(),
+        ") SELECT row_to_json(channel)::text
+        FROM (SELECT * FROM existing UNION ALL SELECT * FROM made) AS channel"
+    ),
+    access: Access::Indexes(&["channels_dm_agent_id_key", "agents_pkey"]),
+    max_rows: 1,
+};
+
+/// An agent's direct-message channel, made if there's none; `None` where there's no such agent.
+pub async fn agent_dm_channel(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&AGENT_DM_CHANNEL, vec![uuid(id)]).await?.json)
 }

@@ -3,7 +3,12 @@
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The migrations this version needs, by file name without `.sql`.
-pub const MIGRATIONS: &[&str] = &["0001_schema", "0002_indexes", "0003_starting_data"];
+pub const MIGRATIONS: &[&str] = &[
+    "0001_schema",
+    "0002_indexes",
+    "0003_starting_data",
+    "0004_workflow_states",
+];
 
 /// The sixteen indexes that carry the queries.
 pub const INDEXES: &[&str] = &[
@@ -51,12 +56,10 @@ pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
     let names = |names: &[&str]| {
         Parameter::ArrayStr(names.iter().map(|name| Some((*name).to_owned())).collect())
     };
-    match db
-        .text(&READINESS, vec![names(MIGRATIONS), names(INDEXES)])
-        .await
-    {
+    let parameters = vec![names(MIGRATIONS), names(INDEXES)];
+    match db.answer(&READINESS, parameters).await {
         Err(DbError::Refused { sqlstate, .. }) if sqlstate == UNDEFINED_TABLE => Ok(None),
-        outcome => outcome,
+        outcome => Ok(outcome?.json),
     }
 }
 

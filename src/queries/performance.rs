@@ -70,8 +70,6 @@ pub async fn performance_database(db: &Db) -> Result<String, DbError> {
         ms(thresholds.request_warn_us),
         ms(thresholds.request_error_us),
     ];
-    Ok(db
-        .text(&PERFORMANCE_DATABASE, parameters)
-        .await?
-        .unwrap_or_default())
+    let answer = db.answer(&PERFORMANCE_DATABASE, parameters).await?;
+    Ok(answer.json.unwrap_or_default())
 }

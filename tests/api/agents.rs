@@ -1,7 +1,11 @@
 //! /api/agents
 
-use http::StatusCode;
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::json;
 use support::{Database, Edge};
+
+use super::{NOBODY, agent, channel, each, faults, text};
 
 #[tokio::test]
 async fn agent_list_is_the_active_ones_oldest_first() {
@@ -15,20 +19,8 @@ async fn agent_list_is_the_active_ones_oldest_first() {
         .await
         .unwrap();
     let edge = Edge::start(&database).await;
+    let names = async |path: &str| each(&edge.get(path).await, "name");
 
-    let names = |answer: &support::Answer| -> Vec<String> {
-        let agents = answer.json();
-        let agents = agents.as_array().expect("a list is a bare array");
-        agents
-            .iter()
-            .map(|agent| agent["name"].as_str().expect("named").to_owned())
-            .collect()
-    };
-
-    let active = edge.get("/api/agents").await;
-    assert_eq!(active.status, StatusCode::OK);
-    assert_eq!(active.header("content-type"), "application/json");
-    assert_eq!(active.query_count(), 1);
     let expected = [
         "@orchestrator",
         "@backend",
@@ -36,24 +28,24 @@ async fn agent_list_is_the_active_ones_oldest_first() {
         "@devops",
         "@analyst",
     ];
-    assert_eq!(names(&active), expected);
-    assert_eq!(
-        names(&edge.get("/api/agents?active_only=true").await),
-        expected
-    );
-
-    let all = names(&edge.get("/api/agents?active_only=false").await);
+    assert_eq!(names("/api/agents").await, expected);
+    assert_eq!(names("/api/agents?active_only=true").await, expected);
+    let all = names("/api/agents?active_only=False").await;
     assert_eq!(all.len(), 6);
     assert!(all.contains(&"@qa".to_owned()));
-
-    let developers = edge.get("/api/agents?agent_type=developer").await;
-    assert_eq!(names(&developers), ["@backend", "@frontend"]);
-    assert_eq!(names(&edge.get("/api/agents?agent_type=qa").await), [""; 0]);
-    let inactive = edge.get("/api/agents?agent_type=qa&active_only=0").await;
-    assert_eq!(names(&inactive), ["@qa"]);
     assert_eq!(
-        names(&edge.get("/api/agents?agent_type=nobody").await),
-        [""; 0]
+        names("/api/agents?agent_type=developer").await,
+        ["@backend", "@frontend"]
+    );
+    assert_eq!(names("/api/agents?agent_type=qa").await, [""; 0]);
+    assert_eq!(
+        names("/api/agents?agent_type=qa&active_only=0").await,
+        ["@qa"]
+    );
+    assert_eq!(names("/api/agents?agent_type=nobody").await, [""; 0]);
+    assert_eq!(
+        names("/api/agents?limit=2&offset=1").await,
+        ["@backend", "@frontend"]
     );
 }
 
@@ -77,77 +69,180 @@ async fn agent_get_by_name_takes_it_with_and_without_the_at() {
 }
 
 #[tokio::test]
-async fn agent_get_has_every_member() {
+async fn agent_get_has_what_the_migration_wrote() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let by_name = edge.get("/api/agents/name/backend").await.json();
-    let id = by_name["id"].as_str().expect("an id");
-    let answer = edge.get(&format!("/api/agents/{id}")).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let answer = edge
+        .get(&format!("/api/agents/{}", text(&by_name, "id")))
+        .await;
     assert_eq!(answer.query_count(), 1);
     let agent = answer.json();
     assert_eq!(agent, by_name);
-    let members: Vec<_> = agent
-        .as_object()
-        .expect("an object")
-        .keys()
-        .cloned()
-        .collect();
-    let mut expected = [
-        "id",
-        "name",
-        "agent_type",
-        "persona",
-        "config",
-        "is_active",
-        "is_busy",
-        "created_at",
-        "updated_at",
-    ];
-    expected.sort_unstable();
-    assert_eq!(members, expected);
     assert_eq!(agent["agent_type"], "developer");
     assert_eq!(agent["persona"]["role"], "Backend developer");
     assert_eq!(agent["persona"]["capabilities"][0], "apis");
-    assert_eq!(agent["is_active"], true);
-    let created_at = agent["created_at"].as_str().expect("a time");
     assert!(
-        created_at.ends_with("+00:00"),
-        "RFC 3339 in UTC: {created_at}"
+        text(&agent, "created_at").ends_with("+00:00"),
+        "RFC 3339 in UTC: {agent}"
     );
 }
 
 #[tokio::test]
-async fn agent_get_tells_a_wrong_id_from_an_unknown_one() {
+async fn agent_create_stores_what_was_given_and_says_where() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    let unknown = edge
-        .get("/api/agents/00000000-0000-0000-0000-000000000000")
+    let body = json!({
+        "name": "writer", "agent_type": "writer", "is_active": false,
+        "persona": {"role": "Writer", "capabilities": ["editing", "ünïcode"]},
+        "config": {"nested": {"list": [1, 2.5, null, "\u{1F980}"]}},
+    });
+    let answer = edge.post("/api/agents", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    let created = answer.json();
+    assert_eq!(created["name"], "@writer");
+    assert_eq!(created["is_active"], false);
+    assert_eq!(created["is_busy"], false);
+    assert_eq!(created["persona"], body["persona"]);
+    assert_eq!(created["config"], body["config"]);
+    assert_eq!(edge.get(answer.header("location")).await.json(), created);
+
+    let again = edge
+        .post(
+            "/api/agents",
+            &json!({"name": "@writer", "agent_type": "writer"}),
+        )
         .await;
-    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
-    let wrong = edge.get("/api/agents/not-a-uuid").await;
-    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(wrong.query_count(), 0);
-    assert_eq!(wrong.json()["errors"][0]["parameter"], "id");
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    assert_eq!(
+        again.json()["detail"],
+        "There is an agent of that name already."
+    );
 }
 
 #[tokio::test]
-async fn every_fault_of_a_request_is_named_in_one_answer() {
+async fn agent_create_names_every_fault() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    let answer = edge
-        .get("/api/agents?active_only=maybe&agent_type=&bogus=1")
-        .await;
-    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let body = json!({"name": "a b", "persona": {"role": 1, "mood": "good"}, "config": {"a": "\u{0}"}, "bogus": 1});
+    let answer = edge.post("/api/agents", &body).await;
+    let expected = [
+        "/name",
+        "/agent_type",
+        "/persona/role",
+        "/persona/mood",
+        "/config",
+        "/bogus",
+    ];
+    assert_eq!(faults(&answer), expected);
     assert_eq!(answer.query_count(), 0);
-    let problem = answer.json();
-    let parameters: Vec<_> = problem["errors"]
-        .as_array()
-        .expect("errors")
-        .iter()
-        .map(|fault| fault["parameter"].as_str().expect("named"))
-        .collect();
-    assert_eq!(parameters, ["active_only", "agent_type", "bogus"]);
+}
+
+#[tokio::test]
+async fn agent_update_changes_only_what_is_given() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let path = format!("/api/agents/{}", agent(&edge, "backend").await);
+    let before = edge.get(&path).await.json();
+    let answer = edge
+        .patch(&path, &json!({"name": "server", "is_busy": true}))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let after = answer.json();
+    assert_eq!(after["name"], "@server");
+    assert_eq!(after["is_busy"], true);
+    assert_eq!(after["persona"], before["persona"]);
+    assert!(text(&after, "updated_at") > text(&before, "updated_at"));
+    assert_eq!(edge.get(&path).await.json(), after);
+
+    let taken = edge.patch(&path, &json!({"name": "qa"})).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    let wrong = edge
+        .patch(&path, &json!({"is_busy": null, "created_at": "now"}))
+        .await;
+    assert_eq!(faults(&wrong), ["/is_busy", "/created_at"]);
+}
+
+#[tokio::test]
+async fn agent_activate_and_deactivate_say_what_they_did() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let path = format!("/api/agents/{}", agent(&edge, "backend").await);
+    for (action, is_active, status, message) in [
+        (
+            "deactivate",
+            false,
+            "offline",
+            "Agent @backend is inactive now.",
+        ),
+        ("activate", true, "online", "Agent @backend is active now."),
+    ] {
+        let answer = edge
+            .request(Method::PATCH, &format!("{path}/{action}"))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.json()["is_active"], is_active);
+        assert_eq!(answer.json()["message"], message);
+        let answer = edge.get(&format!("{path}/status")).await;
+        assert_eq!(answer.json()["status"], status);
+        assert_eq!(answer.json()["is_busy"], false);
+    }
+}
+
+#[tokio::test]
+async fn agent_messages_are_its_own_newest_first() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let (backend, qa) = (agent(&edge, "backend").await, agent(&edge, "qa").await);
+    let general = channel(&edge, "general").await;
+    for (author, content) in [(&backend, "one"), (&qa, "two"), (&backend, "three")] {
+        let body = json!({"author_type": "agent", "author_id": author, "content": content});
+        let answer = edge
+            .post(&format!("/api/channels/{general}/messages"), &body)
+            .await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    }
+    let answer = edge.get(&format!("/api/agents/{backend}/messages")).await;
+    assert_eq!(each(&answer, "content"), ["three", "one"]);
+    let silent = agent(&edge, "devops").await;
+    let answer = edge.get(&format!("/api/agents/{silent}/messages")).await;
+    assert_eq!(answer.json(), json!([]));
+}
+
+#[tokio::test]
+async fn twenty_callers_at_once_get_one_dm_channel() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for name in ["backend", "qa", "devops", "analyst"] {
+        let id = agent(&edge, name).await;
+        let path = format!("/api/agents/{id}/dm-channel");
+        let answers = join_all((0..20).map(|_| edge.get(&path))).await;
+        let first = answers[0].json();
+        assert_eq!(first["channel_type"], "dm");
+        assert_eq!(first["dm_agent_id"], id);
+        for answer in &answers {
+            assert_eq!(answer.json(), first);
+        }
+    }
+    let count = database.client().await;
+    let count = count
+        .query_one(
+            "SELECT count(*) FROM channels WHERE channel_type = 'dm'",
+            &[],
+        )
+        .await;
+    assert_eq!(count.unwrap().get::<_, i64>(0), 4);
+}
+
+#[tokio::test]
+async fn a_dm_channel_whose_name_is_taken_is_409() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let id = agent(&edge, "backend").await;
+    edge.post("/api/channels", &json!({"name": format!("dm-{id}")}))
+        .await;
+    let answer = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
 }
 
 #[tokio::test]
@@ -160,6 +255,14 @@ async fn hostile_values_are_refused_never_a_server_error() {
         "/api/agents/name/%ff%fe".to_owned(),
         "/api/agents?agent_type=%00".to_owned(),
         "/api/agents?agent_type=%ff".to_owned(),
+        "/api/agents?agent_type='%20OR%20'1'='1".to_owned(),
+        "/api/agents?limit=0".to_owned(),
+        "/api/agents?limit=201".to_owned(),
+        "/api/agents?limit=99999999999999999999".to_owned(),
+        "/api/agents?offset=-1".to_owned(),
+        "/api/agents?limit=1&limit=2".to_owned(),
+        format!("/api/agents?cursor=99999999999999999.{NOBODY}"),
+        "/api/agents?cursor=x".to_owned(),
         "/api/agents/'%20OR%201=1%20--".to_owned(),
         "/api/agents/%2e%2e%2f".to_owned(),
         format!("/api/agents/name/{long}"),
@@ -167,10 +270,13 @@ async fn hostile_values_are_refused_never_a_server_error() {
         format!("/api/agents?{long}=1"),
     ] {
         let answer = edge.get(&path).await;
-        assert!(answer.status.is_client_error(), "{path}: {answer:?}");
+        assert_eq!(
+            answer.status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{path}: {answer:?}"
+        );
         assert_eq!(answer.query_count(), 0, "{path}");
     }
-    let injected = edge.get("/api/agents?agent_type='%20OR%20'1'='1").await;
-    assert_eq!(injected.status, StatusCode::OK);
-    assert_eq!(injected.json(), serde_json::json!([]));
+    let injected = edge.get("/api/agents/name/'%20OR%20'1'='1").await;
+    assert_eq!(injected.status, StatusCode::NOT_FOUND);
 }

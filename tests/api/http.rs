@@ -1,17 +1,8 @@
 //! What holds for every route: methods, paths, errors, and headers on whatever is answered.
 
 use http::{Method, StatusCode};
+use support::contract::operations;
 use support::{Database, Edge};
-
-/// Every route, with a path that reaches its handler.
-const PATHS: [&str; 6] = [
-    "/api/health",
-    "/api/health/ready",
-    "/api/agents",
-    "/api/agents/00000000-0000-0000-0000-000000000000",
-    "/api/agents/name/orchestrator",
-    "/api/performance/database",
-];
 
 #[tokio::test]
 async fn an_unknown_path_is_404() {
@@ -32,37 +23,21 @@ async fn an_unknown_path_is_404() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_there_is_405_with_allow() {
-    let database = Database::migrated().await;
-    let edge = Edge::start(&database).await;
-    for path in PATHS {
-        for method in ["DELETE", "PUT", "TRACE", "PROPFIND"] {
-            let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let answer = edge.request(method, path).await;
-            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-            assert_eq!(answer.header("allow"), "GET,HEAD,OPTIONS");
-            assert_eq!(answer.query_count(), 0);
-        }
-    }
-}
-
-#[tokio::test]
-async fn options_says_what_is_possible() {
-    let database = Database::migrated().await;
-    let edge = Edge::start(&database).await;
-    for path in PATHS {
-        let answer = edge.request(Method::OPTIONS, path).await;
-        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{path}");
-        assert_eq!(answer.header("allow"), "GET,HEAD,OPTIONS");
-        assert!(answer.body.is_empty());
-    }
-}
-
-#[tokio::test]
 async fn head_is_as_get_without_the_body() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    for path in PATHS.into_iter().chain(["/nothing", "/api/agents?bogus=1"]) {
+    let gets = operations()
+        .into_iter()
+        .filter(|operation| operation.method == Method::GET);
+    let paths = gets.map(|operation| operation.path_with("00000000-0000-0000-0000-000000000000"));
+    let others = [
+        "/api/agents/name/orchestrator",
+        "/nothing",
+        "/api/agents?bogus=1",
+    ]
+    .map(str::to_owned);
+    for path in paths.chain(others) {
+        let path = path.as_str();
         let get = edge.get(path).await;
         let head = edge.request(Method::HEAD, path).await;
         assert_eq!(head.status, get.status, "{path}");

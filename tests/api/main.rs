@@ -1,7 +1,74 @@
 //! The API over HTTP, against a running host with a database for each test. Files mirror the URLs.
 
 mod agents;
+mod channels;
+mod examples;
 mod health;
 mod http;
+mod messages;
+mod openapi;
+mod paging;
 mod performance;
 mod profile;
+mod stats;
+mod tasks;
+mod workflow_tasks;
+mod workflows;
+
+use serde_json::Value;
+use support::{Answer, Edge};
+
+/// No row has it.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The text of a member that's there.
+fn text<'a>(row: &'a Value, member: &str) -> &'a str {
+    row[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {member}: {row}"))
+}
+
+/// One member of each row of a list.
+fn each(answer: &Answer, member: &str) -> Vec<String> {
+    let rows = answer.json();
+    let rows = rows
+        .as_array()
+        .unwrap_or_else(|| panic!("a list is a bare array: {rows}"));
+    rows.iter()
+        .map(|row| text(row, member).to_owned())
+        .collect()
+}
+
+/// The pointers or parameters of a 422.
+fn faults(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 422, "{answer:?}");
+    let problem = answer.json();
+    let errors = problem["errors"].as_array().expect("errors");
+    errors
+        .iter()
+        .map(|fault| {
+            fault["pointer"]
+                .as_str()
+                .or(fault["parameter"].as_str())
+                .expect("a place")
+                .to_owned()
+        })
+        .collect()
+}
+
+/// The id of one of the agents every installation begins with.
+async fn agent(edge: &Edge, name: &str) -> String {
+    text(
+        &edge.get(&format!("/api/agents/name/{name}")).await.json(),
+        "id",
+    )
+    .to_owned()
+}
+
+/// The id of one of the channels every installation begins with.
+async fn channel(edge: &Edge, name: &str) -> String {
+    let channels = edge.get("/api/channels").await.json();
+    let channels = channels.as_array().expect("a list");
+    let channel = channels.iter().find(|channel| channel["name"] == name);
+    text(channel.expect("the channel is there"), "id").to_owned()
+}

@@ -2,6 +2,7 @@
 //!
 //! Everything here is real: PostgreSQL, the .wasm as it ships, the host's own process. Nothing is mocked.
 
+pub mod contract;
 mod database;
 mod edge;
 

@@ -1,0 +1,176 @@
+//! The routes below /api/channels: what they take and give, and one query for each.
+
+use super::contract::{Kind, Operation, Parameter};
+use super::input::Input;
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::problem::ApiError;
+use super::reply::{Reply, never, written};
+use super::schemas;
+use crate::db::Db;
+use crate::queries::{Page, channels, messages};
+
+const ID: Parameter = Parameter {
+    name: "id",
+    kind: Kind::Uuid,
+    about: "The channel's id.",
+    default: None,
+};
+
+fn absent(input: &Input) -> ApiError {
+    ApiError::not_found("channel", "id", &input.uuid("id"))
+}
+
+pub static CHANNEL_LIST: Operation = Operation {
+    id: "channel_list",
+    method: "GET",
+    path: "/api/channels",
+    summary: "The channels that aren't archived, oldest first.",
+    parameters: &[LIMIT, OFFSET, CURSOR],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::CHANNEL),
+        max: 200,
+    },
+    errors: &[],
+};
+
+pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let items = channels::channel_list(&db, page).await?;
+    list(items, &input, ApiError::NoRoute)
+}
+
+pub static CHANNEL_CREATE: Operation = Operation {
+    id: "channel_create",
+    method: "POST",
+    path: "/api/channels",
+    summary: "Makes a channel.",
+    parameters: &[],
+    body: Some(&schemas::CHANNEL_CREATE),
+    status: 201,
+    answer: Kind::Record(&schemas::CHANNEL),
+    errors: &[409],
+};
+
+pub async fn channel_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = channels::channel_create(&db, input.body_json()).await?;
+    Reply::created("/api/channels", written(outcome, absent(&input), never)?)
+}
+
+pub static CHANNEL_GET: Operation = Operation {
+    id: "channel_get",
+    method: "GET",
+    path: "/api/channels/{id}",
+    summary: "One channel.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL),
+    errors: &[404],
+};
+
+pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let channel = channels::channel_get(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(channel.ok_or_else(|| absent(&input))?))
+}
+
+pub static CHANNEL_UPDATE: Operation = Operation {
+    id: "channel_update",
+    method: "PATCH",
+    path: "/api/channels/{id}",
+    summary: "Changes what's given of a channel.",
+    parameters: &[ID],
+    body: Some(&schemas::CHANNEL_UPDATE),
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL),
+    errors: &[404, 409],
+};
+
+pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = channels::channel_update(&db, input.uuid("id"), input.body_json()).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}
+
+pub static CHANNEL_ARCHIVE: Operation = Operation {
+    id: "channel_archive",
+    method: "DELETE",
+    path: "/api/channels/{id}",
+    summary: "Archives a channel; its messages stay.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    errors: &[404],
+};
+
+pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = channels::channel_archive(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}
+
+pub static CHANNEL_CLEAR: Operation = Operation {
+    id: "channel_clear",
+    method: "POST",
+    path: "/api/channels/{id}/clear",
+    summary: "Hides everything older than now from a channel's history.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    errors: &[404],
+};
+
+pub async fn channel_clear(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = channels::channel_clear(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}
+
+pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
+    id: "channel_message_list",
+    method: "GET",
+    path: "/api/channels/{id}/messages",
+    summary: "A channel's newest messages, in the order they were written; the next page is the one before.",
+    parameters: &[
+        ID,
+        Parameter {
+            default: Some("100"),
+            ..LIMIT
+        },
+        OFFSET,
+        CURSOR,
+    ],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
+        max: 200,
+    },
+    errors: &[404],
+};
+
+pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Descending, 100);
+    let items = channels::channel_message_list(&db, page, input.uuid("id")).await?;
+    list(items, &input, absent(&input))
+}
+
+pub static MESSAGE_CREATE: Operation = Operation {
+    id: "message_create",
+    method: "POST",
+    path: "/api/channels/{id}/messages",
+    summary: "Writes a message into a channel.",
+    parameters: &[ID],
+    body: Some(&schemas::MESSAGE_CREATE),
+    status: 201,
+    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    errors: &[404, 409],
+};
+
+pub async fn message_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = messages::message_create(&db, input.uuid("id"), input.body_json()).await?;
+    let row = written(outcome, absent(&input), |state| {
+        format!("The channel is {state}: nothing can be written in it any more.")
+    })?;
+    Reply::created("/api/messages", row)
+}

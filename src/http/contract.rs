@@ -1,0 +1,601 @@
+//! What an operation takes and gives: the tables that check every request, and that openapi.json is made from.
+//!
+//! Pure description and checking of values; knows neither the router nor the database.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, NaiveDateTime};
+use regex_lite::Regex;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// One method of one path.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
+)]
+pub struct Operation {
+    /// Object first: `agent_list`.
+    pub id: &'static str,
+    /// `GET`, `POST`, `PATCH` or `DELETE`.
+    pub method: &'static str,
+    /// With parameters in braces: `/api/agents/{id}`.
+    pub path: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Those of the path and of the query.
+    pub parameters: &'static [Parameter],
+    /// The JSON object it takes, if it takes one.
+    pub body: Option<&'static Schema>,
+    /// The status when all goes well.
+    pub status: u16,
+    /// What it then answers.
+    pub answer: Kind,
+    /// The errors it may end in, beside those every operation may: 404 and 409.
+    pub errors: &'static [u16],
+}
+
+/// A parameter of the path or the query.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
+)]
+pub struct Parameter {
+    /// Its name; in the path if the path has it in braces, else in the query.
+    pub name: &'static str,
+    /// What values it may have.
+    pub kind: Kind,
+    /// What it's for, one sentence.
+    pub about: &'static str,
+    /// What holds where it isn't given, as it would be written.
+    pub default: Option<&'static str>,
+}
+
+/// A JSON object with known members.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
+)]
+pub struct Schema {
+    /// Its name in openapi.json.
+    pub name: &'static str,
+    /// All it may have.
+    pub members: &'static [Member],
+    /// One as it might be, in JSON.
+    pub example: &'static str,
+}
+
+/// A member of a JSON object.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
+)]
+pub struct Member {
+    /// Its name.
+    pub name: &'static str,
+    /// What values it may have.
+    pub kind: Kind,
+    /// Whether it's there.
+    pub presence: Presence,
+    /// What it's for, one sentence.
+    pub about: &'static str,
+}
+
+/// Whether a member is there, and may be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Always there, never null.
+    Required,
+    /// Always there, may be null.
+    Nullable,
+    /// May be left out, not null.
+    Optional,
+    /// May be left out or null.
+    OptionalNullable,
+}
+
+/// The values something may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A UUID in its usual form.
+    Uuid,
+    /// true or false.
+    Boolean,
+    /// A whole number.
+    Integer {
+        /// The smallest possible.
+        min: i64,
+        /// The largest possible.
+        max: i64,
+    },
+    /// Text without NUL characters.
+    Text {
+        /// The fewest characters.
+        min: usize,
+        /// The most characters.
+        max: usize,
+    },
+    /// Text of a certain form.
+    Pattern {
+        /// A regular expression that means the same in Rust and in ECMA 262.
+        regex: &'static str,
+        /// The form in words: "It must be …".
+        form: &'static str,
+    },
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A time, RFC 3339; without an offset it's UTC.
+    Time,
+    /// Where a page begins: a keyset cursor out of a `Link` header.
+    Cursor,
+    /// Any JSON object.
+    Object,
+    /// A JSON object with known members.
+    Record(&'static Schema),
+    /// A JSON array.
+    List {
+        /// What's in it.
+        of: &'static Kind,
+        /// The most it may hold.
+        max: usize,
+    },
+}
+
+/// One thing that's wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What's wrong with it, one sentence.
+    pub detail: Cow<'static, str>,
+}
+
+/// Where in a request something is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A parameter of the path or the query, by name.
+    Parameter(String),
+    /// A place in the body, as a JSON pointer (RFC 6901).
+    Pointer(String),
+}
+
+#[cfg(test)]
+impl Operation {
+    /// Whether a parameter of this name is in the path.
+    pub fn in_path(&self, name: &str) -> bool {
+        self.path.split('/').any(|segment| {
+            segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) == Some(name)
+        })
+    }
+}
+
+impl Kind {
+    /// A parameter's text as the value it stands for.
+    pub fn parse(&self, text: &str) -> Result<Value, Cow<'static, str>> {
+        let mut value = match self {
+            // As the original took them; Python clients write True.
+            Self::Boolean => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Value::Bool(true),
+                "false" | "0" | "no" | "off" => Value::Bool(false),
+                _ => return Err("It must be true or false.".into()),
+            },
+            Self::Integer { .. } => match text.parse::<i64>() {
+                Ok(number) => Value::from(number),
+                Err(_) => return Err("It must be a whole number.".into()),
+            },
+            // A plus sign that nobody encoded arrives as a space.
+            Self::Time => Value::String(text.replace(' ', "+")),
+            _ => Value::String(text.to_owned()),
+        };
+        let mut faults = Vec::new();
+        self.check(&mut value, &mut Vec::new(), &mut faults);
+        match faults.pop() {
+            Some(fault) => Err(fault.detail),
+            None => Ok(value),
+        }
+    }
+
+    /// Adds to `faults` all that's wrong with `value`, which stands at `pointer`. Writes whole numbers without a fraction.
+    pub fn check(&self, value: &mut Value, pointer: &mut Vec<String>, faults: &mut Vec<Fault>) {
+        let detail = match (self, value) {
+            (Self::Record(schema), Value::Object(members)) => {
+                schema.check(members, pointer, faults);
+                return;
+            }
+            (Self::List { of, max }, Value::Array(items)) => {
+                for (index, item) in items.iter_mut().enumerate().take(*max) {
+                    pointer.push(index.to_string());
+                    of.check(item, pointer, faults);
+                    pointer.pop();
+                }
+                (items.len() > *max).then(|| {
+                    format!("It may hold at most {max} items, not {}.", items.len()).into()
+                })
+            }
+            (_, value) => {
+                if let (Self::Integer { .. }, Some(number)) = (self, whole_number(value)) {
+                    *value = number.into();
+                }
+                self.wrong_scalar(value)
+            }
+        };
+        if let Some(detail) = detail {
+            fault(pointer, detail, faults);
+        }
+    }
+
+    fn wrong_scalar(&self, value: &Value) -> Option<Cow<'static, str>> {
+        let must = |form: &'static str, holds: bool| (!holds).then_some(Cow::Borrowed(form));
+        match self {
+            Self::Uuid => must("It must be a UUID.", value.as_str().is_some_and(is_uuid)),
+            Self::Boolean => must("It must be true or false.", value.is_boolean()),
+            Self::Integer { min, max } => match value.as_i64() {
+                Some(number) if (*min..=*max).contains(&number) => None,
+                Some(_) => Some(format!("It must be from {min} to {max}.").into()),
+                None => Some("It must be a whole number.".into()),
+            },
+            Self::Text { min, max } => match value.as_str() {
+                None => Some("It must be text.".into()),
+                Some(text) => wrong_text(text, *min, *max),
+            },
+            Self::Pattern { regex, form } => {
+                // Compiled each time: these run once a request at most, over a few characters.
+                let matches =
+                    |text: &str| Regex::new(regex).is_ok_and(|regex| regex.is_match(text));
+                must(form, value.as_str().is_some_and(matches))
+            }
+            Self::OneOf(words) => {
+                let known = value.as_str().is_some_and(|text| words.contains(&text));
+                (!known).then(|| format!("It must be one of {}.", words.join(", ")).into())
+            }
+            Self::Time => must(
+                "It must be a time as 2026-01-31T12:00:00Z.",
+                value.as_str().is_some_and(|text| epoch_us(text).is_some()),
+            ),
+            Self::Cursor => must(
+                "It must be a cursor out of a Link header.",
+                value
+                    .as_str()
+                    .is_some_and(|text| Cursor::parse(text).is_some()),
+            ),
+            Self::Object => match value {
+                Value::Object(_) if holds_nul(value) => Some("It holds a NUL character.".into()),
+                Value::Object(_) => None,
+                _ => Some("It must be a JSON object.".into()),
+            },
+            Self::Record(_) => Some("It must be a JSON object.".into()),
+            Self::List { .. } => Some("It must be a JSON array.".into()),
+        }
+    }
+}
+
+impl Schema {
+    /// Adds to `faults` all that's wrong with an object's members, those it mustn't have included.
+    pub fn check(
+        &self,
+        members: &mut Map<String, Value>,
+        pointer: &mut Vec<String>,
+        faults: &mut Vec<Fault>,
+    ) {
+        for member in self.members {
+            pointer.push(member.name.to_owned());
+            match (members.get_mut(member.name), member.presence) {
+                (None, Presence::Required | Presence::Nullable) => {
+                    fault(pointer, "It is missing.".into(), faults);
+                }
+                (None, _)
+                | (Some(Value::Null), Presence::Nullable | Presence::OptionalNullable) => {}
+                (Some(value), _) => member.kind.check(value, pointer, faults),
+            }
+            pointer.pop();
+        }
+        for name in members.keys() {
+            if !self.members.iter().any(|member| member.name == name) {
+                pointer.push(name.chars().take(100).collect());
+                fault(pointer, "There is no such member here.".into(), faults);
+                pointer.pop();
+            }
+        }
+    }
+}
+
+/// Adds a fault of the body, up to a number that's still of use to a person.
+fn fault(pointer: &[String], detail: Cow<'static, str>, faults: &mut Vec<Fault>) {
+    if faults.len() < MOST_FAULTS {
+        let pointer = pointer.iter().fold(String::new(), |text, part| {
+            text + "/" + &part.replace('~', "~0").replace('/', "~1")
+        });
+        faults.push(Fault {
+            place: Place::Pointer(pointer),
+            detail,
+        });
+    }
+}
+
+/// A request of a thousand faults needs no thousand sentences.
+pub const MOST_FAULTS: usize = 50;
+
+/// Hyphenated only: the parser would take other forms too, which openapi.json doesn't promise.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
+
+/// A whole number that's written with a fraction, as 5.0: to JSON Schema it's an integer too, to PostgreSQL it isn't.
+fn whole_number(value: &Value) -> Option<i64> {
+    // Beyond 2^53 a float no longer says which whole number it is.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = value.as_f64().filter(|_| value.is_f64())?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked to be whole and in range"
+    )]
+    (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
+}
+
+fn wrong_text(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
+    let length = text.chars().count();
+    if length < min || length > max {
+        Some(format!("It is {length} characters long; {min} to {max} are possible.").into())
+    } else if text.contains('\0') {
+        Some("It holds a NUL character.".into())
+    } else {
+        None
+    }
+}
+
+/// PostgreSQL stores no NUL character, not even in JSON.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+/// The last row of a page: the next one begins after it, however deep it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// What the list is sorted by: microseconds since 1970, or a position.
+    pub key: i64,
+    /// What tells rows of the same key apart.
+    pub id: Uuid,
+}
+
+impl Cursor {
+    /// The form of a cursor's text, as `parse` takes it.
+    #[cfg(test)]
+    pub const REGEX: &str =
+        "^[0-9]{1,16}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+    /// Reads `key.id`, as statements write it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (key, id) = text.split_once('.')?;
+        let digits = (1..=16).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_digit());
+        let lower = !id.bytes().any(|byte| byte.is_ascii_uppercase());
+        (digits && lower && is_uuid(id)).then_some(Self {
+            key: key.parse().ok()?,
+            id: Uuid::try_parse(id).ok()?,
+        })
+    }
+}
+
+/// A time as microseconds since 1970, as keyset cursors count it.
+pub fn epoch_us(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.timestamp_micros())
+        .or_else(|_| {
+            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f")
+                .map(|time| time.and_utc().timestamp_micros())
+        })
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    static INNER: Schema = Schema {
+        name: "Inner",
+        members: &[Member {
+            name: "n",
+            kind: Kind::Integer { min: 0, max: 9 },
+            presence: Presence::Required,
+            about: "",
+        }],
+        example: "",
+    };
+
+    static OUTER: Schema = Schema {
+        name: "Outer",
+        members: &[
+            Member {
+                name: "a/b",
+                kind: Kind::Text { min: 1, max: 3 },
+                presence: Presence::OptionalNullable,
+                about: "",
+            },
+            Member {
+                name: "list",
+                kind: Kind::List {
+                    of: &Kind::Record(&INNER),
+                    max: 2,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    fn faults(value: &Value) -> Vec<String> {
+        let mut faults = Vec::new();
+        Kind::Record(&OUTER).check(&mut value.clone(), &mut Vec::new(), &mut faults);
+        faults
+            .into_iter()
+            .map(|fault| match fault.place {
+                Place::Pointer(pointer) => format!("{pointer} {}", fault.detail),
+                Place::Parameter(name) => panic!("{name}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_fits_has_no_faults() {
+        for value in [
+            json!({}),
+            json!({"a/b": null}),
+            json!({"a/b": "äöü", "list": [{"n": 0}, {"n": 9.0}]}),
+        ] {
+            assert_eq!(faults(&value), [""; 0], "{value}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_where_it_is() {
+        let value = json!({"a/b": "toolong", "list": [{"n": 10}, {}, {}], "x~": 1});
+        assert_eq!(
+            faults(&value),
+            [
+                "/a~1b It is 7 characters long; 1 to 3 are possible.",
+                "/list/0/n It must be from 0 to 9.",
+                "/list/1/n It is missing.",
+                "/list It may hold at most 2 items, not 3.",
+                "/x~0 There is no such member here.",
+            ]
+        );
+        assert_eq!(faults(&json!([])), [" It must be a JSON object."]);
+        assert_eq!(
+            faults(&json!({"list": null})),
+            ["/list It must be a JSON array."]
+        );
+    }
+
+    #[test]
+    fn kinds_take_what_they_should_and_nothing_else() {
+        let name = Kind::Pattern {
+            regex: "^[a-z]{1,3}$",
+            form: "It must be letters.",
+        };
+        for (kind, good, bad) in [
+            (
+                Kind::Uuid,
+                vec![json!("4a922d03-4c26-4ca9-a1ce-5625fd2f50f6")],
+                vec![
+                    json!("4a922d034c264ca9a1ce5625fd2f50f6"),
+                    json!(1),
+                    json!(""),
+                ],
+            ),
+            (
+                Kind::Boolean,
+                vec![json!(true)],
+                vec![json!("true"), json!(1), json!(null)],
+            ),
+            (
+                Kind::Integer { min: -1, max: 5 },
+                vec![json!(-1), json!(5), json!(5.0)],
+                vec![
+                    json!(6),
+                    json!(0.5),
+                    json!("1"),
+                    json!(1e300),
+                    json!(u64::MAX),
+                ],
+            ),
+            (
+                Kind::Text { min: 0, max: 2 },
+                vec![json!(""), json!("é€")],
+                vec![json!("abc"), json!("\0"), json!(1)],
+            ),
+            (
+                name,
+                vec![json!("abc")],
+                vec![json!("abcd"), json!("abc\n"), json!(""), json!(1)],
+            ),
+            (
+                Kind::OneOf(&["a", "b"]),
+                vec![json!("a")],
+                vec![json!("A"), json!(null)],
+            ),
+            (
+                Kind::Time,
+                vec![
+                    json!("2026-01-31T12:00:00Z"),
+                    json!("2026-01-31T12:00:00.5+02:00"),
+                    json!("2026-01-31T12:00:00"),
+                ],
+                vec![
+                    json!("2026-02-30T12:00:00Z"),
+                    json!("now"),
+                    json!("infinity"),
+                    json!(0),
+                ],
+            ),
+            (
+                Kind::Object,
+                vec![json!({}), json!({"a": [1, {"b": null}]})],
+                vec![
+                    json!([]),
+                    json!("{}"),
+                    json!({"a": ["\0"]}),
+                    json!({"\0": 1}),
+                ],
+            ),
+        ] {
+            let check = |value: &Value| {
+                let mut faults = Vec::new();
+                kind.check(&mut value.clone(), &mut Vec::new(), &mut faults);
+                faults
+            };
+            for value in good {
+                assert_eq!(check(&value), [], "{kind:?} {value}");
+            }
+            for value in bad {
+                assert_eq!(check(&value).len(), 1, "{kind:?} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_what_its_regex_says() {
+        let regex = Regex::new(Cursor::REGEX).unwrap();
+        let id = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
+        for text in [
+            format!("0.{id}"),
+            format!("9999999999999999.{id}"),
+            format!("99999999999999999.{id}"),
+            format!("-1.{id}"),
+            format!("+1.{id}"),
+            format!(".{id}"),
+            format!("1.{}", id.to_uppercase()),
+            "1.".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(
+                Cursor::parse(&text).is_some(),
+                regex.is_match(&text),
+                "{text}"
+            );
+        }
+        let cursor = Cursor::parse(&format!("17.{id}")).unwrap();
+        assert_eq!((cursor.key, cursor.id.to_string().as_str()), (17, id));
+    }
+
+    #[test]
+    fn times_are_counted_in_microseconds() {
+        assert_eq!(epoch_us("1970-01-01T00:00:01.000002Z"), Some(1_000_002));
+        assert_eq!(epoch_us("1970-01-01T01:00:00+01:00"), Some(0));
+        assert_eq!(epoch_us("1970-01-01T00:00:00"), Some(0));
+    }
+}

@@ -1,0 +1,70 @@
+//! The routes below /api/messages: what they take and give, and one query for each.
+
+use super::contract::{Kind, Operation, Parameter, epoch_us};
+use super::input::Input;
+use super::page::{CURSOR, LIMIT, OFFSET, Order, list};
+use super::problem::ApiError;
+use super::reply::Reply;
+use super::schemas;
+use crate::db::Db;
+use crate::queries::{Page, messages};
+
+pub static MESSAGE_LIST: Operation = Operation {
+    id: "message_list",
+    method: "GET",
+    path: "/api/messages",
+    summary: "The messages of all channels from a time on, oldest first.",
+    parameters: &[
+        Parameter {
+            name: "since",
+            kind: Kind::Time,
+            about: "The time, RFC 3339; without an offset it's UTC. All messages where it isn't given.",
+            default: None,
+        },
+        Parameter {
+            default: Some("100"),
+            ..LIMIT
+        },
+        OFFSET,
+        CURSOR,
+    ],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
+        max: 200,
+    },
+    errors: &[],
+};
+
+pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Ascending, 100);
+    let since_us = input.text("since").and_then(epoch_us).unwrap_or(0);
+    let items = messages::message_list(&db, page, since_us).await?;
+    list(items, &input, ApiError::NoRoute)
+}
+
+pub static MESSAGE_GET: Operation = Operation {
+    id: "message_get",
+    method: "GET",
+    path: "/api/messages/{id}",
+    summary: "One message.",
+    parameters: &[Parameter {
+        name: "id",
+        kind: Kind::Uuid,
+        about: "The message's id.",
+        default: None,
+    }],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    errors: &[404],
+};
+
+pub async fn message_get(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let id = input.uuid("id");
+    let message = messages::message_get(&db, id).await?;
+    Ok(Reply::ok(message.ok_or_else(|| {
+        ApiError::not_found("message", "id", &id)
+    })?))
+}

@@ -1,0 +1,351 @@
+//! GET /api/openapi.json: the description of every operation, made from the very tables that check requests.
+//!
+//! The file is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
+
+use super::contract::{Kind, Operation};
+use super::input::Input;
+use super::problem::ApiError;
+use super::reply::Reply;
+use crate::db::Db;
+
+pub static OPENAPI: Operation = Operation {
+    id: "openapi",
+    method: "GET",
+    path: "/api/openapi.json",
+    summary: "This description, OpenAPI 3.1.",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Kind::Object,
+    errors: &[],
+};
+
+pub async fn openapi(_: Db, _: Input) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(include_str!("../../openapi.json")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Map, Value, json};
+
+    use super::super::contract::{Cursor, Fault, Kind, Operation, Presence, Schema};
+    use super::super::routes;
+
+    type Schemas = BTreeMap<&'static str, Value>;
+
+    /// The whole document.
+    fn document() -> Value {
+        let mut schemas = Schemas::new();
+        let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+        for operation in routes::all() {
+            let described = describe(operation, &mut schemas);
+            let method = operation.method.to_lowercase();
+            let doubled = paths
+                .entry(operation.path)
+                .or_default()
+                .insert(method, described);
+            assert!(doubled.is_none(), "{} {}", operation.method, operation.path);
+        }
+        schemas.insert("Problem", problem());
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "reznet-edge",
+                "summary": "RezNet AI's backend API: agents that work together in channels and workflows.",
+                "description": "Every response says what it cost the database: X-Process-Time, X-Query-Count, \
+                    X-Query-Time and Server-Timing. Errors are problem documents (RFC 9457). Lists have a Link header \
+                    to their next page (RFC 8288). HEAD works wherever GET does, OPTIONS everywhere.",
+                "version": env!("CARGO_PKG_VERSION"),
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": "/"}],
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "headers": headers(),
+                "responses": responses(),
+            },
+        })
+    }
+
+    fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
+        let parameters: Vec<_> = operation
+            .parameters
+            .iter()
+            .map(|parameter| {
+                let in_path = operation.in_path(parameter.name);
+                let mut schema = kind(&parameter.kind, schemas);
+                if let Some(default) = parameter.default {
+                    schema["default"] = parameter.kind.parse(default).expect("a default fits");
+                }
+                json!({
+                    "name": parameter.name,
+                    "in": if in_path { "path" } else { "query" },
+                    "required": in_path,
+                    "description": parameter.about,
+                    "schema": schema,
+                })
+            })
+            .collect();
+        let mut responses = Map::new();
+        responses.insert(operation.status.to_string(), success(operation, schemas));
+        let database = operation.path != "/api/health" && operation.path != "/api/openapi.json";
+        let with_body = operation.body.map_or(&[][..], |_| &[400, 413, 415]);
+        let with_database = if database { &[503, 504][..] } else { &[] };
+        for status in operation
+            .errors
+            .iter()
+            .chain(with_body)
+            .chain(with_database)
+            .chain(&[422, 500])
+        {
+            let response = match status {
+                204 => json!({"description": "There's nothing.", "headers": profiling()}),
+                _ => json!({"$ref": format!("#/components/responses/{status}")}),
+            };
+            responses.insert(status.to_string(), response);
+        }
+        let tag = operation.path.split('/').nth(2).unwrap_or_default();
+        let mut described = json!({
+            "operationId": operation.id,
+            "summary": operation.summary,
+            "tags": [tag.trim_end_matches(".json")],
+            "parameters": parameters,
+            "responses": responses,
+        });
+        if let Some(body) = operation.body {
+            described["requestBody"] = json!({
+                "required": true,
+                "content": {"application/json": {"schema": reference(body, schemas)}},
+            });
+        }
+        described
+    }
+
+    fn success(operation: &Operation, schemas: &mut Schemas) -> Value {
+        let mut headers = profiling();
+        if operation
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == "cursor")
+        {
+            headers["Link"] = json!({"$ref": "#/components/headers/Link"});
+        }
+        if operation.status == 201 {
+            headers["Location"] = json!({"$ref": "#/components/headers/Location"});
+        }
+        json!({
+            "description": operation.summary,
+            "headers": headers,
+            "content": {"application/json": {"schema": kind(&operation.answer, schemas)}},
+        })
+    }
+
+    /// A kind as JSON Schema.
+    fn kind(kind_of: &Kind, schemas: &mut Schemas) -> Value {
+        match kind_of {
+            Kind::Uuid => json!({"type": "string", "format": "uuid"}),
+            Kind::Boolean => json!({"type": "boolean"}),
+            Kind::Integer { min, max } => {
+                json!({"type": "integer", "minimum": min, "maximum": max})
+            }
+            Kind::Text { min, max } => {
+                json!({"type": "string", "minLength": min, "maxLength": max, "pattern": "^[^\\u0000]*$"})
+            }
+            Kind::Pattern { regex, .. } => json!({"type": "string", "pattern": regex}),
+            Kind::Cursor => json!({"type": "string", "pattern": Cursor::REGEX}),
+            Kind::OneOf(words) => json!({"type": "string", "enum": words}),
+            Kind::Time => json!({"type": "string", "format": "date-time"}),
+            Kind::Object => json!({"type": "object"}),
+            Kind::Record(schema) => reference(schema, schemas),
+            Kind::List { of, max } => {
+                json!({"type": "array", "maxItems": max, "items": kind(of, schemas)})
+            }
+        }
+    }
+
+    fn reference(schema: &'static Schema, schemas: &mut Schemas) -> Value {
+        if !schemas.contains_key(schema.name) {
+            schemas.insert(schema.name, Value::Null);
+            let properties: Map<_, _> = schema
+                .members
+                .iter()
+                .map(|member| {
+                    let mut value = kind(&member.kind, schemas);
+                    if matches!(
+                        member.presence,
+                        Presence::Nullable | Presence::OptionalNullable
+                    ) {
+                        value = json!({"anyOf": [value, {"type": "null"}]});
+                    }
+                    // Beside a $ref as well: OpenAPI 3.1 allows it.
+                    value["description"] = member.about.into();
+                    (member.name.to_owned(), value)
+                })
+                .collect();
+            let required: Vec<_> = schema
+                .members
+                .iter()
+                .filter(|member| matches!(member.presence, Presence::Required | Presence::Nullable))
+                .map(|member| member.name)
+                .collect();
+            let example: Value = serde_json::from_str(schema.example).expect(schema.name);
+            let described = json!({
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": false,
+                "examples": [example],
+            });
+            schemas.insert(schema.name, described);
+        }
+        json!({"$ref": format!("#/components/schemas/{}", schema.name)})
+    }
+
+    fn problem() -> Value {
+        let text = json!({"type": "string"});
+        json!({
+            "type": "object",
+            "properties": {
+                "type": text, "title": text, "detail": text, "instance": text, "request_id": text,
+                "status": {"type": "integer"},
+                "errors": {"type": "array", "items": {
+                    "type": "object",
+                    "properties": {"parameter": text, "pointer": text, "detail": text},
+                    "required": ["detail"],
+                }},
+                "missing_migrations": {"type": "array", "items": text},
+                "missing_indexes": {"type": "array", "items": text},
+            },
+            "required": ["type", "title", "status", "detail", "instance", "request_id"],
+            "additionalProperties": false,
+            "examples": [{
+                "type": "about:blank", "title": "Not Found", "status": 404,
+                "detail": "There is no agent with the name @nobody.", "instance": "/api/agents/name/nobody",
+                "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            }],
+        })
+    }
+
+    fn headers() -> Value {
+        let header = |description: &str, pattern: &str| json!({"description": description, "required": true, "schema": {"type": "string", "pattern": pattern}});
+        let optional =
+            |description: &str| json!({"description": description, "schema": {"type": "string"}});
+        json!({
+            "X-Process-Time": header("From the handler's first line to the response.", r"^\d+\.\d{2}ms$"),
+            "X-Query-Count": header("Statements sent, failed ones too.", r"^\d+$"),
+            "X-Query-Time": header("Their total, until the last row is in.", r"^\d+\.\d{2}ms$"),
+            "Server-Timing": header("The same for developer tools; conn is the wait for a connection.", "^total;dur="),
+            "X-Request-Id": header("The request's name in the log.", "^[0-9a-f]{32}$"),
+            "Link": optional("Where the next page is, with rel=\"next\"."),
+            "Location": optional("Where it is from now on."),
+            "Retry-After": optional("How many seconds to wait."),
+        })
+    }
+
+    fn profiling() -> Value {
+        [
+            "X-Process-Time",
+            "X-Query-Count",
+            "X-Query-Time",
+            "Server-Timing",
+            "X-Request-Id",
+        ]
+        .into_iter()
+        .map(|name| {
+            (
+                name.to_owned(),
+                json!({"$ref": format!("#/components/headers/{name}")}),
+            )
+        })
+        .collect::<Map<_, _>>()
+        .into()
+    }
+
+    fn responses() -> Value {
+        [
+            (400, "The body isn't JSON."),
+            (404, "There's no such row."),
+            (409, "The state, or another row, forbids it."),
+            (413, "The body is over 1 MiB."),
+            (415, "The body isn't sent as application/json."),
+            (
+                422,
+                "Parameters or members are wrong; errors names all of them.",
+            ),
+            (500, "A fault of ours; the log has it under request_id."),
+            (
+                503,
+                "The database can't be reached, no connection is free, or it lacks migrations.",
+            ),
+            (504, "The database took too long."),
+        ]
+        .into_iter()
+        .map(|(status, description)| {
+            let mut headers = profiling();
+            if status == 503 {
+                headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});
+            }
+            let schema = json!({"$ref": "#/components/schemas/Problem"});
+            let response = json!({
+                "description": description,
+                "headers": headers,
+                "content": {"application/problem+json": {"schema": schema}},
+            });
+            (status.to_string(), response)
+        })
+        .collect::<Map<_, _>>()
+        .into()
+    }
+
+    #[test]
+    fn openapi_json_is_what_the_code_does() {
+        let expected = serde_json::to_string_pretty(&document()).expect("it's JSON") + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write("openapi.json", &expected).expect("openapi.json can be written");
+        }
+        let found = std::fs::read_to_string("openapi.json").unwrap_or_default();
+        assert!(
+            found == expected,
+            "openapi.json is out of date: run UPDATE=1 cargo test openapi"
+        );
+    }
+
+    #[test]
+    fn examples_fit_their_schemas() {
+        let mut count = 0;
+        for operation in routes::all() {
+            let answers = match operation.answer {
+                Kind::Record(schema) => Some(schema),
+                Kind::List {
+                    of: Kind::Record(schema),
+                    ..
+                } => Some(*schema),
+                _ => None,
+            };
+            for schema in operation.body.into_iter().chain(answers) {
+                let mut example: Value = serde_json::from_str(schema.example).expect(schema.name);
+                let mut faults: Vec<Fault> = Vec::new();
+                Kind::Record(schema).check(&mut example, &mut Vec::new(), &mut faults);
+                assert_eq!(faults, [], "{}", schema.name);
+                count += 1;
+            }
+        }
+        assert!(count > 30, "only {count} examples");
+    }
+
+    #[test]
+    fn path_parameters_are_declared() {
+        for operation in routes::all() {
+            let in_path = operation.path.matches('{').count();
+            let declared = operation
+                .parameters
+                .iter()
+                .filter(|p| operation.in_path(p.name))
+                .count();
+            assert_eq!(in_path, declared, "{}", operation.id);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Paging: `limit`, `offset` and `cursor` in, a `Link` to the next page out.
+
+use uuid::Uuid;
+
+use super::contract::{Kind, Parameter};
+use super::input::Input;
+use super::problem::ApiError;
+use super::reply::Reply;
+use crate::queries::{Items, Page};
+
+/// How many rows a page has where nobody says.
+pub const DEFAULT_LIMIT: i64 = 50;
+
+/// The parameter `limit` of every list.
+pub const LIMIT: Parameter = Parameter {
+    name: "limit",
+    kind: Kind::Integer { min: 1, max: 200 },
+    about: "The most items of a page.",
+    default: Some("50"),
+};
+
+/// The parameter `offset` of every list.
+pub const OFFSET: Parameter = Parameter {
+    name: "offset",
+    kind: Kind::Integer {
+        min: 0,
+        max: 1_000_000,
+    },
+    about: "How many items to pass over. Following the Link header is faster, and misses nothing while others write.",
+    default: Some("0"),
+};
+
+/// The parameter `cursor` of every list.
+pub const CURSOR: Parameter = Parameter {
+    name: "cursor",
+    kind: Kind::Cursor,
+    about: "Where the page begins; taken from the Link header of the page before.",
+    default: None,
+};
+
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// From the smallest key on.
+    Ascending,
+    /// From the largest key on.
+    Descending,
+}
+
+impl Page {
+    /// The page a request asks for.
+    pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
+        let (key, id) = match (input.cursor(), order) {
+            (Some(cursor), _) => (cursor.key, cursor.id),
+            // Before everything: times of the year 1 and positions are above both.
+            (None, Order::Ascending) => (-62_135_596_800_000_000, Uuid::nil()),
+            // After everything: the end of the year 9999.
+            (None, Order::Descending) => (253_402_300_799_999_999, Uuid::max()),
+        };
+        let limit = input.integer("limit").unwrap_or(default_limit);
+        Self {
+            key,
+            id,
+            limit: i32::try_from(limit).unwrap_or(i32::MAX),
+            offset: input.integer("offset").unwrap_or(0),
+        }
+    }
+}
+
+/// The answer of a list: its page, with a `Link` to the next one where there may be one (RFC 8288). `what` it's a list
+/// of may not be there.
+pub fn list(items: Option<Items>, input: &Input, absent: ApiError) -> Result<Reply, ApiError> {
+    let Items { json, next } = items.ok_or(absent)?;
+    let reply = Reply::ok(json);
+    Ok(match next {
+        None => reply,
+        Some(cursor) => {
+            let kept = input
+                .query
+                .iter()
+                .filter(|(name, _)| name != "cursor" && name != "offset");
+            let query = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(kept)
+                .append_pair("cursor", &cursor)
+                .finish();
+            reply.with_next(&format!("{}?{query}", input.path))
+        }
+    })
+}

@@ -1,0 +1,858 @@
+//! The shapes of what comes in and goes out, as openapi.json shows them.
+//!
+//! Bodies that come in are checked against these; what goes out is shaped by the statements, and held against these by
+//! every API test.
+
+use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
+use super::contract::{Kind, Member, Presence, Schema};
+
+const fn member(name: &'static str, kind: Kind, presence: Presence, about: &'static str) -> Member {
+    Member {
+        name,
+        kind,
+        presence,
+        about,
+    }
+}
+
+const COUNT: Kind = Kind::Integer {
+    min: 0,
+    max: i64::MAX,
+};
+const DESCRIPTION: Kind = Kind::Text {
+    min: 1,
+    max: 10_000,
+};
+const LONG_TEXT: Kind = Kind::Text {
+    min: 0,
+    max: 100_000,
+};
+const PRIORITY: Kind = Kind::Integer { min: 0, max: 100 };
+const ORDER_INDEX: Kind = Kind::Integer {
+    min: 0,
+    max: 100_000,
+};
+const AUTHOR_TYPE: Kind = Kind::OneOf(&["user", "agent"]);
+const NAME: Kind = Kind::Text { min: 1, max: 100 };
+const TOPIC: Kind = Kind::Text { min: 0, max: 500 };
+const STRATEGY: Kind = Kind::OneOf(&["sequential", "parallel", "dag"]);
+
+/// The states of a workflow.
+pub const WORKFLOW_STATUS: Kind = Kind::OneOf(&[
+    "pending",
+    "planning",
+    "executing",
+    "completed",
+    "failed",
+    "cancelled",
+]);
+/// The states of a workflow's task.
+pub const WORKFLOW_TASK_STATUS: Kind = Kind::OneOf(&[
+    "pending",
+    "ready",
+    "in_progress",
+    "completed",
+    "failed",
+    "skipped",
+]);
+/// The states of a task outside workflows.
+pub const TASK_STATUS: Kind = Kind::OneOf(&["pending", "in_progress", "completed", "failed"]);
+/// The kinds of agents: a word of the installation's own.
+pub const AGENT_TYPE: Kind = Kind::Pattern {
+    regex: "^[a-z][a-z0-9_]{0,49}$",
+    form: "It must be a lower-case word of up to 50 letters, digits and _.",
+};
+const AGENT_NAME: Kind = Kind::Pattern {
+    regex: "^@?[A-Za-z0-9_.-]{1,99}$",
+    form: "It must be up to 99 letters, digits, _ . and -, with or without a leading @.",
+};
+
+const ID: Member = member("id", Kind::Uuid, Required, "Its id.");
+const CREATED_AT: Member = member("created_at", Kind::Time, Required, "When it was made.");
+const UPDATED_AT: Member = member(
+    "updated_at",
+    Kind::Time,
+    Required,
+    "When it was last changed.",
+);
+const STARTED_AT: Member = member("started_at", Kind::Time, Nullable, "When work on it began.");
+const COMPLETED_AT: Member = member(
+    "completed_at",
+    Kind::Time,
+    Nullable,
+    "When it ended, well or not.",
+);
+const MESSAGE: Member = member(
+    "message",
+    Kind::Text { min: 1, max: 1000 },
+    Required,
+    "What was done, in a sentence.",
+);
+
+/// Who an agent is.
+pub static PERSONA: Schema = Schema {
+    name: "Persona",
+    members: &[
+        member(
+            "role",
+            Kind::Text { min: 0, max: 500 },
+            Optional,
+            "What it does.",
+        ),
+        member(
+            "goal",
+            Kind::Text { min: 0, max: 2000 },
+            Optional,
+            "What it's after.",
+        ),
+        member(
+            "backstory",
+            Kind::Text {
+                min: 0,
+                max: 10_000,
+            },
+            Optional,
+            "Where it comes from.",
+        ),
+        member(
+            "capabilities",
+            Kind::List {
+                of: &Kind::Text { min: 1, max: 100 },
+                max: 100,
+            },
+            Optional,
+            "What it can do, each in a word.",
+        ),
+    ],
+    example: r#"{"role": "Backend developer", "goal": "Build services that are fast", "backstory": "Writes the test first.", "capabilities": ["apis", "databases"]}"#,
+};
+
+macro_rules! agent_members {
+    ($($more:expr),*) => {
+        &[
+            ID,
+            member("name", AGENT_NAME, Required, "Its name, with the @ that mentions begin with."),
+            member("agent_type", AGENT_TYPE, Required, "What kind of agent it is."),
+            member("persona", Kind::Record(&PERSONA), Required, "Who it is."),
+            member("config", Kind::Object, Required, "Its settings; the API doesn't look into them."),
+            member("is_active", Kind::Boolean, Required, "Whether it takes part."),
+            member("is_busy", Kind::Boolean, Required, "Whether it works on something."),
+            CREATED_AT,
+            UPDATED_AT,
+            $($more),*
+        ]
+    };
+}
+
+/// An agent.
+pub static AGENT: Schema = Schema {
+    name: "Agent",
+    members: agent_members!(),
+    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+};
+
+/// An agent after an action.
+pub static AGENT_ACTION: Schema = Schema {
+    name: "AgentAction",
+    members: agent_members!(MESSAGE),
+    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Agent @backend is active now."}"#,
+};
+
+/// Whether an agent is there for others.
+pub static AGENT_STATUS: Schema = Schema {
+    name: "AgentStatus",
+    members: &[
+        ID,
+        member("name", AGENT_NAME, Required, "Its name."),
+        member(
+            "agent_type",
+            AGENT_TYPE,
+            Required,
+            "What kind of agent it is.",
+        ),
+        member(
+            "status",
+            Kind::OneOf(&["online", "offline"]),
+            Required,
+            "Whether it takes part.",
+        ),
+        member(
+            "is_busy",
+            Kind::Boolean,
+            Required,
+            "Whether it works on something.",
+        ),
+    ],
+    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "status": "online", "is_busy": false}"#,
+};
+
+/// A new agent.
+pub static AGENT_CREATE: Schema = Schema {
+    name: "AgentCreate",
+    members: &[
+        member(
+            "name",
+            AGENT_NAME,
+            Required,
+            "Its name, with or without the @; no other agent may have it.",
+        ),
+        member(
+            "agent_type",
+            AGENT_TYPE,
+            Required,
+            "What kind of agent it is.",
+        ),
+        member("persona", Kind::Record(&PERSONA), Optional, "Who it is."),
+        member(
+            "config",
+            Kind::Object,
+            Optional,
+            "Its settings; the API doesn't look into them.",
+        ),
+        member(
+            "is_active",
+            Kind::Boolean,
+            Optional,
+            "Whether it takes part; true where it isn't given.",
+        ),
+    ],
+    example: r#"{"name": "@writer", "agent_type": "writer", "persona": {"role": "Writer", "capabilities": ["editing"]}}"#,
+};
+
+/// What changes about an agent.
+pub static AGENT_UPDATE: Schema = Schema {
+    name: "AgentUpdate",
+    members: &[
+        member(
+            "name",
+            AGENT_NAME,
+            Optional,
+            "Its new name; no other agent may have it.",
+        ),
+        member(
+            "agent_type",
+            AGENT_TYPE,
+            Optional,
+            "What kind of agent it is.",
+        ),
+        member(
+            "persona",
+            Kind::Record(&PERSONA),
+            Optional,
+            "Who it is; takes the place of what was there.",
+        ),
+        member(
+            "config",
+            Kind::Object,
+            Optional,
+            "Its settings; take the place of what was there.",
+        ),
+        member(
+            "is_active",
+            Kind::Boolean,
+            Optional,
+            "Whether it takes part.",
+        ),
+        member(
+            "is_busy",
+            Kind::Boolean,
+            Optional,
+            "Whether it works on something.",
+        ),
+    ],
+    example: r#"{"is_busy": true}"#,
+};
+
+const CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private", "dm"]);
+/// A direct-message channel is made through its agent.
+const OPEN_CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private"]);
+
+macro_rules! channel_members {
+    ($($more:expr),*) => {
+        &[
+            ID,
+            member("name", NAME, Required, "Its name."),
+            member("topic", TOPIC, Nullable, "What it's about."),
+            member("channel_type", CHANNEL_TYPE, Required, "Who it's for."),
+            member("dm_agent_id", Kind::Uuid, Nullable, "The agent of a direct-message channel."),
+            member("is_archived", Kind::Boolean, Required, "Whether it's closed to new messages."),
+            member("context_cleared_at", Kind::Time, Nullable, "Its history hides what's older."),
+            CREATED_AT,
+            UPDATED_AT,
+            $($more),*
+        ]
+    };
+}
+
+/// A channel.
+pub static CHANNEL: Schema = Schema {
+    name: "Channel",
+    members: channel_members!(),
+    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": "Everything else", "channel_type": "public", "dm_agent_id": null, "is_archived": false, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+};
+
+/// A channel after an action.
+pub static CHANNEL_ACTION: Schema = Schema {
+    name: "ChannelAction",
+    members: channel_members!(MESSAGE),
+    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Channel general is archived; its messages stay."}"#,
+};
+
+/// A new channel.
+pub static CHANNEL_CREATE: Schema = Schema {
+    name: "ChannelCreate",
+    members: &[
+        member(
+            "name",
+            NAME,
+            Required,
+            "Its name; no other channel may have it.",
+        ),
+        member("topic", TOPIC, OptionalNullable, "What it's about."),
+        member(
+            "channel_type",
+            OPEN_CHANNEL_TYPE,
+            Optional,
+            "Who it's for; public where it isn't given.",
+        ),
+    ],
+    example: r#"{"name": "release-2", "topic": "What goes into the second release"}"#,
+};
+
+/// What changes about a channel.
+pub static CHANNEL_UPDATE: Schema = Schema {
+    name: "ChannelUpdate",
+    members: &[
+        member(
+            "name",
+            NAME,
+            Optional,
+            "Its new name; no other channel may have it.",
+        ),
+        member("topic", TOPIC, OptionalNullable, "What it's about."),
+        member("channel_type", OPEN_CHANNEL_TYPE, Optional, "Who it's for."),
+    ],
+    example: r#"{"topic": "What went into the second release"}"#,
+};
+
+/// A message.
+pub static CHANNEL_MESSAGE: Schema = Schema {
+    name: "Message",
+    members: &[
+        ID,
+        member("channel_id", Kind::Uuid, Required, "The channel it's in."),
+        member("author_id", Kind::Uuid, Nullable, "Who wrote it."),
+        member(
+            "author_type",
+            AUTHOR_TYPE,
+            Required,
+            "Whether a person or an agent wrote it.",
+        ),
+        member("author_name", NAME, Required, "Who wrote it, by name."),
+        member(
+            "content",
+            Kind::Text {
+                min: 1,
+                max: 100_000,
+            },
+            Required,
+            "What it says.",
+        ),
+        member(
+            "thread_id",
+            Kind::Uuid,
+            Nullable,
+            "The message its thread began with.",
+        ),
+        member(
+            "metadata",
+            Kind::Object,
+            Required,
+            "What the writer added; the API doesn't look into it.",
+        ),
+        CREATED_AT,
+    ],
+    example: r#"{"id": "7d0c0f2e-13f8-4b9e-9a52-0b3c9b1d6a3f", "channel_id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "author_id": null, "author_type": "user", "author_name": "maria", "content": "@backend, can you look at this?", "thread_id": null, "metadata": {}, "created_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+};
+
+/// A new message.
+pub static MESSAGE_CREATE: Schema = Schema {
+    name: "MessageCreate",
+    members: &[
+        member(
+            "content",
+            Kind::Text {
+                min: 1,
+                max: 100_000,
+            },
+            Required,
+            "What it says.",
+        ),
+        member(
+            "author_type",
+            AUTHOR_TYPE,
+            Optional,
+            "Whether a person or an agent writes it; user where it isn't given.",
+        ),
+        member(
+            "author_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "Who writes it; an agent must be given, and be there.",
+        ),
+        member(
+            "author_name",
+            NAME,
+            Optional,
+            "Who writes it, by name; an agent's own name where it isn't given.",
+        ),
+        member(
+            "thread_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The message its thread began with, in the same channel.",
+        ),
+        member(
+            "metadata",
+            Kind::Object,
+            Optional,
+            "What the writer adds; the API doesn't look into it.",
+        ),
+    ],
+    example: r#"{"content": "@backend, can you look at this?", "author_name": "maria"}"#,
+};
+
+macro_rules! workflow_members {
+    ($($more:expr),*) => {
+        &[
+            ID,
+            member("description", DESCRIPTION, Required, "What it's to achieve."),
+            member("orchestrator_id", Kind::Uuid, Nullable, "The agent that sees it through."),
+            member("channel_id", Kind::Uuid, Nullable, "The channel it's talked about in."),
+            member("status", WORKFLOW_STATUS, Required, "Its state."),
+            member("execution_strategy", STRATEGY, Required, "Which tasks may be worked on when."),
+            CREATED_AT,
+            STARTED_AT,
+            COMPLETED_AT,
+            $($more),*
+        ]
+    };
+}
+
+/// A workflow in a list.
+pub static WORKFLOW: Schema = Schema {
+    name: "Workflow",
+    members: workflow_members!(),
+    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+};
+
+/// A workflow after an action.
+pub static WORKFLOW_ACTION: Schema = Schema {
+    name: "WorkflowAction",
+    members: workflow_members!(MESSAGE),
+    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "executing", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": "2026-01-31T12:00:01.000001+00:00", "completed_at": null, "message": "Workflow c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d is executing."}"#,
+};
+
+/// A workflow with its tasks.
+pub static WORKFLOW_WITH_TASKS: Schema = Schema {
+    name: "WorkflowWithTasks",
+    members: workflow_members!(member(
+        "workflow_tasks",
+        Kind::List {
+            of: &Kind::Record(&WORKFLOW_TASK),
+            max: 1000
+        },
+        Required,
+        "Its tasks, by position."
+    )),
+    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null, "workflow_tasks": []}"#,
+};
+
+/// A task as a new workflow brings it along.
+pub static WORKFLOW_CREATE_TASK: Schema = Schema {
+    name: "WorkflowCreateTask",
+    members: &[
+        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "agent_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The agent it's meant for; anyone's where there's none.",
+        ),
+        member(
+            "order_index",
+            ORDER_INDEX,
+            Optional,
+            "Its position; its place in the list where it isn't given.",
+        ),
+        member(
+            "depends_on",
+            Kind::List {
+                of: &Kind::Integer { min: 0, max: 99 },
+                max: 100,
+            },
+            Optional,
+            "The places in this list, from 0, of the earlier tasks it waits for in a dag.",
+        ),
+    ],
+    example: r#"{"description": "Write the release notes", "depends_on": []}"#,
+};
+
+/// A new workflow.
+pub static WORKFLOW_CREATE: Schema = Schema {
+    name: "WorkflowCreate",
+    members: &[
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "What it's to achieve.",
+        ),
+        member(
+            "orchestrator_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The agent that sees it through; the active orchestrator where there's none.",
+        ),
+        member(
+            "channel_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The channel it's talked about in.",
+        ),
+        member(
+            "execution_strategy",
+            STRATEGY,
+            Optional,
+            "Which tasks may be worked on when; sequential where it isn't given.",
+        ),
+        member(
+            "tasks",
+            Kind::List {
+                of: &Kind::Record(&WORKFLOW_CREATE_TASK),
+                max: 100,
+            },
+            Optional,
+            "Its first tasks.",
+        ),
+    ],
+    example: r#"{"description": "Ship the second release", "execution_strategy": "dag", "tasks": [{"description": "Freeze the code"}, {"description": "Write the release notes", "depends_on": [0]}]}"#,
+};
+
+/// A workflow's task.
+pub static WORKFLOW_TASK: Schema = Schema {
+    name: "WorkflowTask",
+    members: &[
+        ID,
+        member(
+            "workflow_id",
+            Kind::Uuid,
+            Required,
+            "The workflow it belongs to.",
+        ),
+        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "agent_id",
+            Kind::Uuid,
+            Nullable,
+            "The agent it's meant for, or that works on it.",
+        ),
+        member("order_index", ORDER_INDEX, Required, "Its position."),
+        member(
+            "depends_on",
+            Kind::List {
+                of: &Kind::Uuid,
+                max: 100,
+            },
+            Required,
+            "The tasks it waits for in a dag.",
+        ),
+        member("status", WORKFLOW_TASK_STATUS, Required, "Its state."),
+        member("output", LONG_TEXT, Nullable, "What came of it."),
+        member(
+            "error",
+            Kind::Text {
+                min: 0,
+                max: 10_000,
+            },
+            Nullable,
+            "Why it failed.",
+        ),
+        CREATED_AT,
+        STARTED_AT,
+        COMPLETED_AT,
+    ],
+    example: r#"{"id": "e7a1b9c0-5d3f-4e2a-9b8c-7d6e5f4a3b2c", "workflow_id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Write the release notes", "agent_id": null, "order_index": 1, "depends_on": [], "status": "pending", "output": null, "error": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+};
+
+/// A task more for a workflow.
+pub static WORKFLOW_TASK_CREATE: Schema = Schema {
+    name: "WorkflowTaskCreate",
+    members: &[
+        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "agent_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The agent it's meant for; anyone's where there's none.",
+        ),
+        member(
+            "order_index",
+            ORDER_INDEX,
+            Optional,
+            "Its position; after all others where it isn't given.",
+        ),
+        member(
+            "depends_on",
+            Kind::List {
+                of: &Kind::Uuid,
+                max: 100,
+            },
+            Optional,
+            "The tasks of the same workflow it waits for in a dag.",
+        ),
+    ],
+    example: r#"{"description": "Tell the press"}"#,
+};
+
+/// A report on a workflow's task.
+pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
+    name: "WorkflowTaskUpdate",
+    members: &[
+        member(
+            "status",
+            Kind::OneOf(&["in_progress", "completed", "failed", "skipped"]),
+            Optional,
+            "Its new state; output and error alone are reported while it's in progress.",
+        ),
+        member("output", LONG_TEXT, OptionalNullable, "What came of it."),
+        member(
+            "error",
+            Kind::Text {
+                min: 0,
+                max: 10_000,
+            },
+            OptionalNullable,
+            "Why it failed.",
+        ),
+    ],
+    example: r#"{"status": "completed", "output": "The notes are in the wiki."}"#,
+};
+
+/// An agent that asks for work.
+pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
+    name: "WorkflowTaskClaim",
+    members: &[
+        member("agent_id", Kind::Uuid, Required, "The agent that asks."),
+        member(
+            "workflow_id",
+            Kind::Uuid,
+            OptionalNullable,
+            "The workflow it wants work of; any where it isn't given.",
+        ),
+    ],
+    example: r#"{"agent_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"}"#,
+};
+
+/// A task outside workflows.
+pub static TASK: Schema = Schema {
+    name: "Task",
+    members: &[
+        ID,
+        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "assigned_to",
+            Kind::Uuid,
+            Nullable,
+            "The agent that's to do it.",
+        ),
+        member("status", TASK_STATUS, Required, "Its state."),
+        member("priority", PRIORITY, Required, "The higher the sooner."),
+        member(
+            "context",
+            Kind::Object,
+            Required,
+            "What there's to know; the API doesn't look into it.",
+        ),
+        member("result", LONG_TEXT, Nullable, "What came of it."),
+        CREATED_AT,
+        STARTED_AT,
+        COMPLETED_AT,
+    ],
+    example: r#"{"id": "f1e2d3c4-b5a6-4978-8a9b-0c1d2e3f4a5b", "description": "Renew the certificate", "assigned_to": null, "status": "pending", "priority": 10, "context": {}, "result": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+};
+
+/// A new task outside workflows.
+pub static TASK_CREATE: Schema = Schema {
+    name: "TaskCreate",
+    members: &[
+        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "assigned_to",
+            Kind::Uuid,
+            OptionalNullable,
+            "The agent that's to do it.",
+        ),
+        member(
+            "priority",
+            PRIORITY,
+            Optional,
+            "The higher the sooner; 0 where it isn't given.",
+        ),
+        member(
+            "context",
+            Kind::Object,
+            Optional,
+            "What there's to know; the API doesn't look into it.",
+        ),
+    ],
+    example: r#"{"description": "Renew the certificate", "priority": 10}"#,
+};
+
+/// What changes about a task outside workflows.
+pub static TASK_UPDATE: Schema = Schema {
+    name: "TaskUpdate",
+    members: &[
+        member("description", DESCRIPTION, Optional, "What's to do."),
+        member(
+            "assigned_to",
+            Kind::Uuid,
+            OptionalNullable,
+            "The agent that's to do it.",
+        ),
+        member(
+            "status",
+            TASK_STATUS,
+            Optional,
+            "Its new state; its times follow.",
+        ),
+        member("priority", PRIORITY, Optional, "The higher the sooner."),
+        member(
+            "context",
+            Kind::Object,
+            Optional,
+            "What there's to know; takes the place of what was there.",
+        ),
+        member("result", LONG_TEXT, OptionalNullable, "What came of it."),
+    ],
+    example: r#"{"status": "completed", "result": "Valid until 2027."}"#,
+};
+
+/// The component is up.
+pub static HEALTH: Schema = Schema {
+    name: "Health",
+    members: &[
+        member("status", Kind::OneOf(&["healthy"]), Required, "It's up."),
+        member(
+            "version",
+            Kind::Text { min: 1, max: 50 },
+            Required,
+            "Which version it is.",
+        ),
+    ],
+    example: r#"{"status": "healthy", "version": "0.1.0"}"#,
+};
+
+/// The component can do its work.
+pub static READINESS: Schema = Schema {
+    name: "Readiness",
+    members: &[member(
+        "status",
+        Kind::OneOf(&["ready"]),
+        Required,
+        "It can do its work.",
+    )],
+    example: r#"{"status": "ready"}"#,
+};
+
+/// How much there is of everything.
+pub static STATS: Schema = Schema {
+    name: "Stats",
+    members: &[
+        member("agents", Kind::Record(&STATS_AGENTS), Required, "Agents."),
+        member(
+            "messages",
+            Kind::Record(&STATS_MESSAGES),
+            Required,
+            "Messages of all channels.",
+        ),
+        member(
+            "tasks",
+            Kind::Object,
+            Required,
+            "Tasks outside workflows, by status.",
+        ),
+        member("workflows", Kind::Object, Required, "Workflows, by status."),
+    ],
+    example: r#"{"agents": {"total": 6, "active": 6, "busy": 0}, "messages": {"total": 1200, "is_estimate": false}, "tasks": {"pending": 1}, "workflows": {"executing": 2, "completed": 40}}"#,
+};
+
+/// How many agents there are.
+pub static STATS_AGENTS: Schema = Schema {
+    name: "StatsAgents",
+    members: &[
+        member("total", COUNT, Required, "All."),
+        member("active", COUNT, Required, "Those that take part."),
+        member("busy", COUNT, Required, "Those that work on something."),
+    ],
+    example: r#"{"total": 6, "active": 6, "busy": 0}"#,
+};
+
+/// How many messages there are.
+pub static STATS_MESSAGES: Schema = Schema {
+    name: "StatsMessages",
+    members: &[
+        member("total", COUNT, Required, "All."),
+        member(
+            "is_estimate",
+            Kind::Boolean,
+            Required,
+            "Whether there are so many that they're estimated, not counted.",
+        ),
+    ],
+    example: r#"{"total": 1200, "is_estimate": false}"#,
+};
+
+/// What the database's statistics tell.
+pub static PERFORMANCE_DATABASE: Schema = Schema {
+    name: "PerformanceDatabase",
+    members: &[
+        member(
+            "connection_pool",
+            Kind::Object,
+            Required,
+            "The component's connections against the configured number.",
+        ),
+        member(
+            "index_usage",
+            Kind::List {
+                of: &Kind::Object,
+                max: 200,
+            },
+            Required,
+            "How often each index was used.",
+        ),
+        member(
+            "table_sizes",
+            Kind::List {
+                of: &Kind::Object,
+                max: 200,
+            },
+            Required,
+            "How large each table is, its indexes included.",
+        ),
+        member(
+            "slow_query_logging",
+            Kind::Object,
+            Required,
+            "What counts as slow, and how to see more.",
+        ),
+        member(
+            "nfr_target",
+            Kind::Text { min: 1, max: 100 },
+            Required,
+            "The requirement.",
+        ),
+    ],
+    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)"}"#,
+};

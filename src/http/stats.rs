@@ -1,0 +1,25 @@
+//! GET /api/stats: how much there is of everything.
+
+use super::contract::{Kind, Operation};
+use super::input::Input;
+use super::problem::ApiError;
+use super::reply::Reply;
+use super::schemas;
+use crate::db::Db;
+use crate::queries::stats;
+
+pub static STATS: Operation = Operation {
+    id: "stats",
+    method: "GET",
+    path: "/api/stats",
+    summary: "How many agents, messages, tasks and workflows there are.",
+    parameters: &[],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::STATS),
+    errors: &[],
+};
+
+pub async fn stats(db: Db, _: Input) -> Result<Reply, ApiError> {
+    Ok(Reply::ok(stats::stats(&db).await?))
+}

@@ -1,0 +1,103 @@
+//! The routes below /api/tasks: what they take and give, and one query for each.
+
+use super::contract::{Kind, Operation, Parameter};
+use super::input::Input;
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::problem::ApiError;
+use super::reply::{Reply, never, written};
+use super::schemas;
+use crate::db::Db;
+use crate::queries::{Page, tasks};
+
+const ID: Parameter = Parameter {
+    name: "id",
+    kind: Kind::Uuid,
+    about: "The task's id.",
+    default: None,
+};
+
+fn absent(input: &Input) -> ApiError {
+    ApiError::not_found("task", "id", &input.uuid("id"))
+}
+
+pub static TASK_LIST: Operation = Operation {
+    id: "task_list",
+    method: "GET",
+    path: "/api/tasks",
+    summary: "The tasks outside workflows, newest first.",
+    parameters: &[
+        Parameter {
+            name: "status",
+            kind: schemas::TASK_STATUS,
+            about: "Only tasks in this state.",
+            default: None,
+        },
+        LIMIT,
+        OFFSET,
+        CURSOR,
+    ],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::TASK),
+        max: 200,
+    },
+    errors: &[],
+};
+
+pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Descending, DEFAULT_LIMIT);
+    let items = tasks::task_list(&db, page, input.text("status")).await?;
+    list(items, &input, ApiError::NoRoute)
+}
+
+pub static TASK_CREATE: Operation = Operation {
+    id: "task_create",
+    method: "POST",
+    path: "/api/tasks",
+    summary: "Makes a task outside workflows.",
+    parameters: &[],
+    body: Some(&schemas::TASK_CREATE),
+    status: 201,
+    answer: Kind::Record(&schemas::TASK),
+    errors: &[],
+};
+
+pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = tasks::task_create(&db, input.body_json()).await?;
+    Reply::created("/api/tasks", written(outcome, absent(&input), never)?)
+}
+
+pub static TASK_GET: Operation = Operation {
+    id: "task_get",
+    method: "GET",
+    path: "/api/tasks/{id}",
+    summary: "One task.",
+    parameters: &[ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::TASK),
+    errors: &[404],
+};
+
+pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let task = tasks::task_get(&db, input.uuid("id")).await?;
+    Ok(Reply::ok(task.ok_or_else(|| absent(&input))?))
+}
+
+pub static TASK_UPDATE: Operation = Operation {
+    id: "task_update",
+    method: "PATCH",
+    path: "/api/tasks/{id}",
+    summary: "Changes what's given of a task.",
+    parameters: &[ID],
+    body: Some(&schemas::TASK_UPDATE),
+    status: 200,
+    answer: Kind::Record(&schemas::TASK),
+    errors: &[404],
+};
+
+pub async fn task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = tasks::task_update(&db, input.uuid("id"), input.body_json()).await?;
+    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+}

@@ -1,0 +1,150 @@
+//! The routes of workflows' tasks, and of claiming one: what they take and give, and one query for each.
+
+use super::contract::{Kind, Operation, Parameter};
+use super::input::Input;
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::problem::ApiError;
+use super::reply::{Reply, written};
+use super::schemas;
+use super::workflows::absent as workflow_absent;
+use crate::db::Db;
+use crate::queries::{Outcome, Page, workflow_tasks};
+
+const ID: Parameter = Parameter {
+    name: "id",
+    kind: Kind::Uuid,
+    about: "The workflow's id.",
+    default: None,
+};
+
+const TASK_ID: Parameter = Parameter {
+    name: "task_id",
+    kind: Kind::Uuid,
+    about: "The task's id.",
+    default: None,
+};
+
+fn absent(input: &Input) -> ApiError {
+    ApiError::not_found("task of this workflow", "id", &input.uuid("task_id"))
+}
+
+pub static WORKFLOW_TASK_LIST: Operation = Operation {
+    id: "workflow_task_list",
+    method: "GET",
+    path: "/api/workflows/{id}/tasks",
+    summary: "A workflow's tasks, by position.",
+    parameters: &[
+        ID,
+        Parameter {
+            name: "status",
+            kind: schemas::WORKFLOW_TASK_STATUS,
+            about: "Only tasks in this state.",
+            default: None,
+        },
+        LIMIT,
+        OFFSET,
+        CURSOR,
+    ],
+    body: None,
+    status: 200,
+    answer: Kind::List {
+        of: &Kind::Record(&schemas::WORKFLOW_TASK),
+        max: 200,
+    },
+    errors: &[404],
+};
+
+pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let (id, status) = (input.uuid("id"), input.text("status"));
+    let items = workflow_tasks::workflow_task_list(&db, page, id, status).await?;
+    list(items, &input, workflow_absent(&input))
+}
+
+pub static WORKFLOW_TASK_CREATE: Operation = Operation {
+    id: "workflow_task_create",
+    method: "POST",
+    path: "/api/workflows/{id}/tasks",
+    summary: "Adds a task to a workflow that isn't over.",
+    parameters: &[ID],
+    body: Some(&schemas::WORKFLOW_TASK_CREATE),
+    status: 201,
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    errors: &[404, 409],
+};
+
+pub async fn workflow_task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let id = input.uuid("id");
+    let outcome = workflow_tasks::workflow_task_create(&db, id, input.body_json()).await?;
+    let row = written(outcome, workflow_absent(&input), |state| {
+        format!("The workflow is {state}: no task can be added to it.")
+    })?;
+    Reply::created(&format!("/api/workflows/{id}/tasks"), row)
+}
+
+pub static WORKFLOW_TASK_GET: Operation = Operation {
+    id: "workflow_task_get",
+    method: "GET",
+    path: "/api/workflows/{id}/tasks/{task_id}",
+    summary: "One task of a workflow.",
+    parameters: &[ID, TASK_ID],
+    body: None,
+    status: 200,
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    errors: &[404],
+};
+
+pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
+    let task = workflow_tasks::workflow_task_get(&db, id, task_id).await?;
+    Ok(Reply::ok(task.ok_or_else(|| absent(&input))?))
+}
+
+pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
+    id: "workflow_task_update",
+    method: "PATCH",
+    path: "/api/workflows/{id}/tasks/{task_id}",
+    summary: "Reports on a task: its state, output or error.",
+    parameters: &[ID, TASK_ID],
+    body: Some(&schemas::WORKFLOW_TASK_UPDATE),
+    status: 200,
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    errors: &[404, 409],
+};
+
+pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
+    let body = input.body_json();
+    let outcome = workflow_tasks::workflow_task_update(&db, id, task_id, body).await?;
+    let row = written(outcome, absent(&input), |state| {
+        format!(
+            "The task is {state}, which doesn't allow that: pending becomes ready by itself, ready goes to in_progress, \
+             and in_progress to completed, failed or skipped."
+        )
+    })?;
+    Ok(Reply::ok(row))
+}
+
+pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
+    id: "workflow_task_claim",
+    method: "POST",
+    path: "/api/workflow-tasks/claim",
+    summary: "Gives an agent its next ready task: one meant for it, else one meant for nobody; 204 where there's none.",
+    parameters: &[],
+    body: Some(&schemas::WORKFLOW_TASK_CLAIM),
+    status: 200,
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    errors: &[204, 409],
+};
+
+pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError> {
+    match workflow_tasks::workflow_task_claim(&db, input.body_json()).await? {
+        Outcome::Absent => Ok(Reply::nothing()),
+        outcome => {
+            let row = written(outcome, absent(&input), |state| {
+                format!("The agent is {state}: it takes no tasks.")
+            })?;
+            Ok(Reply::ok(row))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Statements on the table `channels`, and on the messages of one. Knows nothing of requests; gives JSON text.
+
+use uuid::Uuid;
+
+use super::messages::message_columns;
+use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use crate::db::{Access, Db, DbError, Statement};
+
+/// The members of a channel, in the order the API shows them.
+macro_rules! channel_columns {
+    () => {
+        "id, name, topic, channel_type, dm_agent_id, is_archived, context_cleared_at, created_at, updated_at"
+    };
+}
+pub(super) use channel_columns;
+
+pub(super) static CHANNEL_LIST: Statement = Statement {
+    name: "channel_list",
+    sql: list_by_time!(channel_columns!(), "channels WHERE NOT is_archived", after),
+    access: Access::Scans("nearly all channels are wanted, and there are hundreds, not millions"),
+    max_rows: 200,
+};
+
+/// The channels that aren't archived, oldest first.
+pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
+    items(db, &CHANNEL_LIST, page, []).await
+}
+
+pub(super) static CHANNEL_CREATE: Statement = Statement {
+    name: "channel_create",
+    sql: concat!(
+        "WITH new AS (
+            SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
+        ), channel AS (
+            INSERT INTO channels (name, topic, channel_type)
+            SELECT name, topic, coalesce(channel_type, 'public') FROM new
+            RETURNING ",
+        channel_columns!(),
+        ") SELECT row_to_json(channel)::text FROM channel"
+    ),
+    access: Access::Indexes(&["channels_name_key"]),
+    max_rows: 1,
+};
+
+/// A new channel, from a body with its members.
+pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
+    Ok(db.answer(&CHANNEL_CREATE, vec![text(body)]).await?.into())
+}
+
+pub(super) static CHANNEL_GET: Statement = Statement {
+    name: "channel_get",
+    sql: concat!(
+        "SELECT row_to_json(channel)::text FROM (SELECT ",
+        channel_columns!(),
+        " FROM channels WHERE id = $1::uuid) AS channel"
+    ),
+    access: Access::Indexes(&["channels_pkey"]),
+    max_rows: 1,
+};
+
+/// One channel; `None` where there's none of that id.
+pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&CHANNEL_GET, vec![uuid(id)]).await?.json)
+}
+
+pub(super) static CHANNEL_UPDATE: Statement = Statement {
+    name: "channel_update",
+    sql: concat!(
+        "WITH patch AS (SELECT $2::text::jsonb AS members), channel AS (
+            UPDATE channels SET
+                name = coalesce(members ->> 'name', name),
+                topic = CASE WHEN members ? 'topic' THEN members ->> 'topic' ELSE topic END,
+                channel_type = coalesce(members ->> 'channel_type', channel_type),
+                updated_at = now()
+            FROM patch WHERE id = $1::uuid
+            RETURNING ",
+        channel_columns!(),
+        ") SELECT row_to_json(channel)::text FROM channel"
+    ),
+    access: Access::Indexes(&["channels_pkey"]),
+    max_rows: 1,
+};
+
+/// Changes the members of a channel that the body has.
+pub async fn channel_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body)];
+    Ok(db.answer(&CHANNEL_UPDATE, parameters).await?.into())
+}
+
+pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
+    name: "channel_archive",
+    sql: concat!(
+        "WITH channel AS (
+            UPDATE channels SET is_archived = true, updated_at = now() WHERE id = $1::uuid
+            RETURNING ",
+        channel_columns!(),
+        ", 'Channel ' || name || ' is archived; its messages stay.' AS message
+        ) SELECT row_to_json(channel)::text FROM channel"
+    ),
+    access: Access::Indexes(&["channels_pkey"]),
+    max_rows: 1,
+};
+
+/// Archives a channel; its messages stay.
+pub async fn channel_archive(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
+    Ok(db.answer(&CHANNEL_ARCHIVE, vec![uuid(id)]).await?.into())
+}
+
+pub(super) static CHANNEL_CLEAR: Statement = Statement {
+    name: "channel_clear",
+    sql: concat!(
+        "WITH channel AS (
+            UPDATE channels SET context_cleared_at = clock_timestamp(), updated_at = now() WHERE id = $1::uuid
+            RETURNING ",
+        channel_columns!(),
+        ", 'The history of channel ' || name || ' begins anew.' AS message
+        ) SELECT row_to_json(channel)::text FROM channel"
+    ),
+    access: Access::Indexes(&["channels_pkey"]),
+    max_rows: 1,
+};
+
+/// Hides everything older than now from a channel's history.
+pub async fn channel_clear(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
+    Ok(db.answer(&CHANNEL_CLEAR, vec![uuid(id)]).await?.into())
+}
+
+pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
+    name: "channel_message_list",
+    // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
+    sql: concat!(
+        "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid)
+        SELECT CASE WHEN EXISTS (SELECT FROM channel)
+               THEN coalesce(json_agg(item ORDER BY item.created_at, item.id), '[]')::text END, ",
+        next_by_time!(),
+        " FROM (SELECT ",
+        message_columns!(),
+        " FROM messages
+          WHERE channel_id = $5::uuid
+            AND created_at > coalesce((SELECT context_cleared_at FROM channel), '-infinity') AND ",
+        by_time!(before),
+        ") AS item"
+    ),
+    access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
+    max_rows: 200,
+};
+
+/// A channel's newest messages in the order they were written; `None` where there's no such channel.
+pub async fn channel_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
+    items(db, &CHANNEL_MESSAGE_LIST, page, [uuid(id)]).await
+}

@@ -1,0 +1,86 @@
+//! Statements on the table `messages`. Knows nothing of requests; gives JSON text.
+
+use uuid::Uuid;
+
+use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use crate::db::{Access, Db, DbError, Statement};
+
+/// The members of a message, in the order the API shows them.
+macro_rules! message_columns {
+    () => {
+        "id, channel_id, author_id, author_type, author_name, content, thread_id, metadata, created_at"
+    };
+}
+pub(super) use message_columns;
+
+pub(super) static MESSAGE_CREATE: Statement = Statement {
+    name: "message_create",
+    sql: concat!(
+        "WITH new AS (
+            SELECT * FROM jsonb_to_record($2::text::jsonb)
+                AS new(content text, author_id uuid, author_type text, author_name text, thread_id uuid, metadata jsonb)
+        ), channel AS (
+            SELECT is_archived FROM channels WHERE id = $1::uuid
+        ), agent AS (
+            SELECT agents.name FROM new JOIN agents ON agents.id = new.author_id WHERE new.author_type = 'agent'
+        ), dangling AS (
+            SELECT '/author_id' AS pointer FROM new WHERE author_type = 'agent' AND NOT EXISTS (SELECT FROM agent)
+            UNION ALL
+            SELECT '/thread_id' FROM new WHERE thread_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
+        ), message AS (
+            INSERT INTO messages (channel_id, author_id, author_type, author_name, content, thread_id, metadata)
+            SELECT $1::uuid, author_id, coalesce(author_type, 'user'),
+                   coalesce(author_name, (SELECT name FROM agent), 'user'), content, thread_id, coalesce(metadata, '{}')
+            FROM new JOIN channel ON NOT is_archived
+            WHERE NOT EXISTS (SELECT FROM dangling)
+            RETURNING ",
+        message_columns!(),
+        ") SELECT (SELECT row_to_json(message)::text FROM message),
+            CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
+                 WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
+                 ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
+    ),
+    access: Access::Indexes(&["channels_pkey", "agents_pkey", "messages_pkey"]),
+    max_rows: 1,
+};
+
+/// A new message in a channel, from a body with its members. Refused in an archived channel.
+pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(channel_id), text(body)];
+    Ok(db.answer(&MESSAGE_CREATE, parameters).await?.into())
+}
+
+pub(super) static MESSAGE_GET: Statement = Statement {
+    name: "message_get",
+    sql: concat!(
+        "SELECT row_to_json(message)::text FROM (SELECT ",
+        message_columns!(),
+        " FROM messages WHERE id = $1::uuid) AS message"
+    ),
+    access: Access::Indexes(&["messages_pkey"]),
+    max_rows: 1,
+};
+
+/// One message; `None` where there's none of that id.
+pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&MESSAGE_GET, vec![uuid(id)]).await?.json)
+}
+
+pub(super) static MESSAGE_LIST: Statement = Statement {
+    name: "message_list",
+    // The cursor alone would do for the time as well; but a list has its filter, whichever page it is.
+    sql: list_by_time!(
+        message_columns!(),
+        "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
+        after
+    ),
+    access: Access::Indexes(&["idx_messages_created_at"]),
+    max_rows: 200,
+};
+
+/// The messages of all channels from a time on (microseconds since 1970), oldest first.
+pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
+    let since = crate::db::Parameter::Int64(since_us);
+    items(db, &MESSAGE_LIST, page, [since]).await
+}

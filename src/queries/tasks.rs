@@ -1,0 +1,119 @@
+//! Statements on the table `tasks`: work outside any workflow. Knows nothing of requests; gives JSON text.
+
+use uuid::Uuid;
+
+use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use crate::db::{Access, Db, DbError, Statement};
+
+/// The members of a task, in the order the API shows them.
+macro_rules! task_columns {
+    () => {
+        "id, description, assigned_to, status, priority, context, result, created_at, started_at, completed_at"
+    };
+}
+
+pub(super) static TASK_LIST: Statement = Statement {
+    name: "task_list",
+    sql: list_by_time!(task_columns!(), "tasks WHERE true", before),
+    access: Access::Indexes(&["tasks_created_at_idx"]),
+    max_rows: 200,
+};
+
+pub(super) static TASK_LIST_STATUS: Statement = Statement {
+    name: "task_list_status",
+    sql: list_by_time!(task_columns!(), "tasks WHERE status = $5::text", before),
+    access: Access::Indexes(&["tasks_status_created_at_idx"]),
+    max_rows: 200,
+};
+
+/// The tasks, newest first: those of one status, or of all.
+pub async fn task_list(
+    db: &Db,
+    page: Page,
+    status: Option<&str>,
+) -> Result<Option<Items>, DbError> {
+    let statement = match status {
+        None => &TASK_LIST,
+        Some(_) => &TASK_LIST_STATUS,
+    };
+    items(db, statement, page, status.map(text)).await
+}
+
+pub(super) static TASK_CREATE: Statement = Statement {
+    name: "task_create",
+    sql: concat!(
+        "WITH new AS (
+            SELECT * FROM jsonb_to_record($1::text::jsonb)
+                AS new(description text, assigned_to uuid, priority int, context jsonb)
+        ), dangling AS (
+            SELECT FROM new WHERE assigned_to IS NOT NULL
+                AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new.assigned_to)
+        ), task AS (
+            INSERT INTO tasks (description, assigned_to, priority, context)
+            SELECT description, assigned_to, coalesce(priority, 0), coalesce(context, '{}')
+            FROM new WHERE NOT EXISTS (SELECT FROM dangling)
+            RETURNING ",
+        task_columns!(),
+        ") SELECT (SELECT row_to_json(task)::text FROM task), 'dangling /assigned_to'"
+    ),
+    access: Access::Indexes(&["agents_pkey"]),
+    max_rows: 1,
+};
+
+/// A new task, from a body with its members.
+pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
+    Ok(db.answer(&TASK_CREATE, vec![text(body)]).await?.into())
+}
+
+pub(super) static TASK_GET: Statement = Statement {
+    name: "task_get",
+    sql: concat!(
+        "SELECT row_to_json(task)::text FROM (SELECT ",
+        task_columns!(),
+        " FROM tasks WHERE id = $1::uuid) AS task"
+    ),
+    access: Access::Indexes(&["tasks_pkey"]),
+    max_rows: 1,
+};
+
+/// One task; `None` where there's none of that id.
+pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
+    Ok(db.answer(&TASK_GET, vec![uuid(id)]).await?.json)
+}
+
+pub(super) static TASK_UPDATE: Statement = Statement {
+    name: "task_update",
+    sql: concat!(
+        "WITH patch AS (SELECT $2::text::jsonb AS members), dangling AS (
+            SELECT FROM patch WHERE members ->> 'assigned_to' IS NOT NULL
+                AND NOT EXISTS (SELECT FROM agents WHERE id = (members ->> 'assigned_to')::uuid)
+        ), task AS (
+            UPDATE tasks SET
+                description = coalesce(members ->> 'description', description),
+                assigned_to = CASE WHEN members ? 'assigned_to' THEN (members ->> 'assigned_to')::uuid
+                                   ELSE assigned_to END,
+                status = coalesce(members ->> 'status', status),
+                priority = coalesce((members ->> 'priority')::int, priority),
+                context = coalesce(members -> 'context', context),
+                result = CASE WHEN members ? 'result' THEN members ->> 'result' ELSE result END,
+                started_at = CASE WHEN members ->> 'status' = 'pending' THEN NULL
+                                  WHEN members ->> 'status' IS NULL THEN started_at
+                                  ELSE coalesce(started_at, now()) END,
+                completed_at = CASE WHEN members ->> 'status' IN ('completed', 'failed')
+                                    THEN coalesce(completed_at, now())
+                                    WHEN members ->> 'status' IS NULL THEN completed_at END
+            FROM patch WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM dangling)
+            RETURNING ",
+        task_columns!(),
+        ") SELECT (SELECT row_to_json(task)::text FROM task),
+            CASE WHEN EXISTS (SELECT FROM tasks WHERE id = $1::uuid) THEN 'dangling /assigned_to' ELSE 'absent' END"
+    ),
+    access: Access::Indexes(&["tasks_pkey", "agents_pkey"]),
+    max_rows: 1,
+};
+
+/// Changes the members of a task that the body has; times follow its status.
+pub async fn task_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body)];
+    Ok(db.answer(&TASK_UPDATE, parameters).await?.into())
+}

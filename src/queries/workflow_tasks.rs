@@ -1,0 +1,221 @@
+//! Statements on the table `workflow_tasks`. Knows nothing of requests; gives JSON text.
+//!
+//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` says. Claiming
+//! doesn't: nothing follows from it.
+
+use uuid::Uuid;
+
+use super::{Items, Outcome, Page, items, text, uuid};
+use crate::db::{Access, Db, DbError, Statement};
+
+/// The members of a workflow's task, in the order the API shows them.
+macro_rules! workflow_task_columns {
+    () => {
+        "id, workflow_id, description, agent_id, order_index, depends_on, status, output, error,
+         created_at, started_at, completed_at"
+    };
+}
+pub(super) use workflow_task_columns;
+
+/// A workflow's tasks by position; $1 is the cursor's position, $5 the workflow.
+macro_rules! workflow_task_list {
+    ($condition:literal) => {
+        concat!(
+            "SELECT CASE WHEN EXISTS (SELECT FROM workflows WHERE id = $5::uuid)
+                    THEN coalesce(json_agg(item), '[]')::text END,
+                CASE WHEN count(*) = $3::int
+                     THEN (array_agg(item.order_index || '.' || item.id))[$3::int] END
+            FROM (SELECT ",
+            workflow_task_columns!(),
+            " FROM workflow_tasks WHERE workflow_id = $5::uuid",
+            $condition,
+            " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
+              ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint) AS item"
+        )
+    };
+}
+
+pub(super) static WORKFLOW_TASK_LIST: Statement = Statement {
+    name: "workflow_task_list",
+    sql: workflow_task_list!(""),
+    access: Access::Indexes(&["idx_workflow_tasks_workflow_id", "workflows_pkey"]),
+    max_rows: 200,
+};
+
+pub(super) static WORKFLOW_TASK_LIST_STATUS: Statement = Statement {
+    name: "workflow_task_list_status",
+    sql: workflow_task_list!(" AND status = $6::text"),
+    access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
+    max_rows: 200,
+};
+
+/// A workflow's tasks by position: those of one status, or all. `None` where there's no such workflow.
+pub async fn workflow_task_list(
+    db: &Db,
+    page: Page,
+    workflow_id: Uuid,
+    status: Option<&str>,
+) -> Result<Option<Items>, DbError> {
+    let statement = match status {
+        None => &WORKFLOW_TASK_LIST,
+        Some(_) => &WORKFLOW_TASK_LIST_STATUS,
+    };
+    let filters = [uuid(workflow_id)].into_iter().chain(status.map(text));
+    items(db, statement, page, filters).await
+}
+
+pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
+    name: "workflow_task_create",
+    sql: concat!(
+        "WITH new AS (
+            SELECT * FROM jsonb_to_record($2::text::jsonb)
+                AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
+        ), workflow AS (
+            SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
+        ), present AS (
+            SELECT count(*) AS tasks, coalesce(max(order_index), -1) AS last_order_index
+            FROM workflow_tasks WHERE workflow_id = $1::uuid
+        ), dangling AS (
+            SELECT '/agent_id' AS pointer FROM new WHERE agent_id IS NOT NULL
+                AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new.agent_id)
+            UNION ALL
+            SELECT '/depends_on/' || position - 1
+            FROM new, unnest(depends_on) WITH ORDINALITY AS needed(id, position)
+            WHERE NOT EXISTS (SELECT FROM workflow_tasks
+                              WHERE workflow_tasks.id = needed.id AND workflow_tasks.workflow_id = $1::uuid)
+        ), workflow_task AS (
+            INSERT INTO workflow_tasks (workflow_id, description, agent_id, order_index, depends_on)
+            SELECT workflow.id, description, agent_id, coalesce(order_index, last_order_index + 1),
+                   coalesce(depends_on, '{}')
+            FROM new, workflow, present
+            WHERE workflow.status IN ('pending', 'planning', 'executing', 'failed')
+              AND present.tasks < 1000 AND NOT EXISTS (SELECT FROM dangling)
+            RETURNING ",
+        workflow_task_columns!(),
+        ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
+            CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
+                 WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
+                 THEN 'refused ' || (SELECT status FROM workflow)
+                 WHEN (SELECT tasks FROM present) >= 1000 THEN 'refused full'
+                 ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
+    ),
+    access: Access::Indexes(&[
+        "workflows_pkey",
+        "idx_workflow_tasks_workflow_id",
+        "workflow_tasks_pkey",
+        "agents_pkey",
+    ]),
+    max_rows: 1,
+};
+
+/// A new task of a workflow, from a body with its members. Refused where the workflow is over, or has 1,000 tasks.
+pub async fn workflow_task_create(
+    db: &Db,
+    workflow_id: Uuid,
+    body: String,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(workflow_id), text(body)];
+    Ok(db.answer(&WORKFLOW_TASK_CREATE, parameters).await?.into())
+}
+
+pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
+    name: "workflow_task_get",
+    sql: concat!(
+        "SELECT row_to_json(workflow_task)::text FROM (SELECT ",
+        workflow_task_columns!(),
+        " FROM workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid) AS workflow_task"
+    ),
+    access: Access::Indexes(&["workflow_tasks_pkey"]),
+    max_rows: 1,
+};
+
+/// One task of a workflow; `None` where it has none of that id.
+pub async fn workflow_task_get(
+    db: &Db,
+    workflow_id: Uuid,
+    id: Uuid,
+) -> Result<Option<String>, DbError> {
+    let parameters = vec![uuid(workflow_id), uuid(id)];
+    Ok(db.answer(&WORKFLOW_TASK_GET, parameters).await?.json)
+}
+
+pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
+    name: "workflow_task_update",
+    sql: "WITH patch AS (
+            SELECT members, members ->> 'status' AS status FROM (SELECT $3::text::jsonb AS members) AS given
+        ), workflow AS (
+            SELECT id FROM workflows WHERE id = $1::uuid FOR UPDATE
+        ), current AS (
+            SELECT workflow_tasks.id, workflow_tasks.status
+            FROM workflow JOIN workflow_tasks ON workflow_tasks.workflow_id = workflow.id
+            WHERE workflow_tasks.id = $2::uuid FOR UPDATE OF workflow_tasks
+        ), workflow_task AS (
+            UPDATE workflow_tasks SET
+                status = coalesce(patch.status, workflow_tasks.status),
+                output = CASE WHEN members ? 'output' THEN members ->> 'output' ELSE output END,
+                error = CASE WHEN members ? 'error' THEN members ->> 'error' ELSE error END,
+                started_at = CASE WHEN patch.status = 'in_progress' THEN now() ELSE started_at END,
+                completed_at = CASE WHEN patch.status IN ('completed', 'failed', 'skipped') THEN now()
+                                    ELSE completed_at END
+            FROM current, patch
+            WHERE workflow_tasks.id = current.id AND CASE coalesce(patch.status, 'report')
+                WHEN 'in_progress' THEN workflow_tasks.status = 'ready'
+                WHEN 'skipped' THEN workflow_tasks.status IN ('pending', 'ready', 'in_progress')
+                ELSE workflow_tasks.status = 'in_progress' END
+            RETURNING workflow_tasks.id, workflow_id, description, agent_id, order_index, depends_on,
+                workflow_tasks.status, output, error, created_at, started_at, completed_at
+        ) SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
+            coalesce('refused ' || (SELECT status FROM current), 'absent')",
+    access: Access::Indexes(&["workflows_pkey", "workflow_tasks_pkey"]),
+    max_rows: 1,
+};
+
+/// Reports on a task: its state, output or error. Refused where its state doesn't allow that.
+pub async fn workflow_task_update(
+    db: &Db,
+    workflow_id: Uuid,
+    id: Uuid,
+    body: String,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(workflow_id), uuid(id), text(body)];
+    Ok(db.answer(&WORKFLOW_TASK_UPDATE, parameters).await?.into())
+}
+
+pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
+    name: "workflow_task_claim",
+    // SKIP LOCKED: several at once take different tasks, and none waits for another.
+    sql: concat!(
+        "WITH claim AS (
+            SELECT * FROM jsonb_to_record($1::text::jsonb) AS claim(agent_id uuid, workflow_id uuid)
+        ), agent AS (
+            SELECT agents.id, agents.is_active FROM claim JOIN agents ON agents.id = claim.agent_id
+        ), own AS (
+            SELECT workflow_tasks.id FROM workflow_tasks
+            WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)
+              AND workflow_id = coalesce((SELECT workflow_id FROM claim), workflow_id)
+            ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ), anyones AS (
+            SELECT workflow_tasks.id FROM workflow_tasks
+            WHERE status = 'ready' AND agent_id IS NULL
+              AND workflow_id = coalesce((SELECT workflow_id FROM claim), workflow_id)
+              AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)
+            ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ), workflow_task AS (
+            UPDATE workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = (SELECT id FROM agent)
+            WHERE id = (SELECT id FROM own UNION ALL SELECT id FROM anyones LIMIT 1)
+            RETURNING ",
+        workflow_task_columns!(),
+        ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
+            CASE WHEN NOT EXISTS (SELECT FROM agent) THEN 'dangling /agent_id'
+                 WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
+                 ELSE 'absent' END"
+    ),
+    access: Access::Indexes(&["idx_workflow_tasks_status", "workflow_tasks_pkey", "agents_pkey"]),
+    max_rows: 1,
+};
+
+/// Gives an agent its next ready task: one meant for it, else one meant for nobody. `Absent` where there's none.
+pub async fn workflow_task_claim(db: &Db, body: String) -> Result<Outcome, DbError> {
+    let parameters = vec![text(body)];
+    Ok(db.answer(&WORKFLOW_TASK_CLAIM, parameters).await?.into())
+}

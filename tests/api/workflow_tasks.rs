@@ -1,0 +1,296 @@
+//! /api/workflows/{id}/tasks and /api/workflow-tasks/claim
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Database, Edge};
+
+use super::{NOBODY, agent, each, faults, text};
+
+async fn create(edge: &Edge, strategy: &str, tasks: Value) -> Value {
+    let body = json!({"description": "w", "execution_strategy": strategy, "tasks": tasks});
+    let answer = edge.post("/api/workflows", &body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    answer.json()
+}
+
+async fn start(edge: &Edge, workflow: &Value) {
+    let path = format!("/api/workflows/{}/start", text(workflow, "id"));
+    assert_eq!(
+        edge.request(Method::POST, &path).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn tasks_are_listed_by_position_and_status() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(
+        &edge,
+        "sequential",
+        json!([{"description": "a"}, {"description": "b"}]),
+    )
+    .await;
+    let path = format!("/api/workflows/{}/tasks", text(&workflow, "id"));
+    let first = edge
+        .post(&path, &json!({"description": "z", "order_index": 0}))
+        .await;
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    let last = edge.post(&path, &json!({"description": "last"})).await;
+    assert_eq!(last.json()["order_index"], 2, "after all others");
+    assert_eq!(edge.get(last.header("location")).await.json(), last.json());
+    let descriptions = each(&edge.get(&path).await, "description");
+    assert_eq!(descriptions.len(), 4);
+    assert_eq!(descriptions[2..], ["b", "last"]);
+
+    let mut seen = Vec::new();
+    let mut next = Some(format!("{path}?limit=1"));
+    while let Some(page) = next {
+        let answer = edge.get(&page).await;
+        seen.extend(each(&answer, "description"));
+        next = answer.next();
+    }
+    assert_eq!(seen, descriptions);
+
+    start(&edge, &workflow).await;
+    let ready = edge.get(&format!("{path}?status=ready")).await;
+    assert_eq!(each(&ready, "description"), descriptions[..1]);
+    assert_eq!(
+        each(
+            &edge.get(&format!("{path}?status=pending")).await,
+            "description"
+        ),
+        descriptions[1..]
+    );
+}
+
+#[tokio::test]
+async fn a_task_may_only_depend_on_tasks_of_its_workflow() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(&edge, "dag", json!([{"description": "a"}])).await;
+    let other = create(&edge, "dag", json!([{"description": "b"}])).await;
+    let path = format!("/api/workflows/{}/tasks", text(&workflow, "id"));
+    let (ours, theirs) = (
+        &workflow["workflow_tasks"][0]["id"],
+        &other["workflow_tasks"][0]["id"],
+    );
+    let body =
+        json!({"description": "c", "agent_id": NOBODY, "depends_on": [ours, theirs, NOBODY]});
+    assert_eq!(
+        faults(&edge.post(&path, &body).await),
+        ["/agent_id", "/depends_on/1", "/depends_on/2"]
+    );
+    let answer = edge
+        .post(&path, &json!({"description": "c", "depends_on": [ours]}))
+        .await;
+    assert_eq!(answer.json()["depends_on"], json!([ours]));
+    let elsewhere = format!(
+        "/api/workflows/{}/tasks/{}",
+        text(&other, "id"),
+        text(&answer.json(), "id")
+    );
+    assert_eq!(edge.get(&elsewhere).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn progress_is_reported_while_a_task_is_in_progress() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(&edge, "sequential", json!([{"description": "a"}])).await;
+    let task = text(&workflow["workflow_tasks"][0], "id");
+    let path = format!("/api/workflows/{}/tasks/{task}", text(&workflow, "id"));
+    let early = edge.patch(&path, &json!({"output": "half"})).await;
+    assert_eq!(early.status, StatusCode::CONFLICT);
+    start(&edge, &workflow).await;
+    let task = edge
+        .patch(&path, &json!({"status": "in_progress"}))
+        .await
+        .json();
+    assert!(task["started_at"].is_string());
+    let task = edge.patch(&path, &json!({"output": "half"})).await.json();
+    assert_eq!(
+        (&task["status"], &task["output"]),
+        (&json!("in_progress"), &json!("half"))
+    );
+    let task = edge
+        .patch(&path, &json!({"status": "failed", "error": "no disk left"}))
+        .await
+        .json();
+    assert_eq!(
+        (&task["status"], &task["error"]),
+        (&json!("failed"), &json!("no disk left"))
+    );
+    assert!(task["completed_at"].is_string());
+    let wrong = edge
+        .patch(
+            &path,
+            &json!({"status": "ready", "output": 1, "agent_id": NOBODY}),
+        )
+        .await;
+    assert_eq!(faults(&wrong), ["/status", "/output", "/agent_id"]);
+}
+
+#[tokio::test]
+async fn claim_gives_own_tasks_first_then_anyones_then_none() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let (backend, qa) = (agent(&edge, "backend").await, agent(&edge, "qa").await);
+    let tasks = json!([
+        {"description": "anyone's"}, {"description": "qa's", "agent_id": qa},
+        {"description": "backend's second", "agent_id": backend, "order_index": 3},
+        {"description": "backend's first", "agent_id": backend, "order_index": 2},
+    ]);
+    let workflow = create(&edge, "parallel", tasks).await;
+    let claim = async |body: Value| edge.post("/api/workflow-tasks/claim", &body).await;
+    assert_eq!(
+        claim(json!({"agent_id": backend})).await.status,
+        StatusCode::NO_CONTENT,
+        "nothing is ready"
+    );
+    start(&edge, &workflow).await;
+    let other = create(&edge, "parallel", json!([])).await;
+    let elsewhere = claim(json!({"agent_id": backend, "workflow_id": other["id"]})).await;
+    assert_eq!(elsewhere.status, StatusCode::NO_CONTENT);
+    for expected in ["backend's first", "backend's second", "anyone's"] {
+        let answer = claim(json!({"agent_id": backend, "workflow_id": workflow["id"]})).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let task = answer.json();
+        assert_eq!(task["description"], expected);
+        assert_eq!(
+            (&task["status"], &task["agent_id"]),
+            (&json!("in_progress"), &json!(backend))
+        );
+    }
+    assert_eq!(
+        claim(json!({"agent_id": backend})).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        faults(&claim(json!({"agent_id": NOBODY})).await),
+        ["/agent_id"]
+    );
+    edge.request(Method::PATCH, &format!("/api/agents/{qa}/deactivate"))
+        .await;
+    let inactive = claim(json!({"agent_id": qa})).await;
+    assert_eq!(inactive.status, StatusCode::CONFLICT);
+}
+
+/// 10,000 claims by 20 at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_never_gives_a_task_to_two() {
+    const TASKS: usize = 10_000;
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute(&format!(
+            "WITH workflow AS (
+                INSERT INTO workflows (description, execution_strategy, status)
+                SELECT 'w' || n, 'parallel', 'executing' FROM generate_series(1, 100) AS n RETURNING id)
+             INSERT INTO workflow_tasks (workflow_id, description, order_index, status)
+             SELECT id, 't' || n, n, 'ready' FROM workflow, generate_series(1, {TASKS} / 100) AS n;
+             ANALYZE"
+        ))
+        .await
+        .unwrap();
+    let edge = Edge::start(&database).await;
+    let names = ["orchestrator", "backend", "frontend", "qa"];
+    let mut agents = Vec::new();
+    for name in names {
+        agents.push(agent(&edge, name).await);
+    }
+    let claimed = join_all((0..20).map(async |n| {
+        let body = json!({"agent_id": agents[n % agents.len()]});
+        let mut ids = Vec::new();
+        loop {
+            let answer = edge.post("/api/workflow-tasks/claim", &body).await;
+            match answer.status {
+                StatusCode::OK => ids.push(text(&answer.json(), "id").to_owned()),
+                StatusCode::NO_CONTENT => return ids,
+                _ => panic!("{answer:?}"),
+            }
+        }
+    }))
+    .await;
+    let all: Vec<_> = claimed.into_iter().flatten().collect();
+    let distinct: HashSet<_> = all.iter().collect();
+    assert_eq!(all.len(), TASKS);
+    assert_eq!(distinct.len(), TASKS);
+}
+
+/// 20 writers work on dags whose tasks end in each other's way; each workflow completes once, and none hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
+    const WORKFLOWS: usize = 30;
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE ended (id uuid, status text);
+             CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO ended VALUES (NEW.id, NEW.status); RETURN NULL; END $$;
+             CREATE TRIGGER note_end AFTER UPDATE OF status ON workflows FOR EACH ROW
+                WHEN (NEW.status IN ('completed', 'failed')) EXECUTE FUNCTION note_end()",
+        )
+        .await
+        .unwrap();
+    let edge = Edge::start(&database).await;
+    let backend = agent(&edge, "backend").await;
+    // Eight at once, then eight that each wait for all of them, then one.
+    let layer: Vec<usize> = (0..8).collect();
+    let mut tasks: Vec<Value> = layer
+        .iter()
+        .map(|n| json!({"description": format!("a{n}")}))
+        .collect();
+    tasks.extend(
+        layer
+            .iter()
+            .map(|n| json!({"description": format!("b{n}"), "depends_on": layer})),
+    );
+    tasks.push(json!({"description": "c", "depends_on": (8..16).collect::<Vec<_>>()}));
+    for _ in 0..WORKFLOWS {
+        let workflow = create(&edge, "dag", json!(tasks)).await;
+        start(&edge, &workflow).await;
+    }
+    let done = join_all((0..20).map(async |_| {
+        let mut done = 0;
+        let mut idle = 0;
+        while idle < 50 {
+            let answer = edge
+                .post("/api/workflow-tasks/claim", &json!({"agent_id": backend}))
+                .await;
+            if answer.status == StatusCode::NO_CONTENT {
+                idle += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                continue;
+            }
+            idle = 0;
+            let task = answer.json();
+            let path = format!(
+                "/api/workflows/{}/tasks/{}",
+                text(&task, "workflow_id"),
+                text(&task, "id")
+            );
+            let answer = edge.patch(&path, &json!({"status": "completed"})).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            done += 1;
+        }
+        done
+    }))
+    .await;
+    assert_eq!(done.iter().sum::<usize>(), WORKFLOWS * tasks.len());
+    let ended = client
+        .query("SELECT id::text, status FROM ended", &[])
+        .await
+        .unwrap();
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for row in &ended {
+        assert_eq!(row.get::<_, &str>(1), "completed");
+        *times.entry(row.get(0)).or_default() += 1;
+    }
+    assert_eq!(times.len(), WORKFLOWS);
+    assert!(times.values().all(|&times| times == 1), "{times:?}");
+}

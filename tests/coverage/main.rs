@@ -1,0 +1,30 @@
+//! Run after the API suite: every operation of openapi.json was called by it, and ended in each status it may end in.
+
+use std::collections::BTreeSet;
+
+use support::contract::{coverage_file, operations};
+
+/// What only a broken installation answers; the faults suite breaks it.
+const BROKEN: [u16; 3] = [500, 503, 504];
+
+#[test]
+fn every_operation_was_seen_in_every_status_it_may_have() {
+    let file = coverage_file("api");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
+        panic!("{}: {error}: run the whole API suite first", file.display())
+    });
+    let seen: BTreeSet<&str> = text.lines().collect();
+    let mut missing = Vec::new();
+    for operation in operations() {
+        for status in operation.statuses() {
+            let line = format!("{} {status}", operation.id);
+            if !BROKEN.contains(&status) && !seen.contains(line.as_str()) {
+                missing.push(line);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "described, but seen in no test of the API suite: {missing:#?}"
+    );
+}
