@@ -220,7 +220,7 @@ mod tests {
             + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap();
         for statement in ALL {
             match statement.access {
-                Access::Indexes(indexes) => {
+                Access::Indexes(indexes) | Access::Inserts(indexes) => {
                     assert!(!indexes.is_empty(), "{}", statement.name);
                     for index in indexes {
                         assert!(migrations.contains(index), "{}: {index}", statement.name);

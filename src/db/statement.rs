@@ -20,4 +20,6 @@ pub enum Access {
     Indexes(&'static [&'static str]),
     /// Without one, and why that's right.
     Scans(&'static str),
+    /// It finds none: it makes one, and what must be unique is unique by these indexes.
+    Inserts(&'static [&'static str]),
 }

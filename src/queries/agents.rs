@@ -35,7 +35,7 @@ pub(super) static AGENT_LIST_TYPE: Statement = Statement {
         "agents WHERE agent_type = $5::text",
         after
     ),
-    access: Access::Indexes(&["idx_agents_type"]),
+    access: Access::Indexes(&["idx_agents_type_active"]),
     max_rows: 200,
 };
 
@@ -81,7 +81,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
         agent_columns!(),
         ") SELECT row_to_json(agent)::text FROM agent"
     ),
-    access: Access::Indexes(&["idx_agents_name"]),
+    access: Access::Inserts(&["idx_agents_name"]),
     max_rows: 1,
 };
 

@@ -38,7 +38,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
         channel_columns!(),
         ") SELECT row_to_json(channel)::text FROM channel"
     ),
-    access: Access::Indexes(&["channels_name_key"]),
+    access: Access::Inserts(&["channels_name_key"]),
     max_rows: 1,
 };
 

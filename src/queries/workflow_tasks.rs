@@ -38,7 +38,7 @@ macro_rules! workflow_task_list {
 pub(super) static WORKFLOW_TASK_LIST: Statement = Statement {
     name: "workflow_task_list",
     sql: workflow_task_list!(""),
-    access: Access::Indexes(&["idx_workflow_tasks_workflow_id", "workflows_pkey"]),
+    access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
     max_rows: 200,
 };
 
@@ -101,8 +101,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     ),
     access: Access::Indexes(&[
         "workflows_pkey",
-        "idx_workflow_tasks_workflow_id",
-        "workflow_tasks_pkey",
+        "idx_workflow_tasks_workflow_status",
         "agents_pkey",
     ]),
     max_rows: 1,

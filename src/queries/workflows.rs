@@ -145,7 +145,7 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
         " FROM workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000) AS workflow_task
         ) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
     ),
-    access: Access::Indexes(&["workflows_pkey", "idx_workflow_tasks_workflow_id"]),
+    access: Access::Indexes(&["workflows_pkey", "idx_workflow_tasks_workflow_status"]),
     max_rows: 1000,
 };
 

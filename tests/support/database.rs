@@ -35,6 +35,19 @@ impl Database {
         Self::create("").await
     }
 
+    /// Migrated, and filled by `scripts/seed` to the size that plans are tested at. Takes a minute.
+    pub async fn seeded() -> Self {
+        let database = Self::migrated().await;
+        let url = database.url();
+        let seed =
+            move || run(Command::new(project().join("scripts/seed")).args(["--database", &url]));
+        let seeded = tokio::task::spawn_blocking(seed)
+            .await
+            .expect("the seeding thread ends");
+        seeded.expect("the database can be seeded");
+        database
+    }
+
     async fn create(template: &str) -> Self {
         let server = server();
         let name = format!("reznet_test_{}", Uuid::new_v4().simple());

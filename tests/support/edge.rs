@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -61,6 +62,7 @@ impl Edge {
         let address = free_address();
         let mut command = host_command();
         command
+            .process_group(0)
             .current_dir(project())
             .args(["-f", "spin.toml", "--listen", &address.to_string()])
             .args(["--runtime-config-file", "runtime-config.toml"])
@@ -213,7 +215,9 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // The whole group: spin up is the parent of the process that serves.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.process.wait();
     }
 }

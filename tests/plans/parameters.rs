@@ -1,0 +1,116 @@
+//! Parameters for every statement: rows that are there, neither the busiest nor the quietest, in the middle of what there is.
+
+use serde_json::json;
+use tokio_postgres::Client;
+
+/// Rows of the seeded database.
+pub struct Rows {
+    agent: String,
+    agent_name: String,
+    channel: String,
+    message: String,
+    workflow: String,
+    workflow_task: String,
+}
+
+impl Rows {
+    /// Looks them up.
+    pub async fn of(client: &Client) -> Self {
+        let one = async |sql: &str| -> String {
+            client
+                .query_one(sql, &[])
+                .await
+                .unwrap_or_else(|error| panic!("{error}: {sql}"))
+                .get(0)
+        };
+        let workflow =
+            one("SELECT id::text FROM workflows WHERE status = 'executing' LIMIT 1").await;
+        Self {
+            agent: one("SELECT author_id::text FROM messages GROUP BY author_id ORDER BY count(*) DESC OFFSET 50 LIMIT 1")
+                .await,
+            agent_name: one("SELECT name FROM agents ORDER BY id LIMIT 1").await,
+            channel: one("SELECT channel_id::text FROM messages GROUP BY channel_id ORDER BY count(*) DESC OFFSET 50 LIMIT 1")
+                .await,
+            message: one("SELECT id::text FROM messages ORDER BY created_at OFFSET 1000 LIMIT 1").await,
+            workflow_task: one(&format!("SELECT id::text FROM workflow_tasks WHERE workflow_id = '{workflow}' LIMIT 1"))
+                .await,
+            workflow,
+        }
+    }
+
+    /// What a statement is explained with.
+    pub fn parameters(&self, statement: &str) -> Vec<String> {
+        let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+        // In the middle of the messages and workflows there are: 2025-06-01, in microseconds.
+        let page = |filters: &[&str]| {
+            let page = ["1748736000000000", id, "50", "0"];
+            page.iter()
+                .chain(filters)
+                .map(ToString::to_string)
+                .collect()
+        };
+        let first_page = |filters: &[&str]| {
+            let page = ["-1", "00000000-0000-0000-0000-000000000000", "50", "0"];
+            page.iter()
+                .chain(filters)
+                .map(ToString::to_string)
+                .collect()
+        };
+        let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+        match statement {
+            "agent_list" | "agent_list_active" | "channel_list" => first_page(&[]),
+            "agent_list_type" | "agent_list_type_active" => first_page(&["analyst"]),
+            "agent_create" => list(&[&json!({"name": "new", "agent_type": "qa"}).to_string()]),
+            "agent_get" | "agent_status" | "agent_dm_channel" => list(&[&self.agent]),
+            "agent_get_by_name" => list(&[&self.agent_name]),
+            "agent_update" => list(&[&self.agent, "{\"is_busy\": true}"]),
+            "agent_set_active" => list(&[&self.agent, "true"]),
+            "agent_message_list" => page(&[&self.agent]),
+            "channel_create" => list(&["{\"name\": \"new\"}"]),
+            "channel_get" | "channel_archive" | "channel_clear" => list(&[&self.channel]),
+            "channel_update" => list(&[&self.channel, "{\"topic\": null}"]),
+            "channel_message_list" | "workflow_list_channel" => page(&[&self.channel]),
+            "readiness" => list(&["{0001_schema}", "{idx_agents_name}"]),
+            "message_create" => {
+                let body = json!({"content": "x", "author_type": "agent", "author_id": self.agent,
+                    "thread_id": self.message});
+                list(&[&self.channel, &body.to_string()])
+            }
+            "message_get" => list(&[&self.message]),
+            "message_list" => page(&["1748736000000000"]),
+            "performance_database" => list(&["reznet-edge", "64", "100", "500", "200", "1000"]),
+            "stats" => list(&[]),
+            "task_list" | "workflow_list" => page(&[]),
+            "task_list_status" => page(&["pending"]),
+            "task_create" => {
+                list(&[&json!({"description": "x", "assigned_to": self.agent}).to_string()])
+            }
+            "task_get" => list(&[id]),
+            "task_update" => list(&[id, &json!({"assigned_to": self.agent}).to_string()]),
+            "workflow_task_list" => first_page(&[&self.workflow]),
+            "workflow_task_list_status" => first_page(&[&self.workflow, "pending"]),
+            "workflow_task_create" => {
+                let body = json!({"description": "x", "agent_id": self.agent, "depends_on": [self.workflow_task]});
+                list(&[&self.workflow, &body.to_string()])
+            }
+            "workflow_task_get" => list(&[&self.workflow, &self.workflow_task]),
+            "workflow_task_update" => list(&[
+                &self.workflow,
+                &self.workflow_task,
+                "{\"status\": \"completed\"}",
+            ]),
+            "workflow_task_claim" => list(&[&json!({"agent_id": self.agent}).to_string()]),
+            "workflow_list_status" => page(&["failed"]),
+            "workflow_list_channel_status" => page(&[&self.channel, "completed"]),
+            "workflow_create" => {
+                let tasks = json!([{"description": "x", "agent_id": self.agent}]);
+                let body = json!({"description": "x", "channel_id": self.channel, "tasks": tasks});
+                list(&[&body.to_string()])
+            }
+            "workflow_get" | "workflow_delete" | "workflow_start" | "workflow_cancel" => {
+                list(&[&self.workflow])
+            }
+            _ => panic!("{statement} has no parameters here: add some that are typical"),
+        }
+    }
+}
