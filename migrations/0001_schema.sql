@@ -37,7 +37,6 @@ CREATE TABLE IF NOT EXISTS channels (
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT channels_pkey PRIMARY KEY (id),
-    CONSTRAINT channels_name_key UNIQUE (name),
     CONSTRAINT channels_dm_agent_id_key UNIQUE (dm_agent_id),
     CONSTRAINT channels_name_check CHECK (char_length(name) BETWEEN 1 AND 100),
     CONSTRAINT channels_topic_check CHECK (char_length(topic) <= 500),
@@ -45,6 +44,9 @@ CREATE TABLE IF NOT EXISTS channels (
     CONSTRAINT channels_dm_check CHECK ((channel_type = 'dm') = (dm_agent_id IS NOT NULL)),
     CONSTRAINT channels_dm_agent_id_fkey FOREIGN KEY (dm_agent_id) REFERENCES agents (id)
 );
+
+-- Not among direct-message channels: those are told apart by their agent, and nobody may take their names beforehand.
+CREATE UNIQUE INDEX IF NOT EXISTS channels_name_key ON channels (name) WHERE dm_agent_id IS NULL;
 
 CREATE TABLE IF NOT EXISTS messages (
     id           uuid        NOT NULL DEFAULT gen_random_uuid(),
@@ -115,7 +117,10 @@ CREATE TABLE IF NOT EXISTS workflow_tasks (
     workflow_id   uuid        NOT NULL,
     description   text        NOT NULL,
     agent_id      uuid,
-    order_index   integer     NOT NULL DEFAULT 0,
+    -- Meant for nobody, and claimed by agent_id: free again when it's tried again.
+    is_anyones    boolean     NOT NULL DEFAULT false,
+    -- After all others where it isn't given: workflow_task_added (0004) sees to that.
+    order_index   integer     NOT NULL,
     -- Ids of tasks of the same workflow; the statements that write it see to that.
     depends_on    uuid[]      NOT NULL DEFAULT '{}',
     status        text        NOT NULL DEFAULT 'pending',

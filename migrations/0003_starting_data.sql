@@ -42,4 +42,4 @@ FROM (VALUES
     (3, 'operations', 'Running it'),
     (4, 'planning', 'What comes next')
 ) AS starting (position, name, topic)
-ON CONFLICT (name) DO NOTHING;
+ON CONFLICT (name) WHERE dm_agent_id IS NULL DO NOTHING;

@@ -54,18 +54,28 @@ LANGUAGE sql STABLE AS $$
     END
 $$;
 
-CREATE OR REPLACE FUNCTION workflow_started() RETURNS trigger
+-- A workflow that starts again tries again what failed; one that's cancelled skips what's open.
+CREATE OR REPLACE FUNCTION workflow_changed() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM workflow_settle(NEW.id);
+    IF NEW.status = 'executing' THEN
+        UPDATE workflow_tasks
+        SET status = 'pending', output = NULL, error = NULL, started_at = NULL, completed_at = NULL,
+            agent_id = CASE WHEN is_anyones THEN NULL ELSE agent_id END, is_anyones = false
+        WHERE workflow_id = NEW.id AND status = 'failed';
+        PERFORM workflow_settle(NEW.id);
+    ELSE
+        UPDATE workflow_tasks SET status = 'skipped', completed_at = now()
+        WHERE workflow_id = NEW.id AND status IN ('pending', 'ready', 'in_progress');
+    END IF;
     RETURN NULL;
 END
 $$;
 
-DROP TRIGGER IF EXISTS workflows_started ON workflows;
-CREATE TRIGGER workflows_started AFTER UPDATE OF status ON workflows
-    FOR EACH ROW WHEN (NEW.status = 'executing' AND OLD.status <> 'executing')
-    EXECUTE FUNCTION workflow_started();
+DROP TRIGGER IF EXISTS workflows_changed ON workflows;
+CREATE TRIGGER workflows_changed AFTER UPDATE OF status ON workflows
+    FOR EACH ROW WHEN (NEW.status IN ('executing', 'cancelled') AND OLD.status <> NEW.status)
+    EXECUTE FUNCTION workflow_changed();
 
 CREATE OR REPLACE FUNCTION workflow_task_ended() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -80,16 +90,32 @@ CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON workflow_tasks
     FOR EACH ROW WHEN (NEW.status IN ('completed', 'failed', 'skipped') AND OLD.status <> NEW.status)
     EXECUTE FUNCTION workflow_task_ended();
 
--- A task added to a workflow that's executing may be ready at once; its row says so from the beginning.
+-- A task takes its place, after all others where none is given; in a workflow that's executing it may be ready at once.
 CREATE OR REPLACE FUNCTION workflow_task_added() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
-    strategy text;
+    workflow workflows;
 BEGIN
-    SELECT execution_strategy INTO strategy
-    FROM workflows WHERE id = NEW.workflow_id AND status = 'executing' FOR UPDATE;
-    IF FOUND AND NEW.status = 'pending' AND workflow_task_can_start(NEW, strategy) THEN
+    SELECT * INTO workflow FROM workflows WHERE id = NEW.workflow_id FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Made by this very statement, which gives its tasks their places: nothing is executing yet.
+        RETURN NEW;
+    END IF;
+    IF (SELECT count(*) FROM workflow_tasks WHERE workflow_id = NEW.workflow_id) >= 1000 THEN
+        RAISE EXCEPTION 'workflow % has 1000 tasks, which is the most there may be', NEW.workflow_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'workflow_tasks_count_check';
+    END IF;
+    IF NEW.order_index IS NULL THEN
+        SELECT least(coalesce(max(order_index), -1) + 1, 100000) INTO NEW.order_index
+        FROM workflow_tasks WHERE workflow_id = NEW.workflow_id;
+    END IF;
+    IF workflow.status = 'executing' AND NEW.status = 'pending'
+       AND workflow_task_can_start(NEW, workflow.execution_strategy) THEN
         NEW.status := 'ready';
+        IF workflow.execution_strategy = 'sequential' THEN
+            -- One at a time: what was ready behind it waits for it now.
+            UPDATE workflow_tasks SET status = 'pending' WHERE workflow_id = NEW.workflow_id AND status = 'ready';
+        END IF;
     END IF;
     RETURN NEW;
 END

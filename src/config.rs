@@ -135,7 +135,8 @@ fn thresholds(
 }
 
 /// `db_url` with what every session of ours needs: a name by which `pg_stat_activity` tells it apart, UTC (times leave
-/// the database as text), no JIT (it costs tens of milliseconds on queries that take one) and a limit on each statement.
+/// the database as text), no JIT (it costs tens of milliseconds on queries that take one), the isolation that statements
+/// are written for, and a limit on each of them.
 ///
 /// The address is the key of the host's pool, so it's the same text for every request.
 fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigError> {
@@ -144,12 +145,14 @@ fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigErro
         let separator = if db_url.contains('?') { '&' } else { '?' };
         Ok(format!(
             "{db_url}{separator}application_name={APPLICATION_NAME}\
-             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20statement_timeout%3D{statement_timeout_ms}"
+             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
+             %20-c%20statement_timeout%3D{statement_timeout_ms}"
         ))
     } else if db_url.contains("host=") {
         Ok(format!(
             "{db_url} application_name={APPLICATION_NAME} \
-             options='-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_ms}'"
+             options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
+             -c statement_timeout={statement_timeout_ms}'"
         ))
     } else {
         Err(ConfigError::NotAnAddress)
@@ -168,7 +171,8 @@ mod tests {
         assert_eq!(
             address("postgres://u:p@h:1/d", 5000).unwrap(),
             "postgres://u:p@h:1/d?application_name=reznet-edge\
-             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20statement_timeout%3D5000"
+             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
+             %20-c%20statement_timeout%3D5000"
         );
     }
 
@@ -183,7 +187,8 @@ mod tests {
         assert_eq!(
             address("host=h dbname=d", 1).unwrap(),
             "host=h dbname=d application_name=reznet-edge \
-             options='-c TimeZone=UTC -c jit=off -c statement_timeout=1'"
+             options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
+             -c statement_timeout=1'"
         );
     }
 

@@ -119,7 +119,7 @@ impl Db {
 }
 
 /// `work`, or nothing where it takes longer than `limit`; it's cancelled then.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(((), _)) => None,

@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::Response;
 use tower::util::BoxCloneSyncService;
@@ -45,7 +45,11 @@ pub async fn handle(mut request: Request) -> Response {
     let profile = ProfileLayer::start(request.headers());
     request.extensions_mut().insert(profile);
     let method = request.method().clone();
-    let Ok(response) = instance_service().await.oneshot(request).await;
+    let Ok(mut response) = instance_service().await.oneshot(request).await;
+    if response.status() == StatusCode::NO_CONTENT {
+        // RFC 9110, 8.6: a 204 has no Content-Length; the router adds one.
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     if method == Method::HEAD {
         without_body(response)
     } else {

@@ -57,6 +57,7 @@ pub static ALL: &[&Statement] = &[
     &workflow_tasks::WORKFLOW_TASK_GET,
     &workflow_tasks::WORKFLOW_TASK_UPDATE,
     &workflow_tasks::WORKFLOW_TASK_CLAIM,
+    &workflow_tasks::WORKFLOW_TASK_CLAIM_WORKFLOW,
     &workflows::WORKFLOW_LIST,
     &workflows::WORKFLOW_LIST_STATUS,
     &workflows::WORKFLOW_LIST_CHANNEL,

@@ -105,8 +105,8 @@ impl DbError {
                 reason: error.message,
             },
             // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only_sql_transaction
-            // (a failover's old primary), deadlock_detected, and class 08, connection exceptions.
-            "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40P01" => {
+            // (a failover's old primary), deadlock_detected, serialization_failure, and class 08, connection exceptions.
+            "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40P01" | "40001" => {
                 Self::unavailable(error.message)
             }
             code if code.starts_with("08") => Self::unavailable(error.message),

@@ -218,7 +218,7 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
     body: None,
     status: 200,
     answer: Kind::Record(&schemas::CHANNEL),
-    errors: &[404, 409],
+    errors: &[404],
 };
 
 pub async fn agent_dm_channel(db: Db, input: Input) -> Result<Reply, ApiError> {

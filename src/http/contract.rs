@@ -267,6 +267,12 @@ impl Kind {
             ),
             Self::Object => match value {
                 Value::Object(_) if holds_nul(value) => Some("It holds a NUL character.".into()),
+                Value::Object(_) if !numbers_fit(value) => {
+                    Some("It holds a number beyond 10 to the power of 30, or of -30.".into())
+                }
+                Value::Object(_) if value.to_string().len() > MAX_OBJECT_BYTES => {
+                    Some(format!("It is longer than {MAX_OBJECT_BYTES} bytes of JSON.").into())
+                }
                 Value::Object(_) => None,
                 _ => Some("It must be a JSON object.".into()),
             },
@@ -350,6 +356,22 @@ fn wrong_text(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
     }
 }
 
+/// The most that a free-form object may take: lists show many of them at once.
+pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
+
+/// PostgreSQL writes every number out: 1e308 would come back as 309 digits.
+fn numbers_fit(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some_and(|float| {
+            let magnitude = float.abs();
+            magnitude <= 1e30 && (magnitude >= 1e-30 || magnitude == 0.0)
+        }),
+        Value::Array(items) => items.iter().all(numbers_fit),
+        Value::Object(members) => members.values().all(numbers_fit),
+        _ => true,
+    }
+}
+
 /// PostgreSQL stores no NUL character, not even in JSON.
 fn holds_nul(value: &Value) -> bool {
     match value {
@@ -391,6 +413,11 @@ impl Cursor {
 
 /// A time as microseconds since 1970, as keyset cursors count it.
 pub fn epoch_us(text: &str) -> Option<i64> {
+    // Four digits of year and no sign, as the RFC has it: PostgreSQL's own times end in 4714 BC.
+    let year = text.bytes().take_while(u8::is_ascii_digit).count();
+    if year != 4 {
+        return None;
+    }
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.timestamp_micros())
         .or_else(|_| {
@@ -536,6 +563,8 @@ mod tests {
                     json!("2026-01-31T12:00:00"),
                 ],
                 vec![
+                    json!("-4800-01-01T00:00:00"),
+                    json!("+12026-01-01T00:00:00Z"),
                     json!("2026-02-30T12:00:00Z"),
                     json!("now"),
                     json!("infinity"),
@@ -544,12 +573,18 @@ mod tests {
             ),
             (
                 Kind::Object,
-                vec![json!({}), json!({"a": [1, {"b": null}]})],
+                vec![
+                    json!({}),
+                    json!({"a": [1, {"b": null}], "n": [1e30, -1e-30, 0.0]}),
+                ],
                 vec![
                     json!([]),
                     json!("{}"),
                     json!({"a": ["\0"]}),
                     json!({"\0": 1}),
+                    json!({"n": 1e31}),
+                    json!({"n": [1e-31]}),
+                    json!({"t": "a".repeat(16 * 1024)}),
                 ],
             ),
         ] {

@@ -2,9 +2,11 @@
 //!
 //! Whatever a handler uses comes through here. A parameter or member the operation doesn't have is a fault as well.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use http_body_util::LengthLimitError;
@@ -13,9 +15,13 @@ use uuid::Uuid;
 
 use super::contract::{Cursor, Fault, MOST_FAULTS, Operation, Place};
 use super::problem::ApiError;
+use crate::db::within;
 
 /// The largest body taken.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How long a body may take to arrive.
+pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A request whose every value fits its operation.
 #[derive(Debug)]
@@ -152,7 +158,7 @@ fn check_parameters(
 
 /// The body as a JSON object. Over [`MAX_BODY_BYTES`] it's refused by its length, or as soon as it has come that far.
 async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, ApiError> {
-    if !is_json(headers) {
+    if !is_json(headers) || headers.contains_key(CONTENT_ENCODING) {
         return Err(ApiError::NotJsonType);
     }
     let announced = headers
@@ -161,7 +167,8 @@ async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Valu
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(ApiError::BodyTooLarge);
     }
-    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+    let read = within(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await;
+    let bytes = read.ok_or(ApiError::BodyTooSlow)?.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if too_large {

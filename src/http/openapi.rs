@@ -92,7 +92,7 @@ mod tests {
         let mut responses = Map::new();
         responses.insert(operation.status.to_string(), success(operation, schemas));
         let database = operation.path != "/api/health" && operation.path != "/api/openapi.json";
-        let with_body = operation.body.map_or(&[][..], |_| &[400, 413, 415]);
+        let with_body = operation.body.map_or(&[][..], |_| &[400, 408, 413, 415]);
         let with_database = if database { &[503, 504][..] } else { &[] };
         for status in operation
             .errors
@@ -268,6 +268,7 @@ mod tests {
         [
             (400, "The body isn't JSON."),
             (404, "There's no such row."),
+            (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),
             (413, "The body is over 1 MiB."),
             (415, "The body isn't sent as application/json."),

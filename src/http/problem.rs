@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::contract::{Fault, Place};
-use super::input::MAX_BODY_BYTES;
+use super::input::{MAX_BODY_BYTES, MAX_BODY_TIME};
 use crate::config::ConfigError;
 use crate::db::DbError;
 use crate::profile::{self, Level, RequestProfile};
@@ -41,8 +41,10 @@ pub enum ApiError {
     NotJson(String),
     /// The body is too long.
     BodyTooLarge,
-    /// The body isn't said to be JSON.
+    /// The body isn't said to be plain JSON.
     NotJsonType,
+    /// The body takes too long to arrive.
+    BodyTooSlow,
     /// The row's state, or another row, forbids it; a sentence that says so.
     Conflict(String),
     /// Parameters or members are wrong: all that's wrong with them.
@@ -83,6 +85,7 @@ fn on_constraint(name: &str) -> Option<&'static str> {
     Some(match name {
         "idx_agents_name" => "There is an agent of that name already.",
         "channels_name_key" => "There is a channel of that name already.",
+        "workflow_tasks_count_check" => "The workflow has 1,000 tasks: no more can be added to it.",
         "channels_dm_check" => "A direct-message channel stays one.",
         _ => return None,
     })
@@ -121,6 +124,7 @@ impl ApiError {
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJsonType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -145,7 +149,10 @@ impl ApiError {
             Self::NotFound { what, by, value } => format!("There is no {what} with the {by} {value}."),
             Self::NotJson(reason) => format!("The body isn't JSON: {reason}."),
             Self::BodyTooLarge => format!("The body is longer than {MAX_BODY_BYTES} bytes."),
-            Self::NotJsonType => "The body must be sent as Content-Type: application/json.".to_owned(),
+            Self::NotJsonType => "The body must be sent as Content-Type: application/json, not encoded.".to_owned(),
+            Self::BodyTooSlow => {
+                format!("The body didn't arrive within {} s.", MAX_BODY_TIME.as_secs())
+            }
             Self::Conflict(sentence) => sentence.clone(),
             Self::Invalid(faults) => match faults.as_slice() {
                 [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),

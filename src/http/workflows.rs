@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::contract::{Fault, Kind, Operation, Parameter, Place};
+use super::contract::{Fault, Kind, MOST_FAULTS, Operation, Parameter, Place};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -94,7 +94,7 @@ fn forward_dependencies(body: &Map<String, Value>) -> Vec<Fault> {
             let earlier = position
                 .as_u64()
                 .is_some_and(|position| position < task_index as u64);
-            if !earlier {
+            if !earlier && faults.len() < MOST_FAULTS {
                 faults.push(Fault {
                     place: Place::Pointer(format!("/tasks/{task_index}/depends_on/{index}")),
                     detail: "It must be the place of an earlier task in this list.".into(),

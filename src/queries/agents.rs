@@ -191,7 +191,7 @@ pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
         next_by_time!(),
         " FROM (SELECT ",
         message_columns!(),
-        " FROM messages WHERE author_id = $5::uuid AND ",
+        " FROM messages WHERE author_id = $5::uuid AND author_type = 'agent' AND ",
         by_time!(before),
         ") AS item"
     ),
@@ -206,17 +206,17 @@ pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<
 
 pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
-    // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row. It changes nothing:
-    // DO NOTHING would return no row, as this statement's snapshot is older than that row.
+    // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row: DO NOTHING would
+    // return none, as this statement's snapshot is older than that row. One that was archived is opened again.
     sql: concat!(
         "WITH existing AS (SELECT ",
         channel_columns!(),
-        " FROM channels WHERE dm_agent_id = $1::uuid
+        " FROM channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
         ), made AS (
             INSERT INTO channels (name, topic, channel_type, dm_agent_id)
             SELECT 'dm-' || id, 'Direct messages with ' || name, 'dm', id
             FROM agents WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM existing)
-            ON CONFLICT (dm_agent_id) DO UPDATE SET updated_at = channels.updated_at
+            ON CONFLICT (dm_agent_id) DO UPDATE SET is_archived = false
             RETURNING ",
         channel_columns!(),
         ") SELECT row_to_json(channel)::text

@@ -128,12 +128,15 @@ pub async fn channel_clear(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
     name: "channel_message_list",
     // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
+    // So the cursor is the first one's, and says so itself: beside a sorted aggregate the order of an unsorted one is open.
     sql: concat!(
         "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid)
         SELECT CASE WHEN EXISTS (SELECT FROM channel)
-               THEN coalesce(json_agg(item ORDER BY item.created_at, item.id), '[]')::text END, ",
-        next_by_time!(),
-        " FROM (SELECT ",
+               THEN coalesce(json_agg(item ORDER BY item.created_at, item.id), '[]')::text END,
+            CASE WHEN count(*) = $3::int THEN (array_agg(
+                (extract(epoch FROM item.created_at) * 1000000)::bigint || '.' || item.id
+                ORDER BY item.created_at, item.id))[1] END
+        FROM (SELECT ",
         message_columns!(),
         " FROM messages
           WHERE channel_id = $5::uuid

@@ -72,9 +72,6 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                 AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
         ), workflow AS (
             SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
-        ), present AS (
-            SELECT count(*) AS tasks, coalesce(max(order_index), -1) AS last_order_index
-            FROM workflow_tasks WHERE workflow_id = $1::uuid
         ), dangling AS (
             SELECT '/agent_id' AS pointer FROM new WHERE agent_id IS NOT NULL
                 AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new.agent_id)
@@ -85,18 +82,16 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                               WHERE workflow_tasks.id = needed.id AND workflow_tasks.workflow_id = $1::uuid)
         ), workflow_task AS (
             INSERT INTO workflow_tasks (workflow_id, description, agent_id, order_index, depends_on)
-            SELECT workflow.id, description, agent_id, coalesce(order_index, last_order_index + 1),
-                   coalesce(depends_on, '{}')
-            FROM new, workflow, present
+            SELECT workflow.id, description, agent_id, order_index, coalesce(depends_on, '{}')
+            FROM new, workflow
             WHERE workflow.status IN ('pending', 'planning', 'executing', 'failed')
-              AND present.tasks < 1000 AND NOT EXISTS (SELECT FROM dangling)
+              AND NOT EXISTS (SELECT FROM dangling)
             RETURNING ",
         workflow_task_columns!(),
         ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
             CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
                  WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
                  THEN 'refused ' || (SELECT status FROM workflow)
-                 WHEN (SELECT tasks FROM present) >= 1000 THEN 'refused full'
                  ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
     ),
     access: Access::Indexes(&[
@@ -107,7 +102,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new task of a workflow, from a body with its members. Refused where the workflow is over, or has 1,000 tasks.
+/// A new task of a workflow, from a body with its members. Refused where the workflow is over.
 pub async fn workflow_task_create(
     db: &Db,
     workflow_id: Uuid,
@@ -180,41 +175,74 @@ pub async fn workflow_task_update(
     Ok(db.answer(&WORKFLOW_TASK_UPDATE, parameters).await?.into())
 }
 
+/// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another.
+macro_rules! workflow_task_claim {
+    ($condition:literal) => {
+        concat!(
+            "WITH agent AS (
+                SELECT id, is_active FROM agents WHERE id = $1::uuid
+            ), own AS (
+                SELECT id FROM workflow_tasks
+                WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)",
+            $condition,
+            "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ), anyones AS (
+                SELECT id FROM workflow_tasks
+                WHERE status = 'ready' AND agent_id IS NULL
+                  AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)",
+            $condition,
+            "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            ), workflow_task AS (
+                UPDATE workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = $1::uuid,
+                    is_anyones = agent_id IS NULL
+                WHERE id = (SELECT id FROM own UNION ALL SELECT id FROM anyones LIMIT 1)
+                RETURNING ",
+            workflow_task_columns!(),
+            ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
+                CASE WHEN NOT EXISTS (SELECT FROM agent) THEN 'dangling /agent_id'
+                     WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
+                     ELSE 'absent' END"
+        )
+    };
+}
+
 pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
     name: "workflow_task_claim",
-    // SKIP LOCKED: several at once take different tasks, and none waits for another.
-    sql: concat!(
-        "WITH claim AS (
-            SELECT * FROM jsonb_to_record($1::text::jsonb) AS claim(agent_id uuid, workflow_id uuid)
-        ), agent AS (
-            SELECT agents.id, agents.is_active FROM claim JOIN agents ON agents.id = claim.agent_id
-        ), own AS (
-            SELECT workflow_tasks.id FROM workflow_tasks
-            WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)
-              AND workflow_id = coalesce((SELECT workflow_id FROM claim), workflow_id)
-            ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
-        ), anyones AS (
-            SELECT workflow_tasks.id FROM workflow_tasks
-            WHERE status = 'ready' AND agent_id IS NULL
-              AND workflow_id = coalesce((SELECT workflow_id FROM claim), workflow_id)
-              AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)
-            ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
-        ), workflow_task AS (
-            UPDATE workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = (SELECT id FROM agent)
-            WHERE id = (SELECT id FROM own UNION ALL SELECT id FROM anyones LIMIT 1)
-            RETURNING ",
-        workflow_task_columns!(),
-        ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-            CASE WHEN NOT EXISTS (SELECT FROM agent) THEN 'dangling /agent_id'
-                 WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
-                 ELSE 'absent' END"
-    ),
-    access: Access::Indexes(&["idx_workflow_tasks_status", "workflow_tasks_pkey", "agents_pkey"]),
+    sql: workflow_task_claim!(""),
+    access: Access::Indexes(&[
+        "idx_workflow_tasks_status",
+        "workflow_tasks_pkey",
+        "agents_pkey",
+    ]),
     max_rows: 1,
 };
 
-/// Gives an agent its next ready task: one meant for it, else one meant for nobody. `Absent` where there's none.
-pub async fn workflow_task_claim(db: &Db, body: String) -> Result<Outcome, DbError> {
-    let parameters = vec![text(body)];
-    Ok(db.answer(&WORKFLOW_TASK_CLAIM, parameters).await?.into())
+pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
+    name: "workflow_task_claim_workflow",
+    sql: workflow_task_claim!(" AND workflow_id = $2::uuid"),
+    access: Access::Indexes(&[
+        "idx_workflow_tasks_workflow_status",
+        "workflow_tasks_pkey",
+        "agents_pkey",
+    ]),
+    max_rows: 1,
+};
+
+/// Gives an agent its next ready task, of one workflow or of any: one meant for it, else one meant for nobody. `Absent`
+/// where there's none.
+pub async fn workflow_task_claim(
+    db: &Db,
+    agent_id: Uuid,
+    workflow_id: Option<Uuid>,
+) -> Result<Outcome, DbError> {
+    let statement = match workflow_id {
+        None => &WORKFLOW_TASK_CLAIM,
+        Some(_) => &WORKFLOW_TASK_CLAIM_WORKFLOW,
+    };
+    let parameters = [agent_id]
+        .into_iter()
+        .chain(workflow_id)
+        .map(uuid)
+        .collect();
+    Ok(db.answer(statement, parameters).await?.into())
 }

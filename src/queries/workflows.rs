@@ -205,14 +205,9 @@ pub(super) static WORKFLOW_START: Statement = Statement {
             WHERE workflows.id = current.id AND workflows.status IN ('pending', 'planning', 'failed')
             RETURNING ",
         workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is executing.' AS message
-        ), retried AS (
-            UPDATE workflow_tasks
-            SET status = 'pending', error = NULL, started_at = NULL, completed_at = NULL
-            FROM workflow
-            WHERE workflow_tasks.workflow_id = workflow.id AND workflow_tasks.status = 'failed')"
+        ", 'Workflow ' || workflows.id || ' is executing.' AS message)"
     ),
-    access: Access::Indexes(&["workflows_pkey", "idx_workflow_tasks_workflow_status"]),
+    access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
 
@@ -230,14 +225,9 @@ pub(super) static WORKFLOW_CANCEL: Statement = Statement {
             WHERE workflows.id = current.id AND workflows.status = 'executing'
             RETURNING ",
         workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is cancelled; what was not done is skipped.' AS message
-        ), skipped AS (
-            UPDATE workflow_tasks SET status = 'skipped', completed_at = now()
-            FROM workflow
-            WHERE workflow_tasks.workflow_id = workflow.id
-              AND workflow_tasks.status IN ('pending', 'ready', 'in_progress'))"
+        ", 'Workflow ' || workflows.id || ' is cancelled; what was not done is skipped.' AS message)"
     ),
-    access: Access::Indexes(&["workflows_pkey", "idx_workflow_tasks_workflow_status"]),
+    access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
 

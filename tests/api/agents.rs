@@ -202,6 +202,9 @@ async fn agent_messages_are_its_own_newest_first() {
             .await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
     }
+    let body = json!({"author_id": backend, "author_name": "mallory", "content": "not mine"});
+    edge.post(&format!("/api/channels/{general}/messages"), &body)
+        .await;
     let answer = edge.get(&format!("/api/agents/{backend}/messages")).await;
     assert_eq!(each(&answer, "content"), ["three", "one"]);
     let silent = agent(&edge, "devops").await;
@@ -235,14 +238,47 @@ async fn twenty_callers_at_once_get_one_dm_channel() {
 }
 
 #[tokio::test]
-async fn a_dm_channel_whose_name_is_taken_is_409() {
+async fn a_dm_channel_is_had_whatever_others_call_theirs_and_again_after_archiving() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = agent(&edge, "backend").await;
-    edge.post("/api/channels", &json!({"name": format!("dm-{id}")}))
+    let taken = edge
+        .post("/api/channels", &json!({"name": format!("dm-{id}")}))
         .await;
-    let answer = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
-    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(taken.status, StatusCode::CREATED, "{taken:?}");
+    let path = format!("/api/agents/{id}/dm-channel");
+    let channel = edge.get(&path).await.json();
+    assert_eq!(channel["dm_agent_id"], id);
+    edge.request(
+        Method::DELETE,
+        &format!("/api/channels/{}", text(&channel, "id")),
+    )
+    .await;
+    let again = edge.get(&path).await.json();
+    assert_eq!(again["id"], channel["id"]);
+    assert_eq!(again["is_archived"], false);
+}
+
+#[tokio::test]
+async fn numbers_leave_as_they_came_or_are_refused() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let config = r#"{"n": 123456789012345678901234567890, "d": 0.1234567890123456789}"#;
+    let body = format!("{{\"name\": \"exact\", \"agent_type\": \"qa\", \"config\": {config}}}");
+    let request = http::Request::post(format!("{}/api/agents", edge.url()))
+        .header("content-type", "application/json")
+        .body(body.into())
+        .unwrap();
+    let answer = edge.send(request).await;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    for number in ["123456789012345678901234567890", "0.1234567890123456789"] {
+        assert!(text.contains(number), "{text}");
+    }
+    let endless = json!({"name": "endless", "agent_type": "qa", "config": {"n": 1e308}});
+    assert_eq!(
+        faults(&edge.post("/api/agents", &endless).await),
+        ["/config"]
+    );
 }
 
 #[tokio::test]

@@ -198,3 +198,15 @@ async fn methods_are_those_described_and_head_and_options() {
         assert_eq!(methods, allowed, "{path}");
     }
 }
+
+/// Whoever sends a byte and no more mustn't hold a place for good.
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_408() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let head = "POST /api/channels HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 30\r\n\r\n{";
+    let answer = edge.raw(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("x-query-count: 0"), "{answer}");
+}

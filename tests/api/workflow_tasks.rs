@@ -179,6 +179,140 @@ async fn claim_gives_own_tasks_first_then_anyones_then_none() {
     assert_eq!(inactive.status, StatusCode::CONFLICT);
 }
 
+#[tokio::test]
+async fn a_sequential_workflow_has_one_ready_task_wherever_others_are_added() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(
+        &edge,
+        "sequential",
+        json!([{"description": "a", "order_index": 5}]),
+    )
+    .await;
+    let path = format!("/api/workflows/{}/tasks", text(&workflow, "id"));
+    start(&edge, &workflow).await;
+    edge.post(&path, &json!({"description": "before", "order_index": 1}))
+        .await;
+    let added = join_all((0..10).map(|n| {
+        let body = json!({"description": format!("after {n}")});
+        let (edge, path) = (&edge, &path);
+        async move { edge.post(path, &body).await }
+    }))
+    .await;
+    let places: HashSet<_> = added
+        .iter()
+        .map(|answer| answer.json()["order_index"].as_i64())
+        .collect();
+    assert_eq!(places.len(), 10, "each has a place of its own");
+    let ready = edge.get(&format!("{path}?status=ready")).await;
+    assert_eq!(each(&ready, "description"), ["before"]);
+}
+
+#[tokio::test]
+async fn the_last_place_and_the_thousandth_task_are_the_end() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(
+        &edge,
+        "parallel",
+        json!([{"description": "a", "order_index": 100_000}]),
+    )
+    .await;
+    let path = format!("/api/workflows/{}/tasks", text(&workflow, "id"));
+    let after = edge.post(&path, &json!({"description": "b"})).await;
+    assert_eq!(after.json()["order_index"], 100_000);
+    let sql = "INSERT INTO workflow_tasks (workflow_id, description) SELECT id, 'x' FROM workflows, generate_series(3, 995)";
+    database.client().await.batch_execute(sql).await.unwrap();
+    let added = join_all((0..20).map(|_| {
+        let (edge, path) = (&edge, &path);
+        async move { edge.post(path, &json!({"description": "x"})).await.status }
+    }))
+    .await;
+    let created = added
+        .iter()
+        .filter(|status| **status == StatusCode::CREATED)
+        .count();
+    let refused = added
+        .iter()
+        .filter(|status| **status == StatusCode::CONFLICT)
+        .count();
+    assert_eq!((created, refused), (5, 15), "{added:?}");
+}
+
+#[tokio::test]
+async fn no_task_stays_open_in_a_workflow_that_is_cancelled_while_others_are_added() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for _ in 0..10 {
+        let workflow = create(&edge, "parallel", json!([{"description": "a"}])).await;
+        let path = format!("/api/workflows/{}", text(&workflow, "id"));
+        start(&edge, &workflow).await;
+        let adds = join_all((0..15).map(|_| {
+            let (edge, path) = (&edge, format!("{path}/tasks"));
+            async move { edge.post(&path, &json!({"description": "x"})).await.status }
+        }));
+        let cancel_path = format!("{path}/cancel");
+        let cancel = edge.request(Method::POST, &cancel_path);
+        let (cancelled, added) = tokio::join!(cancel, adds);
+        assert_eq!(cancelled.status, StatusCode::OK);
+        assert!(
+            added
+                .iter()
+                .all(|status| [201, 409].contains(&status.as_u16())),
+            "{added:?}"
+        );
+        let tasks = edge.get(&format!("{path}/tasks")).await;
+        let open: Vec<_> = each(&tasks, "status")
+            .into_iter()
+            .filter(|status| status != "skipped")
+            .collect();
+        assert_eq!(open, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_was_anyones_is_anyones_again_when_it_is_retried() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let (backend, qa) = (agent(&edge, "backend").await, agent(&edge, "qa").await);
+    let tasks = json!([{"description": "anyone's"}, {"description": "qa's", "agent_id": qa}]);
+    let workflow = create(&edge, "parallel", tasks).await;
+    start(&edge, &workflow).await;
+    let mut claimed = Vec::new();
+    for agent_id in [&backend, &qa] {
+        claimed.push(
+            edge.post("/api/workflow-tasks/claim", &json!({"agent_id": agent_id}))
+                .await
+                .json(),
+        );
+    }
+    for task in &claimed {
+        let path = format!(
+            "/api/workflows/{}/tasks/{}",
+            text(&workflow, "id"),
+            text(task, "id")
+        );
+        edge.patch(&path, &json!({"status": "failed", "output": "partial"}))
+            .await;
+    }
+    start(&edge, &workflow).await;
+    let tasks = edge
+        .get(&format!("/api/workflows/{}/tasks", text(&workflow, "id")))
+        .await
+        .json();
+    let agents: Vec<_> = tasks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["agent_id"].clone())
+        .collect();
+    assert_eq!(agents, [json!(null), json!(qa)]);
+    assert!(
+        tasks[0]["output"].is_null(),
+        "nothing is left of the first try: {tasks}"
+    );
+}
+
 /// 10,000 claims by 20 at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_never_gives_a_task_to_two() {

@@ -61,7 +61,9 @@ impl Rows {
             "agent_list" | "agent_list_active" | "channel_list" => first_page(&[]),
             "agent_list_type" | "agent_list_type_active" => first_page(&["analyst"]),
             "agent_create" => list(&[&json!({"name": "new", "agent_type": "qa"}).to_string()]),
-            "agent_get" | "agent_status" | "agent_dm_channel" => list(&[&self.agent]),
+            "agent_get" | "agent_status" | "agent_dm_channel" | "workflow_task_claim" => {
+                list(&[&self.agent])
+            }
             "agent_get_by_name" => list(&[&self.agent_name]),
             "agent_update" => list(&[&self.agent, "{\"is_busy\": true}"]),
             "agent_set_active" => list(&[&self.agent, "true"]),
@@ -99,7 +101,7 @@ impl Rows {
                 &self.workflow_task,
                 "{\"status\": \"completed\"}",
             ]),
-            "workflow_task_claim" => list(&[&json!({"agent_id": self.agent}).to_string()]),
+            "workflow_task_claim_workflow" => list(&[&self.agent, &self.workflow]),
             "workflow_list_status" => page(&["failed"]),
             "workflow_list_channel_status" => page(&[&self.channel, "completed"]),
             "workflow_create" => {

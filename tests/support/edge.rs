@@ -180,9 +180,9 @@ impl Edge {
         stream.write_all(bytes).await.expect("the host reads");
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
-        tokio::time::timeout(Duration::from_secs(10), read)
+        tokio::time::timeout(Duration::from_secs(20), read)
             .await
-            .expect("the host answers and closes within 10 s")
+            .expect("the host answers and closes within 20 s")
             .expect("the connection isn't reset");
         String::from_utf8_lossy(&answer).into_owned()
     }
