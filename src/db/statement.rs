@@ -18,6 +18,8 @@ pub struct Statement {
 pub enum Access {
     /// By these indexes, named as in the migrations.
     Indexes(&'static [&'static str]),
+    /// By all of the first, and by any of the others: those cost the same, and the planner may take either.
+    IndexesAndOneOf(&'static [&'static str], &'static [&'static str]),
     /// Without one, and why that's right.
     Scans(&'static str),
     /// It finds none: it makes one, and what must be unique is unique by these indexes.

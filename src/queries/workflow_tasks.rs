@@ -17,6 +17,12 @@ macro_rules! workflow_task_columns {
 }
 pub(super) use workflow_task_columns;
 
+/// The indexes that find a workflow's few tasks equally well.
+pub(super) const BY_WORKFLOW: &[&str] = &[
+    "idx_workflow_tasks_workflow_id",
+    "idx_workflow_tasks_workflow_status",
+];
+
 /// A workflow's tasks by position; $1 is the cursor's position, $5 the workflow.
 macro_rules! workflow_task_list {
     ($condition:literal) => {
@@ -38,7 +44,7 @@ macro_rules! workflow_task_list {
 pub(super) static WORKFLOW_TASK_LIST: Statement = Statement {
     name: "workflow_task_list",
     sql: workflow_task_list!(""),
-    access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
+    access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 200,
 };
 
@@ -94,11 +100,14 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                  THEN 'refused ' || (SELECT status FROM workflow)
                  ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
     ),
-    access: Access::Indexes(&[
-        "workflows_pkey",
-        "idx_workflow_tasks_workflow_status",
-        "agents_pkey",
-    ]),
+    access: Access::IndexesAndOneOf(
+        &["workflows_pkey", "agents_pkey"],
+        &[
+            "workflow_tasks_pkey",
+            "idx_workflow_tasks_workflow_id",
+            "idx_workflow_tasks_workflow_status",
+        ],
+    ),
     max_rows: 1,
 };
 

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::workflow_tasks::workflow_task_columns;
+use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
 use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
@@ -145,7 +145,7 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
         " FROM workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000) AS workflow_task
         ) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
     ),
-    access: Access::Indexes(&["workflows_pkey", "idx_workflow_tasks_workflow_status"]),
+    access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
 

@@ -63,12 +63,17 @@ pub fn findings(statement: &Statement, plan: &Value) -> Vec<String> {
         Access::Indexes([]) => {
             findings.push("it declares neither an index nor why it scans".to_owned());
         }
-        Access::Indexes(indexes) => {
+        Access::Indexes(indexes) | Access::IndexesAndOneOf(indexes, _) => {
             let unused = indexes.iter().filter(|index| !used.contains(**index));
             findings.extend(unused.map(|index| format!("it doesn't use {index}")));
         }
         // It says why it scans; one that only inserts finds nothing.
         Access::Scans(_) | Access::Inserts(_) => return findings,
+    }
+    if let Access::IndexesAndOneOf(_, one_of) = statement.access
+        && !one_of.iter().any(|index| used.contains(*index))
+    {
+        findings.push(format!("it uses none of {}", one_of.join(", ")));
     }
     for node in nodes {
         let (kind, table) = (text(node, "Node Type"), text(node, "Relation Name"));
