@@ -9,12 +9,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Page, agents};
 
-const ID: Parameter = Parameter {
-    name: "id",
-    kind: Kind::Uuid,
-    about: "The agent's id.",
-    default: None,
-};
+const ID: Parameter = Parameter::id("id", "The agent's id.");
 
 fn absent(input: &Input) -> ApiError {
     ApiError::not_found("agent", "id", &input.uuid("id"))
@@ -22,7 +17,6 @@ fn absent(input: &Input) -> ApiError {
 
 pub static AGENT_LIST: Operation = Operation {
     id: "agent_list",
-    method: "GET",
     path: "/api/agents",
     summary: "The agents, oldest first.",
     parameters: &[
@@ -42,13 +36,8 @@ pub static AGENT_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::AGENT),
-        max: 200,
-    },
-    errors: &[],
+    answer: Kind::page(&Kind::Record(&schemas::AGENT)),
+    ..Operation::GET
 };
 
 pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -60,14 +49,12 @@ pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_CREATE: Operation = Operation {
     id: "agent_create",
-    method: "POST",
     path: "/api/agents",
     summary: "Makes an agent.",
-    parameters: &[],
     body: Some(&schemas::AGENT_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::AGENT),
     errors: &[409],
+    ..Operation::CREATE
 };
 
 pub async fn agent_create(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -77,14 +64,12 @@ pub async fn agent_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_GET: Operation = Operation {
     id: "agent_get",
-    method: "GET",
     path: "/api/agents/{id}",
     summary: "One agent.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::AGENT),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -94,7 +79,6 @@ pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_GET_BY_NAME: Operation = Operation {
     id: "agent_get_by_name",
-    method: "GET",
     path: "/api/agents/name/{name}",
     summary: "One agent, by its name.",
     parameters: &[Parameter {
@@ -103,10 +87,9 @@ pub static AGENT_GET_BY_NAME: Operation = Operation {
         about: "The agent's name, with or without its @.",
         default: None,
     }],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::AGENT),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -119,14 +102,13 @@ pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> 
 
 pub static AGENT_UPDATE: Operation = Operation {
     id: "agent_update",
-    method: "PATCH",
     path: "/api/agents/{id}",
     summary: "Changes what's given of an agent.",
     parameters: &[ID],
     body: Some(&schemas::AGENT_UPDATE),
-    status: 200,
     answer: Kind::Record(&schemas::AGENT),
     errors: &[404, 409],
+    ..Operation::PATCH
 };
 
 pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -136,14 +118,12 @@ pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_ACTIVATE: Operation = Operation {
     id: "agent_activate",
-    method: "PATCH",
     path: "/api/agents/{id}/activate",
     summary: "Lets an agent take part.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::AGENT_ACTION),
     errors: &[404],
+    ..Operation::PATCH
 };
 
 pub async fn agent_activate(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -152,14 +132,12 @@ pub async fn agent_activate(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_DEACTIVATE: Operation = Operation {
     id: "agent_deactivate",
-    method: "PATCH",
     path: "/api/agents/{id}/deactivate",
     summary: "Lets an agent take part no longer.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::AGENT_ACTION),
     errors: &[404],
+    ..Operation::PATCH
 };
 
 pub async fn agent_deactivate(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -173,14 +151,12 @@ async fn set_active(db: Db, input: Input, is_active: bool) -> Result<Reply, ApiE
 
 pub static AGENT_STATUS: Operation = Operation {
     id: "agent_status",
-    method: "GET",
     path: "/api/agents/{id}/status",
     summary: "Whether an agent is online, and whether it's busy.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::AGENT_STATUS),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn agent_status(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -190,17 +166,12 @@ pub async fn agent_status(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static AGENT_MESSAGE_LIST: Operation = Operation {
     id: "agent_message_list",
-    method: "GET",
     path: "/api/agents/{id}/messages",
     summary: "What an agent wrote, newest first.",
     parameters: &[ID, LIMIT, OFFSET, CURSOR],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
-        max: 200,
-    },
+    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -211,14 +182,12 @@ pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError>
 
 pub static AGENT_DM_CHANNEL: Operation = Operation {
     id: "agent_dm_channel",
-    method: "GET",
     path: "/api/agents/{id}/dm-channel",
     summary: "An agent's direct-message channel, made if there's none.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::CHANNEL),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn agent_dm_channel(db: Db, input: Input) -> Result<Reply, ApiError> {

@@ -9,12 +9,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Page, channels, messages};
 
-const ID: Parameter = Parameter {
-    name: "id",
-    kind: Kind::Uuid,
-    about: "The channel's id.",
-    default: None,
-};
+const ID: Parameter = Parameter::id("id", "The channel's id.");
 
 fn absent(input: &Input) -> ApiError {
     ApiError::not_found("channel", "id", &input.uuid("id"))
@@ -22,17 +17,11 @@ fn absent(input: &Input) -> ApiError {
 
 pub static CHANNEL_LIST: Operation = Operation {
     id: "channel_list",
-    method: "GET",
     path: "/api/channels",
     summary: "The channels that aren't archived, oldest first.",
     parameters: &[LIMIT, OFFSET, CURSOR],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::CHANNEL),
-        max: 200,
-    },
-    errors: &[],
+    answer: Kind::page(&Kind::Record(&schemas::CHANNEL)),
+    ..Operation::GET
 };
 
 pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -43,14 +32,12 @@ pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_CREATE: Operation = Operation {
     id: "channel_create",
-    method: "POST",
     path: "/api/channels",
     summary: "Makes a channel.",
-    parameters: &[],
     body: Some(&schemas::CHANNEL_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::CHANNEL),
     errors: &[409],
+    ..Operation::CREATE
 };
 
 pub async fn channel_create(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -60,14 +47,12 @@ pub async fn channel_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_GET: Operation = Operation {
     id: "channel_get",
-    method: "GET",
     path: "/api/channels/{id}",
     summary: "One channel.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::CHANNEL),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -77,14 +62,13 @@ pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_UPDATE: Operation = Operation {
     id: "channel_update",
-    method: "PATCH",
     path: "/api/channels/{id}",
     summary: "Changes what's given of a channel.",
     parameters: &[ID],
     body: Some(&schemas::CHANNEL_UPDATE),
-    status: 200,
     answer: Kind::Record(&schemas::CHANNEL),
     errors: &[404, 409],
+    ..Operation::PATCH
 };
 
 pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -94,14 +78,12 @@ pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_ARCHIVE: Operation = Operation {
     id: "channel_archive",
-    method: "DELETE",
     path: "/api/channels/{id}",
     summary: "Archives a channel; its messages stay.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::CHANNEL_ACTION),
     errors: &[404],
+    ..Operation::DELETE
 };
 
 pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -111,14 +93,12 @@ pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_CLEAR: Operation = Operation {
     id: "channel_clear",
-    method: "POST",
     path: "/api/channels/{id}/clear",
     summary: "Hides everything older than now from a channel's history.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::CHANNEL_ACTION),
     errors: &[404],
+    ..Operation::POST
 };
 
 pub async fn channel_clear(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -128,7 +108,6 @@ pub async fn channel_clear(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
     id: "channel_message_list",
-    method: "GET",
     path: "/api/channels/{id}/messages",
     summary: "A channel's newest messages, in the order they were written; the next page is the one before.",
     parameters: &[
@@ -140,13 +119,9 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
-        max: 200,
-    },
+    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -157,14 +132,13 @@ pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiErro
 
 pub static MESSAGE_CREATE: Operation = Operation {
     id: "message_create",
-    method: "POST",
     path: "/api/channels/{id}/messages",
     summary: "Writes a message into a channel.",
     parameters: &[ID],
     body: Some(&schemas::MESSAGE_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
     errors: &[404, 409],
+    ..Operation::CREATE
 };
 
 pub async fn message_create(db: Db, input: Input) -> Result<Reply, ApiError> {

@@ -166,6 +166,53 @@ pub enum Place {
     Pointer(String),
 }
 
+impl Operation {
+    /// What most reads have in common.
+    pub const GET: Self = Self {
+        id: "",
+        method: "GET",
+        path: "",
+        summary: "",
+        parameters: &[],
+        body: None,
+        status: 200,
+        answer: Kind::Object,
+        errors: &[],
+    };
+    /// What most actions have in common.
+    pub const POST: Self = Self {
+        method: "POST",
+        ..Self::GET
+    };
+    /// What is common to most of those that make something.
+    pub const CREATE: Self = Self {
+        status: 201,
+        ..Self::POST
+    };
+    /// What most changes have in common.
+    pub const PATCH: Self = Self {
+        method: "PATCH",
+        ..Self::GET
+    };
+    /// What most deletions have in common.
+    pub const DELETE: Self = Self {
+        method: "DELETE",
+        ..Self::GET
+    };
+}
+
+impl Parameter {
+    /// The id of something, in the path.
+    pub const fn id(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            kind: Kind::Uuid,
+            about,
+            default: None,
+        }
+    }
+}
+
 #[cfg(test)]
 impl Operation {
     /// Whether a parameter of this name is in the path.
@@ -177,6 +224,11 @@ impl Operation {
 }
 
 impl Kind {
+    /// A page of a list.
+    pub const fn page(of: &'static Self) -> Self {
+        Self::List { of, max: 200 }
+    }
+
     /// A parameter's text as the value it stands for.
     pub fn parse(&self, text: &str) -> Result<Value, Cow<'static, str>> {
         let mut value = match self {

@@ -10,14 +10,10 @@ use crate::queries::health;
 
 pub static HEALTH: Operation = Operation {
     id: "health",
-    method: "GET",
     path: "/api/health",
     summary: "The component is up. Asks the database nothing.",
-    parameters: &[],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::HEALTH),
-    errors: &[],
+    ..Operation::GET
 };
 
 pub async fn health(_: Db, _: Input) -> Result<Reply, ApiError> {
@@ -30,14 +26,10 @@ pub async fn health(_: Db, _: Input) -> Result<Reply, ApiError> {
 
 pub static READINESS: Operation = Operation {
     id: "readiness",
-    method: "GET",
     path: "/api/health/ready",
     summary: "The database answers, and has every migration and named index; else 503 with what's missing.",
-    parameters: &[],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::READINESS),
-    errors: &[],
+    ..Operation::GET
 };
 
 pub async fn readiness(db: Db, _: Input) -> Result<Reply, ApiError> {

@@ -11,7 +11,6 @@ use crate::queries::{Page, messages};
 
 pub static MESSAGE_LIST: Operation = Operation {
     id: "message_list",
-    method: "GET",
     path: "/api/messages",
     summary: "The messages of all channels from a time on, oldest first.",
     parameters: &[
@@ -28,13 +27,8 @@ pub static MESSAGE_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::CHANNEL_MESSAGE),
-        max: 200,
-    },
-    errors: &[],
+    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    ..Operation::GET
 };
 
 pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -46,19 +40,12 @@ pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static MESSAGE_GET: Operation = Operation {
     id: "message_get",
-    method: "GET",
     path: "/api/messages/{id}",
     summary: "One message.",
-    parameters: &[Parameter {
-        name: "id",
-        kind: Kind::Uuid,
-        about: "The message's id.",
-        default: None,
-    }],
-    body: None,
-    status: 200,
+    parameters: &[Parameter::id("id", "The message's id.")],
     answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn message_get(db: Db, input: Input) -> Result<Reply, ApiError> {

@@ -2,7 +2,7 @@
 //!
 //! The file is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
 
-use super::contract::{Kind, Operation};
+use super::contract::Operation;
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -10,14 +10,9 @@ use crate::db::Db;
 
 pub static OPENAPI: Operation = Operation {
     id: "openapi",
-    method: "GET",
     path: "/api/openapi.json",
     summary: "This description, OpenAPI 3.1.",
-    parameters: &[],
-    body: None,
-    status: 200,
-    answer: Kind::Object,
-    errors: &[],
+    ..Operation::GET
 };
 
 pub async fn openapi(_: Db, _: Input) -> Result<Reply, ApiError> {

@@ -10,14 +10,10 @@ use crate::queries::performance;
 
 pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
-    method: "GET",
     path: "/api/performance/database",
     summary: "Connections, index usage and table sizes, as the database's own statistics tell them.",
-    parameters: &[],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
-    errors: &[],
+    ..Operation::GET
 };
 
 pub async fn performance_database(db: Db, _: Input) -> Result<Reply, ApiError> {

@@ -10,14 +10,10 @@ use crate::queries::stats;
 
 pub static STATS: Operation = Operation {
     id: "stats",
-    method: "GET",
     path: "/api/stats",
     summary: "How many agents, messages, tasks and workflows there are.",
-    parameters: &[],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::STATS),
-    errors: &[],
+    ..Operation::GET
 };
 
 pub async fn stats(db: Db, _: Input) -> Result<Reply, ApiError> {

@@ -9,12 +9,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Page, tasks};
 
-const ID: Parameter = Parameter {
-    name: "id",
-    kind: Kind::Uuid,
-    about: "The task's id.",
-    default: None,
-};
+const ID: Parameter = Parameter::id("id", "The task's id.");
 
 fn absent(input: &Input) -> ApiError {
     ApiError::not_found("task", "id", &input.uuid("id"))
@@ -22,7 +17,6 @@ fn absent(input: &Input) -> ApiError {
 
 pub static TASK_LIST: Operation = Operation {
     id: "task_list",
-    method: "GET",
     path: "/api/tasks",
     summary: "The tasks outside workflows, newest first.",
     parameters: &[
@@ -36,13 +30,8 @@ pub static TASK_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::TASK),
-        max: 200,
-    },
-    errors: &[],
+    answer: Kind::page(&Kind::Record(&schemas::TASK)),
+    ..Operation::GET
 };
 
 pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -53,14 +42,11 @@ pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static TASK_CREATE: Operation = Operation {
     id: "task_create",
-    method: "POST",
     path: "/api/tasks",
     summary: "Makes a task outside workflows.",
-    parameters: &[],
     body: Some(&schemas::TASK_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::TASK),
-    errors: &[],
+    ..Operation::CREATE
 };
 
 pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -70,14 +56,12 @@ pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static TASK_GET: Operation = Operation {
     id: "task_get",
-    method: "GET",
     path: "/api/tasks/{id}",
     summary: "One task.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::TASK),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -87,14 +71,13 @@ pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static TASK_UPDATE: Operation = Operation {
     id: "task_update",
-    method: "PATCH",
     path: "/api/tasks/{id}",
     summary: "Changes what's given of a task.",
     parameters: &[ID],
     body: Some(&schemas::TASK_UPDATE),
-    status: 200,
     answer: Kind::Record(&schemas::TASK),
     errors: &[404],
+    ..Operation::PATCH
 };
 
 pub async fn task_update(db: Db, input: Input) -> Result<Reply, ApiError> {

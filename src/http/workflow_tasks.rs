@@ -13,19 +13,9 @@ use super::workflows::absent as workflow_absent;
 use crate::db::Db;
 use crate::queries::{Outcome, Page, workflow_tasks};
 
-const ID: Parameter = Parameter {
-    name: "id",
-    kind: Kind::Uuid,
-    about: "The workflow's id.",
-    default: None,
-};
+const ID: Parameter = Parameter::id("id", "The workflow's id.");
 
-const TASK_ID: Parameter = Parameter {
-    name: "task_id",
-    kind: Kind::Uuid,
-    about: "The task's id.",
-    default: None,
-};
+const TASK_ID: Parameter = Parameter::id("task_id", "The task's id.");
 
 fn absent(input: &Input) -> ApiError {
     ApiError::not_found("task of this workflow", "id", &input.uuid("task_id"))
@@ -33,7 +23,6 @@ fn absent(input: &Input) -> ApiError {
 
 pub static WORKFLOW_TASK_LIST: Operation = Operation {
     id: "workflow_task_list",
-    method: "GET",
     path: "/api/workflows/{id}/tasks",
     summary: "A workflow's tasks, by position.",
     parameters: &[
@@ -48,13 +37,9 @@ pub static WORKFLOW_TASK_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::WORKFLOW_TASK),
-        max: 200,
-    },
+    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -66,14 +51,13 @@ pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError>
 
 pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     id: "workflow_task_create",
-    method: "POST",
     path: "/api/workflows/{id}/tasks",
     summary: "Adds a task to a workflow that isn't over.",
     parameters: &[ID],
     body: Some(&schemas::WORKFLOW_TASK_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409],
+    ..Operation::CREATE
 };
 
 pub async fn workflow_task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -87,14 +71,12 @@ pub async fn workflow_task_create(db: Db, input: Input) -> Result<Reply, ApiErro
 
 pub static WORKFLOW_TASK_GET: Operation = Operation {
     id: "workflow_task_get",
-    method: "GET",
     path: "/api/workflows/{id}/tasks/{task_id}",
     summary: "One task of a workflow.",
     parameters: &[ID, TASK_ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -105,14 +87,13 @@ pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> 
 
 pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     id: "workflow_task_update",
-    method: "PATCH",
     path: "/api/workflows/{id}/tasks/{task_id}",
     summary: "Reports on a task: its state, output or error.",
     parameters: &[ID, TASK_ID],
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409],
+    ..Operation::PATCH
 };
 
 pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -130,14 +111,12 @@ pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiErro
 
 pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     id: "workflow_task_claim",
-    method: "POST",
     path: "/api/workflow-tasks/claim",
     summary: "Gives an agent its next ready task: one meant for it, else one meant for nobody; 204 where there's none.",
-    parameters: &[],
     body: Some(&schemas::WORKFLOW_TASK_CLAIM),
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[204, 409],
+    ..Operation::POST
 };
 
 pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError> {

@@ -11,12 +11,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Page, workflows};
 
-const ID: Parameter = Parameter {
-    name: "id",
-    kind: Kind::Uuid,
-    about: "The workflow's id.",
-    default: None,
-};
+const ID: Parameter = Parameter::id("id", "The workflow's id.");
 
 pub(super) fn absent(input: &Input) -> ApiError {
     ApiError::not_found("workflow", "id", &input.uuid("id"))
@@ -24,7 +19,6 @@ pub(super) fn absent(input: &Input) -> ApiError {
 
 pub static WORKFLOW_LIST: Operation = Operation {
     id: "workflow_list",
-    method: "GET",
     path: "/api/workflows",
     summary: "The workflows, newest first.",
     parameters: &[
@@ -44,13 +38,8 @@ pub static WORKFLOW_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    body: None,
-    status: 200,
-    answer: Kind::List {
-        of: &Kind::Record(&schemas::WORKFLOW),
-        max: 200,
-    },
-    errors: &[],
+    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW)),
+    ..Operation::GET
 };
 
 pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -62,14 +51,12 @@ pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static WORKFLOW_CREATE: Operation = Operation {
     id: "workflow_create",
-    method: "POST",
     path: "/api/workflows",
     summary: "Makes a workflow, with its first tasks.",
-    parameters: &[],
     body: Some(&schemas::WORKFLOW_CREATE),
-    status: 201,
     answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[409],
+    ..Operation::CREATE
 };
 
 pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -107,14 +94,12 @@ fn forward_dependencies(body: &Map<String, Value>) -> Vec<Fault> {
 
 pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
-    method: "GET",
     path: "/api/workflows/{id}",
     summary: "One workflow with its tasks.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[404],
+    ..Operation::GET
 };
 
 pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -124,14 +109,12 @@ pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static WORKFLOW_DELETE: Operation = Operation {
     id: "workflow_delete",
-    method: "DELETE",
     path: "/api/workflows/{id}",
     summary: "Deletes a workflow with its tasks, unless it's executing.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409],
+    ..Operation::DELETE
 };
 
 pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -144,14 +127,12 @@ pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static WORKFLOW_START: Operation = Operation {
     id: "workflow_start",
-    method: "POST",
     path: "/api/workflows/{id}/start",
     summary: "Starts a workflow that's pending, planning or failed; what failed is tried again.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409],
+    ..Operation::POST
 };
 
 pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
@@ -164,14 +145,12 @@ pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
 
 pub static WORKFLOW_CANCEL: Operation = Operation {
     id: "workflow_cancel",
-    method: "POST",
     path: "/api/workflows/{id}/cancel",
     summary: "Cancels a workflow that's executing; its open tasks are skipped.",
     parameters: &[ID],
-    body: None,
-    status: 200,
     answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409],
+    ..Operation::POST
 };
 
 pub async fn workflow_cancel(db: Db, input: Input) -> Result<Reply, ApiError> {
