@@ -31,7 +31,7 @@ BEGIN
         END IF;
     END LOOP;
     IF missing THEN
-        RAISE NOTICE 'the roles % and % are not there, and % may not create roles', app, migrate, current_user
+        RAISE WARNING 'the roles % and % are not there, and % may not create roles', app, migrate, current_user
             USING HINT = 'To have them, an administrator runs migrations/0005_roles.sql with psql on database '
                 || current_database() || '.';
         RETURN;
@@ -44,7 +44,7 @@ BEGIN
         EXCEPTION
             WHEN unique_violation THEN NULL;
             WHEN insufficient_privilege THEN
-                RAISE NOTICE '% may not grant pg_read_all_stats to %', current_user, app
+                RAISE WARNING '% may not grant pg_read_all_stats to %', current_user, app
                     USING HINT = format('For a complete performance report an administrator runs: '
                         'GRANT pg_read_all_stats TO %I;', app);
         END;
@@ -52,7 +52,7 @@ BEGIN
 
     -- The rest belongs to the tables' owner.
     IF NOT pg_has_role(current_user, owning, 'USAGE') THEN
-        RAISE NOTICE 'the tables belong to %, and % may not grant rights on them', owning, current_user
+        RAISE WARNING 'the tables belong to %, and % may not grant rights on them', owning, current_user
             USING HINT = format('%s runs migrations/0005_roles.sql with psql.', owning);
         RETURN;
     END IF;
