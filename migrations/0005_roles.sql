@@ -13,6 +13,7 @@ DO $$
 DECLARE
     app CONSTANT name := 'reznet_app';
     migrate CONSTANT name := 'reznet_migrate';
+    tables CONSTANT text := 'agents, channels, messages, tasks, workflows, workflow_tasks';
     needed name;
     owning name;
     missing boolean := false;
@@ -64,13 +65,14 @@ BEGIN
         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     END IF;
 
-    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', app);
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE'
-        ' ON agents, channels, messages, tasks, workflows, workflow_tasks TO %I', app);
-    EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA public TO %I', migrate);
+    EXECUTE format('REVOKE ALL ON %s FROM %I', tables, app);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', tables, app);
+    EXECUTE format('GRANT ALL ON %s TO %I', tables, migrate);
     -- Readiness reads the ledger. It isn't there where these files are run by hand.
     IF to_regclass('public.migration_ledger') IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON public.migration_ledger FROM %I', app);
         EXECUTE format('GRANT SELECT ON public.migration_ledger TO %I', app);
+        EXECUTE format('GRANT ALL ON public.migration_ledger TO %I', migrate);
     END IF;
 
     -- Future tables, whoever of the two makes them.
