@@ -1,0 +1,233 @@
+CREATE FUNCTION public.workflow_settle(settled_id uuid) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    strategy text;
+BEGIN
+    SELECT execution_strategy INTO strategy
+    FROM workflows WHERE id = settled_id AND status = 'executing' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM workflow_tasks WHERE workflow_id = settled_id AND status = 'failed') THEN
+        UPDATE workflows SET status = 'failed', completed_at = now() WHERE id = settled_id;
+        -- Nobody may take up what's left until the workflow is started again.
+        UPDATE workflow_tasks SET status = 'pending' WHERE workflow_id = settled_id AND status = 'ready';
+        RETURN;
+    END IF;
+    UPDATE workflow_tasks AS task SET status = 'ready'
+    WHERE task.workflow_id = settled_id AND task.status = 'pending'
+      AND workflow_task_can_start(task, strategy);
+    -- A workflow without tasks waits for its first.
+    IF NOT EXISTS (SELECT FROM workflow_tasks
+                   WHERE workflow_id = settled_id AND status IN ('pending', 'ready', 'in_progress'))
+       AND EXISTS (SELECT FROM workflow_tasks WHERE workflow_id = settled_id) THEN
+        UPDATE workflows SET status = 'completed', completed_at = now() WHERE id = settled_id;
+    END IF;
+END
+$$;
+CREATE FUNCTION public.workflow_started() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM workflow_settle(NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION public.workflow_task_added() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    strategy text;
+BEGIN
+    SELECT execution_strategy INTO strategy
+    FROM workflows WHERE id = NEW.workflow_id AND status = 'executing' FOR UPDATE;
+    IF FOUND AND NEW.status = 'pending' AND workflow_task_can_start(NEW, strategy) THEN
+        NEW.status := 'ready';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TABLE public.workflow_tasks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    workflow_id uuid NOT NULL,
+    description text NOT NULL,
+    agent_id uuid,
+    order_index integer DEFAULT 0 NOT NULL,
+    depends_on uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    output text,
+    error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    CONSTRAINT workflow_tasks_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])))),
+    CONSTRAINT workflow_tasks_depends_on_check CHECK (((cardinality(depends_on) <= 100) AND (array_position(depends_on, id) IS NULL))),
+    CONSTRAINT workflow_tasks_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 10000))),
+    CONSTRAINT workflow_tasks_error_check CHECK ((char_length(error) <= 10000)),
+    CONSTRAINT workflow_tasks_order_index_check CHECK (((order_index >= 0) AND (order_index <= 100000))),
+    CONSTRAINT workflow_tasks_output_check CHECK ((char_length(output) <= 100000)),
+    CONSTRAINT workflow_tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'ready'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'skipped'::text])))
+);
+CREATE FUNCTION public.workflow_task_can_start(task public.workflow_tasks, strategy text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE strategy
+        WHEN 'parallel' THEN true
+        WHEN 'dag' THEN NOT EXISTS (
+            SELECT FROM workflow_tasks AS needed
+            WHERE needed.id = ANY (task.depends_on) AND needed.status NOT IN ('completed', 'skipped'))
+        ELSE NOT EXISTS (
+            SELECT FROM workflow_tasks AS earlier
+            WHERE earlier.workflow_id = task.workflow_id
+              AND (earlier.order_index, earlier.id) < (task.order_index, task.id)
+              AND earlier.status NOT IN ('completed', 'skipped'))
+    END
+$$;
+CREATE FUNCTION public.workflow_task_ended() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM workflow_settle(NEW.workflow_id);
+    RETURN NULL;
+END
+$$;
+CREATE TABLE public.agents (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    agent_type text NOT NULL,
+    persona jsonb DEFAULT '{}'::jsonb NOT NULL,
+    config jsonb DEFAULT '{}'::jsonb NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    is_busy boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT agents_agent_type_check CHECK ((agent_type ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT agents_config_check CHECK ((jsonb_typeof(config) = 'object'::text)),
+    CONSTRAINT agents_name_check CHECK ((name ~ '^@[A-Za-z0-9_.-]{1,99}$'::text)),
+    CONSTRAINT agents_persona_check CHECK ((jsonb_typeof(persona) = 'object'::text))
+);
+CREATE TABLE public.channels (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    topic text,
+    channel_type text DEFAULT 'public'::text NOT NULL,
+    dm_agent_id uuid,
+    is_archived boolean DEFAULT false NOT NULL,
+    context_cleared_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT channels_channel_type_check CHECK ((channel_type = ANY (ARRAY['public'::text, 'private'::text, 'dm'::text]))),
+    CONSTRAINT channels_dm_check CHECK (((channel_type = 'dm'::text) = (dm_agent_id IS NOT NULL))),
+    CONSTRAINT channels_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT channels_topic_check CHECK ((char_length(topic) <= 500))
+);
+CREATE TABLE public.messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    channel_id uuid NOT NULL,
+    author_id uuid,
+    author_type text NOT NULL,
+    author_name text NOT NULL,
+    content text NOT NULL,
+    thread_id uuid,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT messages_author_name_check CHECK (((char_length(author_name) >= 1) AND (char_length(author_name) <= 100))),
+    CONSTRAINT messages_author_type_check CHECK ((author_type = ANY (ARRAY['user'::text, 'agent'::text]))),
+    CONSTRAINT messages_content_check CHECK (((char_length(content) >= 1) AND (char_length(content) <= 100000))),
+    CONSTRAINT messages_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text))
+);
+CREATE TABLE public.migration_ledger (
+    name text NOT NULL,
+    sha256 text NOT NULL,
+    duration_ms integer NOT NULL,
+    applied_by text DEFAULT CURRENT_USER NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE public.tasks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    description text NOT NULL,
+    assigned_to uuid,
+    status text DEFAULT 'pending'::text NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    context jsonb DEFAULT '{}'::jsonb NOT NULL,
+    result text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    CONSTRAINT tasks_context_check CHECK ((jsonb_typeof(context) = 'object'::text)),
+    CONSTRAINT tasks_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 10000))),
+    CONSTRAINT tasks_priority_check CHECK (((priority >= 0) AND (priority <= 100))),
+    CONSTRAINT tasks_result_check CHECK ((char_length(result) <= 100000)),
+    CONSTRAINT tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'completed'::text, 'failed'::text])))
+);
+CREATE TABLE public.workflows (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    description text NOT NULL,
+    orchestrator_id uuid,
+    channel_id uuid,
+    status text DEFAULT 'pending'::text NOT NULL,
+    execution_strategy text DEFAULT 'sequential'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    CONSTRAINT workflows_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT workflows_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 10000))),
+    CONSTRAINT workflows_execution_strategy_check CHECK ((execution_strategy = ANY (ARRAY['sequential'::text, 'parallel'::text, 'dag'::text]))),
+    CONSTRAINT workflows_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+ALTER TABLE ONLY public.agents
+    ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_dm_agent_id_key UNIQUE (dm_agent_id);
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_name_key UNIQUE (name);
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.migration_ledger
+    ADD CONSTRAINT migration_ledger_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.tasks
+    ADD CONSTRAINT tasks_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.workflow_tasks
+    ADD CONSTRAINT workflow_tasks_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
+CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
+CREATE UNIQUE INDEX idx_agents_name ON public.agents USING btree (name);
+CREATE INDEX idx_agents_type ON public.agents USING btree (agent_type, created_at, id);
+CREATE INDEX idx_agents_type_active ON public.agents USING btree (agent_type, is_active);
+CREATE INDEX idx_messages_author_id ON public.messages USING btree (author_id, created_at, id);
+CREATE INDEX idx_messages_channel_created ON public.messages USING btree (channel_id, created_at);
+CREATE INDEX idx_messages_channel_id ON public.messages USING btree (channel_id);
+CREATE INDEX idx_messages_created_at ON public.messages USING btree (created_at, id);
+CREATE INDEX idx_workflow_tasks_order ON public.workflow_tasks USING btree (order_index);
+CREATE INDEX idx_workflow_tasks_status ON public.workflow_tasks USING btree (status, agent_id, order_index, id);
+CREATE INDEX idx_workflow_tasks_workflow_id ON public.workflow_tasks USING btree (workflow_id, order_index, id);
+CREATE INDEX idx_workflow_tasks_workflow_status ON public.workflow_tasks USING btree (workflow_id, status);
+CREATE INDEX idx_workflows_channel_id ON public.workflows USING btree (channel_id, created_at, id);
+CREATE INDEX idx_workflows_created_at ON public.workflows USING btree (created_at, id);
+CREATE INDEX idx_workflows_status ON public.workflows USING btree (status);
+CREATE INDEX idx_workflows_status_created ON public.workflows USING btree (status, created_at);
+CREATE INDEX tasks_created_at_idx ON public.tasks USING btree (created_at, id);
+CREATE INDEX tasks_status_created_at_idx ON public.tasks USING btree (status, created_at, id);
+CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON public.workflow_tasks FOR EACH ROW EXECUTE FUNCTION public.workflow_task_added();
+CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON public.workflow_tasks FOR EACH ROW WHEN (((new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_task_ended();
+CREATE TRIGGER workflows_started AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = 'executing'::text) AND (old.status <> 'executing'::text))) EXECUTE FUNCTION public.workflow_started();
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_dm_agent_id_fkey FOREIGN KEY (dm_agent_id) REFERENCES public.agents(id);
+ALTER TABLE ONLY public.messages
+    ADD CONSTRAINT messages_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES public.channels(id);
+ALTER TABLE ONLY public.messages
+    ADD CONSTRAINT messages_thread_id_fkey FOREIGN KEY (thread_id) REFERENCES public.messages(id);
+ALTER TABLE ONLY public.tasks
+    ADD CONSTRAINT tasks_assigned_to_fkey FOREIGN KEY (assigned_to) REFERENCES public.agents(id);
+ALTER TABLE ONLY public.workflow_tasks
+    ADD CONSTRAINT workflow_tasks_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES public.agents(id);
+ALTER TABLE ONLY public.workflow_tasks
+    ADD CONSTRAINT workflow_tasks_workflow_id_fkey FOREIGN KEY (workflow_id) REFERENCES public.workflows(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES public.channels(id);
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_orchestrator_id_fkey FOREIGN KEY (orchestrator_id) REFERENCES public.agents(id);
