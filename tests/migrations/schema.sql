@@ -1,3 +1,20 @@
+CREATE FUNCTION public.workflow_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NEW.status = 'executing' THEN
+        UPDATE workflow_tasks
+        SET status = 'pending', output = NULL, error = NULL, started_at = NULL, completed_at = NULL,
+            agent_id = CASE WHEN is_anyones THEN NULL ELSE agent_id END, is_anyones = false
+        WHERE workflow_id = NEW.id AND status = 'failed';
+        PERFORM workflow_settle(NEW.id);
+    ELSE
+        UPDATE workflow_tasks SET status = 'skipped', completed_at = now()
+        WHERE workflow_id = NEW.id AND status IN ('pending', 'ready', 'in_progress');
+    END IF;
+    RETURN NULL;
+END
+$$;
 CREATE FUNCTION public.workflow_settle(settled_id uuid) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -26,24 +43,32 @@ BEGIN
     END IF;
 END
 $$;
-CREATE FUNCTION public.workflow_started() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    PERFORM workflow_settle(NEW.id);
-    RETURN NULL;
-END
-$$;
 CREATE FUNCTION public.workflow_task_added() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    strategy text;
+    workflow workflows;
 BEGIN
-    SELECT execution_strategy INTO strategy
-    FROM workflows WHERE id = NEW.workflow_id AND status = 'executing' FOR UPDATE;
-    IF FOUND AND NEW.status = 'pending' AND workflow_task_can_start(NEW, strategy) THEN
+    SELECT * INTO workflow FROM workflows WHERE id = NEW.workflow_id FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Made by this very statement, which gives its tasks their places: nothing is executing yet.
+        RETURN NEW;
+    END IF;
+    IF (SELECT count(*) FROM workflow_tasks WHERE workflow_id = NEW.workflow_id) >= 1000 THEN
+        RAISE EXCEPTION 'workflow % has 1000 tasks, which is the most there may be', NEW.workflow_id
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'workflow_tasks_count_check';
+    END IF;
+    IF NEW.order_index IS NULL THEN
+        SELECT least(coalesce(max(order_index), -1) + 1, 100000) INTO NEW.order_index
+        FROM workflow_tasks WHERE workflow_id = NEW.workflow_id;
+    END IF;
+    IF workflow.status = 'executing' AND NEW.status = 'pending'
+       AND workflow_task_can_start(NEW, workflow.execution_strategy) THEN
         NEW.status := 'ready';
+        IF workflow.execution_strategy = 'sequential' THEN
+            -- One at a time: what was ready behind it waits for it now.
+            UPDATE workflow_tasks SET status = 'pending' WHERE workflow_id = NEW.workflow_id AND status = 'ready';
+        END IF;
     END IF;
     RETURN NEW;
 END
@@ -53,7 +78,8 @@ CREATE TABLE public.workflow_tasks (
     workflow_id uuid NOT NULL,
     description text NOT NULL,
     agent_id uuid,
-    order_index integer DEFAULT 0 NOT NULL,
+    is_anyones boolean DEFAULT false NOT NULL,
+    order_index integer NOT NULL,
     depends_on uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     status text DEFAULT 'pending'::text NOT NULL,
     output text,
@@ -181,8 +207,6 @@ ALTER TABLE ONLY public.agents
 ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_dm_agent_id_key UNIQUE (dm_agent_id);
 ALTER TABLE ONLY public.channels
-    ADD CONSTRAINT channels_name_key UNIQUE (name);
-ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id);
@@ -194,6 +218,7 @@ ALTER TABLE ONLY public.workflow_tasks
     ADD CONSTRAINT workflow_tasks_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
+CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
 CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
 CREATE UNIQUE INDEX idx_agents_name ON public.agents USING btree (name);
 CREATE INDEX idx_agents_type ON public.agents USING btree (agent_type, created_at, id);
@@ -214,7 +239,7 @@ CREATE INDEX tasks_created_at_idx ON public.tasks USING btree (created_at, id);
 CREATE INDEX tasks_status_created_at_idx ON public.tasks USING btree (status, created_at, id);
 CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON public.workflow_tasks FOR EACH ROW EXECUTE FUNCTION public.workflow_task_added();
 CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON public.workflow_tasks FOR EACH ROW WHEN (((new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_task_ended();
-CREATE TRIGGER workflows_started AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = 'executing'::text) AND (old.status <> 'executing'::text))) EXECUTE FUNCTION public.workflow_started();
+CREATE TRIGGER workflows_changed AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = ANY (ARRAY['executing'::text, 'cancelled'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_changed();
 ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_dm_agent_id_fkey FOREIGN KEY (dm_agent_id) REFERENCES public.agents(id);
 ALTER TABLE ONLY public.messages
