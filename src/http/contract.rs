@@ -319,12 +319,12 @@ impl Kind {
             ),
             Self::Object => match value {
                 Value::Object(_) if holds_nul(value) => Some("It holds a NUL character.".into()),
-                Value::Object(_) if !numbers_fit(value) => {
-                    Some("It holds a number beyond 10 to the power of 30, or of -30.".into())
-                }
-                Value::Object(_) if value.to_string().len() > MAX_OBJECT_BYTES => {
-                    Some(format!("It is longer than {MAX_OBJECT_BYTES} bytes of JSON.").into())
-                }
+                Value::Object(_) if written_out_bytes(value) > MAX_OBJECT_BYTES => Some(
+                    format!(
+                        "It is longer than {MAX_OBJECT_BYTES} bytes of JSON, numbers written out."
+                    )
+                    .into(),
+                ),
                 Value::Object(_) => None,
                 _ => Some("It must be a JSON object.".into()),
             },
@@ -411,17 +411,23 @@ fn wrong_text(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
 /// The most that a free-form object may take: lists show many of them at once.
 pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 
-/// PostgreSQL writes every number out: 1e308 would come back as 309 digits.
-fn numbers_fit(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.as_f64().is_some_and(|float| {
-            let magnitude = float.abs();
-            magnitude <= 1e30 && (magnitude >= 1e-30 || magnitude == 0.0)
-        }),
-        Value::Array(items) => items.iter().all(numbers_fit),
-        Value::Object(members) => members.values().all(numbers_fit),
-        _ => true,
+/// How long a value's JSON is when it comes back: PostgreSQL writes every number out, 1e308 as 309 digits.
+fn written_out_bytes(value: &Value) -> usize {
+    fn digits(value: &Value) -> usize {
+        match value {
+            Value::Number(number) => match number.to_string().split_once(['e', 'E']) {
+                Some((_, exponent)) => exponent
+                    .trim_start_matches(['+', '-'])
+                    .parse()
+                    .unwrap_or(usize::MAX),
+                None => 0,
+            },
+            Value::Array(items) => items.iter().map(digits).fold(0, usize::saturating_add),
+            Value::Object(members) => members.values().map(digits).fold(0, usize::saturating_add),
+            _ => 0,
+        }
     }
+    value.to_string().len().saturating_add(digits(value))
 }
 
 /// PostgreSQL stores no NUL character, not even in JSON.
@@ -627,15 +633,16 @@ mod tests {
                 Kind::Object,
                 vec![
                     json!({}),
-                    json!({"a": [1, {"b": null}], "n": [1e30, -1e-30, 0.0]}),
+                    json!({"a": [1, {"b": null}], "n": [1e308, -1e-308, 0.0]}),
                 ],
                 vec![
                     json!([]),
                     json!("{}"),
                     json!({"a": ["\0"]}),
                     json!({"\0": 1}),
-                    json!({"n": 1e31}),
-                    json!({"n": [1e-31]}),
+                    json!({"n": vec![1e308; 60]}),
+                    serde_json::from_str(r#"{"n": 1e99999}"#).unwrap(),
+                    serde_json::from_str(r#"{"n": [-1E-99999999999999999999]}"#).unwrap(),
                     json!({"t": "a".repeat(16 * 1024)}),
                 ],
             ),
