@@ -63,6 +63,12 @@ impl DbError {
         }
     }
 
+    /// Whether the statement refers to a row that isn't there (SQLSTATE 23503, `foreign_key_violation`).
+    #[must_use]
+    pub fn is_dangling(&self) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
+    }
+
     /// Sorts what opening a connection or running `statement` failed with.
     pub(super) fn from_host(statement: &'static str, error: Error) -> Self {
         let error = match error {

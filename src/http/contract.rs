@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::queries::references::{Reference, Target};
+
 /// One method of one path.
 #[derive(Debug)]
 #[cfg_attr(
@@ -104,6 +106,17 @@ pub enum Presence {
 pub enum Kind {
     /// A UUID in its usual form.
     Uuid,
+    /// The UUID of a row that must be there.
+    Reference(Target),
+    /// The UUID of an agent that must be there where another member has a certain value; of anyone else otherwise.
+    AgentWhere {
+        /// The other member.
+        member: &'static str,
+        /// Its value.
+        is: &'static str,
+    },
+    /// In a list inside an item of a list: the position of an item before that one, from 0.
+    EarlierPosition,
     /// true or false.
     Boolean,
     /// A whole number.
@@ -144,6 +157,28 @@ pub enum Kind {
         /// The most it may hold.
         max: usize,
     },
+}
+
+/// What checking a request found: all that's wrong with its form, and the rows it refers to, which may not be there.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// At most [`MOST_FAULTS`].
+    pub faults: Vec<Fault>,
+    /// In the order they stand in the body.
+    pub references: Vec<Reference>,
+}
+
+impl Findings {
+    /// Adds a fault, up to a number that's still of use to a person.
+    pub fn add(&mut self, place: Place, detail: Cow<'static, str>) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(Fault { place, detail });
+        }
+    }
+
+    fn add_at(&mut self, pointer: &[String], detail: impl Into<Cow<'static, str>>) {
+        self.add(Place::Pointer(json_pointer(pointer)), detail.into());
+    }
 }
 
 /// One thing that's wrong with a request.
@@ -246,47 +281,64 @@ impl Kind {
             Self::Time => Value::String(text.replace(' ', "+")),
             _ => Value::String(text.to_owned()),
         };
-        let mut faults = Vec::new();
-        self.check(&mut value, &mut Vec::new(), &mut faults);
-        match faults.pop() {
+        let mut findings = Findings::default();
+        self.check(&mut value, &mut Vec::new(), &mut findings);
+        match findings.faults.pop() {
             Some(fault) => Err(fault.detail),
             None => Ok(value),
         }
     }
 
-    /// Adds to `faults` all that's wrong with `value`, which stands at `pointer`. Writes whole numbers without a fraction.
-    pub fn check(&self, value: &mut Value, pointer: &mut Vec<String>, faults: &mut Vec<Fault>) {
-        let detail = match (self, value) {
+    /// Finds all that's wrong with `value`, which stands at `pointer`, and what it refers to. Writes whole numbers without
+    /// a fraction.
+    pub fn check(&self, value: &mut Value, pointer: &mut Vec<String>, findings: &mut Findings) {
+        match (self, value) {
             (Self::Record(schema), Value::Object(members)) => {
-                schema.check(members, pointer, faults);
-                return;
+                schema.check(members, pointer, findings);
             }
             (Self::List { of, max }, Value::Array(items)) => {
                 for (index, item) in items.iter_mut().enumerate().take(*max) {
                     pointer.push(index.to_string());
-                    of.check(item, pointer, faults);
+                    of.check(item, pointer, findings);
                     pointer.pop();
                 }
-                (items.len() > *max).then(|| {
-                    format!("It may hold at most {max} items, not {}.", items.len()).into()
-                })
+                if items.len() > *max {
+                    let detail = format!("It may hold at most {max} items, not {}.", items.len());
+                    findings.add_at(pointer, detail);
+                }
             }
             (_, value) => {
-                if let (Self::Integer { .. }, Some(number)) = (self, whole_number(value)) {
+                if let (Self::Integer { .. } | Self::EarlierPosition, Some(number)) =
+                    (self, whole_number(value))
+                {
                     *value = number.into();
                 }
-                self.wrong_scalar(value)
+                if let Some(detail) = self.wrong_scalar(value) {
+                    findings.add_at(pointer, detail);
+                } else if let Self::Reference(to) = *self {
+                    findings.references.extend(reference(to, value, pointer));
+                } else if matches!(self, Self::EarlierPosition)
+                    && value.as_u64() >= list_position(pointer)
+                {
+                    findings.add_at(
+                        pointer,
+                        "It must be the place of an earlier task in this list.",
+                    );
+                }
             }
-        };
-        if let Some(detail) = detail {
-            fault(pointer, detail, faults);
         }
     }
 
     fn wrong_scalar(&self, value: &Value) -> Option<Cow<'static, str>> {
         let must = |form: &'static str, holds: bool| (!holds).then_some(Cow::Borrowed(form));
         match self {
-            Self::Uuid => must("It must be a UUID.", value.as_str().is_some_and(is_uuid)),
+            Self::Uuid | Self::Reference(_) | Self::AgentWhere { .. } => {
+                must("It must be a UUID.", value.as_str().is_some_and(is_uuid))
+            }
+            Self::EarlierPosition => must(
+                "It must be the place of a task, from 0.",
+                value.as_u64().is_some(),
+            ),
             Self::Boolean => must("It must be true or false.", value.is_boolean()),
             Self::Integer { min, max } => match value.as_i64() {
                 Some(number) if (*min..=*max).contains(&number) => None,
@@ -335,46 +387,65 @@ impl Kind {
 }
 
 impl Schema {
-    /// Adds to `faults` all that's wrong with an object's members, those it mustn't have included.
+    /// Finds all that's wrong with an object's members, those it mustn't have included, and what they refer to.
     pub fn check(
         &self,
         members: &mut Map<String, Value>,
         pointer: &mut Vec<String>,
-        faults: &mut Vec<Fault>,
+        findings: &mut Findings,
     ) {
         for member in self.members {
             pointer.push(member.name.to_owned());
+            let agent = match member.kind {
+                Kind::AgentWhere { member, is } => {
+                    members.get(member).and_then(Value::as_str) == Some(is)
+                }
+                _ => false,
+            };
             match (members.get_mut(member.name), member.presence) {
+                (None | Some(Value::Null), _) if agent => {
+                    findings.add_at(pointer, "It is missing: an agent must be named.");
+                }
                 (None, Presence::Required | Presence::Nullable) => {
-                    fault(pointer, "It is missing.".into(), faults);
+                    findings.add_at(pointer, "It is missing.");
                 }
                 (None, _)
                 | (Some(Value::Null), Presence::Nullable | Presence::OptionalNullable) => {}
-                (Some(value), _) => member.kind.check(value, pointer, faults),
+                (Some(value), _) if agent => {
+                    Kind::Reference(Target::Agent).check(value, pointer, findings);
+                }
+                (Some(value), _) => member.kind.check(value, pointer, findings),
             }
             pointer.pop();
         }
         for name in members.keys() {
             if !self.members.iter().any(|member| member.name == name) {
                 pointer.push(name.chars().take(100).collect());
-                fault(pointer, "There is no such member here.".into(), faults);
+                findings.add_at(pointer, "There is no such member here.");
                 pointer.pop();
             }
         }
     }
 }
 
-/// Adds a fault of the body, up to a number that's still of use to a person.
-fn fault(pointer: &[String], detail: Cow<'static, str>, faults: &mut Vec<Fault>) {
-    if faults.len() < MOST_FAULTS {
-        let pointer = pointer.iter().fold(String::new(), |text, part| {
-            text + "/" + &part.replace('~', "~0").replace('/', "~1")
-        });
-        faults.push(Fault {
-            place: Place::Pointer(pointer),
-            detail,
-        });
-    }
+/// The JSON pointer (RFC 6901) of these steps.
+fn json_pointer(steps: &[String]) -> String {
+    steps.iter().fold(String::new(), |text, step| {
+        text + "/" + &step.replace('~', "~0").replace('/', "~1")
+    })
+}
+
+fn reference(to: Target, value: &Value, pointer: &[String]) -> Option<Reference> {
+    Some(Reference {
+        pointer: json_pointer(pointer),
+        to,
+        id: Uuid::try_parse(value.as_str()?).ok()?,
+    })
+}
+
+/// Of `…/3/depends_on/0`, the 3: where the item stands that the value belongs to.
+fn list_position(pointer: &[String]) -> Option<u64> {
+    pointer.iter().rev().nth(2)?.parse().ok()
 }
 
 /// A request of a thousand faults needs no thousand sentences.
@@ -524,9 +595,10 @@ mod tests {
     };
 
     fn faults(value: &Value) -> Vec<String> {
-        let mut faults = Vec::new();
-        Kind::Record(&OUTER).check(&mut value.clone(), &mut Vec::new(), &mut faults);
-        faults
+        let mut findings = Findings::default();
+        Kind::Record(&OUTER).check(&mut value.clone(), &mut Vec::new(), &mut findings);
+        findings
+            .faults
             .into_iter()
             .map(|fault| match fault.place {
                 Place::Pointer(pointer) => format!("{pointer} {}", fault.detail),
@@ -648,9 +720,9 @@ mod tests {
             ),
         ] {
             let check = |value: &Value| {
-                let mut faults = Vec::new();
-                kind.check(&mut value.clone(), &mut Vec::new(), &mut faults);
-                faults
+                let mut findings = Findings::default();
+                kind.check(&mut value.clone(), &mut Vec::new(), &mut findings);
+                findings.faults
             };
             for value in good {
                 assert_eq!(check(&value), [], "{kind:?} {value}");
@@ -659,6 +731,113 @@ mod tests {
                 assert_eq!(check(&value).len(), 1, "{kind:?} {value}");
             }
         }
+    }
+
+    static TASKS: Schema = Schema {
+        name: "Tasks",
+        members: &[
+            Member {
+                name: "kind",
+                kind: Kind::OneOf(&["user", "agent"]),
+                presence: Presence::Optional,
+                about: "",
+            },
+            Member {
+                name: "author",
+                kind: Kind::AgentWhere {
+                    member: "kind",
+                    is: "agent",
+                },
+                presence: Presence::OptionalNullable,
+                about: "",
+            },
+            Member {
+                name: "tasks",
+                kind: Kind::List {
+                    of: &Kind::Record(&TASK),
+                    max: 9,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    static TASK: Schema = Schema {
+        name: "Task",
+        members: &[
+            Member {
+                name: "channel",
+                kind: Kind::Reference(Target::Channel),
+                presence: Presence::Optional,
+                about: "",
+            },
+            Member {
+                name: "after",
+                kind: Kind::List {
+                    of: &Kind::EarlierPosition,
+                    max: 9,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    fn found(mut value: Value) -> (Vec<String>, Vec<String>) {
+        let mut findings = Findings::default();
+        Kind::Record(&TASKS).check(&mut value, &mut Vec::new(), &mut findings);
+        let faults = findings.faults.into_iter().map(|fault| match fault.place {
+            Place::Pointer(place) | Place::Parameter(place) => place,
+        });
+        let references = findings.references.into_iter();
+        let references =
+            references.map(|reference| format!("{:?} {}", reference.to, reference.pointer));
+        (faults.collect(), references.collect())
+    }
+
+    #[test]
+    fn a_task_depends_on_earlier_ones_only() {
+        let tasks = json!({"tasks": [
+            {"after": [0]}, {"after": [0, 2, -1, 1e300]}, {"after": [0, 1.0]}, {}]});
+        let (faults, references) = found(tasks);
+        assert_eq!(
+            faults,
+            [
+                "/tasks/0/after/0",
+                "/tasks/1/after/1",
+                "/tasks/1/after/2",
+                "/tasks/1/after/3"
+            ]
+        );
+        assert_eq!(references, [""; 0]);
+    }
+
+    #[test]
+    fn references_are_found_beside_faults_and_only_where_they_are_ids() {
+        const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
+        let tasks = json!([{"channel": ID}, {"channel": 1}, {"bad": 1, "channel": ID}]);
+        let (faults, references) = found(json!({"kind": "agent", "author": ID, "tasks": tasks}));
+        assert_eq!(faults, ["/tasks/1/channel", "/tasks/2/bad"]);
+        assert_eq!(
+            references,
+            [
+                "Agent /author",
+                "Channel /tasks/0/channel",
+                "Channel /tasks/2/channel"
+            ]
+        );
+        let none: (Vec<String>, Vec<String>) = Default::default();
+        assert_eq!(found(json!({"kind": "user", "author": ID})), none);
+        assert_eq!(found(json!({"author": null})), none);
+        assert_eq!(
+            found(json!({"kind": "agent", "author": null})).0,
+            ["/author"]
+        );
+        assert_eq!(found(json!({"kind": "agent"})).0, ["/author"]);
+        assert_eq!(found(json!({"kind": "user", "author": 1})).0, ["/author"]);
     }
 
     #[test]

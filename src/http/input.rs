@@ -13,7 +13,7 @@ use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::contract::{Cursor, Fault, MOST_FAULTS, Operation, Place};
+use super::contract::{Cursor, Findings, Operation, Place};
 use super::problem::ApiError;
 use crate::db::within;
 
@@ -23,7 +23,7 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A request whose every value fits its operation.
+/// A request as its operation wants it: without faults every value fits.
 #[derive(Debug)]
 pub struct Input {
     /// The path as it was asked for.
@@ -35,33 +35,33 @@ pub struct Input {
 }
 
 impl Input {
-    /// Reads a request as `operation` wants it.
-    pub async fn read(operation: &Operation, request: Request<Body>) -> Result<Self, ApiError> {
+    /// Reads a request as `operation` wants it, and finds what's wrong with it.
+    pub async fn read(
+        operation: &Operation,
+        request: Request<Body>,
+    ) -> Result<(Self, Findings), ApiError> {
         let (mut parts, body) = request.into_parts();
         let mut body = match operation.body {
             Some(_) => read_object(&parts.headers, body).await?,
             None => Map::new(),
         };
-        let mut faults = Vec::new();
-        let path_parameters = path_parameters(&mut parts, &mut faults).await;
+        let mut findings = Findings::default();
+        let path_parameters = path_parameters(&mut parts, &mut findings).await;
         let query: Vec<(String, String)> =
             form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
                 .into_owned()
                 .collect();
-        let parameters = check_parameters(operation, &path_parameters, &query, &mut faults);
+        let parameters = check_parameters(operation, &path_parameters, &query, &mut findings);
         if let Some(schema) = operation.body {
-            schema.check(&mut body, &mut Vec::new(), &mut faults);
+            schema.check(&mut body, &mut Vec::new(), &mut findings);
         }
-        if faults.is_empty() {
-            Ok(Self {
-                path: parts.uri.path().to_owned(),
-                query,
-                parameters,
-                body,
-            })
-        } else {
-            Err(ApiError::Invalid(faults))
-        }
+        let input = Self {
+            path: parts.uri.path().to_owned(),
+            query,
+            parameters,
+            body,
+        };
+        Ok((input, findings))
     }
 
     /// A parameter that's a UUID. Every operation that asks for one has it, checked.
@@ -103,17 +103,15 @@ impl Input {
     }
 }
 
-async fn path_parameters(parts: &mut Parts, faults: &mut Vec<Fault>) -> Vec<(String, String)> {
+async fn path_parameters(parts: &mut Parts, findings: &mut Findings) -> Vec<(String, String)> {
     match RawPathParams::from_request_parts(parts, &()).await {
         Ok(parameters) => parameters
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         Err(rejection) => {
-            faults.push(Fault {
-                place: Place::Parameter("path".to_owned()),
-                detail: rejection.body_text().into(),
-            });
+            let place = Place::Parameter("path".to_owned());
+            findings.add(place, rejection.body_text().into());
             Vec::new()
         }
     }
@@ -124,15 +122,10 @@ fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],
     query: &[(String, String)],
-    faults: &mut Vec<Fault>,
+    findings: &mut Findings,
 ) -> Map<String, Value> {
     let mut fault = |name: &str, detail| {
-        if faults.len() < MOST_FAULTS {
-            faults.push(Fault {
-                place: Place::Parameter(name.chars().take(100).collect()),
-                detail,
-            });
-        }
+        findings.add(Place::Parameter(name.chars().take(100).collect()), detail);
     };
     let mut values = Map::new();
     for (name, text) in path.iter().chain(query) {
@@ -179,10 +172,12 @@ async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Valu
     })?;
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => Err(ApiError::Invalid(vec![Fault {
-            place: Place::Pointer(String::new()),
-            detail: "It must be a JSON object.".into(),
-        }])),
+        Ok(_) => {
+            let mut findings = Findings::default();
+            let place = Place::Pointer(String::new());
+            findings.add(place, "It must be a JSON object.".into());
+            Err(ApiError::Invalid(findings.faults))
+        }
         Err(error) => Err(ApiError::NotJson(error.to_string())),
     }
 }
@@ -205,7 +200,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contract::{Kind, Parameter};
+    use super::super::contract::{Kind, MOST_FAULTS, Parameter};
     use super::*;
 
     static OPERATION: Operation = Operation {
@@ -234,13 +229,14 @@ mod tests {
     };
 
     fn faults(query: &str) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut findings = Findings::default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect();
         let path = vec![("id".to_owned(), "x".to_owned())];
-        check_parameters(&OPERATION, &path, &query, &mut faults);
-        faults
+        check_parameters(&OPERATION, &path, &query, &mut findings);
+        findings
+            .faults
             .into_iter()
             .map(|fault| match fault.place {
                 Place::Parameter(name) => format!("{name}: {}", fault.detail),

@@ -25,7 +25,7 @@ mod tests {
 
     use serde_json::{Map, Value, json};
 
-    use super::super::contract::{Cursor, Fault, Kind, Operation, Presence, Schema};
+    use super::super::contract::{Cursor, Findings, Kind, Operation, Presence, Schema};
     use super::super::routes;
 
     type Schemas = BTreeMap<&'static str, Value>;
@@ -141,7 +141,10 @@ mod tests {
     /// A kind as JSON Schema.
     fn kind(kind_of: &Kind, schemas: &mut Schemas) -> Value {
         match kind_of {
-            Kind::Uuid => json!({"type": "string", "format": "uuid"}),
+            Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
+                json!({"type": "string", "format": "uuid"})
+            }
+            Kind::EarlierPosition => json!({"type": "integer", "minimum": 0, "maximum": 98}),
             Kind::Boolean => json!({"type": "boolean"}),
             Kind::Integer { min, max } => {
                 json!({"type": "integer", "minimum": min, "maximum": max})
@@ -323,9 +326,9 @@ mod tests {
             };
             for schema in operation.body.into_iter().chain(answers) {
                 let mut example: Value = serde_json::from_str(schema.example).expect(schema.name);
-                let mut faults: Vec<Fault> = Vec::new();
-                Kind::Record(schema).check(&mut example, &mut Vec::new(), &mut faults);
-                assert_eq!(faults, [], "{}", schema.name);
+                let mut findings = Findings::default();
+                Kind::Record(schema).check(&mut example, &mut Vec::new(), &mut findings);
+                assert_eq!(findings.faults, [], "{}", schema.name);
                 count += 1;
             }
         }

@@ -49,6 +49,8 @@ pub enum ApiError {
     Conflict(String),
     /// Parameters or members are wrong: all that's wrong with them.
     Invalid(Vec<Fault>),
+    /// The body refers to rows that aren't there; the route table finds out which, and makes it [`Self::Invalid`].
+    Dangling,
     /// The database isn't what this version needs.
     NotReady {
         /// What's missing, as JSON.
@@ -74,6 +76,7 @@ pub struct Missing {
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         match error.constraint().and_then(on_constraint) {
+            None if error.is_dangling() => Self::Dangling,
             Some(sentence) => Self::Conflict(sentence.to_owned()),
             None => Self::Database(Arc::new(error)),
         }
@@ -125,7 +128,7 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJsonType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::Dangling => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(error) => match **error {
@@ -154,6 +157,7 @@ impl ApiError {
                 format!("The body didn't arrive within {} s.", MAX_BODY_TIME.as_secs())
             }
             Self::Conflict(sentence) => sentence.clone(),
+            Self::Dangling => "What it refers to came or went meanwhile. Try again.".to_owned(),
             Self::Invalid(faults) => match faults.as_slice() {
                 [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),

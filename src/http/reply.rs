@@ -5,7 +5,6 @@ use axum::http::header::{CONTENT_TYPE, LINK, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::contract::{Fault, Place};
 use super::problem::ApiError;
 use crate::queries::Outcome;
 
@@ -93,13 +92,7 @@ pub fn written(
         Outcome::Done(row) => Ok(row),
         Outcome::Absent => Err(absent),
         Outcome::Refused(state) => Err(ApiError::Conflict(refused(&state))),
-        Outcome::Dangling(pointers) => {
-            let faults = pointers.into_iter().map(|pointer| Fault {
-                place: Place::Pointer(pointer),
-                detail: "It refers to something that isn't there.".into(),
-            });
-            Err(ApiError::Invalid(faults.collect()))
-        }
+        Outcome::Dangling => Err(ApiError::Dangling),
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use uuid::Uuid;
 
-use super::contract::Operation;
+use super::contract::{Fault, Findings, Operation, Place};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -18,6 +19,7 @@ use super::{
 use crate::config::{Config, ConfigError};
 use crate::db::Db;
 use crate::profile::RequestProfile;
+use crate::queries::references::{self, Reference};
 
 /// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
 macro_rules! operations {
@@ -133,10 +135,48 @@ fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Arc<Co
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         // The pattern, not the path: that may hold anything.
         profile.set_route(format!("{} {}", request.method(), operation.path));
-        let input = Input::read(operation, request).await?;
-        handler(Db::new(config, profile), input).await
+        let db = Db::new(config, profile);
+        let (input, Findings { faults, references }) = Input::read(operation, request).await?;
+        let whole = input.uuid("id");
+        if !faults.is_empty() {
+            return Err(all_faults(&db, faults, &references, whole).await);
+        }
+        match handler(db.clone(), input).await {
+            Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
+            outcome => outcome,
+        }
     };
     on(filter(operation.method), serve)
+}
+
+/// The error that names everything that's wrong: the faults of form, and the references to rows that aren't there.
+/// `whole` is what the request is about: a thread is one of its channel, a dependency one of its workflow.
+async fn all_faults(
+    db: &Db,
+    faults: Vec<Fault>,
+    references: &[Reference],
+    whole: Uuid,
+) -> ApiError {
+    let mut findings = Findings {
+        faults,
+        references: Vec::new(),
+    };
+    match references::dangling(db, references, whole).await {
+        Ok(pointers) => {
+            for pointer in pointers {
+                let detail = "It refers to something that isn't there.".into();
+                findings.add(Place::Pointer(pointer), detail);
+            }
+        }
+        Err(error) if findings.faults.is_empty() => return error.into(),
+        // What's wrong with the form is wrong, whatever the database says.
+        Err(_) => {}
+    }
+    if findings.faults.is_empty() {
+        ApiError::Dangling
+    } else {
+        ApiError::Invalid(findings.faults)
+    }
 }
 
 /// The router's word for a method. GET answers HEAD as well.

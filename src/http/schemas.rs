@@ -5,6 +5,7 @@
 
 use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
 use super::contract::{Kind, Member, Presence, Schema};
+use crate::queries::references::Target;
 
 const fn member(name: &'static str, kind: Kind, presence: Presence, about: &'static str) -> Member {
     Member {
@@ -396,7 +397,10 @@ pub static MESSAGE_CREATE: Schema = Schema {
         ),
         member(
             "author_id",
-            Kind::Uuid,
+            Kind::AgentWhere {
+                member: "author_type",
+                is: "agent",
+            },
             OptionalNullable,
             "Who writes it; an agent must be given, and be there.",
         ),
@@ -408,7 +412,7 @@ pub static MESSAGE_CREATE: Schema = Schema {
         ),
         member(
             "thread_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Message),
             OptionalNullable,
             "The message its thread began with, in the same channel.",
         ),
@@ -475,7 +479,7 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
         member("description", DESCRIPTION, Required, "What's to do."),
         member(
             "agent_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Agent),
             OptionalNullable,
             "The agent it's meant for; anyone's where there's none.",
         ),
@@ -488,7 +492,7 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
         member(
             "depends_on",
             Kind::List {
-                of: &Kind::Integer { min: 0, max: 99 },
+                of: &Kind::EarlierPosition,
                 max: 100,
             },
             Optional,
@@ -510,13 +514,13 @@ pub static WORKFLOW_CREATE: Schema = Schema {
         ),
         member(
             "orchestrator_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Agent),
             OptionalNullable,
             "The agent that sees it through; the active orchestrator where there's none.",
         ),
         member(
             "channel_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Channel),
             OptionalNullable,
             "The channel it's talked about in.",
         ),
@@ -592,7 +596,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
         member("description", DESCRIPTION, Required, "What's to do."),
         member(
             "agent_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Agent),
             OptionalNullable,
             "The agent it's meant for; anyone's where there's none.",
         ),
@@ -605,7 +609,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
         member(
             "depends_on",
             Kind::List {
-                of: &Kind::Uuid,
+                of: &Kind::Reference(Target::WorkflowTask),
                 max: 100,
             },
             Optional,
@@ -643,10 +647,15 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
 pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
     name: "WorkflowTaskClaim",
     members: &[
-        member("agent_id", Kind::Uuid, Required, "The agent that asks."),
+        member(
+            "agent_id",
+            Kind::Reference(Target::Agent),
+            Required,
+            "The agent that asks.",
+        ),
         member(
             "workflow_id",
-            Kind::Uuid,
+            Kind::Reference(Target::Workflow),
             OptionalNullable,
             "The workflow it wants work of; any where it isn't given.",
         ),
@@ -689,7 +698,7 @@ pub static TASK_CREATE: Schema = Schema {
         member("description", DESCRIPTION, Required, "What's to do."),
         member(
             "assigned_to",
-            Kind::Uuid,
+            Kind::Reference(Target::Agent),
             OptionalNullable,
             "The agent that's to do it.",
         ),
@@ -716,7 +725,7 @@ pub static TASK_UPDATE: Schema = Schema {
         member("description", DESCRIPTION, Optional, "What's to do."),
         member(
             "assigned_to",
-            Kind::Uuid,
+            Kind::Reference(Target::Agent),
             OptionalNullable,
             "The agent that's to do it.",
         ),

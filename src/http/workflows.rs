@@ -1,15 +1,13 @@
 //! The routes below /api/workflows but for its tasks: what they take and give, and one query for each.
 
-use serde_json::{Map, Value};
-
-use super::contract::{Fault, Kind, MOST_FAULTS, Operation, Parameter, Place};
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
 use super::reply::{Reply, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Page, workflows};
+use crate::queries::{Items, Page, workflows};
 
 const ID: Parameter = Parameter::id("id", "The workflow's id.");
 
@@ -60,10 +58,6 @@ pub static WORKFLOW_CREATE: Operation = Operation {
 };
 
 pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let faults = forward_dependencies(input.body());
-    if !faults.is_empty() {
-        return Err(ApiError::Invalid(faults));
-    }
     let outcome = workflows::workflow_create(&db, input.body_json()).await?;
     let row = written(outcome, absent(&input), |_| {
         "There is no active orchestrator: name one in orchestrator_id, or make an agent of the type orchestrator active."
@@ -72,30 +66,10 @@ pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
     Reply::created("/api/workflows", row)
 }
 
-/// Dependencies that aren't earlier tasks of the list: only those can't go round in circles.
-fn forward_dependencies(body: &Map<String, Value>) -> Vec<Fault> {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut faults = Vec::new();
-    for (task_index, task) in list(body.get("tasks")).iter().enumerate() {
-        for (index, position) in list(task.get("depends_on")).iter().enumerate() {
-            let earlier = position
-                .as_u64()
-                .is_some_and(|position| position < task_index as u64);
-            if !earlier && faults.len() < MOST_FAULTS {
-                faults.push(Fault {
-                    place: Place::Pointer(format!("/tasks/{task_index}/depends_on/{index}")),
-                    detail: "It must be the place of an earlier task in this list.".into(),
-                });
-            }
-        }
-    }
-    faults
-}
-
 pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
     path: "/api/workflows/{id}",
-    summary: "One workflow with its tasks.",
+    summary: "One workflow with its tasks; where they're longer than a page may be, Link leads to the others.",
     parameters: &[ID],
     answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[404],
@@ -103,8 +77,14 @@ pub static WORKFLOW_GET: Operation = Operation {
 };
 
 pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let workflow = workflows::workflow_get(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(workflow.ok_or_else(|| absent(&input))?))
+    let id = input.uuid("id");
+    let workflow = workflows::workflow_get(&db, id).await?;
+    let Items { json, next } = workflow.ok_or_else(|| absent(&input))?;
+    let reply = Reply::ok(json);
+    Ok(match next {
+        None => reply,
+        Some(cursor) => reply.with_next(&format!("/api/workflows/{id}/tasks?cursor={cursor}")),
+    })
 }
 
 pub static WORKFLOW_DELETE: Operation = Operation {
@@ -159,25 +139,4 @@ pub async fn workflow_cancel(db: Db, input: Input) -> Result<Reply, ApiError> {
         format!("The workflow is {state}; it can be cancelled while it's executing.")
     })?;
     Ok(Reply::ok(row))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_depends_on_earlier_ones_only() {
-        let body = serde_json::json!({"tasks": [
-            {"depends_on": [0]}, {"depends_on": [0, 2]}, {"depends_on": [0, 1]}, {}]});
-        let faults = forward_dependencies(body.as_object().unwrap());
-        let places: Vec<_> = faults.into_iter().map(|fault| fault.place).collect();
-        let pointer = |text: &str| Place::Pointer(text.to_owned());
-        assert_eq!(
-            places,
-            [
-                pointer("/tasks/0/depends_on/0"),
-                pointer("/tasks/1/depends_on/1")
-            ]
-        );
-    }
 }

@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::channels::channel_columns;
 use super::messages::message_columns;
-use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use super::{
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
@@ -16,14 +18,14 @@ macro_rules! agent_columns {
 
 pub(super) static AGENT_LIST: Statement = Statement {
     name: "agent_list",
-    sql: list_by_time!(agent_columns!(), "agents WHERE true", after),
+    sql: list_by_time!(agent_columns!(), "0", "agents WHERE true", after),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_ACTIVE: Statement = Statement {
     name: "agent_list_active",
-    sql: list_by_time!(agent_columns!(), "agents WHERE is_active", after),
+    sql: list_by_time!(agent_columns!(), "0", "agents WHERE is_active", after),
     access: Access::Indexes(&["idx_agents_active"]),
     max_rows: 200,
 };
@@ -32,6 +34,7 @@ pub(super) static AGENT_LIST_TYPE: Statement = Statement {
     name: "agent_list_type",
     sql: list_by_time!(
         agent_columns!(),
+        "0",
         "agents WHERE agent_type = $5::text",
         after
     ),
@@ -43,6 +46,7 @@ pub(super) static AGENT_LIST_TYPE_ACTIVE: Statement = Statement {
     name: "agent_list_type_active",
     sql: list_by_time!(
         agent_columns!(),
+        "0",
         "agents WHERE agent_type = $5::text AND is_active",
         after
     ),
@@ -185,15 +189,20 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
 
 pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
     name: "agent_message_list",
-    sql: concat!(
-        "SELECT CASE WHEN EXISTS (SELECT FROM agents WHERE id = $5::uuid)
-                THEN coalesce(json_agg(item), '[]')::text END, ",
+    sql: page!(
+        concat!(
+            "CASE WHEN EXISTS (SELECT FROM agents WHERE id = $5::uuid) THEN ",
+            page_json!(),
+            " END"
+        ),
         next_by_time!(),
-        " FROM (SELECT ",
+        "created_at",
+        "octet_length(content)",
         message_columns!(),
-        " FROM messages WHERE author_id = $5::uuid AND author_type = 'agent' AND ",
-        by_time!(before),
-        ") AS item"
+        concat!(
+            "messages WHERE author_id = $5::uuid AND author_type = 'agent' AND ",
+            by_time!(before)
+        )
     ),
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
     max_rows: 200,

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use super::messages::message_columns;
-use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use super::{
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a channel, in the order the API shows them.
@@ -16,7 +18,12 @@ pub(super) use channel_columns;
 
 pub(super) static CHANNEL_LIST: Statement = Statement {
     name: "channel_list",
-    sql: list_by_time!(channel_columns!(), "channels WHERE NOT is_archived", after),
+    sql: list_by_time!(
+        channel_columns!(),
+        "0",
+        "channels WHERE NOT is_archived",
+        after
+    ),
     access: Access::Scans("nearly all channels are wanted, and there are hundreds, not millions"),
     max_rows: 200,
 };
@@ -130,19 +137,21 @@ pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
     // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
     // So the cursor is the first one's, and says so itself: beside a sorted aggregate the order of an unsorted one is open.
     sql: concat!(
-        "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid)
-        SELECT CASE WHEN EXISTS (SELECT FROM channel)
-               THEN coalesce(json_agg(item ORDER BY item.created_at, item.id), '[]')::text END,
-            CASE WHEN count(*) = $3::int THEN (array_agg(
-                (extract(epoch FROM item.created_at) * 1000000)::bigint || '.' || item.id
-                ORDER BY item.created_at, item.id))[1] END
-        FROM (SELECT ",
-        message_columns!(),
-        " FROM messages
-          WHERE channel_id = $5::uuid
-            AND created_at > coalesce((SELECT context_cleared_at FROM channel), '-infinity') AND ",
-        by_time!(before),
-        ") AS item"
+        "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid) ",
+        page!(
+            "CASE WHEN EXISTS (SELECT FROM channel) THEN
+                '[' || coalesce(string_agg(json, ',' ORDER BY key, id) FILTER (WHERE fits), '') || ']' END",
+            "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN
+                (extract(epoch FROM (array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]) * 1000000)::bigint
+                || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1] END",
+            "created_at",
+            "octet_length(content)", message_columns!(),
+            concat!(
+                "messages WHERE channel_id = $5::uuid
+                    AND created_at > coalesce((SELECT context_cleared_at FROM channel), '-infinity') AND ",
+                by_time!(before)
+            )
+        )
     ),
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
     max_rows: 200,

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use super::{
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a message, in the order the API shows them.
@@ -24,10 +26,10 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
         ), agent AS (
             SELECT agents.name FROM new JOIN agents ON agents.id = new.author_id WHERE new.author_type = 'agent'
         ), dangling AS (
-            SELECT '/author_id' AS pointer FROM new WHERE author_type = 'agent' AND NOT EXISTS (SELECT FROM agent)
-            UNION ALL
-            SELECT '/thread_id' FROM new WHERE thread_id IS NOT NULL AND NOT EXISTS (
-                SELECT FROM messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
+            SELECT FROM new
+            WHERE author_type = 'agent' AND NOT EXISTS (SELECT FROM agent)
+               OR thread_id IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
         ), message AS (
             INSERT INTO messages (channel_id, author_id, author_type, author_name, content, thread_id, metadata)
             SELECT $1::uuid, author_id, coalesce(author_type, 'user'),
@@ -39,7 +41,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
         ") SELECT (SELECT row_to_json(message)::text FROM message),
             CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
                  WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
-                 ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
+                 ELSE 'dangling' END"
     ),
     access: Access::Indexes(&["channels_pkey", "agents_pkey", "messages_pkey"]),
     max_rows: 1,
@@ -72,6 +74,7 @@ pub(super) static MESSAGE_LIST: Statement = Statement {
     // The cursor alone would do for the time as well; but a list has its filter, whichever page it is.
     sql: list_by_time!(
         message_columns!(),
+        "octet_length(content)",
         "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
         after
     ),

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
+use super::{
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a task, in the order the API shows them.
@@ -14,14 +16,24 @@ macro_rules! task_columns {
 
 pub(super) static TASK_LIST: Statement = Statement {
     name: "task_list",
-    sql: list_by_time!(task_columns!(), "tasks WHERE true", before),
+    sql: list_by_time!(
+        task_columns!(),
+        "octet_length(description) + coalesce(octet_length(result), 0)",
+        "tasks WHERE true",
+        before
+    ),
     access: Access::Indexes(&["tasks_created_at_idx"]),
     max_rows: 200,
 };
 
 pub(super) static TASK_LIST_STATUS: Statement = Statement {
     name: "task_list_status",
-    sql: list_by_time!(task_columns!(), "tasks WHERE status = $5::text", before),
+    sql: list_by_time!(
+        task_columns!(),
+        "octet_length(description) + coalesce(octet_length(result), 0)",
+        "tasks WHERE status = $5::text",
+        before
+    ),
     access: Access::Indexes(&["tasks_status_created_at_idx"]),
     max_rows: 200,
 };
@@ -45,18 +57,15 @@ pub(super) static TASK_CREATE: Statement = Statement {
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, assigned_to uuid, priority int, context jsonb)
-        ), dangling AS (
-            SELECT FROM new WHERE assigned_to IS NOT NULL
-                AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new.assigned_to)
         ), task AS (
             INSERT INTO tasks (description, assigned_to, priority, context)
             SELECT description, assigned_to, coalesce(priority, 0), coalesce(context, '{}')
-            FROM new WHERE NOT EXISTS (SELECT FROM dangling)
+            FROM new
             RETURNING ",
         task_columns!(),
-        ") SELECT (SELECT row_to_json(task)::text FROM task), 'dangling /assigned_to'"
+        ") SELECT row_to_json(task)::text FROM task"
     ),
-    access: Access::Indexes(&["agents_pkey"]),
+    access: Access::Inserts(&["tasks_pkey"]),
     max_rows: 1,
 };
 
@@ -84,10 +93,7 @@ pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
     sql: concat!(
-        "WITH patch AS (SELECT $2::text::jsonb AS members), dangling AS (
-            SELECT FROM patch WHERE members ->> 'assigned_to' IS NOT NULL
-                AND NOT EXISTS (SELECT FROM agents WHERE id = (members ->> 'assigned_to')::uuid)
-        ), task AS (
+        "WITH patch AS (SELECT $2::text::jsonb AS members), task AS (
             UPDATE tasks SET
                 description = coalesce(members ->> 'description', description),
                 assigned_to = CASE WHEN members ? 'assigned_to' THEN (members ->> 'assigned_to')::uuid
@@ -102,13 +108,12 @@ pub(super) static TASK_UPDATE: Statement = Statement {
                 completed_at = CASE WHEN members ->> 'status' IN ('completed', 'failed')
                                     THEN coalesce(completed_at, now())
                                     WHEN members ->> 'status' IS NULL THEN completed_at END
-            FROM patch WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM dangling)
+            FROM patch WHERE id = $1::uuid
             RETURNING ",
         task_columns!(),
-        ") SELECT (SELECT row_to_json(task)::text FROM task),
-            CASE WHEN EXISTS (SELECT FROM tasks WHERE id = $1::uuid) THEN 'dangling /assigned_to' ELSE 'absent' END"
+        ") SELECT row_to_json(task)::text FROM task"
     ),
-    access: Access::Indexes(&["tasks_pkey", "agents_pkey"]),
+    access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
 

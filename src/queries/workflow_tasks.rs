@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::{Items, Outcome, Page, items, text, uuid};
+use super::{Items, Outcome, Page, items, page, page_json, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
@@ -23,20 +23,38 @@ pub(super) const BY_WORKFLOW: &[&str] = &[
     "idx_workflow_tasks_workflow_status",
 ];
 
+/// The cursor of the last task that fits.
+macro_rules! next_by_place {
+    () => {
+        "(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]
+            || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
+    };
+}
+pub(super) use next_by_place;
+
 /// A workflow's tasks by position; $1 is the cursor's position, $5 the workflow.
 macro_rules! workflow_task_list {
     ($condition:literal) => {
-        concat!(
-            "SELECT CASE WHEN EXISTS (SELECT FROM workflows WHERE id = $5::uuid)
-                    THEN coalesce(json_agg(item), '[]')::text END,
-                CASE WHEN count(*) = $3::int
-                     THEN (array_agg(item.order_index || '.' || item.id))[$3::int] END
-            FROM (SELECT ",
+        page!(
+            concat!(
+                "CASE WHEN EXISTS (SELECT FROM workflows WHERE id = $5::uuid) THEN ",
+                page_json!(),
+                " END"
+            ),
+            concat!(
+                "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ",
+                next_by_place!(),
+                " END"
+            ),
+            "order_index",
+            "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
             workflow_task_columns!(),
-            " FROM workflow_tasks WHERE workflow_id = $5::uuid",
-            $condition,
-            " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
-              ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint) AS item"
+            concat!(
+                "workflow_tasks WHERE workflow_id = $5::uuid",
+                $condition,
+                " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
+                  ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint"
+            )
         )
     };
 }
@@ -79,11 +97,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
         ), workflow AS (
             SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
         ), dangling AS (
-            SELECT '/agent_id' AS pointer FROM new WHERE agent_id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new.agent_id)
-            UNION ALL
-            SELECT '/depends_on/' || position - 1
-            FROM new, unnest(depends_on) WITH ORDINALITY AS needed(id, position)
+            SELECT FROM new, unnest(depends_on) AS needed(id)
             WHERE NOT EXISTS (SELECT FROM workflow_tasks
                               WHERE workflow_tasks.id = needed.id AND workflow_tasks.workflow_id = $1::uuid)
         ), workflow_task AS (
@@ -98,10 +112,10 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
             CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
                  WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
                  THEN 'refused ' || (SELECT status FROM workflow)
-                 ELSE 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling) END"
+                 ELSE 'dangling' END"
     ),
     access: Access::IndexesAndOneOf(
-        &["workflows_pkey", "agents_pkey"],
+        &["workflows_pkey"],
         &[
             "workflow_tasks_pkey",
             "idx_workflow_tasks_workflow_id",
@@ -186,7 +200,7 @@ pub async fn workflow_task_update(
 
 /// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another.
 macro_rules! workflow_task_claim {
-    ($condition:literal) => {
+    ($condition:literal, $no_workflow:literal) => {
         concat!(
             "WITH agent AS (
                 SELECT id, is_active FROM agents WHERE id = $1::uuid
@@ -208,7 +222,9 @@ macro_rules! workflow_task_claim {
                 RETURNING ",
             workflow_task_columns!(),
             ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-                CASE WHEN NOT EXISTS (SELECT FROM agent) THEN 'dangling /agent_id'
+                CASE WHEN NOT EXISTS (SELECT FROM agent)",
+            $no_workflow,
+            " THEN 'dangling'
                      WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
                      ELSE 'absent' END"
         )
@@ -217,7 +233,7 @@ macro_rules! workflow_task_claim {
 
 pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
     name: "workflow_task_claim",
-    sql: workflow_task_claim!(""),
+    sql: workflow_task_claim!("", ""),
     access: Access::Indexes(&[
         "idx_workflow_tasks_status",
         "workflow_tasks_pkey",
@@ -228,11 +244,15 @@ pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
 
 pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     name: "workflow_task_claim_workflow",
-    sql: workflow_task_claim!(" AND workflow_id = $2::uuid"),
+    sql: workflow_task_claim!(
+        " AND workflow_id = $2::uuid",
+        " OR NOT EXISTS (SELECT FROM workflows WHERE id = $2::uuid)"
+    ),
     access: Access::Indexes(&[
         "idx_workflow_tasks_workflow_status",
         "workflow_tasks_pkey",
         "agents_pkey",
+        "workflows_pkey",
     ]),
     max_rows: 1,
 };

@@ -6,9 +6,11 @@
 
 use uuid::Uuid;
 
-use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
-use super::{Items, Outcome, Page, by_time, items, list_by_time, next_by_time, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use super::workflow_tasks::{BY_WORKFLOW, next_by_place, workflow_task_columns};
+use super::{
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+};
+use crate::db::{Access, Answer, Db, DbError, Statement};
 
 /// The members of a workflow, in the order the API shows them.
 macro_rules! workflow_columns {
@@ -19,7 +21,12 @@ macro_rules! workflow_columns {
 
 pub(super) static WORKFLOW_LIST: Statement = Statement {
     name: "workflow_list",
-    sql: list_by_time!(workflow_columns!(), "workflows WHERE true", before),
+    sql: list_by_time!(
+        workflow_columns!(),
+        "octet_length(description)",
+        "workflows WHERE true",
+        before
+    ),
     access: Access::Indexes(&["idx_workflows_created_at"]),
     max_rows: 200,
 };
@@ -28,6 +35,7 @@ pub(super) static WORKFLOW_LIST_STATUS: Statement = Statement {
     name: "workflow_list_status",
     sql: list_by_time!(
         workflow_columns!(),
+        "octet_length(description)",
         "workflows WHERE status = $5::text",
         before
     ),
@@ -39,6 +47,7 @@ pub(super) static WORKFLOW_LIST_CHANNEL: Statement = Statement {
     name: "workflow_list_channel",
     sql: list_by_time!(
         workflow_columns!(),
+        "octet_length(description)",
         "workflows WHERE channel_id = $5::uuid",
         before
     ),
@@ -50,6 +59,7 @@ pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: Statement = Statement {
     name: "workflow_list_channel_status",
     sql: list_by_time!(
         workflow_columns!(),
+        "octet_length(description)",
         "workflows WHERE channel_id = $5::uuid AND status = $6::text",
         before
     ),
@@ -94,19 +104,10 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                  jsonb_array_elements(coalesce(tasks, '[]')) WITH ORDINALITY AS item(members, position),
                  jsonb_to_record(item.members)
                      AS task(description text, agent_id uuid, order_index int, depends_on int[])
-        ), dangling AS (
-            SELECT '/orchestrator_id' AS pointer FROM new
-            WHERE orchestrator_id IS NOT NULL AND NOT EXISTS (SELECT FROM orchestrator)
-            UNION ALL
-            SELECT '/channel_id' FROM new WHERE channel_id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM channels WHERE channels.id = new.channel_id)
-            UNION ALL
-            SELECT '/tasks/' || position || '/agent_id' FROM new_task WHERE agent_id IS NOT NULL
-                AND NOT EXISTS (SELECT FROM agents WHERE agents.id = new_task.agent_id)
         ), workflow AS (
             INSERT INTO workflows (description, orchestrator_id, channel_id, execution_strategy)
             SELECT description, orchestrator.id, channel_id, coalesce(execution_strategy, 'sequential')
-            FROM new, orchestrator WHERE NOT EXISTS (SELECT FROM dangling)
+            FROM new, orchestrator
             RETURNING ",
         workflow_columns!(),
         "), workflow_task AS (
@@ -122,11 +123,10 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                 SELECT workflow.*, (
                     SELECT coalesce(json_agg(workflow_task ORDER BY order_index, id), '[]') FROM workflow_task
                 ) AS workflow_tasks FROM workflow) AS answer),
-            CASE WHEN EXISTS (SELECT FROM dangling)
-                 THEN 'dangling ' || (SELECT string_agg(pointer, ' ') FROM dangling)
+            CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
                  ELSE 'refused orchestratorless' END"
     ),
-    access: Access::Indexes(&["idx_agents_type_active", "agents_pkey", "channels_pkey"]),
+    access: Access::Indexes(&["idx_agents_type_active", "agents_pkey"]),
     max_rows: 1,
 };
 
@@ -138,20 +138,32 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
 pub(super) static WORKFLOW_GET: Statement = Statement {
     name: "workflow_get",
     sql: concat!(
-        "SELECT row_to_json(workflow)::text FROM (SELECT ",
+        "WITH tasks AS MATERIALIZED (",
+        page!(
+            concat!("(", page_json!(), ")::json AS workflow_tasks"),
+            concat!(
+                "CASE WHEN NOT bool_and(fits) THEN ",
+                next_by_place!(),
+                " END AS next"
+            ),
+            "order_index",
+            "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+            workflow_task_columns!(),
+            "workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"
+        ),
+        ") SELECT row_to_json(workflow)::text, (SELECT next FROM tasks)
+        FROM (SELECT ",
         workflow_columns!(),
-        ", (SELECT coalesce(json_agg(workflow_task), '[]') FROM (SELECT ",
-        workflow_task_columns!(),
-        " FROM workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000) AS workflow_task
-        ) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
+        ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
     ),
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
 
-/// One workflow with its tasks; `None` where there's none of that id.
-pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?.json)
+/// One workflow with its tasks, all of them or as many as a page holds; `None` where there's none of that id.
+pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<Items>, DbError> {
+    let Answer { json, note: next } = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
+    Ok(json.map(|json| Items { json, next }))
 }
 
 /// A change of one workflow from the states allowed; the note says in which state it was otherwise.
@@ -205,7 +217,7 @@ pub(super) static WORKFLOW_START: Statement = Statement {
             WHERE workflows.id = current.id AND workflows.status IN ('pending', 'planning', 'failed')
             RETURNING ",
         workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is executing.' AS message)"
+        ", 'Workflow ' || workflows.id || ' is ' || workflows.status || '.' AS message)"
     ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,

@@ -169,3 +169,41 @@ async fn every_list_has_a_limit_an_offset_and_a_next_page() {
     }
     assert!(count >= 8, "only {count} lists");
 }
+
+/// 60 messages of 100,000 control characters are 36 MB of JSON; sixteen times that is more than an instance has memory for.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO messages (channel_id, author_type, author_name, content)
+             SELECT (SELECT id FROM channels WHERE name = 'general'), 'user', 'm' || n, repeat(chr(1), 100000)
+             FROM generate_series(1, 60) AS n",
+        )
+        .await
+        .unwrap();
+    let general = channel(&edge, "general").await;
+    let lists = [
+        format!("/api/channels/{general}/messages?limit=200"),
+        "/api/messages?limit=200".to_owned(),
+    ];
+    let at_once = lists.iter().cycle().take(16).map(|list| edge.get(list));
+    for answer in futures_util::future::join_all(at_once).await {
+        assert_eq!(answer.status, 200, "{}", answer.body.len());
+    }
+    for list in lists {
+        let (mut seen, mut next) = (HashSet::new(), Some(list));
+        while let Some(page) = next {
+            let answer = edge.get(&page).await;
+            // Two mebibytes and one message.
+            assert!(answer.body.len() < 2 * 1024 * 1024 + 700_000);
+            for name in each(&answer, "author_name") {
+                assert!(seen.insert(name), "{page}: one came twice");
+            }
+            next = answer.next();
+        }
+        assert_eq!(seen.len(), 60);
+    }
+}

@@ -173,6 +173,12 @@ async fn claim_gives_own_tasks_first_then_anyones_then_none() {
         faults(&claim(json!({"agent_id": NOBODY})).await),
         ["/agent_id"]
     );
+    for agent in [&backend, NOBODY] {
+        let answer = claim(json!({"agent_id": agent, "workflow_id": NOBODY})).await;
+        let expected = ["/agent_id", "/workflow_id"];
+        let first = usize::from(agent != NOBODY);
+        assert_eq!(faults(&answer), expected[first..]);
+    }
     edge.request(Method::PATCH, &format!("/api/agents/{qa}/deactivate"))
         .await;
     let inactive = claim(json!({"agent_id": qa})).await;

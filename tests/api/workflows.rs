@@ -93,20 +93,26 @@ async fn workflow_create_names_every_reference_that_is_not_there() {
         faults(&answer),
         ["/orchestrator_id", "/channel_id", "/tasks/1/agent_id"]
     );
-    let body = json!({"description": "x", "tasks": [{"description": "a", "depends_on": [0]}]});
     assert_eq!(
-        faults(&edge.post("/api/workflows", &body).await),
-        ["/tasks/0/depends_on/0"]
+        answer.query_count(),
+        2,
+        "the write, and what's wrong with it"
     );
-    let body = json!({"execution_strategy": "later", "tasks": [{"depends_on": "a"}, 1]});
+    let body = json!({"execution_strategy": "later", "channel_id": NOBODY, "tasks": [
+        {"description": "a", "depends_on": [0], "agent_id": NOBODY}, {"depends_on": "a"}, 1]});
     let expected = [
         "/description",
         "/execution_strategy",
-        "/tasks/0/description",
-        "/tasks/0/depends_on",
-        "/tasks/1",
+        "/tasks/0/depends_on/0",
+        "/tasks/1/description",
+        "/tasks/1/depends_on",
+        "/tasks/2",
+        "/channel_id",
+        "/tasks/0/agent_id",
     ];
-    assert_eq!(faults(&edge.post("/api/workflows", &body).await), expected);
+    let answer = edge.post("/api/workflows", &body).await;
+    assert_eq!(faults(&answer), expected, "all in one answer");
+    assert_eq!(answer.query_count(), 1, "the write isn't tried");
     assert_eq!(
         edge.get("/api/workflows").await.json(),
         json!([]),
@@ -320,4 +326,67 @@ async fn the_state_machine_forbids_the_rest() {
     assert_eq!(deleted.status, StatusCode::OK);
     assert_eq!(deleted.json()["status"], "cancelled");
     assert_eq!(edge.get(&path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_workflow_started_with_nothing_left_to_do_is_completed_at_once() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = create(
+        &edge,
+        json!({"description": "w", "tasks": [{"description": "a"}, {"description": "b"}]}),
+    )
+    .await;
+    for index in [0, 1] {
+        let skipped = report(&edge, &workflow, index, "skipped").await;
+        assert_eq!(skipped.status, StatusCode::OK);
+    }
+    let started = act(&edge, &workflow, "start").await.json();
+    assert_eq!(started["status"], "completed");
+    assert!(text(&started, "message").ends_with(" is completed."));
+    assert!(started["completed_at"].is_string());
+    assert_eq!(get(&edge, &workflow).await["status"], "completed");
+}
+
+/// Outputs of 100,000 characters that JSON writes as six each: ten tasks are six megabytes.
+#[tokio::test]
+async fn a_workflow_with_long_outputs_leads_to_the_rest_of_its_tasks() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let tasks: Vec<_> = (0..10)
+        .map(|n| json!({"description": format!("{n}")}))
+        .collect();
+    let workflow = create(&edge, json!({"description": "w", "tasks": tasks})).await;
+    assert_eq!(
+        edge.get(&format!("/api/workflows/{}", text(&workflow, "id")))
+            .await
+            .next(),
+        None
+    );
+    let client = database.client().await;
+    client
+        .execute(
+            "UPDATE workflow_tasks SET output = repeat(chr(1), 100000)",
+            &[],
+        )
+        .await
+        .unwrap();
+    let first = edge
+        .get(&format!("/api/workflows/{}", text(&workflow, "id")))
+        .await;
+    let mut seen: Vec<_> = first.json()["workflow_tasks"]
+        .as_array()
+        .expect("tasks")
+        .iter()
+        .map(|task| text(task, "description").to_owned())
+        .collect();
+    assert!((1..10).contains(&seen.len()), "{seen:?}");
+    let mut next = first.next();
+    while let Some(page) = next {
+        let answer = edge.get(&page).await;
+        seen.extend(each(&answer, "description"));
+        next = answer.next();
+    }
+    let all: Vec<_> = (0..10).map(|n| n.to_string()).collect();
+    assert_eq!(seen, all);
 }

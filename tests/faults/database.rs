@@ -21,9 +21,8 @@ fn variables(url: &str) -> [(&str, &str); 2] {
 #[tokio::test]
 async fn a_stopped_database_is_503_within_3_s_and_a_started_one_200() {
     let cluster = Cluster::start();
-    let url = cluster.url();
-    migrate(&url).expect("the new cluster can be migrated");
-    let edge = Edge::start_at(&variables(&url), &[]).await;
+    migrate(&cluster.url()).expect("the new cluster can be migrated");
+    let edge = Edge::start_at(&variables(&cluster.app_url()), &[]).await;
     assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
 
     cluster.stop();
@@ -79,8 +78,8 @@ async fn a_session_that_was_ended_does_not_spoil_the_next_request() {
 #[tokio::test]
 async fn what_is_wrong_with_the_address_is_said_in_one_line_of_the_log() {
     let database = Database::migrated().await;
-    let (url, host) = (database.url(), database.host());
-    let wrong_password = url.replacen(":reznet@", ":hunter2@", 1);
+    let (url, host) = (database.app_url(), database.host());
+    let wrong_password = url.replacen(":reznet_api@", ":hunter2@", 1);
     assert_ne!(wrong_password, url);
     let wrong_database = format!("{url}_not");
     for (db_url, db_host, advice) in [

@@ -43,6 +43,19 @@ BEGIN
     END IF;
 END
 $$;
+CREATE FUNCTION public.workflow_starts() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM workflow_tasks WHERE workflow_id = NEW.id)
+       AND NOT EXISTS (SELECT FROM workflow_tasks
+                       WHERE workflow_id = NEW.id AND status NOT IN ('completed', 'skipped')) THEN
+        NEW.status := 'completed';
+        NEW.completed_at := now();
+    END IF;
+    RETURN NEW;
+END
+$$;
 CREATE FUNCTION public.workflow_task_added() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -240,6 +253,7 @@ CREATE INDEX tasks_status_created_at_idx ON public.tasks USING btree (status, cr
 CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON public.workflow_tasks FOR EACH ROW EXECUTE FUNCTION public.workflow_task_added();
 CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON public.workflow_tasks FOR EACH ROW WHEN (((new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_task_ended();
 CREATE TRIGGER workflows_changed AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = ANY (ARRAY['executing'::text, 'cancelled'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_changed();
+CREATE TRIGGER workflows_starts BEFORE UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = 'executing'::text) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_starts();
 ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_dm_agent_id_fkey FOREIGN KEY (dm_agent_id) REFERENCES public.agents(id);
 ALTER TABLE ONLY public.messages

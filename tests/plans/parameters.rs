@@ -81,6 +81,17 @@ impl Rows {
             "message_get" => list(&[&self.message]),
             "message_list" => page(&["1748736000000000"]),
             "performance_database" => list(&["reznet-edge", "64", "100", "500", "200", "1000"]),
+            "reference_check" => {
+                let rows = [
+                    ("agent", &self.agent),
+                    ("channel", &self.channel),
+                    ("message", &self.message),
+                    ("workflow", &self.workflow),
+                    ("workflow_task", &self.workflow_task),
+                ];
+                let rows = rows.map(|(to, id)| json!({"pointer": "/x", "to": to, "id": id}));
+                list(&[&json!(rows).to_string(), &self.channel])
+            }
             "stats" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),

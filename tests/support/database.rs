@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 use crate::project;
 
+/// User and password of the component's login.
+const APP: &str = "reznet_api";
+
 /// A database of one test, dropped with it.
 pub struct Database {
     server: Config,
@@ -64,10 +67,17 @@ impl Database {
         connect(self.server.clone().dbname(&self.name)).await
     }
 
-    /// Its address.
+    /// Its address, for its owner.
     #[must_use]
     pub fn url(&self) -> String {
         url(&self.server, &self.name)
+    }
+
+    /// Its address, for the component: a login that's a member of `reznet_app` (`scripts/postgres`).
+    #[must_use]
+    pub fn app_url(&self) -> String {
+        let mut server = self.server.clone();
+        url(server.user(APP).password(APP), &self.name)
     }
 
     /// The server's `host:port`.
@@ -112,10 +122,17 @@ impl Cluster {
         self.postgres("stop", &[]);
     }
 
-    /// The address of its database.
+    /// The address of its database, for its owner.
     #[must_use]
     pub fn url(&self) -> String {
         let output = self.postgres("url", &[]);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The address of its database, for the component.
+    #[must_use]
+    pub fn app_url(&self) -> String {
+        let output = self.postgres("url", &["--app"]);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 

@@ -51,7 +51,7 @@ impl Edge {
         variables: &[(&str, &str)],
         flags: &[&str],
     ) -> Self {
-        let (url, host) = (database.url(), database.host());
+        let (url, host) = (database.app_url(), database.host());
         let mut all = vec![("db_url", url.as_str()), ("db_host", host.as_str())];
         all.extend(variables);
         Self::start_at(&all, flags).await
@@ -239,7 +239,16 @@ impl Answer {
         };
         let (process, query) = (milliseconds("x-process-time"), milliseconds("x-query-time"));
         assert!(query <= process, "{query} > {process}: {self:?}");
-        assert!(self.query_count() <= 1, "over the query budget: {self:?}");
+        // One for what was asked; one more to name every reference that isn't there.
+        let budget = if self.status == StatusCode::UNPROCESSABLE_ENTITY && *method != Method::GET {
+            2
+        } else {
+            1
+        };
+        assert!(
+            self.query_count() <= budget,
+            "over the query budget: {self:?}"
+        );
         let timing = self.header("server-timing");
         for metric in ["total;dur=", "db;dur=", "conn;dur="] {
             assert!(timing.contains(metric), "{self:?}");
@@ -264,7 +273,7 @@ impl Answer {
             assert!(problem[member].is_string(), "{member}: {problem}");
         }
         let text = problem.to_string();
-        for secret in ["SELECT", "reznet:reznet", "127.0.0.1", "panicked"] {
+        for secret in ["SELECT", "reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -1,0 +1,95 @@
+//! Rows that a body refers to, and which of them aren't there. Knows nothing of requests but JSON pointers.
+//!
+//! Writes guard themselves; this is asked only where a request is wrong anyway, to name every reference at once.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{text, uuid};
+use crate::db::{Access, Db, DbError, Statement};
+
+/// What a body may refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An agent.
+    Agent,
+    /// A channel.
+    Channel,
+    /// A message of the channel that the request is about.
+    Message,
+    /// A workflow.
+    Workflow,
+    /// A task of the workflow that the request is about.
+    WorkflowTask,
+}
+
+/// A row that a body refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it stands in the body, as a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What kind of row.
+    pub to: Target,
+    /// Which row.
+    pub id: Uuid,
+}
+
+pub(super) static REFERENCE_CHECK: Statement = Statement {
+    name: "reference_check",
+    sql: "SELECT json_agg(pointer ORDER BY position)::text
+        FROM ROWS FROM (jsonb_to_recordset($1::text::jsonb) AS (pointer text, \"to\" text, id uuid))
+            WITH ORDINALITY AS reference(pointer, \"to\", id, position)
+        WHERE NOT CASE \"to\"
+            WHEN 'agent' THEN EXISTS (SELECT FROM agents WHERE agents.id = reference.id)
+            WHEN 'channel' THEN EXISTS (SELECT FROM channels WHERE channels.id = reference.id)
+            WHEN 'message' THEN EXISTS (
+                SELECT FROM messages WHERE messages.id = reference.id AND channel_id = $2::uuid)
+            WHEN 'workflow' THEN EXISTS (SELECT FROM workflows WHERE workflows.id = reference.id)
+            ELSE EXISTS (
+                SELECT FROM workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END",
+    access: Access::Indexes(&[
+        "agents_pkey",
+        "channels_pkey",
+        "messages_pkey",
+        "workflows_pkey",
+        "workflow_tasks_pkey",
+    ]),
+    max_rows: 202,
+};
+
+/// The pointers of those references whose rows aren't there, in order. `whole` is the channel or workflow that the
+/// request is about. Asks nothing where there are none.
+pub async fn dangling(
+    db: &Db,
+    references: &[Reference],
+    whole: Uuid,
+) -> Result<Vec<String>, DbError> {
+    if references.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<_> = references
+        .iter()
+        .map(|Reference { pointer, to, id }| {
+            let to = match to {
+                Target::Agent => "agent",
+                Target::Channel => "channel",
+                Target::Message => "message",
+                Target::Workflow => "workflow",
+                Target::WorkflowTask => "workflow_task",
+            };
+            json!({"pointer": pointer, "to": to, "id": id.to_string()})
+        })
+        .collect();
+    let parameters = vec![text(json!(rows).to_string()), uuid(whole)];
+    let answer = db.answer(&REFERENCE_CHECK, parameters).await?;
+    let pointers = answer.json.as_deref().map(serde_json::from_str);
+    pointers.transpose().map_or_else(
+        |error| {
+            Err(DbError::Decode {
+                statement: REFERENCE_CHECK.name,
+                found: error.to_string(),
+            })
+        },
+        |pointers| Ok(pointers.unwrap_or_default()),
+    )
+}
