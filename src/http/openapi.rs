@@ -44,6 +44,7 @@ mod tests {
             assert!(doubled.is_none(), "{} {}", operation.method, operation.path);
         }
         schemas.insert("Problem", problem());
+        schemas.extend(json_values());
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -156,7 +157,7 @@ mod tests {
             Kind::Cursor => json!({"type": "string", "pattern": Cursor::REGEX}),
             Kind::OneOf(words) => json!({"type": "string", "enum": words}),
             Kind::Time => json!({"type": "string", "format": "date-time"}),
-            Kind::Object => json!({"type": "object"}),
+            Kind::Object => json!({"$ref": "#/components/schemas/JsonObject"}),
             Kind::Record(schema) => reference(schema, schemas),
             Kind::List { of, max } => {
                 json!({"type": "array", "maxItems": max, "items": kind(of, schemas)})
@@ -200,6 +201,21 @@ mod tests {
             schemas.insert(schema.name, described);
         }
         json!({"$ref": format!("#/components/schemas/{}", schema.name)})
+    }
+
+    /// Any JSON, but without NUL characters: PostgreSQL stores none.
+    fn json_values() -> [(&'static str, Value); 2] {
+        let text = json!({"type": "string", "pattern": "^[^\\u0000]*$"});
+        let value = json!({"$ref": "#/components/schemas/JsonValue"});
+        let object =
+            json!({"type": "object", "propertyNames": text, "additionalProperties": value});
+        let values = json!({"anyOf": [
+            {"type": ["null", "boolean", "number"]},
+            text,
+            {"type": "array", "items": value},
+            {"$ref": "#/components/schemas/JsonObject"},
+        ]});
+        [("JsonObject", object), ("JsonValue", values)]
     }
 
     fn problem() -> Value {

@@ -47,13 +47,15 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
             WHEN 'workflow' THEN EXISTS (SELECT FROM workflows WHERE workflows.id = reference.id)
             ELSE EXISTS (
                 SELECT FROM workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END",
-    access: Access::Indexes(&[
-        "agents_pkey",
-        "channels_pkey",
-        "messages_pkey",
-        "workflows_pkey",
-        "workflow_tasks_pkey",
-    ]),
+    // Of agents and channels there are hundreds: the planner may read them whole.
+    access: Access::IndexesAndOneOf(
+        &["messages_pkey", "workflows_pkey"],
+        &[
+            "workflow_tasks_pkey",
+            "idx_workflow_tasks_workflow_id",
+            "idx_workflow_tasks_workflow_status",
+        ],
+    ),
     max_rows: 202,
 };
 

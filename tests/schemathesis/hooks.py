@@ -11,7 +11,8 @@ AGENT = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"
 CHANNEL = "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10"
 WORKFLOW = "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d"
 TASK = "e7a1b9c0-5d3f-4e2a-9b8c-7d6e5f4a3b2c"
-ROWS = {"agent_id": AGENT, "orchestrator_id": AGENT, "assigned_to": AGENT, "author_id": AGENT, "channel_id": CHANNEL}
+ROWS = {"agent_id": AGENT, "orchestrator_id": AGENT, "assigned_to": AGENT, "author_id": AGENT, "channel_id": CHANNEL,
+        "workflow_id": WORKFLOW}
 
 
 def is_uuid(value):
