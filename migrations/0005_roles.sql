@@ -65,6 +65,11 @@ BEGIN
         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     END IF;
 
+    -- Schemas of ours beside public.
+    IF pg_has_role(current_user, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') THEN
+        EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), migrate);
+    END IF;
+
     EXECUTE format('REVOKE ALL ON %s FROM %I', tables, app);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', tables, app);
     EXECUTE format('GRANT ALL ON %s TO %I', tables, migrate);

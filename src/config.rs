@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::profile::Thresholds;
+use crate::profile::{FleetSettings, LogFormat, Thresholds};
 
 /// Everything that can be set from outside, checked. The README lists the variables with their defaults.
 #[derive(Clone, Debug)]
@@ -19,8 +19,20 @@ pub struct Config {
     pub db_statement_timeout: Duration,
     /// The size of the host's connection pool, as the operator has set it: a component can't see it.
     pub db_pool_size: u32,
-    /// From when on queries and requests count as slow.
+    /// From when on queries and requests are worth a line in the log.
     pub thresholds: Thresholds,
+    /// What the log's lines look like.
+    pub log_format: LogFormat,
+    /// How many statements a read may send, before it's logged as over budget.
+    pub read_query_budget: usize,
+    /// How many statements a write may send, before it's logged as over budget.
+    pub write_query_budget: usize,
+    /// Whether only an admin sees what a response cost.
+    pub hides_profiling_headers: bool,
+    /// What administrators send as `Authorization: Bearer …`; several, so that one can be replaced. None where nobody is one.
+    pub admin_tokens: Vec<String>,
+    /// How what requests took is gathered for the fleet; not at all where it's off.
+    pub fleet: Option<FleetSettings>,
 }
 
 /// A variable that isn't there or makes no sense. Its text is one line, for the operator.
@@ -54,6 +66,23 @@ pub enum ConfigError {
         /// The variable of the error.
         error: &'static str,
     },
+    /// Not one of the words it may be.
+    #[error("the variable {name} is \"{value}\": set it to {first} or {second}")]
+    NotAWord {
+        /// The variable.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        first: &'static str,
+        /// What else it may be.
+        second: &'static str,
+    },
+    /// A token that's too short to be a secret. Doesn't repeat it.
+    #[error(
+        "the variable admin_token has a token of fewer than 16 characters: set it to longer ones, separated by spaces"
+    )]
+    TokenTooShort,
     /// Neither `postgres://…` nor `host=… dbname=…`. Doesn't repeat the value: it holds a password.
     #[error(
         "the variable db_url isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -73,12 +102,35 @@ impl Config {
             ),
             db_statement_timeout: Duration::from_millis(db_statement_timeout_ms.into()),
             db_pool_size: number("db_pool_size", 1, 10_000).await?,
-            thresholds: thresholds(
-                number("slow_query_warn_ms", 0, 600_000).await?,
-                number("slow_query_error_ms", 0, 600_000).await?,
-                number("slow_request_warn_ms", 0, 600_000).await?,
-                number("slow_request_error_ms", 0, 600_000).await?,
-            )?,
+            thresholds: Thresholds {
+                repeated_query_count: count("repeated_query_count", 2, 1_000_000).await?,
+                duplicate_query_count: count("duplicate_query_count", 2, 1_000_000).await?,
+                ..thresholds(
+                    number("slow_query_warn_ms", 0, 600_000).await?,
+                    number("slow_query_error_ms", 0, 600_000).await?,
+                    number("slow_request_warn_ms", 0, 600_000).await?,
+                    number("slow_request_error_ms", 0, 600_000).await?,
+                )?
+            },
+            log_format: if word("log_format", "text", "json").await? {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            },
+            read_query_budget: count("read_query_budget", 0, 1_000_000).await?,
+            write_query_budget: count("write_query_budget", 0, 1_000_000).await?,
+            hides_profiling_headers: !word("profiling_headers", "on", "off").await?,
+            admin_tokens: tokens(&read("admin_token").await?)?,
+            fleet: if word("profiling", "on", "off").await? {
+                Some(FleetSettings {
+                    flush_interval: Duration::from_millis(
+                        number("profiling_flush_ms", 0, 60_000).await?.into(),
+                    ),
+                    one_in: number("profiling_one_in", 1, 1_000_000).await?,
+                })
+            } else {
+                None
+            },
         })
     }
 }
@@ -94,6 +146,47 @@ async fn read(name: &'static str) -> Result<String, ConfigError> {
 
 async fn number(name: &'static str, min: u32, max: u32) -> Result<u32, ConfigError> {
     parse_number(name, read(name).await?, min, max)
+}
+
+async fn count(name: &'static str, min: u32, max: u32) -> Result<usize, ConfigError> {
+    let number = number(name, min, max).await?;
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// Whether the variable is the first of two words.
+async fn word(
+    name: &'static str,
+    first: &'static str,
+    second: &'static str,
+) -> Result<bool, ConfigError> {
+    parse_word(name, read(name).await?, first, second)
+}
+
+fn parse_word(
+    name: &'static str,
+    value: String,
+    first: &'static str,
+    second: &'static str,
+) -> Result<bool, ConfigError> {
+    match value.trim() {
+        word if word == first => Ok(true),
+        word if word == second => Ok(false),
+        _ => Err(ConfigError::NotAWord {
+            name,
+            value,
+            first,
+            second,
+        }),
+    }
+}
+
+/// Tokens separated by white space.
+fn tokens(text: &str) -> Result<Vec<String>, ConfigError> {
+    let tokens: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    if tokens.iter().any(|token| token.len() < 16) {
+        return Err(ConfigError::TokenTooShort);
+    }
+    Ok(tokens)
 }
 
 fn parse_number(name: &'static str, value: String, min: u32, max: u32) -> Result<u32, ConfigError> {
@@ -131,6 +224,7 @@ fn thresholds(
         query_error_us: u64::from(query_error_ms) * 1000,
         request_warn_us: u64::from(request_warn_ms) * 1000,
         request_error_us: u64::from(request_error_ms) * 1000,
+        ..Thresholds::default()
     })
 }
 
@@ -216,6 +310,27 @@ mod tests {
             parse_number("slow_query_warn_ms", " 600 ".to_owned(), 0, 600).unwrap(),
             600
         );
+    }
+
+    #[test]
+    fn a_word_is_one_of_two() {
+        let parse = |value: &str| parse_word("log_format", value.to_owned(), "text", "json");
+        assert!(parse(" text ").unwrap());
+        assert!(!parse("json").unwrap());
+        let error = parse("xml").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the variable log_format is \"xml\": set it to text or json"
+        );
+    }
+
+    #[test]
+    fn tokens_are_long_and_never_repeated_in_an_error() {
+        assert!(tokens(" ").unwrap().is_empty());
+        let two = format!("{} {}", "a".repeat(16), "b".repeat(20));
+        assert_eq!(tokens(&two).unwrap().len(), 2);
+        let error = tokens("hunter2").unwrap_err().to_string();
+        assert!(error.contains("admin_token") && !error.contains("hunter2"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod error;
 mod statement;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
 use crate::config::Config;
-use crate::profile::{self, RequestProfile, StatementRun, elapsed_us};
+use crate::profile::{self, RequestProfile, SlowQuery, StatementRun, elapsed_us};
 
 /// The database as one request sees it: every statement lands in that request's profile.
 #[derive(Clone)]
@@ -42,6 +43,13 @@ impl Db {
         Self { config, profile }
     }
 
+    /// Access for what isn't part of any request: it lands in nobody's profile.
+    #[must_use]
+    pub fn in_the_background(config: Arc<Config>) -> Self {
+        let profile = RequestProfile::start("background".to_owned());
+        Self::new(config, Arc::new(profile))
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -55,6 +63,9 @@ impl Db {
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
         let connection = self.checkout(statement).await?;
+        let fingerprint = fingerprint(&parameters);
+        // Kept for the plan, should it be slow: whether it is shows only afterwards.
+        let kept = is_small(&parameters).then(|| parameters.clone());
         let clock = Instant::now();
         let outcome = self.one_answer(&connection, statement, parameters).await;
         let elapsed_us = elapsed_us(clock);
@@ -62,6 +73,7 @@ impl Db {
             name: statement.name,
             elapsed_us,
             failed: outcome.is_err(),
+            parameters: fingerprint,
         });
         profile::slow_query(
             statement.name,
@@ -70,7 +82,40 @@ impl Db {
             &self.config.thresholds,
             &self.profile,
         );
+        if elapsed_us > self.config.thresholds.query_error_us {
+            let db = Self::in_the_background(self.config.clone());
+            self.profile.record_slow_query(SlowQuery {
+                name: statement.name,
+                elapsed_us,
+                plan: Box::pin(async move { db.plan(statement, kept?).await.ok() }),
+            });
+        }
         outcome
+    }
+
+    /// The plan for a statement with these parameters, as JSON. It isn't run.
+    async fn plan(
+        &self,
+        statement: &'static Statement,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<String, DbError> {
+        let connection = self.checkout(statement).await?;
+        let explain = ["EXPLAIN (FORMAT JSON) ", statement.sql].concat();
+        let rows = self
+            .rows(&connection, statement.name, &explain, parameters)
+            .await?;
+        // Its type is json, which the host doesn't know: it comes as the bytes of its text.
+        match rows.into_iter().flatten().next() {
+            Some(DbValue::Unsupported(bytes)) => {
+                String::from_utf8(bytes).map_err(|error| error.to_string())
+            }
+            Some(DbValue::Str(text)) => Ok(text),
+            _ => Err("no plan".to_owned()),
+        }
+        .map_err(|found| DbError::Decode {
+            statement: statement.name,
+            found,
+        })
     }
 
     /// A connection from the host's pool, within the time limit. The wait is kept apart from query time.
@@ -90,32 +135,68 @@ impl Db {
         }
     }
 
-    /// Sends the statement and drains its result: rows and errors come while draining, not before.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the place the rule sends everyone to"
-    )]
     async fn one_answer(
         &self,
         connection: &Connection,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        let run = async {
-            let result = connection.query(statement.sql, parameters).await?;
-            drain(result).await
-        };
+        let rows = self.rows(connection, statement.name, statement.sql, parameters);
+        only_answer(statement.name, rows.await?)
+    }
+
+    /// Sends a statement and drains its result: rows and errors come while draining, not before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place the rule sends everyone to"
+    )]
+    async fn rows(
+        &self,
+        connection: &Connection,
+        name: &'static str,
+        sql: &str,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Vec<Vec<DbValue>>, DbError> {
+        let run = async { drain(connection.query(sql, parameters).await?).await };
         // The server's own limit comes first; this one is for a server that no longer answers.
         let limit = self.config.db_statement_timeout + Duration::from_secs(1);
         match within(limit, run).await {
-            Some(Ok(rows)) => only_answer(statement.name, rows),
-            Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
+            Some(Ok(rows)) => Ok(rows),
+            Some(Err(error)) => Err(DbError::from_host(name, error)),
             None => Err(DbError::Timeout {
-                statement: statement.name,
+                statement: name,
                 reason: format!("no answer within {} ms", limit.as_millis()),
             }),
         }
     }
+}
+
+/// Parameters that are longer aren't kept for a plan.
+const MOST_KEPT_BYTES: usize = 64 * 1024;
+
+fn is_small(parameters: &[ParameterValue]) -> bool {
+    parameters
+        .iter()
+        .map(|parameter| match parameter {
+            ParameterValue::Str(text) => text.len(),
+            _ => 0,
+        })
+        .fold(0, usize::saturating_add)
+        <= MOST_KEPT_BYTES
+}
+
+/// The same for the same parameters; to tell repetitions from duplicates, not to look anything up.
+fn fingerprint(parameters: &[ParameterValue]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for parameter in parameters {
+        match parameter {
+            ParameterValue::Uuid(text) | ParameterValue::Str(text) => text.hash(&mut hasher),
+            ParameterValue::Int32(number) => number.hash(&mut hasher),
+            ParameterValue::Int64(number) => number.hash(&mut hasher),
+            other => format!("{other:?}").hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }
 
 /// `work`, or nothing where it takes longer than `limit`; it's cancelled then.
@@ -176,6 +257,19 @@ fn text_or_null(value: DbValue) -> Result<Option<String>, DbValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_that_of_all_parameters() {
+        let of = |id: &str, number| {
+            fingerprint(&[
+                ParameterValue::Uuid(id.to_owned()),
+                ParameterValue::Int32(number),
+            ])
+        };
+        assert_eq!(of("a", 1), of("a", 1));
+        assert_ne!(of("a", 1), of("a", 2));
+        assert_ne!(of("a", 1), of("b", 1));
+    }
 
     #[test]
     fn one_row_of_one_or_two_texts_is_taken_and_all_else_is_an_error() {

@@ -4,6 +4,7 @@
 //! away, the router finds a handler. Holds no SQL and opens no connection.
 
 mod agents;
+mod auth;
 mod channels;
 mod contract;
 mod health;
@@ -22,20 +23,23 @@ mod workflow_tasks;
 mod workflows;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::config::{Config, ConfigError};
-use crate::profile::ProfileLayer;
+use crate::db::Db;
+use crate::profile::{Fleet, Flushed, ProfileLayer, set_log_format};
+use crate::queries::fleet;
 
 type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
@@ -71,19 +75,36 @@ async fn instance_service() -> Service {
 
 /// All routes behind all layers; or, without a configuration, the same layers before an error.
 fn service(config: Result<Config, ConfigError>) -> Service {
-    let thresholds = config
-        .as_ref()
-        .map(|config| config.thresholds)
-        .unwrap_or_default();
-    let router = match config {
-        Ok(config) => routes::router(Arc::new(config)),
-        Err(error) => routes::misconfigured(error),
+    let (layer, router) = match config {
+        Ok(config) => {
+            set_log_format(config.log_format);
+            let config = Arc::new(config);
+            let show_statements = from_fn_with_state(config.clone(), auth::show_statements);
+            let router = routes::router(config.clone()).layer(show_statements);
+            (profile_layer(&config), router)
+        }
+        Err(error) => (ProfileLayer::default(), routes::misconfigured(error)),
     };
     let layers = ServiceBuilder::new()
-        .layer(ProfileLayer::new(thresholds))
+        .layer(layer)
         .layer(from_fn(problem::render))
         .layer(NormalizePathLayer::trim_trailing_slash());
     BoxCloneSyncService::new(layers.service(router))
+}
+
+/// The profiler as it's configured; what it gathers goes to the database.
+fn profile_layer(config: &Arc<Config>) -> ProfileLayer {
+    let layer = ProfileLayer::new(config.thresholds).hiding_headers(config.hides_profiling_headers);
+    match config.fleet {
+        None => layer,
+        Some(settings) => {
+            let config = config.clone();
+            let flush = move |batch| -> Pin<Box<dyn Future<Output = Flushed> + Send>> {
+                Box::pin(fleet::flush(Db::in_the_background(config.clone()), batch))
+            };
+            layer.gathering(Fleet::new(settings, Box::new(flush)))
+        }
+    }
 }
 
 /// The answer to HEAD: as GET's, its length included, but nothing of the body.

@@ -3,11 +3,15 @@
 //! Knows neither HTTP routes nor SQL dialects of ours, so that any axum app on Spin could take it over:
 //! [`ProfileLayer`] is a tower layer, [`RequestProfile`] what it measures into.
 
+mod fleet;
 mod headers;
 mod layer;
 mod log;
 mod request;
+mod sketch;
 
+pub use fleet::{Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen};
 pub use layer::ProfileLayer;
-pub use log::{Level, Thresholds, line, slow_query};
-pub use request::{RequestProfile, StatementRun, Totals, elapsed_us};
+pub use log::{Level, LogFormat, Thresholds, line, set_log_format, slow_query};
+pub use request::{Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us};
+pub use sketch::{Sketch, SketchTotals, TARGET_US};

@@ -7,6 +7,7 @@
 
 pub mod agents;
 pub mod channels;
+pub mod fleet;
 pub mod health;
 pub mod messages;
 pub mod performance;
@@ -41,6 +42,9 @@ pub static ALL: &[&Statement] = &[
     &channels::CHANNEL_ARCHIVE,
     &channels::CHANNEL_CLEAR,
     &channels::CHANNEL_MESSAGE_LIST,
+    &fleet::FLEET_FLUSH,
+    &fleet::FLEET_ROLLUP,
+    &fleet::SLOW_QUERY_KEEP,
     &health::READINESS,
     &messages::MESSAGE_CREATE,
     &messages::MESSAGE_GET,
@@ -257,7 +261,8 @@ mod tests {
     #[test]
     fn indexes_named_are_indexes_of_the_migrations_and_reasons_are_given() {
         let migrations = std::fs::read_to_string("migrations/0001_schema.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap();
+            + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap()
+            + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap();
         for statement in ALL {
             let (all, one_of) = match statement.access {
                 Access::Indexes(indexes) | Access::Inserts(indexes) => (indexes, &[][..]),

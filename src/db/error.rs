@@ -10,6 +10,8 @@ pub enum DbError {
     /// No connection to be had, or it broke. Another try may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
+        /// Whether the statement may have been carried out all the same.
+        sent: bool,
         /// What the host or the server said.
         reason: String,
         /// What the operator can do.
@@ -76,10 +78,10 @@ impl DbError {
             Error::Decode(reason) => return Self::Other { statement, reason },
         };
         match error {
-            PgError::ConnectionFailed(reason) => Self::unavailable(reason),
+            PgError::ConnectionFailed(reason) => Self::unavailable(false, reason),
             PgError::QueryFailed(QueryError::DbError(error)) => Self::from_server(statement, error),
             PgError::QueryFailed(QueryError::Text(reason)) if is_broken_connection(&reason) => {
-                Self::unavailable(reason)
+                Self::unavailable(true, reason)
             }
             PgError::QueryFailed(QueryError::Text(reason))
             | PgError::BadParameter(reason)
@@ -90,17 +92,21 @@ impl DbError {
 
     /// No connection within the time limit.
     pub(super) fn no_connection_within(limit_ms: u128) -> Self {
-        Self::unavailable(format!("no connection within {limit_ms} ms"))
+        Self::unavailable(false, format!("no connection within {limit_ms} ms"))
     }
 
-    fn unavailable(reason: String) -> Self {
+    fn unavailable(sent: bool, reason: String) -> Self {
         // With RUST_BACKTRACE set, Spin adds its own stack: of no use here, and a page long.
         let reason = match reason.split_once("Stack backtrace:") {
             Some((reason, _)) => reason.trim_end().to_owned(),
             None => reason,
         };
         let advice = advice(&reason);
-        Self::Unavailable { reason, advice }
+        Self::Unavailable {
+            sent,
+            reason,
+            advice,
+        }
     }
 
     fn from_server(statement: &'static str, error: ServerError) -> Self {
@@ -110,12 +116,15 @@ impl DbError {
                 statement,
                 reason: error.message,
             },
-            // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only_sql_transaction
-            // (a failover's old primary), deadlock_detected, serialization_failure, and class 08, connection exceptions.
-            "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40P01" | "40001" => {
-                Self::unavailable(error.message)
+            // cannot_connect_now, too_many_connections, read_only_sql_transaction (a failover's old primary),
+            // deadlock_detected, serialization_failure: nothing was done.
+            "57P03" | "53300" | "25006" | "40P01" | "40001" => {
+                Self::unavailable(false, error.message)
             }
-            code if code.starts_with("08") => Self::unavailable(error.message),
+            // admin_shutdown, crash_shutdown, and class 08, connection exceptions: at any moment, the last one too.
+            code if code == "57P01" || code == "57P02" || code.starts_with("08") => {
+                Self::unavailable(true, error.message)
+            }
             _ => Self::Refused {
                 statement,
                 constraint: error
@@ -218,7 +227,7 @@ mod tests {
     #[test]
     fn a_stack_of_the_hosts_is_left_out() {
         let reason = "Connection refused\n\nStack backtrace:\n   0: main".to_owned();
-        let DbError::Unavailable { reason, .. } = DbError::unavailable(reason) else {
+        let DbError::Unavailable { reason, .. } = DbError::unavailable(false, reason) else {
             panic!("not unavailable");
         };
         assert_eq!(reason, "Connection refused");
@@ -237,7 +246,7 @@ mod tests {
                 "sslmode=disable",
             ),
         ] {
-            let error = DbError::unavailable(reason.to_owned()).to_string();
+            let error = DbError::unavailable(false, reason.to_owned()).to_string();
             assert!(error.contains(word), "{error}");
         }
     }

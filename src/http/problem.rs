@@ -258,7 +258,12 @@ fn document(
     headers: &HeaderMap,
 ) -> Response {
     if let (Some(message), Some(profile)) = (error.for_the_log(), profile) {
-        profile::line(Level::Error, &message, profile);
+        profile::line(
+            Level::Error,
+            &message,
+            profile,
+            &[("event", "error".into())],
+        );
     }
     let status = error.status();
     let problem = Problem {

@@ -134,7 +134,11 @@ fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Arc<Co
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         // The pattern, not the path: that may hold anything.
-        profile.set_route(format!("{} {}", request.method(), operation.path));
+        let budget = match operation.method {
+            "GET" => config.read_query_budget,
+            _ => config.write_query_budget,
+        };
+        profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let db = Db::new(config, profile);
         let (input, Findings { faults, references }) = Input::read(operation, request).await?;
         let whole = input.uuid("id");

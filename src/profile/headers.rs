@@ -10,15 +10,21 @@ const X_QUERY_TIME: HeaderName = HeaderName::from_static("x-query-time");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Sets the profiling headers, replacing any the handler may have set.
-pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals) {
-    for (name, value) in [
-        (X_PROCESS_TIME, format!("{}ms", ms(totals.elapsed_us))),
-        (X_QUERY_COUNT, totals.query_count.to_string()),
-        (X_QUERY_TIME, format!("{}ms", ms(totals.query_us))),
-        (SERVER_TIMING, server_timing(totals)),
-        (X_REQUEST_ID, profile.request_id().to_owned()),
-    ] {
+/// Statements that `Server-Timing` lists at most: a header has its limits.
+const MOST_STATEMENTS: usize = 50;
+
+/// Sets the profiling headers, replacing any the handler may have set. Where they're not to be seen, only the request's id.
+pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals, visible: bool) {
+    let mut all = vec![(X_REQUEST_ID, profile.request_id().to_owned())];
+    if visible {
+        all.extend([
+            (X_PROCESS_TIME, format!("{}ms", ms(totals.elapsed_us))),
+            (X_QUERY_COUNT, totals.query_count.to_string()),
+            (X_QUERY_TIME, format!("{}ms", ms(totals.query_us))),
+            (SERVER_TIMING, server_timing(totals, profile)),
+        ]);
+    }
+    for (name, value) in all {
         // Digits, dots and an id that was checked when it came in: always a valid value.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
@@ -26,18 +32,29 @@ pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals
     }
 }
 
-/// The `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>.
-fn server_timing(totals: &Totals) -> String {
+/// The `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. Every statement by its name as well,
+/// where they may be seen.
+fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     let queries = match totals.query_count {
         1 => "1 query".to_owned(),
         count => format!("{count} queries"),
     };
-    format!(
+    let timing = format!(
         "total;dur={}, db;dur={};desc=\"{queries}\", conn;dur={}",
         ms(totals.elapsed_us),
         ms(totals.query_us),
         ms(totals.connection_wait_us)
-    )
+    );
+    if !profile.is_detailed() {
+        return timing;
+    }
+    let statements = profile.statements().into_iter().take(MOST_STATEMENTS);
+    let entries = statements.map(|run| {
+        let failed = if run.failed { ";desc=\"failed\"" } else { "" };
+        format!("{};dur={}{failed}", run.name, ms(run.elapsed_us))
+    });
+    let all: Vec<_> = std::iter::once(timing).chain(entries).collect();
+    all.join(", ")
 }
 
 /// Microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Exact, where a float isn't.
@@ -48,6 +65,7 @@ pub fn ms(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::StatementRun;
     use super::*;
 
     #[test]
@@ -76,7 +94,7 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(X_QUERY_COUNT, HeaderValue::from_static("forged"));
-        insert(&mut headers, &profile, &totals);
+        insert(&mut headers, &profile, &totals, true);
         assert_eq!(headers[X_PROCESS_TIME], "45.23ms");
         assert_eq!(headers[X_QUERY_COUNT], "2");
         assert_eq!(headers[X_QUERY_TIME], "12.45ms");
@@ -88,13 +106,32 @@ mod tests {
     }
 
     #[test]
-    fn one_query_is_not_called_queries() {
-        let totals = Totals {
+    fn headers_are_hidden_but_for_the_id() {
+        let mut headers = HeaderMap::new();
+        let profile = RequestProfile::start("abc".to_owned());
+        insert(&mut headers, &profile, &profile.totals(), false);
+        assert_eq!(headers.len(), 1);
+        assert_eq!(headers[X_REQUEST_ID], "abc");
+    }
+
+    #[test]
+    fn statements_are_listed_only_where_they_may_be_seen() {
+        let profile = RequestProfile::start("abc".to_owned());
+        profile.record_statement(StatementRun {
+            name: "agent_get",
             elapsed_us: 10,
-            query_count: 1,
-            query_us: 10,
-            connection_wait_us: 0,
-        };
-        assert!(server_timing(&totals).contains("\"1 query\""));
+            failed: true,
+            parameters: 0,
+        });
+        let totals = profile.totals();
+        let timing = server_timing(&totals, &profile);
+        assert!(timing.contains("\"1 query\""), "{timing}");
+        assert!(!timing.contains("agent_get"), "{timing}");
+        profile.show_statements();
+        let timing = server_timing(&totals, &profile);
+        assert!(
+            timing.ends_with(", agent_get;dur=0.01;desc=\"failed\""),
+            "{timing}"
+        );
     }
 }

@@ -9,23 +9,59 @@ use http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
-use super::{RequestProfile, Thresholds, headers, log};
+use super::{Fleet, RequestProfile, Thresholds, headers, log};
 
 /// Measures every request that passes, and sets `X-Process-Time`, `X-Query-Count`, `X-Query-Time`, `Server-Timing` and
 /// `X-Request-Id` on its response.
 ///
 /// Handlers find the [`RequestProfile`] among the request's extensions, as an `Arc`. Where one is there already, it's
 /// taken over: that's how an entry point starts the clock before it has read what it needs to build its service.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::{Router, extract::Extension, routing::get};
+/// use reznet_edge::profile::{ProfileLayer, RequestProfile, StatementRun, Thresholds};
+///
+/// async fn hello(Extension(profile): Extension<Arc<RequestProfile>>) -> &'static str {
+///     // Whoever runs a statement adds it to the account.
+///     profile.record_statement(StatementRun { name: "greeting_get", elapsed_us: 450, failed: false, parameters: 0 });
+///     "hello"
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/hello", get(hello))
+///     .layer(ProfileLayer::new(Thresholds::default()));
+/// ```
+#[derive(Clone, Debug, Default)]
 pub struct ProfileLayer {
     thresholds: Thresholds,
+    hides_headers: bool,
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl ProfileLayer {
     /// A layer that logs what exceeds `thresholds`.
     #[must_use]
     pub fn new(thresholds: Thresholds) -> Self {
-        Self { thresholds }
+        Self {
+            thresholds,
+            ..Self::default()
+        }
+    }
+
+    /// Hides the account from the public: only requests that may see every statement get the headers.
+    #[must_use]
+    pub fn hiding_headers(mut self, hides_headers: bool) -> Self {
+        self.hides_headers = hides_headers;
+        self
+    }
+
+    /// Gathers what requests took for the fleet's percentiles.
+    #[must_use]
+    pub fn gathering(mut self, fleet: Arc<Fleet>) -> Self {
+        self.fleet = Some(fleet);
+        self
     }
 
     /// Starts the clock for a request with these headers, and gives it an id: the trace id of its `traceparent`
@@ -46,7 +82,7 @@ impl<S> Layer<S> for ProfileLayer {
     fn layer(&self, inner: S) -> ProfileService<S> {
         ProfileService {
             inner,
-            thresholds: self.thresholds,
+            layer: self.clone(),
         }
     }
 }
@@ -55,7 +91,7 @@ impl<S> Layer<S> for ProfileLayer {
 #[derive(Clone, Debug)]
 pub struct ProfileService<S> {
     inner: S,
-    thresholds: Thresholds,
+    layer: ProfileLayer,
 }
 
 impl<S, In, Out> Service<Request<In>> for ProfileService<S>
@@ -75,13 +111,17 @@ where
         let started = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = started.unwrap_or_else(|| ProfileLayer::start(request.headers()));
         request.extensions_mut().insert(profile.clone());
-        let thresholds = self.thresholds;
+        let layer = self.layer.clone();
         let response = self.inner.call(request);
         Box::pin(async move {
             let mut response = response.await?;
             let totals = profile.totals();
-            headers::insert(response.headers_mut(), &profile, &totals);
-            log::slow_request(&totals, &thresholds, &profile);
+            let visible = !layer.hides_headers || profile.is_detailed();
+            headers::insert(response.headers_mut(), &profile, &totals, visible);
+            log::request(&totals, &layer.thresholds, &profile);
+            if let Some(fleet) = layer.fleet {
+                fleet.gather(&profile, &totals, response.status().is_server_error());
+            }
             Ok(response)
         })
     }

@@ -2,10 +2,14 @@
 //!
 //! A line never holds a parameter, a password or a line break, whatever came in.
 
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
 use super::headers::ms;
 use super::{RequestProfile, Totals};
 
-/// From when on something is slow, in microseconds. Warning and error thresholds are exceeded, not reached.
+/// From when on something is worth a line. Warning and error thresholds are exceeded, not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
     /// A query that took longer is a warning.
@@ -16,18 +20,34 @@ pub struct Thresholds {
     pub request_warn_us: u64,
     /// A request that took longer is an error.
     pub request_error_us: u64,
+    /// A statement that one request ran so often with different parameters is a warning: N+1, perhaps.
+    pub repeated_query_count: usize,
+    /// A statement that one request ran so often with the same parameters is a warning.
+    pub duplicate_query_count: usize,
 }
 
 impl Default for Thresholds {
-    /// Query: 100 and 500 ms. Request: 200 ms and 1 s.
+    /// Query: 100 and 500 ms. Request: 200 ms and 1 s. Five repetitions, two duplicates.
     fn default() -> Self {
         Self {
             query_warn_us: 100_000,
             query_error_us: 500_000,
             request_warn_us: 200_000,
             request_error_us: 1_000_000,
+            repeated_query_count: 5,
+            duplicate_query_count: 2,
         }
     }
+}
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `WARNING - SLOW QUERY (…ms): … request=…`
+    #[default]
+    Text,
+    /// The same as a JSON object, its numbers as members.
+    Json,
 }
 
 /// How bad it is.
@@ -58,9 +78,18 @@ impl Level {
     }
 }
 
-/// Writes one line, with the request it belongs to.
-pub fn line(level: Level, message: &str, profile: &RequestProfile) {
-    eprintln!("{}", render(level, message, profile));
+/// One for all requests: it's the same for all that an instance writes.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Sets what lines look like, from now on and once only; text before that.
+pub fn set_log_format(format: LogFormat) {
+    let _ = FORMAT.set(format);
+}
+
+/// Writes one line, with the request it belongs to. `details` are for machines: the message has them in words.
+pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&str, Value)]) {
+    let format = FORMAT.get().copied().unwrap_or_default();
+    eprintln!("{}", render(format, level, message, profile, details));
 }
 
 /// Reports a statement that took too long; says nothing of one that didn't.
@@ -76,41 +105,125 @@ pub fn slow_query(
         thresholds.query_warn_us,
         thresholds.query_error_us,
     ) {
-        let sql = one_line(sql, 200);
+        let (sql, route) = (one_line(sql, 200), profile.route());
         let message = format!(
-            "SLOW QUERY ({}ms): {name}: {sql} route={}",
-            ms(elapsed_us),
-            profile.route()
+            "SLOW QUERY ({}ms): {name}: {sql} route={route}",
+            ms(elapsed_us)
         );
-        line(level, &message, profile);
+        let details = [
+            ("event", "slow_query".into()),
+            ("statement", name.into()),
+            ("elapsed_us", elapsed_us.into()),
+            ("route", route.into()),
+        ];
+        line(level, &message, profile, &details);
     }
 }
 
-/// Reports a request that took too long; says nothing of one that didn't.
-pub fn slow_request(totals: &Totals, thresholds: &Thresholds, profile: &RequestProfile) {
+/// Reports a request that's done: that it took too long, sent the same statement again and again, or more statements
+/// than its route may; says nothing of one that didn't.
+pub fn request(totals: &Totals, thresholds: &Thresholds, profile: &RequestProfile) {
     if let Some(level) = Level::of(
         totals.elapsed_us,
         thresholds.request_warn_us,
         thresholds.request_error_us,
     ) {
+        let route = profile.route();
         let message = format!(
-            "SLOW REQUEST: {} - Total: {}ms, Queries: {}, Query Time: {}ms",
-            profile.route(),
+            "SLOW REQUEST: {route} - Total: {}ms, Queries: {}, Query Time: {}ms",
             ms(totals.elapsed_us),
             totals.query_count,
             ms(totals.query_us)
         );
-        line(level, &message, profile);
+        let details = [
+            ("event", "slow_request".into()),
+            ("route", route.into()),
+            ("elapsed_us", totals.elapsed_us.into()),
+            ("query_count", totals.query_count.into()),
+            ("query_us", totals.query_us.into()),
+        ];
+        line(level, &message, profile, &details);
+    }
+    if totals.query_count > 1 {
+        repetitions(thresholds, profile);
+        over_budget(totals, profile);
     }
 }
 
-fn render(level: Level, message: &str, profile: &RequestProfile) -> String {
-    format!(
-        "{} - {} request={}",
-        level.name(),
-        one_line(message, 1000),
-        profile.request_id()
-    )
+fn repetitions(thresholds: &Thresholds, profile: &RequestProfile) {
+    for repetition in profile.repetitions() {
+        let (name, route) = (repetition.name, profile.route());
+        let (event, count, message) = if repetition.different_count
+            >= thresholds.repeated_query_count
+        {
+            let count = repetition.different_count;
+            let message = format!(
+                "REPEATED QUERY: {name} ran {count} times in one request (N+1?) route={route}"
+            );
+            ("repeated_query", count, message)
+        } else if repetition.same_count >= thresholds.duplicate_query_count {
+            let count = repetition.same_count;
+            let message = format!(
+                "DUPLICATE QUERY: {name} ran {count} times with the same parameters in one request route={route}"
+            );
+            ("duplicate_query", count, message)
+        } else {
+            continue;
+        };
+        let details = [
+            ("event", event.into()),
+            ("statement", name.into()),
+            ("count", count.into()),
+            ("route", route.into()),
+        ];
+        line(Level::Warning, &message, profile, &details);
+    }
+}
+
+fn over_budget(totals: &Totals, profile: &RequestProfile) {
+    let (count, route) = (totals.query_count, profile.route());
+    if let Some(budget) = profile.query_budget().filter(|budget| count > *budget) {
+        let message = format!(
+            "OVER BUDGET: {count} queries in one request, and its route may take {budget} route={route}"
+        );
+        let details = [
+            ("event", "over_budget".into()),
+            ("query_count", count.into()),
+            ("query_budget", budget.into()),
+            ("route", route.into()),
+        ];
+        line(Level::Warning, &message, profile, &details);
+    }
+}
+
+fn render(
+    format: LogFormat,
+    level: Level,
+    message: &str,
+    profile: &RequestProfile,
+    details: &[(&str, Value)],
+) -> String {
+    let (level, message) = (level.name(), one_line(message, 1000));
+    let request_id = profile.request_id();
+    match format {
+        LogFormat::Text => format!("{level} - {message} request={request_id}"),
+        LogFormat::Json => {
+            let mut members = Map::new();
+            for (name, value) in [
+                ("level", level),
+                ("message", &message),
+                ("request", request_id),
+            ] {
+                members.insert(name.to_owned(), value.into());
+            }
+            members.extend(
+                details
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), value.clone())),
+            );
+            Value::Object(members).to_string()
+        }
+    }
 }
 
 /// White space and control characters folded to single spaces, and at most `max_chars` characters of it.
@@ -147,12 +260,27 @@ mod tests {
     #[test]
     fn a_line_is_one_line_whatever_it_is_made_of() {
         let profile = RequestProfile::start("r1".to_owned());
-        let text = render(
-            Level::Error,
-            "broken\r\nERROR - forged\u{1b}[31m\u{0}x",
-            &profile,
-        );
+        let message = "broken\r\nERROR - forged\u{1b}[31m\u{0}x";
+        let text = render(LogFormat::Text, Level::Error, message, &profile, &[]);
         assert_eq!(text, "ERROR - broken ERROR - forged [31m x request=r1");
+    }
+
+    #[test]
+    fn a_line_can_be_json() {
+        let profile = RequestProfile::start("r1".to_owned());
+        let details = [("event", "slow_query".into()), ("elapsed_us", 7.into())];
+        let text = render(
+            LogFormat::Json,
+            Level::Warning,
+            "a\n\"b\"",
+            &profile,
+            &details,
+        );
+        let line: Value = serde_json::from_str(&text).unwrap();
+        let expected = serde_json::json!({"level": "WARNING", "message": "a \"b\"", "request": "r1",
+            "event": "slow_query", "elapsed_us": 7});
+        assert_eq!(line, expected);
+        assert!(!text.contains('\n'));
     }
 
     #[test]

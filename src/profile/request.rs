@@ -3,6 +3,9 @@
 //! Pure bookkeeping, one value for each request: an instance serves several at once, so nothing of this may be static.
 //! Durations are whole microseconds (`_us`).
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +20,10 @@ pub struct RequestProfile {
 #[derive(Debug, Default)]
 struct Account {
     route: Option<String>,
+    query_budget: Option<usize>,
+    detailed: bool,
     statements: Vec<StatementRun>,
+    slow_queries: Vec<SlowQuery>,
     connection_wait_us: u64,
 }
 
@@ -30,6 +36,27 @@ pub struct StatementRun {
     pub elapsed_us: u64,
     /// Whether it ended in an error.
     pub failed: bool,
+    /// A hash of its parameters: the same for the same ones.
+    pub parameters: u64,
+}
+
+/// A statement that took so long that its plan is wanted.
+pub struct SlowQuery {
+    /// Its name in the registry.
+    pub name: &'static str,
+    /// From the call until the last row and the outcome were in.
+    pub elapsed_us: u64,
+    /// Asks for the plan, as JSON; to be awaited after the response is sent.
+    pub plan: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
+}
+
+impl fmt::Debug for SlowQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlowQuery")
+            .field("name", &self.name)
+            .field("elapsed_us", &self.elapsed_us)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The sums that go out with the response.
@@ -43,6 +70,17 @@ pub struct Totals {
     pub query_us: u64,
     /// Time spent waiting for a connection; not part of `query_us`.
     pub connection_wait_us: u64,
+}
+
+/// A statement that one request ran more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repetition {
+    /// Its name in the registry.
+    pub name: &'static str,
+    /// With how many different parameters it ran.
+    pub different_count: usize,
+    /// How often it ran with the parameters that it ran most often with.
+    pub same_count: usize,
 }
 
 impl RequestProfile {
@@ -62,9 +100,12 @@ impl RequestProfile {
         &self.request_id
     }
 
-    /// Says which route serves the request, as `GET /api/agents/{id}`: never with values from the path.
-    pub fn set_route(&self, route: String) {
-        self.account().route = Some(route);
+    /// Says which route serves the request, as `GET /api/agents/{id}`, never with values from the path; and how many
+    /// statements it may take.
+    pub fn set_route(&self, route: String, query_budget: usize) {
+        let mut account = self.account();
+        account.route = Some(route);
+        account.query_budget = Some(query_budget);
     }
 
     /// The route, once known.
@@ -76,15 +117,71 @@ impl RequestProfile {
             .unwrap_or_else(|| "(no route)".to_owned())
     }
 
+    /// How many statements the route may take, once known.
+    #[must_use]
+    pub fn query_budget(&self) -> Option<usize> {
+        self.account().query_budget
+    }
+
+    /// Shows every statement in `Server-Timing`. The caller has made sure that the client may see it.
+    pub fn show_statements(&self) {
+        self.account().detailed = true;
+    }
+
+    /// Whether every statement is to be shown.
+    #[must_use]
+    pub fn is_detailed(&self) -> bool {
+        self.account().detailed
+    }
+
     /// Adds a statement to the account.
     pub fn record_statement(&self, run: StatementRun) {
         self.account().statements.push(run);
+    }
+
+    /// Asks for a statement's plan, once the response is sent.
+    pub fn record_slow_query(&self, slow_query: SlowQuery) {
+        self.account().slow_queries.push(slow_query);
     }
 
     /// Adds a wait for a connection, successful or not.
     pub fn record_connection_wait(&self, wait_us: u64) {
         let mut account = self.account();
         account.connection_wait_us = account.connection_wait_us.saturating_add(wait_us);
+    }
+
+    /// The statements so far, in the order they ended.
+    #[must_use]
+    pub fn statements(&self) -> Vec<StatementRun> {
+        self.account().statements.clone()
+    }
+
+    /// The slow statements so far, handed over.
+    #[must_use]
+    pub fn take_slow_queries(&self) -> Vec<SlowQuery> {
+        std::mem::take(&mut self.account().slow_queries)
+    }
+
+    /// The statements that ran more than once, by name.
+    #[must_use]
+    pub fn repetitions(&self) -> Vec<Repetition> {
+        let mut runs: BTreeMap<&'static str, BTreeMap<u64, usize>> = BTreeMap::new();
+        for run in &self.account().statements {
+            let count = runs
+                .entry(run.name)
+                .or_default()
+                .entry(run.parameters)
+                .or_default();
+            *count = count.saturating_add(1);
+        }
+        runs.into_iter()
+            .map(|(name, parameters)| Repetition {
+                name,
+                different_count: parameters.len(),
+                same_count: parameters.into_values().max().unwrap_or(0),
+            })
+            .filter(|repetition| repetition.different_count > 1 || repetition.same_count > 1)
+            .collect()
     }
 
     /// The sums as of now.
@@ -124,16 +221,23 @@ pub fn elapsed_us(since: Instant) -> u64 {
 mod tests {
     use super::*;
 
+    fn run(name: &'static str, elapsed_us: u64, parameters: u64) -> StatementRun {
+        StatementRun {
+            name,
+            elapsed_us,
+            failed: false,
+            parameters,
+        }
+    }
+
     #[test]
     fn totals_add_up_what_was_recorded_failures_included() {
         let profile = RequestProfile::start("r".to_owned());
-        for (elapsed_us, failed) in [(1500, false), (2500, true)] {
-            profile.record_statement(StatementRun {
-                name: "agent_get",
-                elapsed_us,
-                failed,
-            });
-        }
+        profile.record_statement(run("agent_get", 1500, 0));
+        profile.record_statement(StatementRun {
+            failed: true,
+            ..run("agent_get", 2500, 0)
+        });
         profile.record_connection_wait(400);
         profile.record_connection_wait(10);
         let totals = profile.totals();
@@ -147,11 +251,7 @@ mod tests {
         let profile = RequestProfile::start("r".to_owned());
         for _ in 0..2 {
             profile.record_connection_wait(u64::MAX);
-            profile.record_statement(StatementRun {
-                name: "agent_get",
-                elapsed_us: u64::MAX,
-                failed: false,
-            });
+            profile.record_statement(run("agent_get", u64::MAX, 0));
         }
         assert_eq!(profile.totals().query_us, u64::MAX);
         assert_eq!(profile.totals().connection_wait_us, u64::MAX);
@@ -161,7 +261,26 @@ mod tests {
     fn a_request_without_a_route_says_so() {
         let profile = RequestProfile::start("r".to_owned());
         assert_eq!(profile.route(), "(no route)");
-        profile.set_route("GET /api/agents".to_owned());
+        assert_eq!(profile.query_budget(), None);
+        profile.set_route("GET /api/agents".to_owned(), 1);
         assert_eq!(profile.route(), "GET /api/agents");
+        assert_eq!(profile.query_budget(), Some(1));
+    }
+
+    #[test]
+    fn repetitions_tell_the_same_parameters_from_different_ones() {
+        let profile = RequestProfile::start("r".to_owned());
+        for (name, parameters) in [("a", 1), ("b", 1), ("b", 2), ("b", 2), ("c", 1), ("c", 1)] {
+            profile.record_statement(run(name, 1, parameters));
+        }
+        let repetition = |name, different_count, same_count| Repetition {
+            name,
+            different_count,
+            same_count,
+        };
+        assert_eq!(
+            profile.repetitions(),
+            [repetition("b", 2, 2), repetition("c", 1, 2)]
+        );
     }
 }

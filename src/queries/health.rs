@@ -9,6 +9,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0003_starting_data",
     "0004_workflow_states",
     "0005_roles",
+    "0006_profile",
 ];
 
 /// The sixteen indexes that carry the queries.

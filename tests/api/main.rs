@@ -3,6 +3,7 @@
 mod agents;
 mod channels;
 mod examples;
+mod fleet;
 mod health;
 mod http;
 mod messages;

@@ -1,3 +1,4 @@
+CREATE SCHEMA profile;
 CREATE FUNCTION public.workflow_changed() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -131,6 +132,69 @@ BEGIN
     RETURN NULL;
 END
 $$;
+CREATE UNLOGGED TABLE profile.flushes (
+    began_at timestamp with time zone NOT NULL,
+    count bigint NOT NULL,
+    gathered bigint NOT NULL,
+    flushed bigint NOT NULL,
+    lost bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    one_in integer NOT NULL
+)
+WITH (fillfactor='50');
+CREATE UNLOGGED TABLE profile.hours (
+    began_at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    count bigint NOT NULL,
+    errors bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    max_us bigint NOT NULL,
+    within_target bigint NOT NULL,
+    query_count bigint NOT NULL,
+    bins integer[] NOT NULL,
+    bin_counts bigint[] NOT NULL,
+    CONSTRAINT minutes_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
+    CONSTRAINT minutes_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
+);
+CREATE UNLOGGED TABLE profile.minutes (
+    began_at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    count bigint NOT NULL,
+    errors bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    max_us bigint NOT NULL,
+    within_target bigint NOT NULL,
+    query_count bigint NOT NULL,
+    bins integer[] NOT NULL,
+    bin_counts bigint[] NOT NULL,
+    CONSTRAINT minutes_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
+    CONSTRAINT minutes_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
+)
+WITH (fillfactor='50');
+CREATE TABLE profile.rollup (
+    only_row boolean DEFAULT true NOT NULL,
+    rolled_up_to timestamp with time zone NOT NULL,
+    CONSTRAINT rollup_only_row_check CHECK (only_row)
+);
+CREATE UNLOGGED TABLE profile.slow_queries (
+    id bigint NOT NULL,
+    statement text NOT NULL,
+    elapsed_us bigint NOT NULL,
+    route text NOT NULL,
+    request_id text NOT NULL,
+    ran_at timestamp with time zone NOT NULL,
+    plan jsonb
+);
+ALTER TABLE profile.slow_queries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME profile.slow_queries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE public.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
@@ -215,6 +279,16 @@ CREATE TABLE public.workflows (
     CONSTRAINT workflows_execution_strategy_check CHECK ((execution_strategy = ANY (ARRAY['sequential'::text, 'parallel'::text, 'dag'::text]))),
     CONSTRAINT workflows_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
+ALTER TABLE ONLY profile.flushes
+    ADD CONSTRAINT flushes_pkey PRIMARY KEY (began_at);
+ALTER TABLE ONLY profile.hours
+    ADD CONSTRAINT hours_pkey PRIMARY KEY (began_at, kind, name);
+ALTER TABLE ONLY profile.minutes
+    ADD CONSTRAINT minutes_pkey PRIMARY KEY (began_at, kind, name);
+ALTER TABLE ONLY profile.rollup
+    ADD CONSTRAINT rollup_pkey PRIMARY KEY (only_row);
+ALTER TABLE ONLY profile.slow_queries
+    ADD CONSTRAINT slow_queries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.agents
     ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.channels

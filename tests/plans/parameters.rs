@@ -72,6 +72,12 @@ impl Rows {
             "channel_get" | "channel_archive" | "channel_clear" => list(&[&self.channel]),
             "channel_update" => list(&[&self.channel, "{\"topic\": null}"]),
             "channel_message_list" | "workflow_list_channel" => page(&[&self.channel]),
+            "fleet_flush" => {
+                let sample = json!([{"minute": 1, "kind": "route", "name": "GET /", "count": 1, "errors": 0,
+                    "sum_us": 1, "max_us": 1, "within_target": 1, "query_count": 0, "bins": [1], "bin_counts": [1]}]);
+                list(&[&sample.to_string(), "1", "0", "1"])
+            }
+            "slow_query_keep" => list(&["agent_get", "600000", "GET /", "r", "0", "[]"]),
             "readiness" => list(&["{0001_schema}", "{idx_agents_name}"]),
             "message_create" => {
                 let body = json!({"content": "x", "author_type": "agent", "author_id": self.agent,
@@ -92,7 +98,7 @@ impl Rows {
                 let rows = rows.map(|(to, id)| json!({"pointer": "/x", "to": to, "id": id}));
                 list(&[&json!(rows).to_string(), &self.channel])
             }
-            "stats" => list(&[]),
+            "fleet_rollup" | "stats" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),
             "task_create" => {

@@ -1,0 +1,97 @@
+-- What the profiler gathers from every instance: schema profile. Safe to run again.
+--
+-- UNLOGGED: nothing here is worth a write to the log, and a crash may empty it. All but the one row that says how far
+-- minutes have been made hours: it must not go back.
+--
+-- A row holds a sketch (src/profile/sketch.rs): exact sums, and the counts of a DDSketch's bins as two arrays. One row for
+-- each minute and name, not one for each bin: a tenth of the rows, and a twentieth of the size.
+
+DO $$
+BEGIN
+    -- Not IF NOT EXISTS: that asks for the right to make it even where it's there.
+    IF to_regnamespace('profile') IS NULL THEN
+        CREATE SCHEMA profile;
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'the schema profile is not there, and % may not make it', current_user
+        USING HINT = format('An administrator runs: CREATE SCHEMA profile AUTHORIZATION %I;', current_user);
+END
+$$;
+
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
+    began_at      timestamptz NOT NULL,
+    -- statement: by its name in the registry; route: by method and pattern.
+    kind          text        NOT NULL,
+    name          text        NOT NULL,
+    count         bigint      NOT NULL,
+    errors        bigint      NOT NULL,
+    sum_us        bigint      NOT NULL,
+    max_us        bigint      NOT NULL,
+    -- How many took less than 100 ms.
+    within_target bigint      NOT NULL,
+    -- Statements that were sent for a route's requests.
+    query_count   bigint      NOT NULL,
+    bins          integer[]   NOT NULL,
+    bin_counts    bigint[]    NOT NULL,
+    CONSTRAINT minutes_pkey PRIMARY KEY (began_at, kind, name),
+    CONSTRAINT minutes_kind_check CHECK (kind IN ('statement', 'route')),
+    CONSTRAINT minutes_bins_check CHECK (cardinality(bins) = cardinality(bin_counts))
+-- Room for the next versions of a row on its own page: each is written many times within its minute.
+) WITH (fillfactor = 50);
+
+-- Minutes added up, once an hour is over.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.hours (
+    LIKE profile.minutes INCLUDING CONSTRAINTS,
+    CONSTRAINT hours_pkey PRIMARY KEY (began_at, kind, name)
+);
+
+-- The profiler's account of itself. A sample is a statement or a request, weighted where only some are taken.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.flushes (
+    began_at  timestamptz NOT NULL,
+    count     bigint      NOT NULL,
+    gathered  bigint      NOT NULL,
+    flushed   bigint      NOT NULL,
+    lost      bigint      NOT NULL,
+    -- What the flushes took in the database, together.
+    sum_us    bigint      NOT NULL,
+    -- One in so many requests was profiled.
+    one_in    integer     NOT NULL,
+    CONSTRAINT flushes_pkey PRIMARY KEY (began_at)
+) WITH (fillfactor = 50);
+
+-- The slowest runs of each statement, with their plans.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.slow_queries (
+    id         bigint      GENERATED ALWAYS AS IDENTITY,
+    statement  text        NOT NULL,
+    elapsed_us bigint      NOT NULL,
+    route      text        NOT NULL,
+    request_id text        NOT NULL,
+    ran_at     timestamptz NOT NULL,
+    plan       jsonb,
+    CONSTRAINT slow_queries_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE IF NOT EXISTS profile.rollup (
+    only_row      boolean     NOT NULL DEFAULT true,
+    rolled_up_to  timestamptz NOT NULL,
+    CONSTRAINT rollup_pkey PRIMARY KEY (only_row),
+    CONSTRAINT rollup_only_row_check CHECK (only_row)
+);
+
+INSERT INTO profile.rollup (rolled_up_to) VALUES (date_trunc('hour', now())) ON CONFLICT DO NOTHING;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'reznet_app') THEN
+        GRANT USAGE ON SCHEMA profile TO reznet_app;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA profile TO reznet_app;
+    ELSE
+        RAISE WARNING 'the role reznet_app is not there: it has no rights on the schema profile'
+            USING HINT = 'To have it, an administrator runs migrations/0005_roles.sql and then this file with psql.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'reznet_migrate') THEN
+        GRANT ALL ON SCHEMA profile TO reznet_migrate;
+        GRANT ALL ON ALL TABLES IN SCHEMA profile TO reznet_migrate;
+    END IF;
+END
+$$;

@@ -1,0 +1,696 @@
+//! How long things took, in little space: a histogram whose percentiles are within 1 % of the exact ones, and that can
+//! be added to another's without losing anything. The quantiles of many instances come from adding theirs up.
+//!
+//! This is a `DDSketch` (Masson, Rim and Lee, PVLDB 12, 2019: <https://www.vldb.org/pvldb/vol12/p2195-masson.pdf>) over
+//! whole microseconds (`_us`). Pure arithmetic: no clock, no database, no waiting; and whatever it is fed, database rows
+//! that make no sense included, it never panics: sums stop at `u64::MAX`.
+
+use std::collections::BTreeMap;
+
+/// What counts as fast, in microseconds: the requirement is that 95 % of queries take **less** than 100 ms.
+///
+/// One that takes 100 ms to the microsecond misses the target, as the requirement says "under".
+pub const TARGET_US: u64 = 100_000;
+
+/// The durations of one statement or route: counts in bins that grow by 2 %, and exact totals beside them.
+///
+/// It holds at most 2,220 bins, however many durations are recorded; in practice a few dozen.
+///
+/// ```
+/// use reznet_edge::profile::Sketch;
+///
+/// let (mut here, mut there) = (Sketch::new(), Sketch::new());
+/// for elapsed_us in 1..=50_000 {
+///     here.record(elapsed_us, false);
+///     there.record(elapsed_us + 50_000, false);
+/// }
+/// here.merge(&there);
+/// let p95_us = here.quantile_us(0.95).unwrap();
+/// assert!((p95_us - 95_000.0).abs() <= 0.01 * 95_000.0);
+/// assert_eq!(here.count(), 100_000);
+/// assert_eq!(here.totals().within_target_count, 99_999);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sketch {
+    /// How many durations lie in a bin, by the bin's index: none is 0.
+    bins: BTreeMap<i32, u64>,
+    /// The sum of the bins, kept so that nobody has to add them up.
+    count: u64,
+    totals: SketchTotals,
+}
+
+/// What a sketch knows exactly, beside its count. Sums stop at `u64::MAX`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SketchTotals {
+    /// How many ended in an error.
+    pub errors: u64,
+    /// All durations added up.
+    pub sum_us: u64,
+    /// The longest duration.
+    pub max_us: u64,
+    /// How many took less than [`TARGET_US`], whether they failed or not.
+    pub within_target_count: u64,
+}
+
+impl Sketch {
+    /// α: how far an estimate may be from the exact value, as a part of it.
+    pub const ALPHA: f64 = 0.01;
+
+    /// γ = (1 + α) / (1 − α): how many times wider each bin is than the one below. The same float as 101.0 / 99.0.
+    pub const GAMMA: f64 = (1.0 + Self::ALPHA) / (1.0 - Self::ALPHA);
+
+    /// ln γ, of γ as the float it is.
+    pub const LN_GAMMA: f64 = 0.020_000_666_706_669_435;
+
+    /// The bin of durations that are 0: those under the clock's resolution. They have no logarithm.
+    pub const ZERO_INDEX: i32 = -1;
+
+    /// The bin of `u64::MAX`: there is none above.
+    pub const MAX_INDEX: i32 = 2218;
+
+    /// One without durations.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes up a sketch that was written down: its bins as (index, count) in any order, and its totals.
+    ///
+    /// Rows are not trusted. Indexes that come twice are added up, those out of range count in the nearest bin, and
+    /// totals that can't belong to these bins are brought to what can: no more errors, or durations within target, than
+    /// durations at all, and a maximum no lower than the highest bin. So lost rows can't make a percentile of 0.
+    ///
+    /// ```
+    /// use reznet_edge::profile::Sketch;
+    ///
+    /// let mut sketch = Sketch::new();
+    /// sketch.record(45_230, false);
+    /// assert_eq!(Sketch::from_bins(sketch.bins(), *sketch.totals()), sketch);
+    /// ```
+    #[must_use]
+    pub fn from_bins(bins: impl IntoIterator<Item = (i32, u64)>, totals: SketchTotals) -> Self {
+        let mut sketch = Self {
+            totals,
+            ..Self::default()
+        };
+        for (index, count) in bins {
+            sketch.add(index.clamp(Self::ZERO_INDEX, Self::MAX_INDEX), count);
+        }
+        let totals = &mut sketch.totals;
+        totals.errors = totals.errors.min(sketch.count);
+        totals.within_target_count = totals.within_target_count.min(sketch.count);
+        if let Some((&highest, _)) = sketch.bins.last_key_value()
+            && Self::bin_index(totals.max_us) < highest
+        {
+            totals.max_us = whole(Self::bin_value_us(highest).ceil());
+        }
+        sketch
+    }
+
+    /// Adds one duration; `failed` if what took so long ended in an error.
+    pub fn record(&mut self, elapsed_us: u64, failed: bool) {
+        self.record_weighted(elapsed_us, failed, 1);
+    }
+
+    /// Adds one duration that stands for `weight` of its kind, as where only one in `weight` is looked at. 0 adds nothing.
+    pub fn record_weighted(&mut self, elapsed_us: u64, failed: bool, weight: u64) {
+        if weight == 0 {
+            return;
+        }
+        self.add(Self::bin_index(elapsed_us), weight);
+        self.totals.add(&SketchTotals {
+            errors: if failed { weight } else { 0 },
+            sum_us: elapsed_us.saturating_mul(weight),
+            max_us: elapsed_us,
+            within_target_count: if elapsed_us < TARGET_US { weight } else { 0 },
+        });
+    }
+
+    /// Adds all that another holds. The outcome is that of recording both's durations in one, in whatever order.
+    pub fn merge(&mut self, other: &Self) {
+        for (index, count) in other.bins() {
+            self.add(index, count);
+        }
+        self.totals.add(&other.totals);
+    }
+
+    /// The duration that a part `q` of all don't exceed, in microseconds: 0.95 for p95. `None` where nothing is recorded.
+    ///
+    /// An estimate of the value of rank ⌊q·(count − 1)⌋ in ascending order, counted from 0 (the paper's lower quantile),
+    /// within [`ALPHA`](Self::ALPHA) of it and never above the maximum. A `q` outside 0 to 1 is taken as the nearer of
+    /// them, one that is no number as 0. Not rounded: whole microseconds would be off by more than that below 100.
+    ///
+    /// ```
+    /// use reznet_edge::profile::Sketch;
+    ///
+    /// let mut sketch = Sketch::new();
+    /// assert_eq!(sketch.quantile_us(0.5), None);
+    /// for elapsed_us in [1_000, 2_000, 400_000] {
+    ///     sketch.record(elapsed_us, false);
+    /// }
+    /// assert!((sketch.quantile_us(0.5).unwrap() - 2_000.0).abs() <= 20.0);
+    /// ```
+    #[must_use]
+    pub fn quantile_us(&self, q: f64) -> Option<f64> {
+        let last_rank = self.count.checked_sub(1)?;
+        // `whole` makes 0 of a negative `q` and of one that is no number; above 2^53 even q = 1 may round to too much.
+        let rank = whole(q * float(last_rank)).min(last_rank);
+        let mut seen: u64 = 0;
+        let index = self.bins().find_map(|(index, count)| {
+            seen = seen.saturating_add(count);
+            (seen > rank).then_some(index)
+        })?;
+        Some(Self::bin_value_us(index).min(float(self.totals.max_us)))
+    }
+
+    /// How many durations, weights included.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What is known exactly, beside the count.
+    #[must_use]
+    pub fn totals(&self) -> &SketchTotals {
+        &self.totals
+    }
+
+    /// Whether nothing was recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The bins that hold something, as (index, count), by index: what is written down of a sketch.
+    pub fn bins(&self) -> impl Iterator<Item = (i32, u64)> {
+        self.bins.iter().map(|(&index, &count)| (index, count))
+    }
+
+    /// The bin a duration belongs to: ⌈ln v / ln γ⌉, so bin i is (γ^(i−1), γ^i]; [`ZERO_INDEX`](Self::ZERO_INDEX) for 0.
+    ///
+    /// PostgreSQL says the same with
+    ///
+    /// ```sql
+    /// CASE WHEN us = 0 THEN -1 ELSE ceil(ln(us::float8) / ln(101::float8 / 99))::int END
+    /// ```
+    ///
+    /// Two libraries' logarithms may differ in the last digit; up to an hour no whole microsecond is near enough to a
+    /// bin's edge for that to matter, beyond it a value could be in the bin beside.
+    ///
+    /// ```
+    /// use reznet_edge::profile::Sketch;
+    ///
+    /// assert_eq!(Sketch::bin_index(1), 0);
+    /// assert_eq!(Sketch::bin_index(100_000), 576);
+    /// ```
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole, and between 0 and MAX_INDEX"
+    )]
+    pub fn bin_index(elapsed_us: u64) -> i32 {
+        if elapsed_us == 0 {
+            return Self::ZERO_INDEX;
+        }
+        (float(elapsed_us).ln() / Self::LN_GAMMA).ceil() as i32
+    }
+
+    /// What a bin's durations are taken for, in microseconds: 2γ^i / (γ + 1), which is within α of each of them; 0 for
+    /// [`ZERO_INDEX`](Self::ZERO_INDEX) and below.
+    ///
+    /// PostgreSQL says the same with
+    ///
+    /// ```sql
+    /// CASE WHEN i < 0 THEN 0 ELSE 2 * power(101::float8 / 99, i) / (101::float8 / 99 + 1) END
+    /// ```
+    ///
+    /// ```
+    /// use reznet_edge::profile::Sketch;
+    ///
+    /// let estimate_us = Sketch::bin_value_us(Sketch::bin_index(100_000));
+    /// assert!((estimate_us - 100_000.0).abs() <= 1_000.0);
+    /// ```
+    #[must_use]
+    pub fn bin_value_us(index: i32) -> f64 {
+        if index <= Self::ZERO_INDEX {
+            return 0.0;
+        }
+        2.0 * Self::GAMMA.powi(index) / (Self::GAMMA + 1.0)
+    }
+
+    fn add(&mut self, index: i32, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let bin = self.bins.entry(index).or_default();
+        *bin = bin.saturating_add(count);
+        self.count = self.count.saturating_add(count);
+    }
+}
+
+impl SketchTotals {
+    fn add(&mut self, other: &Self) {
+        self.errors = self.errors.saturating_add(other.errors);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        self.max_us = self.max_us.max(other.max_us);
+        self.within_target_count = self
+            .within_target_count
+            .saturating_add(other.within_target_count);
+    }
+}
+
+/// The nearest float.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53, 285 years of microseconds; beyond it 1e-16 off, where 1e-2 is promised"
+)]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+/// The whole part; 0 for what is negative or no number, `u64::MAX` for what is too large.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` never panics here, and does just what is wanted"
+)]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::test_runner::{RngAlgorithm, TestRng};
+    use rand_distr::{Bernoulli, Distribution, LogNormal, Pareto, Uniform};
+
+    use super::*;
+
+    /// α, and what floats add to it.
+    const TOLERANCE: f64 = Sketch::ALPHA * (1.0 + 1e-9);
+
+    /// An hour: no request lives that long.
+    const HOUR_US: u64 = 3_600_000_000;
+
+    fn sketch_of(values_us: &[u64]) -> Sketch {
+        let mut sketch = Sketch::new();
+        for &elapsed_us in values_us {
+            sketch.record(elapsed_us, false);
+        }
+        sketch
+    }
+
+    fn within_alpha(estimate_us: f64, exact_us: u64) -> bool {
+        (estimate_us - float(exact_us)).abs() <= TOLERANCE * float(exact_us)
+    }
+
+    /// The values nearest to each bin's edges, on both sides, that are whole.
+    fn edges() -> impl Iterator<Item = u64> {
+        (1..Sketch::MAX_INDEX).flat_map(|index| {
+            let below = whole(Sketch::GAMMA.powi(index));
+            [below, below.saturating_add(1)]
+        })
+    }
+
+    // --- the formulas ---
+
+    #[test]
+    fn constants_are_what_they_say() {
+        assert_eq!(Sketch::GAMMA.to_bits(), (101.0_f64 / 99.0).to_bits());
+        assert_eq!(Sketch::LN_GAMMA.to_bits(), Sketch::GAMMA.ln().to_bits());
+        assert_eq!(Sketch::bin_index(u64::MAX), Sketch::MAX_INDEX);
+    }
+
+    #[test]
+    fn indexes_are_those_of_exact_arithmetic() {
+        // Worked out with 60 decimal digits.
+        for (elapsed_us, index) in [
+            (0, -1),
+            (1, 0),
+            (2, 35),
+            (3, 55),
+            (10, 116),
+            (99, 230),
+            (100, 231),
+            (1_000, 346),
+            (12_450, 472),
+            (100_000, 576),
+            (1_000_000, 691),
+            (60_000_000, 896),
+            (HOUR_US, 1101),
+            (1 << 53, 1837),
+            (u64::MAX, 2218),
+        ] {
+            assert_eq!(Sketch::bin_index(elapsed_us), index, "{elapsed_us}");
+        }
+    }
+
+    #[test]
+    fn a_bins_value_is_within_alpha_of_all_it_holds() {
+        assert!(within_alpha(Sketch::bin_value_us(Sketch::ZERO_INDEX), 0));
+        for elapsed_us in (0..=200_000).chain(edges()).chain([u64::MAX]) {
+            let index = Sketch::bin_index(elapsed_us);
+            assert!(
+                within_alpha(Sketch::bin_value_us(index), elapsed_us),
+                "{elapsed_us} is in bin {index}"
+            );
+        }
+    }
+
+    /// `ceil(ln(v) / ln(gamma))`, with the constant written and computed as in SQL, and no edge so near that another
+    /// library's last digit could move a value over it.
+    #[test]
+    fn sql_puts_every_value_up_to_an_hour_in_the_same_bin() {
+        let mut count = 0;
+        for elapsed_us in (2..=200_000).chain(edges().filter(|v| (2..=HOUR_US).contains(v))) {
+            let in_sql = float(elapsed_us).ln() / (101.0_f64 / 99.0).ln();
+            let index = f64::from(Sketch::bin_index(elapsed_us));
+            assert_eq!(in_sql.ceil().to_bits(), index.to_bits(), "{elapsed_us}");
+            // A last digit of these is 2e-13.
+            assert!((in_sql - in_sql.round()).abs() > 2e-11, "{elapsed_us}");
+            count += 1;
+        }
+        assert!(count > 201_000, "only {count} values were compared");
+    }
+
+    // --- what is counted ---
+
+    #[test]
+    fn totals_are_exact() {
+        let mut sketch = Sketch::new();
+        for (elapsed_us, failed) in [(1_500, false), (99_999, true), (100_000, false), (0, true)] {
+            sketch.record(elapsed_us, failed);
+        }
+        assert_eq!(sketch.count(), 4);
+        assert_eq!(
+            *sketch.totals(),
+            SketchTotals {
+                errors: 2,
+                sum_us: 201_499,
+                max_us: 100_000,
+                // 100 ms to the microsecond isn't under 100 ms.
+                within_target_count: 3,
+            }
+        );
+    }
+
+    #[test]
+    fn an_empty_sketch_has_no_quantiles() {
+        let sketch = Sketch::new();
+        assert!(sketch.is_empty());
+        assert_eq!(sketch.quantile_us(0.5), None);
+        assert_eq!(sketch.bins().count(), 0);
+        assert!(!sketch_of(&[0]).is_empty());
+    }
+
+    #[test]
+    fn a_weight_of_nothing_leaves_no_trace() {
+        let mut sketch = Sketch::new();
+        sketch.record_weighted(5_000, true, 0);
+        assert_eq!(sketch, Sketch::new());
+    }
+
+    #[test]
+    fn sums_saturate_rather_than_panic() {
+        let mut sketch = Sketch::new();
+        for elapsed_us in [0, 1, u64::MAX] {
+            sketch.record_weighted(elapsed_us, true, u64::MAX);
+        }
+        sketch.merge(&sketch.clone());
+        assert_eq!(sketch.count(), u64::MAX);
+        assert_eq!(sketch.totals().sum_us, u64::MAX);
+        assert_eq!(sketch.totals().errors, u64::MAX);
+        assert_eq!(sketch.quantile_us(0.0), Some(0.0));
+        assert!(sketch.quantile_us(1.0).is_some());
+    }
+
+    // --- quantiles ---
+
+    #[test]
+    fn the_rank_is_the_lower_one() {
+        // Of four values, 0.5 falls between the second and the third.
+        let sketch = sketch_of(&[10_000, 20_000, 30_000, 40_000]);
+        for (q, exact_us) in [
+            (0.0, 10_000),
+            (0.33, 10_000),
+            (0.34, 20_000),
+            (0.5, 20_000),
+            (0.67, 30_000),
+            (0.99, 30_000),
+            (1.0, 40_000),
+            (-7.0, 10_000),
+            (7.0, 40_000),
+            (f64::NAN, 10_000),
+            (f64::INFINITY, 40_000),
+            (f64::NEG_INFINITY, 10_000),
+        ] {
+            let estimate_us = sketch.quantile_us(q).unwrap();
+            assert!(within_alpha(estimate_us, exact_us), "{q}: {estimate_us}");
+        }
+    }
+
+    #[test]
+    fn no_quantile_is_above_the_maximum() {
+        // The lowest value of a bin: its estimate is 1 % above, where the maximum doesn't say better.
+        let index = 1_000;
+        let elapsed_us = whole(Sketch::GAMMA.powi(index - 1)) + 1;
+        assert_eq!(Sketch::bin_index(elapsed_us), index);
+        assert!(Sketch::bin_value_us(index) > 1.009 * float(elapsed_us));
+        let estimate_us = sketch_of(&[elapsed_us]).quantile_us(1.0).unwrap();
+        assert_eq!(estimate_us.to_bits(), float(elapsed_us).to_bits());
+    }
+
+    // --- rows that make no sense ---
+
+    #[test]
+    fn rows_out_of_range_count_in_the_nearest_bin() {
+        let rows = [
+            (i32::MIN, 1),
+            (-2, 1),
+            (i32::MAX, 5),
+            (7, 0),
+            (40, 2),
+            (40, 3),
+        ];
+        let sketch = Sketch::from_bins(rows, SketchTotals::default());
+        let bins: Vec<_> = sketch.bins().collect();
+        assert_eq!(bins, [(-1, 2), (40, 5), (2218, 5)]);
+        assert_eq!(sketch.count(), 12);
+    }
+
+    #[test]
+    fn totals_that_cannot_be_are_brought_to_what_can() {
+        let bin = (Sketch::bin_index(250_000), 10);
+        let lost = Sketch::from_bins([bin], SketchTotals::default());
+        assert!(within_alpha(lost.quantile_us(0.95).unwrap(), 250_000));
+        assert!(float(lost.totals().max_us) >= Sketch::bin_value_us(bin.0));
+        let absurd = SketchTotals {
+            errors: 11,
+            sum_us: 0,
+            max_us: 250_000,
+            within_target_count: u64::MAX,
+        };
+        let absurd = *Sketch::from_bins([bin], absurd).totals();
+        assert_eq!((absurd.errors, absurd.within_target_count), (10, 10));
+        assert_eq!(absurd.max_us, 250_000);
+    }
+
+    // --- whatever comes ---
+
+    /// Durations of every magnitude: small ones, for which rounding matters, and those no clock will show.
+    fn any_us() -> impl Strategy<Value = u64> {
+        prop_oneof![0..300_u64, 0..10_000_000_u64, any::<u64>()]
+    }
+
+    fn any_totals() -> impl Strategy<Value = SketchTotals> {
+        (any::<u64>(), any::<u64>(), any_us(), any::<u64>()).prop_map(
+            |(errors, sum_us, max_us, within_target_count)| SketchTotals {
+                errors,
+                sum_us,
+                max_us,
+                within_target_count,
+            },
+        )
+    }
+
+    /// From rows as a database might hold them after the worst day.
+    fn any_sketch() -> impl Strategy<Value = Sketch> {
+        let index = prop_oneof![-3..2_300_i32, any::<i32>()];
+        let count = prop_oneof![0..1_000_u64, any::<u64>()];
+        (vec((index, count), 0..30), any_totals())
+            .prop_map(|(bins, totals)| Sketch::from_bins(bins, totals))
+    }
+
+    fn merged(one: &Sketch, other: &Sketch) -> Sketch {
+        let mut both = one.clone();
+        both.merge(other);
+        both
+    }
+
+    proptest! {
+        #[test]
+        fn recording_is_counting(runs in vec((any_us(), any::<bool>(), 0..5_u64), 0..200)) {
+            let (mut weighted, mut repeated) = (Sketch::new(), Sketch::new());
+            let mut runs_by_one = Vec::new();
+            for (elapsed_us, failed, weight) in runs {
+                weighted.record_weighted(elapsed_us, failed, weight);
+                for _ in 0..weight {
+                    repeated.record(elapsed_us, failed);
+                    runs_by_one.push((elapsed_us, failed));
+                }
+            }
+            prop_assert_eq!(&weighted, &repeated);
+
+            let count = |of: &dyn Fn(u64, bool) -> bool| {
+                let counted = runs_by_one.iter().filter(|&&(elapsed_us, failed)| of(elapsed_us, failed));
+                u64::try_from(counted.count()).unwrap()
+            };
+            let sum_us: u128 = runs_by_one.iter().map(|&(elapsed_us, _)| u128::from(elapsed_us)).sum();
+            prop_assert_eq!(weighted.count(), count(&|_, _| true));
+            prop_assert_eq!(weighted.bins().map(|(_, count)| count).sum::<u64>(), weighted.count());
+            prop_assert_eq!(*weighted.totals(), SketchTotals {
+                errors: count(&|_, failed| failed),
+                sum_us: u64::try_from(sum_us).unwrap_or(u64::MAX),
+                max_us: runs_by_one.iter().map(|&(elapsed_us, _)| elapsed_us).max().unwrap_or(0),
+                within_target_count: count(&|elapsed_us, _| elapsed_us < 100_000),
+            });
+        }
+
+        #[test]
+        fn every_quantile_is_within_alpha(mut values_us in vec(any_us(), 1..200), part in 0..=128_usize) {
+            let sketch = sketch_of(&values_us);
+            values_us.sort_unstable();
+            // 128ths are exact as floats, so that the rank is no matter of a last digit.
+            let exact_us = values_us[(values_us.len() - 1) * part / 128];
+            let q = float(u64::try_from(part).unwrap()) / 128.0;
+            let estimate_us = sketch.quantile_us(q).unwrap();
+            prop_assert!(within_alpha(estimate_us, exact_us), "{estimate_us}, not {exact_us}");
+        }
+
+        #[test]
+        fn quantiles_rise_and_stay_below_the_maximum(sketch in any_sketch(), q in 0.0..1.0, more in 0.0..0.5) {
+            prop_assert_eq!(sketch.quantile_us(q).is_none(), sketch.is_empty());
+            if let (Some(low_us), Some(high_us)) = (sketch.quantile_us(q), sketch.quantile_us(q + more)) {
+                prop_assert!(0.0 <= low_us && low_us <= high_us);
+                prop_assert!(high_us <= float(sketch.totals().max_us));
+            }
+        }
+
+        #[test]
+        fn the_order_of_merging_is_no_matter(a in any_sketch(), b in any_sketch(), c in any_sketch()) {
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+            prop_assert_eq!(merged(&a, &Sketch::new()), a);
+        }
+
+        #[test]
+        fn any_rows_make_a_sketch_that_holds_together(a in any_sketch(), b in any_sketch()) {
+            for sketch in [&a, &b, &merged(&a, &b)] {
+                let in_range = |(index, count)| (-1..=2218).contains(&index) && count > 0;
+                prop_assert!(sketch.bins().all(in_range));
+                prop_assert!(sketch.totals().errors <= sketch.count());
+                prop_assert!(sketch.totals().within_target_count <= sketch.count());
+                prop_assert_eq!(&Sketch::from_bins(sketch.bins(), *sketch.totals()), sketch);
+            }
+        }
+    }
+
+    // --- the promise, over 100,000 values of five distributions ---
+
+    const VALUES: usize = 100_000;
+    const PARTS: usize = 1_000;
+
+    fn seed() -> impl Strategy<Value = [u8; 32]> {
+        any::<[u8; 32]>().no_shrink()
+    }
+
+    fn rng(seed: [u8; 32]) -> TestRng {
+        TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
+    }
+
+    /// Whole microseconds, as they'd be recorded: these, not the floats they come from, are what is estimated.
+    fn sample(distribution: impl Distribution<f64>, rng: &mut TestRng) -> Vec<u64> {
+        distribution
+            .sample_iter(rng)
+            .take(VALUES)
+            .map(whole)
+            .collect()
+    }
+
+    /// Whether p50, p95 and p99 are those of the sorted values: of one sketch of all, and of one that is merged from
+    /// many, each value in a random part, the parts in random order.
+    fn keeps_the_promise(mut values_us: Vec<u64>, rng: &mut TestRng) -> Result<(), TestCaseError> {
+        let one = sketch_of(&values_us);
+
+        let mut parts = vec![Sketch::new(); PARTS];
+        let part_of = Uniform::new(0, PARTS).unwrap();
+        for &elapsed_us in &values_us {
+            parts[part_of.sample(rng)].record(elapsed_us, false);
+        }
+        let mut sum = Sketch::new();
+        while !parts.is_empty() {
+            let next = Uniform::new(0, parts.len()).unwrap().sample(rng);
+            sum.merge(&parts.swap_remove(next));
+        }
+
+        values_us.sort_unstable();
+        for sketch in [&one, &sum] {
+            for (percent, q) in [(50, 0.50), (95, 0.95), (99, 0.99)] {
+                let exact_us = values_us[(VALUES - 1) * percent / 100];
+                let estimate_us = sketch.quantile_us(q).unwrap();
+                prop_assert!(
+                    within_alpha(estimate_us, exact_us),
+                    "p{percent}: {estimate_us}, not {exact_us}"
+                );
+            }
+        }
+        prop_assert_eq!(one, sum);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
+        #[test]
+        fn uniform_durations(seed in seed(), low_us in 0.0..1e6, width_us in 1.0..1e7) {
+            let mut rng = rng(seed);
+            let values_us = sample(Uniform::new(low_us, low_us + width_us).unwrap(), &mut rng);
+            keeps_the_promise(values_us, &mut rng)?;
+        }
+
+        #[test]
+        fn log_normal_durations(seed in seed(), ln_median_us in 2.0..14.0, sigma in 0.1..2.0) {
+            let mut rng = rng(seed);
+            let values_us = sample(LogNormal::new(ln_median_us, sigma).unwrap(), &mut rng);
+            keeps_the_promise(values_us, &mut rng)?;
+        }
+
+        /// Cached and not: far apart, so that one mode's percentiles say nothing of the other's.
+        #[test]
+        fn bimodal_durations(seed in seed(), ln_fast_us in 3.0..6.0, ln_slow_us in 9.0..15.0, slow_part in 0.01..0.6) {
+            let mut rng = rng(seed);
+            let (fast, slow) = (LogNormal::new(ln_fast_us, 0.3).unwrap(), LogNormal::new(ln_slow_us, 0.3).unwrap());
+            let is_slow = Bernoulli::new(slow_part).unwrap();
+            let values_us = (0..VALUES).map(|_| {
+                let mode = if is_slow.sample(&mut rng) { slow } else { fast };
+                whole(mode.sample(&mut rng))
+            });
+            let values_us = values_us.collect();
+            keeps_the_promise(values_us, &mut rng)?;
+        }
+
+        #[test]
+        fn constant_durations(seed in seed(), elapsed_us in any_us()) {
+            keeps_the_promise(vec![elapsed_us; VALUES], &mut rng(seed))?;
+        }
+
+        /// With a shape under 1, whose mean is infinite, too.
+        #[test]
+        fn heavy_tailed_durations(seed in seed(), least_us in 1.0..10_000.0, shape in 0.5..3.0) {
+            let mut rng = rng(seed);
+            let values_us = sample(Pareto::new(least_us, shape).unwrap(), &mut rng);
+            keeps_the_promise(values_us, &mut rng)?;
+        }
+    }
+}

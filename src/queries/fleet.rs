@@ -1,0 +1,181 @@
+//! Statements on the schema `profile`: what instances gathered, from all of them together. Knows nothing of requests.
+//!
+//! Nothing here runs while a client waits.
+
+use super::text;
+use crate::db::{Access, Answer, Db, DbError, Parameter, Statement};
+use crate::profile::{Batch, Flushed, SlowQuerySeen};
+
+pub(super) static FLEET_FLUSH: Statement = Statement {
+    name: "fleet_flush",
+    // Sorted by the key, so that two flushes can't wait for each other. The account reads the count of what was written,
+    // to be timed after it.
+    sql: "WITH sample AS (
+            SELECT to_timestamp(minute * 60) AS began_at, kind, name, count, errors, sum_us,
+                   max_us, within_target, query_count, bins, bin_counts
+            FROM jsonb_to_recordset($1::text::jsonb) AS sample(minute bigint, kind text, name text, count bigint,
+                    errors bigint, sum_us bigint, max_us bigint, within_target bigint, query_count bigint,
+                    bins int[], bin_counts bigint[])
+        ), minute AS (
+            INSERT INTO profile.minutes AS minutes
+            SELECT * FROM sample ORDER BY began_at, kind, name
+            ON CONFLICT (began_at, kind, name) DO UPDATE SET
+                count = minutes.count + EXCLUDED.count,
+                errors = minutes.errors + EXCLUDED.errors,
+                sum_us = minutes.sum_us + EXCLUDED.sum_us,
+                max_us = greatest(minutes.max_us, EXCLUDED.max_us),
+                within_target = minutes.within_target + EXCLUDED.within_target,
+                query_count = minutes.query_count + EXCLUDED.query_count,
+                (bins, bin_counts) = (
+                    SELECT array_agg(bin ORDER BY bin), array_agg(n ORDER BY bin)
+                    FROM (SELECT bin, sum(n)::bigint AS n
+                          FROM (SELECT * FROM unnest(minutes.bins, minutes.bin_counts)
+                                UNION ALL SELECT * FROM unnest(EXCLUDED.bins, EXCLUDED.bin_counts)) AS every (bin, n)
+                          GROUP BY bin) AS added)
+            RETURNING 1
+        ), flush AS (
+            INSERT INTO profile.flushes AS flushes (began_at, count, gathered, flushed, lost, sum_us, one_in)
+            SELECT date_trunc('minute', now()), 1, $2::bigint, $2::bigint - $3::bigint, $3::bigint,
+                   (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000)::bigint, $4::int
+            FROM (SELECT count(*) AS written FROM minute) AS done WHERE written >= 0
+            ON CONFLICT (began_at) DO UPDATE SET
+                count = flushes.count + 1,
+                gathered = flushes.gathered + EXCLUDED.gathered,
+                flushed = flushes.flushed + EXCLUDED.flushed,
+                lost = flushes.lost + EXCLUDED.lost,
+                sum_us = flushes.sum_us + EXCLUDED.sum_us,
+                one_in = EXCLUDED.one_in
+            RETURNING 1
+        )
+        SELECT NULL::text, CASE WHEN rolled_up_to < date_trunc('hour', now() - interval '5 minutes') THEN 'due' END
+        FROM profile.rollup, (SELECT count(*) FROM flush) AS flushed",
+    access: Access::Inserts(&["minutes_pkey", "flushes_pkey"]),
+    max_rows: 1,
+};
+
+pub(super) static FLEET_ROLLUP: Statement = Statement {
+    name: "fleet_rollup",
+    // Of all who find that an hour is over one does the work; the others don't wait for it.
+    sql: "WITH due AS MATERIALIZED (
+            SELECT rolled_up_to AS first, date_trunc('hour', now() - interval '5 minutes') AS past
+            FROM profile.rollup
+            WHERE rolled_up_to < date_trunc('hour', now() - interval '5 minutes')
+              AND pg_try_advisory_xact_lock(hashtext('profile.rollup'))
+        ), bin AS (
+            SELECT date_trunc('hour', began_at) AS hour, kind, name, bin, sum(n)::bigint AS n
+            FROM due, profile.minutes, unnest(bins, bin_counts) AS bin (bin, n)
+            WHERE began_at >= first AND began_at < past
+            GROUP BY hour, kind, name, bin
+        ), bins AS (
+            SELECT hour, kind, name, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
+            FROM bin GROUP BY hour, kind, name
+        ), hour AS (
+            INSERT INTO profile.hours
+            SELECT hour, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts
+            FROM (SELECT date_trunc('hour', began_at) AS hour, kind, name, sum(count)::bigint AS count,
+                         sum(errors)::bigint AS errors, sum(sum_us)::bigint AS sum_us, max(max_us) AS max_us,
+                         sum(within_target)::bigint AS within_target, sum(query_count)::bigint AS query_count
+                  FROM due, profile.minutes WHERE began_at >= first AND began_at < past
+                  GROUP BY hour, kind, name) AS sums
+            JOIN bins USING (hour, kind, name)
+            ON CONFLICT DO NOTHING
+        ), rolled_up AS (
+            UPDATE profile.rollup SET rolled_up_to = past FROM due
+        ), old_minute AS (
+            DELETE FROM profile.minutes USING due WHERE began_at < now() - interval '2 days'
+        ), old_hour AS (
+            DELETE FROM profile.hours USING due WHERE began_at < now() - interval '30 days'
+        ), old_flush AS (
+            DELETE FROM profile.flushes USING due WHERE began_at < now() - interval '30 days'
+        ), old_slow_query AS (
+            DELETE FROM profile.slow_queries USING due WHERE ran_at < now() - interval '30 days'
+        )
+        SELECT NULL::text, NULL::text FROM due",
+    access: Access::Scans("once an hour, the minutes of an hour"),
+    max_rows: 1,
+};
+
+pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
+    name: "slow_query_keep",
+    sql: "WITH slower AS (
+            SELECT count(*) AS count FROM (
+                SELECT FROM profile.slow_queries WHERE statement = $1::text AND elapsed_us >= $2::bigint LIMIT 15) AS of
+        ), kept AS (
+            INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
+            SELECT $1::text, $2::bigint, $3::text, $4::text,
+                   'epoch'::timestamptz + $5::bigint * interval '1 microsecond', $6::text::jsonb
+            FROM slower WHERE count < 15
+        ), dropped AS (
+            DELETE FROM profile.slow_queries WHERE (SELECT count FROM slower) < 15 AND id IN (
+                SELECT id FROM profile.slow_queries WHERE statement = $1::text
+                ORDER BY elapsed_us DESC, id OFFSET 14)
+        )
+        SELECT NULL::text, NULL::text",
+    access: Access::Scans("there are fifteen rows for each statement"),
+    max_rows: 1,
+};
+
+/// Stores what an instance has gathered, the plans of its slow queries included; and adds up an hour that's over.
+pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
+    let slow_queries = std::mem::take(&mut batch.slow_queries);
+    let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));
+    let parameters = vec![
+        text(samples(&batch)),
+        count(batch.gathered),
+        count(batch.lost),
+        Parameter::Int32(i32::try_from(batch.one_in).unwrap_or(i32::MAX)),
+    ];
+    match db.answer(&FLEET_FLUSH, parameters).await {
+        Ok(Answer { note, .. }) => {
+            if note.is_some() {
+                // What fails here is done by the next one who finds the hour over.
+                let _ = db.answer(&FLEET_ROLLUP, Vec::new()).await;
+            }
+            for seen in slow_queries {
+                let _ = keep(&db, seen).await;
+            }
+            Flushed::Stored
+        }
+        Err(error @ DbError::Unavailable { sent: false, .. }) => {
+            batch.slow_queries = slow_queries;
+            Flushed::Unsent(batch, error.to_string())
+        }
+        Err(error) => Flushed::Failed(error.to_string()),
+    }
+}
+
+async fn keep(db: &Db, seen: SlowQuerySeen) -> Result<Answer, DbError> {
+    let plan = seen.slow_query.plan.await;
+    let elapsed_us = i64::try_from(seen.slow_query.elapsed_us).unwrap_or(i64::MAX);
+    let parameters = vec![
+        text(seen.slow_query.name),
+        Parameter::Int64(elapsed_us),
+        text(seen.route),
+        text(seen.request_id),
+        Parameter::Int64(seen.ran_at_us),
+        plan.map_or(Parameter::DbNull, Parameter::Str),
+    ];
+    db.answer(&SLOW_QUERY_KEEP, parameters).await
+}
+
+/// The rows of a batch, as JSON: a dozen columns as arrays would each be a parameter.
+fn samples(batch: &Batch) -> String {
+    let rows = batch.sketches.iter().map(|(key, gathered)| {
+        let totals = gathered.sketch.totals();
+        let (bins, bin_counts): (Vec<_>, Vec<_>) = gathered.sketch.bins().unzip();
+        serde_json::json!({
+            "minute": key.minute,
+            "kind": key.kind.name(),
+            "name": key.name,
+            "count": gathered.sketch.count(),
+            "errors": totals.errors,
+            "sum_us": totals.sum_us,
+            "max_us": totals.max_us,
+            "within_target": totals.within_target_count,
+            "query_count": gathered.query_count,
+            "bins": bins,
+            "bin_counts": bin_counts,
+        })
+    });
+    serde_json::Value::Array(rows.collect()).to_string()
+}

@@ -1,0 +1,280 @@
+//! What all instances gathered together, in the schema `profile`.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use http::StatusCode;
+use support::{Database, Edge};
+use tokio_postgres::Client;
+
+const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
+
+/// Asks until the answer is what's expected; for 20 s at most.
+async fn soon(client: &Client, sql: &str, expected: i64) {
+    let mut found = None;
+    for _ in 0..200 {
+        found = client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, Option<i64>>(0);
+        if found == Some(expected) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{sql}: {found:?}, not {expected}");
+}
+
+#[tokio::test]
+async fn what_is_counted_in_the_database_is_what_the_headers_said() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let paths = [
+        ORCHESTRATOR,
+        "/api/health",
+        "/api/agents?limit=3",
+        "/api/agents/x",
+    ];
+    let requests = paths.iter().cycle().take(1000).map(|path| edge.get(path));
+    let answers: Vec<_> = futures_util::stream::iter(requests)
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    let queries: i64 = answers
+        .iter()
+        .map(|answer| i64::from(answer.query_count()))
+        .sum();
+    assert_eq!(queries, 500);
+    let client = database.client().await;
+    let count =
+        |kind| format!("SELECT sum(count)::bigint FROM profile.minutes WHERE kind = '{kind}'");
+    soon(&client, &count("statement"), queries).await;
+    soon(&client, &count("route"), 1000).await;
+    for (sql, expected) in [
+        (
+            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route'",
+            queries,
+        ),
+        (
+            "SELECT sum(n)::bigint FROM profile.minutes, unnest(bin_counts) AS n",
+            1000 + queries,
+        ),
+        (
+            "SELECT sum(gathered)::bigint FROM profile.flushes",
+            1000 + queries,
+        ),
+        (
+            "SELECT sum(flushed)::bigint FROM profile.flushes",
+            1000 + queries,
+        ),
+        ("SELECT sum(lost)::bigint FROM profile.flushes", 0),
+        (
+            "SELECT count(*) FROM profile.minutes WHERE sum_us < max_us OR bins = '{}'",
+            0,
+        ),
+        (
+            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route'",
+            4,
+        ),
+    ] {
+        soon(&client, sql, expected).await;
+    }
+    let fewer: i64 = client
+        .query_one("SELECT sum(count)::bigint FROM profile.flushes", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(
+        (1..200).contains(&fewer),
+        "{fewer} flushes of 1000 requests"
+    );
+}
+
+#[tokio::test]
+async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
+    let database = Database::migrated().await;
+    let variables = [("profiling_one_in", "4"), ("profiling_flush_ms", "0")];
+    let edge = Edge::start_with(&database, &variables, &["--max-instance-reuse-count", "1"]).await;
+    for _ in 0..200 {
+        edge.get(ORCHESTRATOR).await;
+    }
+    let client = database.client().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let count: i64 = client
+        .query_one(
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(count % 4, 0);
+    // 50 of 200 are expected; 20 or 80 come once in a hundred thousand runs.
+    assert!((80..320).contains(&count), "{count}");
+}
+
+#[tokio::test]
+async fn a_slow_query_is_kept_with_its_plan() {
+    let database = Database::migrated().await;
+    let variables = [
+        ("slow_query_warn_ms", "100"),
+        ("slow_query_error_ms", "200"),
+    ];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let client = database.client().await;
+    client
+        .batch_execute("BEGIN; LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        client.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(edge.get(ORCHESTRATOR), release);
+    assert_eq!(answer.status, StatusCode::OK);
+    let id = answer.header("x-request-id");
+    let kept = format!(
+        "SELECT count(*) FROM profile.slow_queries WHERE statement = 'agent_get_by_name' AND elapsed_us > 300000
+           AND route = 'GET /api/agents/name/{{name}}' AND request_id = '{id}' AND plan -> 0 -> 'Plan' IS NOT NULL"
+    );
+    soon(&client, &kept, 1).await;
+    edge.get(ORCHESTRATOR).await;
+    soon(&client, "SELECT count(*) FROM profile.slow_queries", 1).await;
+}
+
+#[tokio::test]
+async fn only_the_worst_fifteen_are_kept_and_hours_are_added_up() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    let find = |name: &str| {
+        let statement = reznet_edge::queries::ALL
+            .iter()
+            .find(|one| one.name == name);
+        statement.expect("it's registered").sql
+    };
+    let keep = client.prepare(find("slow_query_keep")).await.unwrap();
+    for n in 0..40_i64 {
+        let elapsed_us = 1000 * ((n * 7) % 40);
+        client
+            .query(
+                &keep,
+                &[
+                    &"agent_get",
+                    &elapsed_us,
+                    &"GET /",
+                    &"r",
+                    &0_i64,
+                    &None::<&str>,
+                ],
+            )
+            .await
+            .unwrap();
+    }
+    soon(&client, "SELECT count(*) FROM profile.slow_queries", 15).await;
+    soon(
+        &client,
+        "SELECT min(elapsed_us) FROM profile.slow_queries",
+        25_000,
+    )
+    .await;
+
+    client
+        .batch_execute(
+            "INSERT INTO profile.minutes
+             SELECT date_trunc('hour', now()) - n * interval '1 minute', 'route', 'GET /', 1, 0, n, n, 1, 2,
+                    ARRAY[n % 3, 5 + n % 2], ARRAY[1, 1]
+             FROM generate_series(1, 60) AS n
+             UNION ALL SELECT date_trunc('hour', now()) - interval '3 days', 'route', 'GET /', 1, 0, 1, 1, 1, 2, '{1}', '{1}';
+             UPDATE profile.rollup SET rolled_up_to = date_trunc('hour', now()) - interval '1 hour'",
+        )
+        .await
+        .unwrap();
+    // Not before five minutes of the next hour are over: the test brings that about.
+    let rollup = find("fleet_rollup").replace("now() - interval '5 minutes'", "now()");
+    for _ in 0..2 {
+        client.query(rollup.as_str(), &[]).await.unwrap();
+        soon(&client, "SELECT count(*) FROM profile.hours", 1).await;
+        soon(&client, "SELECT sum(count)::bigint FROM profile.hours", 60).await;
+        soon(&client, "SELECT max(max_us) FROM profile.hours", 60).await;
+        soon(
+            &client,
+            "SELECT sum(n)::bigint FROM profile.hours, unnest(bin_counts) AS n",
+            120,
+        )
+        .await;
+        soon(
+            &client,
+            "SELECT sum(cardinality(bins))::bigint FROM profile.hours",
+            5,
+        )
+        .await;
+        soon(&client, "SELECT count(*) FROM profile.minutes", 60).await;
+    }
+}
+
+#[tokio::test]
+async fn without_its_schema_the_profiler_goes_quiet_after_one_warning() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute("DROP SCHEMA profile CASCADE")
+        .await
+        .unwrap();
+    let edge = Edge::start_with(&database, &[("profiling_flush_ms", "10")], &[]).await;
+    for _ in 0..20 {
+        assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    edge.log_line(&["WARNING - PROFILER: what was gathered can't be stored"])
+        .await;
+    assert_eq!(edge.log().matches("PROFILER").count(), 1, "{}", edge.log());
+}
+
+#[tokio::test]
+async fn an_administrator_sees_every_statement_and_the_public_nothing_where_it_is_hidden() {
+    let database = Database::migrated().await;
+    let token = "a-token-for-this-test";
+    let variables = [("admin_token", token)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let ask = async |token: &str| {
+        let request = http::Request::get(format!("{}{ORCHESTRATOR}", edge.url()))
+            .header("x-profile", "1")
+            .header("authorization", format!("Bearer {token}"))
+            .body(http_body_util::Full::default())
+            .unwrap();
+        edge.send(request).await.header("server-timing").to_owned()
+    };
+    assert!(ask(token).await.contains(", agent_get_by_name;dur="));
+    assert!(
+        !ask("another-token-than-that")
+            .await
+            .contains("agent_get_by_name")
+    );
+    assert!(!edge.log().contains(token));
+
+    let variables = [
+        ("profiling_headers", "off"),
+        ("log_format", "json"),
+        ("slow_request_warn_ms", "0"),
+    ];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let answer = edge
+        .raw(b"GET /api/health HTTP/1.0\r\nHost: x\r\n\r\n")
+        .await
+        .to_lowercase();
+    assert!(answer.contains("x-request-id: "), "{answer}");
+    for hidden in [
+        "x-process-time",
+        "x-query-count",
+        "x-query-time",
+        "server-timing",
+    ] {
+        assert!(!answer.contains(hidden), "{answer}");
+    }
+    let line = edge.log_line(&["slow_request"]).await;
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(line["event"], "slow_request");
+    assert_eq!(line["route"], "GET /api/health");
+    assert!(line["elapsed_us"].is_u64());
+}
