@@ -19,6 +19,8 @@ mod routes;
 mod schemas;
 mod stats;
 mod tasks;
+#[cfg(feature = "test-routes")]
+mod test_routes;
 mod workflow_tasks;
 mod workflows;
 

@@ -111,11 +111,14 @@ pub fn router(config: Arc<Config>) -> Router {
             )
         };
     }
-    operations!(route)
+    let router = operations!(route)
         .into_iter()
         .fold(Router::new(), |router, (path, route)| {
             router.route(path, route)
-        })
+        });
+    #[cfg(feature = "test-routes")]
+    let router = super::test_routes::added_to(router);
+    router
         .fallback(async || ApiError::NoRoute)
         .with_state(config)
 }
@@ -128,9 +131,12 @@ pub fn misconfigured(error: ConfigError) -> Router {
 /// What carries out an operation. One type for all, so that the router's machinery is compiled once, not once for each.
 type Handler = fn(Db, Input) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 
+/// What every route has at hand.
+pub type SharedConfig = Arc<Config>;
+
 /// A request's way: the profile learns its route, its input is checked, and its handler has the database.
-fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Arc<Config>> {
-    let serve = async move |State(config): State<Arc<Config>>, request: Request| {
+pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<SharedConfig> {
+    let serve = async move |State(config): State<SharedConfig>, request: Request| {
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         // The pattern, not the path: that may hold anything.

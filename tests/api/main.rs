@@ -3,7 +3,6 @@
 mod agents;
 mod channels;
 mod examples;
-mod fleet;
 mod health;
 mod http;
 mod messages;

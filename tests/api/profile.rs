@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use support::{Database, Edge};
@@ -132,16 +132,49 @@ async fn a_traceparent_names_the_request() {
 #[tokio::test]
 async fn requests_of_one_instance_never_mix() {
     let database = Database::migrated().await;
-    let edge = Edge::start(&database).await;
-    let slow = join_all((0..8).map(|_| edge.get(ORCHESTRATOR)));
-    let fast = join_all((0..200).map(|_| edge.get("/api/health")));
-    let both = async { tokio::join!(slow, fast) };
-    let (slow, fast) = held_up(&database, Duration::from_millis(500), both).await;
-    for answer in slow {
-        assert_eq!(answer.query_count(), 1);
+    let flags = [
+        "--max-instance-reuse-count",
+        "100000",
+        "--max-instance-concurrent-reuse-count",
+        "100",
+    ];
+    let edge = Edge::start_test_build(&database, &flags).await;
+    let requests = (0..1000_u32).map(|n| (n * 7) % 23).map(async |times| {
+        let answer = edge.get(&format!("/test/agent-loop?times={times}")).await;
+        (times, answer)
+    });
+    let answers: Vec<_> = stream::iter(requests).buffer_unordered(16).collect().await;
+    assert_eq!(answers.len(), 1000);
+    for (times, answer) in answers {
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.query_count(), times, "{answer:?}");
+        assert_eq!(answer.query_ms() > 0.0, times > 0, "{answer:?}");
     }
-    for answer in fast {
-        assert_eq!(answer.query_count(), 0);
-        assert!(answer.query_ms() < 0.001);
-    }
+}
+
+#[tokio::test]
+async fn a_handler_that_loops_over_ids_is_named() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_test_build(&database, &[]).await;
+    let four = edge.get("/test/agent-loop?times=4").await;
+    let five = edge.get("/test/agent-loop?times=5").await;
+    let line = edge
+        .log_line(&["REPEATED QUERY", five.header("x-request-id")])
+        .await;
+    assert!(
+        line.starts_with(
+            "WARNING - REPEATED QUERY: agent_get ran 5 times in one request (N+1?) \
+             route=GET /test/agent-loop request="
+        ),
+        "{line}"
+    );
+    // Four is over the budget of a read, but no N+1 yet.
+    let id = four.header("x-request-id").to_owned();
+    edge.log_line(&["OVER BUDGET: 4 queries", &id]).await;
+    let log = edge.log();
+    assert!(
+        !log.lines()
+            .any(|line| line.contains("REPEATED") && line.contains(&id)),
+        "{log}"
+    );
 }

@@ -3,26 +3,15 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use support::{Cluster, Database, Edge, migrate};
+use support::{Cluster, Database, Edge, database_variables, migrate};
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
-
-/// The variables for a cluster of the test's own.
-fn variables(url: &str) -> [(&str, &str); 2] {
-    let host = url
-        .rsplit_once('@')
-        .and_then(|(_, rest)| rest.split_once('/'));
-    [
-        ("db_url", url),
-        ("db_host", host.expect("user@host:port/database").0),
-    ]
-}
 
 #[tokio::test]
 async fn a_stopped_database_is_503_within_3_s_and_a_started_one_200() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).expect("the new cluster can be migrated");
-    let edge = Edge::start_at(&variables(&cluster.app_url()), &[]).await;
+    let edge = Edge::start_at(&database_variables(&cluster.app_url()), &[]).await;
     assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
 
     cluster.stop();

@@ -122,6 +122,11 @@ impl Cluster {
         self.postgres("stop", &[]);
     }
 
+    /// A session of the test's own.
+    pub async fn client(&self) -> Client {
+        connect(&self.url().parse().expect("it's an address")).await
+    }
+
     /// The address of its database, for its owner.
     #[must_use]
     pub fn url(&self) -> String {
@@ -161,6 +166,16 @@ impl Drop for Cluster {
             .output();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The variables that point the component to a database.
+#[must_use]
+pub fn database_variables(url: &str) -> [(&str, &str); 2] {
+    let host = url
+        .rsplit_once('@')
+        .and_then(|(_, rest)| rest.split_once('/'));
+    let (host, _) = host.expect("user@host:port/database");
+    [("db_url", url), ("db_host", host)]
 }
 
 /// Runs `scripts/migrate` on a database.

@@ -6,7 +6,7 @@ pub mod contract;
 mod database;
 mod edge;
 
-pub use database::{Cluster, Database, migrate};
+pub use database::{Cluster, Database, database_variables, migrate};
 pub use edge::{Answer, Edge};
 
 use std::path::PathBuf;

@@ -1,94 +1,82 @@
 //! What all instances gathered together, in the schema `profile`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use http::StatusCode;
+use reznet_bench::Load;
 use support::{Database, Edge};
-use tokio_postgres::Client;
+
+use super::soon;
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
-/// Asks until the answer is what's expected; for 20 s at most.
-async fn soon(client: &Client, sql: &str, expected: i64) {
-    let mut found = None;
-    for _ in 0..200 {
-        found = client
-            .query_one(sql, &[])
-            .await
-            .unwrap()
-            .get::<_, Option<i64>>(0);
-        if found == Some(expected) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{sql}: {found:?}, not {expected}");
-}
-
-#[tokio::test]
+/// 50,000 requests, 50 at once, over 25 instances at least: none serves more than 2,000.
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_in_the_database_is_what_the_headers_said() {
+    const REQUESTS: i64 = 50_000;
     let database = Database::migrated().await;
-    let edge = Edge::start(&database).await;
+    let flags = [
+        "--max-instance-reuse-count",
+        "2000",
+        "--max-instance-concurrent-reuse-count",
+        "4",
+    ];
+    let edge = Edge::start_with(&database, &[], &flags).await;
     let paths = [
         ORCHESTRATOR,
         "/api/health",
         "/api/agents?limit=3",
         "/api/agents/x",
     ];
-    let requests = paths.iter().cycle().take(1000).map(|path| edge.get(path));
-    let answers: Vec<_> = futures_util::stream::iter(requests)
-        .buffer_unordered(16)
-        .collect()
-        .await;
-    let queries: i64 = answers
-        .iter()
-        .map(|answer| i64::from(answer.query_count()))
-        .sum();
-    assert_eq!(queries, 500);
+    let load = Load {
+        paths: paths.map(str::to_owned).to_vec(),
+        requests: usize::try_from(REQUESTS).unwrap(),
+        concurrency: 50,
+        keep_alive: false,
+    };
+    let figures = load.run(&edge.url()).await.unwrap();
+    let statuses = BTreeMap::from([(200, 37_500), (422, 12_500)]);
+    assert_eq!(figures.statuses, statuses);
+    let queries = i64::try_from(figures.query_count).unwrap();
+    assert_eq!(queries, REQUESTS / 2);
+    let samples = REQUESTS + queries;
     let client = database.client().await;
-    let count =
-        |kind| format!("SELECT sum(count)::bigint FROM profile.minutes WHERE kind = '{kind}'");
-    soon(&client, &count("statement"), queries).await;
-    soon(&client, &count("route"), 1000).await;
-    for (sql, expected) in [
+    for (expected, sql) in [
         (
-            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route'",
             queries,
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'statement'",
         ),
         (
+            REQUESTS,
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route'",
+        ),
+        (
+            queries,
+            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route'",
+        ),
+        (
+            samples,
             "SELECT sum(n)::bigint FROM profile.minutes, unnest(bin_counts) AS n",
-            1000 + queries,
         ),
+        (samples, "SELECT sum(gathered)::bigint FROM profile.flushes"),
+        (samples, "SELECT sum(flushed)::bigint FROM profile.flushes"),
+        (0, "SELECT sum(lost)::bigint FROM profile.flushes"),
         (
-            "SELECT sum(gathered)::bigint FROM profile.flushes",
-            1000 + queries,
-        ),
-        (
-            "SELECT sum(flushed)::bigint FROM profile.flushes",
-            1000 + queries,
-        ),
-        ("SELECT sum(lost)::bigint FROM profile.flushes", 0),
-        (
-            "SELECT count(*) FROM profile.minutes WHERE sum_us < max_us OR bins = '{}'",
             0,
+            "SELECT count(*) FROM profile.minutes WHERE sum_us < max_us OR bins = '{}'",
         ),
         (
-            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route'",
             4,
+            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route'",
         ),
     ] {
         soon(&client, sql, expected).await;
     }
-    let fewer: i64 = client
-        .query_one("SELECT sum(count)::bigint FROM profile.flushes", &[])
-        .await
-        .unwrap()
-        .get(0);
-    assert!(
-        (1..200).contains(&fewer),
-        "{fewer} flushes of 1000 requests"
-    );
+    // Batched: far fewer flushes than requests.
+    let flushes = client.query_one("SELECT sum(count)::bigint FROM profile.flushes", &[]);
+    let flushes: i64 = flushes.await.unwrap().get(0);
+    assert!((25..REQUESTS / 20).contains(&flushes), "{flushes} flushes");
 }
 
 #[tokio::test]

@@ -1,0 +1,202 @@
+//! So many clients that each send one request after the other, and what their answers took and said.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use futures_util::future::try_join_all;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+
+/// What to send.
+#[derive(Args, Clone, Debug)]
+pub struct Load {
+    /// Path and query of a request; several are sent in turn. `POST PATH BODY` writes BODY
+    #[arg(long = "path", required = true)]
+    pub paths: Vec<String>,
+    /// How many requests
+    #[arg(long, default_value_t = 1000)]
+    pub requests: usize,
+    /// How many of them at once
+    #[arg(long, default_value_t = 10)]
+    pub concurrency: usize,
+    /// Send many requests over a connection, not one
+    #[arg(long)]
+    pub keep_alive: bool,
+}
+
+/// What came of it. Times are in microseconds, from before the connection is opened until the body is in.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Requests answered, in any way.
+    pub requests: usize,
+    /// How many answers had which status; 0 stands for no answer.
+    pub statuses: BTreeMap<u16, usize>,
+    /// Answers a second.
+    pub requests_per_s: f64,
+    /// Half of them took no longer.
+    pub p50_us: u64,
+    /// 95 % of them took no longer.
+    pub p95_us: u64,
+    /// 99 % of them took no longer.
+    pub p99_us: u64,
+    /// The sum of the answers' X-Query-Count.
+    pub query_count: u64,
+    /// Half of the answers that sent a query say in X-Query-Time that it took no longer.
+    pub query_p50_us: u64,
+    /// As `query_p50_us`, for 95 %.
+    pub query_p95_us: u64,
+}
+
+struct Sample {
+    status: u16,
+    elapsed_us: u64,
+    query_count: u64,
+    query_us: u64,
+}
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+impl Load {
+    /// Sends it all to a server, as `http://127.0.0.1:3000`.
+    pub async fn run(&self, server: &str) -> Result<Figures> {
+        let idle_connections = if self.keep_alive { usize::MAX } else { 0 };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(idle_connections)
+            .build_http();
+        let sent = AtomicUsize::new(0);
+        let clock = Instant::now();
+        let clients = (0..self.concurrency).map(|_| self.one_client(&client, server, &sent));
+        let samples: Vec<_> = try_join_all(clients).await?.into_iter().flatten().collect();
+        let seconds = clock.elapsed().as_secs_f64();
+        Ok(figures(&samples, seconds))
+    }
+
+    async fn one_client(
+        &self,
+        http: &Http,
+        server: &str,
+        sent: &AtomicUsize,
+    ) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        loop {
+            let n = sent.fetch_add(1, Ordering::Relaxed);
+            if n >= self.requests {
+                return Ok(samples);
+            }
+            let request = request(server, &self.paths[n % self.paths.len()])?;
+            let clock = Instant::now();
+            let mut sample = answer(http, request).await.unwrap_or(Sample {
+                status: 0,
+                elapsed_us: 0,
+                query_count: 0,
+                query_us: 0,
+            });
+            sample.elapsed_us = u64::try_from(clock.elapsed().as_micros())?;
+            samples.push(sample);
+        }
+    }
+}
+
+fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
+    let request = match path
+        .strip_prefix("POST ")
+        .and_then(|rest| rest.split_once(' '))
+    {
+        None => Request::get(format!("{server}{path}")).body(Full::default()),
+        Some((path, body)) => Request::post(format!("{server}{path}"))
+            .header("content-type", "application/json")
+            .body(Full::from(body.to_owned())),
+    };
+    request.with_context(|| format!("{server}{path} isn't a valid address"))
+}
+
+async fn answer(http: &Http, request: Request<Full<Bytes>>) -> Result<Sample> {
+    let (parts, body) = http.request(request).await?.into_parts();
+    body.collect().await?;
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    // Contenders without a profiler have no such headers.
+    let query_count = header("x-query-count").map_or(Ok(0), str::parse)?;
+    let query_ms: f64 =
+        header("x-query-time").map_or(Ok(0.0), |ms| ms.trim_end_matches("ms").parse())?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a duration that a header told; `as` keeps within the type's bounds"
+    )]
+    let query_us = (query_ms * 1000.0).round() as u64;
+    Ok(Sample {
+        status: parts.status.as_u16(),
+        elapsed_us: 0,
+        query_count,
+        query_us,
+    })
+}
+
+fn figures(samples: &[Sample], seconds: f64) -> Figures {
+    let mut by_status = BTreeMap::new();
+    for sample in samples {
+        *by_status.entry(sample.status).or_default() += 1;
+    }
+    let mut elapsed: Vec<_> = samples.iter().map(|sample| sample.elapsed_us).collect();
+    let with_query = samples.iter().filter(|sample| sample.query_count > 0);
+    let mut query: Vec<_> = with_query.map(|sample| sample.query_us).collect();
+    elapsed.sort_unstable();
+    query.sort_unstable();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let requests_per_s = samples.len() as f64 / seconds;
+    Figures {
+        requests: samples.len(),
+        statuses: by_status,
+        requests_per_s,
+        p50_us: percentile(&elapsed, 50),
+        p95_us: percentile(&elapsed, 95),
+        p99_us: percentile(&elapsed, 99),
+        query_count: samples.iter().map(|sample| sample.query_count).sum(),
+        query_p50_us: percentile(&query, 50),
+        query_p95_us: percentile(&query, 95),
+    }
+}
+
+/// The smallest value that `percent` of all don't exceed (nearest rank); 0 of none.
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let values: Vec<u64> = (1..=200).collect();
+        assert_eq!(percentile(&values, 50), 100);
+        assert_eq!(percentile(&values, 95), 190);
+        assert_eq!(percentile(&values[..1], 99), 1);
+        assert_eq!(percentile(&[], 99), 0);
+    }
+
+    #[test]
+    fn a_path_may_be_a_write() {
+        let read = request("http://h", "/a?b=c d");
+        assert!(read.is_err());
+        let write = request("http://h", "POST /a {\"b\": 1}").unwrap();
+        assert_eq!(
+            (write.method().as_str(), write.uri().path()),
+            ("POST", "/a")
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! Loads servers with requests and says what came of it, for `scripts/bench`. The command line only.
+
+use anyhow::Result;
+use clap::Parser;
+use reznet_bench::{Load, compare};
+
+/// Loads one server, or two in turn to compare them.
+#[derive(Debug, Parser)]
+#[command(name = "reznet-bench", version)]
+enum Command {
+    /// One server; its figures as JSON
+    Load {
+        /// As <http://127.0.0.1:3000>
+        server: String,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Two servers in turn, round by round; each round's ratios, and their medians, as JSON
+    Pair {
+        /// The one that's measured
+        server: String,
+        /// The one it's measured against
+        against: String,
+        /// How often each is loaded; which one goes first alternates
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+        #[command(flatten)]
+        load: Load,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let figures = match Command::parse() {
+        Command::Load { server, load } => serde_json::to_value(load.run(&server).await?)?,
+        Command::Pair {
+            server,
+            against,
+            rounds,
+            load,
+        } => serde_json::to_value(compare(&server, &against, rounds, &load).await?)?,
+    };
+    println!("{figures}");
+    Ok(())
+}

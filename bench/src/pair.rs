@@ -1,0 +1,140 @@
+//! Two servers loaded in turn: what the machine does meanwhile hits both, so their ratio says more than either's times.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::load::{Figures, Load};
+
+/// What's left of a run (the profiler's last flush) is over when the next begins.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+/// Both servers' figures, and how the first one's compare to the other's.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// By round: the first server's figures, and those of the other.
+    pub rounds: Vec<(Figures, Figures)>,
+    /// The median of the rounds' ratios.
+    pub median: Ratios,
+    /// Half of the rounds' ratios of p95 lie within this.
+    pub p95_quartiles: (f64, f64),
+}
+
+/// The first server's figure divided by the other's.
+#[derive(Debug, Serialize)]
+pub struct Ratios {
+    /// Above 1 where the first does more.
+    pub requests_per_s: f64,
+    /// Above 1 where the first takes longer.
+    pub p50: f64,
+    /// Above 1 where the first takes longer.
+    pub p95: f64,
+    /// Above 1 where the first takes longer.
+    pub p99: f64,
+}
+
+/// Loads `server` and `against`, `rounds` times each, after a first round that doesn't count.
+pub async fn compare(
+    server: &str,
+    against: &str,
+    rounds: usize,
+    load: &Load,
+) -> Result<Comparison> {
+    load.run(server).await?;
+    load.run(against).await?;
+    let mut all = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        let pair = if round % 2 == 0 {
+            let first = one(server, load).await?;
+            (first, one(against, load).await?)
+        } else {
+            let second = one(against, load).await?;
+            (one(server, load).await?, second)
+        };
+        eprintln!(
+            "round {} of {rounds}: p95 {} and {} µs, {:.0} and {:.0} requests/s",
+            round + 1,
+            pair.0.p95_us,
+            pair.1.p95_us,
+            pair.0.requests_per_s,
+            pair.1.requests_per_s
+        );
+        all.push(pair);
+    }
+    let ratios = |figure: fn(&Figures) -> f64| {
+        let of = all
+            .iter()
+            .map(|(first, second)| figure(first) / figure(second));
+        let mut ratios: Vec<_> = of.collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios
+    };
+    let p95 = ratios(|figures| as_f64(figures.p95_us));
+    let comparison = Comparison {
+        median: Ratios {
+            requests_per_s: quantile(&ratios(|figures| figures.requests_per_s), 0.5),
+            p50: quantile(&ratios(|figures| as_f64(figures.p50_us)), 0.5),
+            p95: quantile(&p95, 0.5),
+            p99: quantile(&ratios(|figures| as_f64(figures.p99_us)), 0.5),
+        },
+        p95_quartiles: (quantile(&p95, 0.25), quantile(&p95, 0.75)),
+        rounds: all,
+    };
+    let Ratios {
+        requests_per_s,
+        p50,
+        p95,
+        p99,
+    } = comparison.median;
+    let (low, high) = comparison.p95_quartiles;
+    eprintln!(
+        "medians of the ratios: p50 {p50:.3}, p95 {p95:.3} (quartiles {low:.3} and {high:.3}), p99 {p99:.3}, \
+         requests/s {requests_per_s:.3}"
+    );
+    Ok(comparison)
+}
+
+async fn one(server: &str, load: &Load) -> Result<Figures> {
+    let figures = load.run(server).await?;
+    tokio::time::sleep(PAUSE).await;
+    Ok(figures)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds: far below 2^53")]
+fn as_f64(us: u64) -> f64 {
+    us as f64
+}
+
+/// Between the two values next to it where it falls between two.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a list of rounds"
+    )]
+    let (below, share) = {
+        let place = last as f64 * q;
+        (place.floor() as usize, place.fract())
+    };
+    let above = sorted[(below + 1).min(last)];
+    sorted[below] + (above - sorted[below]) * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn a_quantile_lies_between_its_neighbours() {
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(quantile(&[1.0, 2.0, 4.0], 0.5), 2.0));
+        assert!(close(quantile(&[1.0, 2.0, 4.0, 8.0], 0.5), 3.0));
+        assert!(close(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0));
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+}

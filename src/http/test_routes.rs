@@ -1,0 +1,41 @@
+//! Routes that do what no handler of the product may, for the profiler's tests. Only in a build with the feature
+//! `test-routes`; what ships has none of them.
+
+use axum::Router;
+use uuid::Uuid;
+
+use super::contract::{Kind, Operation, Parameter};
+use super::input::Input;
+use super::problem::ApiError;
+use super::reply::Reply;
+use super::routes::{SharedConfig, serve};
+use crate::db::Db;
+use crate::queries::agents;
+
+/// Asks for one agent after the other, where one statement would do.
+static AGENT_LOOP: Operation = Operation {
+    id: "agent_loop",
+    path: "/test/agent-loop",
+    summary: "Reads agents one by one: N+1.",
+    parameters: &[Parameter {
+        name: "times",
+        kind: Kind::Integer { min: 0, max: 1000 },
+        about: "How many.",
+        default: Some("0"),
+    }],
+    answer: Kind::Object,
+    ..Operation::GET
+};
+
+async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
+    for _ in 0..input.integer("times").unwrap_or_default() {
+        agents::agent_get(&db, Uuid::new_v4()).await?;
+    }
+    Ok(Reply::ok("{}"))
+}
+
+/// `router` with these routes added.
+pub fn added_to(router: Router<SharedConfig>) -> Router<SharedConfig> {
+    let handler = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
+    router.route(AGENT_LOOP.path, handler)
+}

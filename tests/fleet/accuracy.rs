@@ -1,0 +1,362 @@
+//! `X-Query-Time` against PostgreSQL's own account (`pg_stat_statements`), for every statement that requests send.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::{Value, json};
+use support::{Cluster, Database, Edge, database_variables};
+use tokio_postgres::Client;
+
+/// Requests of each kind.
+const TIMES: usize = 20;
+
+/// The network's share is the way there and back, and reading the statement's text: PostgreSQL doesn't count that. No
+/// statement's is larger than so many times the usual one.
+const MOST_SHARES: f64 = 8.0;
+
+/// What a statement's runs took, by both accounts.
+#[derive(Clone, Copy, Debug)]
+struct Runs {
+    header_mean_ms: f64,
+    /// Without what else the machine did meanwhile.
+    header_median_ms: f64,
+    postgresql_mean_ms: f64,
+}
+
+impl Runs {
+    fn network_ms(self) -> f64 {
+        self.header_median_ms - self.postgresql_mean_ms
+    }
+}
+
+#[tokio::test]
+async fn query_time_agrees_with_what_postgresql_counts() {
+    let cluster = Cluster::start();
+    support::migrate(&cluster.url()).unwrap();
+    let client = cluster.client().await;
+    let url = cluster.app_url();
+    let variables = [&database_variables(&url)[..], &[("profiling", "off")]].concat();
+    let edge = Edge::start_at(&variables, &[]).await;
+
+    let mut all_runs = BTreeMap::new();
+    let rows = Rows::create(&edge).await;
+    for (statement, requests) in [rows.reads(), rows.writes()].concat() {
+        all_runs.insert(statement, run(&edge, &client, statement, &requests).await);
+    }
+    let mut network: Vec<_> = all_runs.values().map(|runs| runs.network_ms()).collect();
+    network.sort_unstable_by(f64::total_cmp);
+    let usual_ms = network[network.len() / 2];
+    println!("the network's usual share: {usual_ms:.3} ms");
+    for (statement, runs) in &all_runs {
+        println!("{statement:30} {runs:.3?}");
+        let longer = runs.header_mean_ms > runs.postgresql_mean_ms;
+        assert!(longer, "{statement}: {runs:?}");
+        let agrees = runs.network_ms() < MOST_SHARES * usual_ms;
+        assert!(agrees, "{statement}: {runs:?}, usually {usual_ms} ms");
+    }
+    let all = reznet_edge::queries::ALL.iter();
+    let unseen: Vec<_> = all
+        .map(|statement| statement.name)
+        .filter(|name| !all_runs.contains_key(name))
+        .collect();
+    // What the profiler sends is in nobody's headers.
+    assert_eq!(unseen, ["fleet_flush", "fleet_rollup", "slow_query_keep"]);
+}
+
+type Request = (Method, String, Value);
+
+/// Sends a statement's requests, which send nothing else, and compares both accounts of them.
+async fn run(edge: &Edge, client: &Client, statement: &str, requests: &[Request]) -> Runs {
+    assert_eq!(requests.len(), TIMES, "{statement}");
+    let (mut header_ms, mut query_count) = (Vec::new(), 0_i64);
+    let before = account(client).await;
+    for (method, path, body) in requests {
+        let answer = if body.is_null() {
+            edge.request(method.clone(), path).await
+        } else {
+            edge.send_json(method.clone(), path, body).await
+        };
+        assert!(!answer.status.is_server_error(), "{statement}: {answer:?}");
+        header_ms.push(answer.query_ms());
+        query_count += i64::from(answer.query_count());
+    }
+    let after = account(client).await;
+    let calls = after.0 - before.0;
+    assert_eq!((calls, query_count), (20, 20), "{statement}");
+    #[expect(clippy::cast_precision_loss, reason = "twenty")]
+    let times = TIMES as f64;
+    header_ms.sort_unstable_by(f64::total_cmp);
+    Runs {
+        header_mean_ms: header_ms.iter().sum::<f64>() / times,
+        header_median_ms: header_ms[TIMES / 2],
+        postgresql_mean_ms: (after.1 - before.1) / times,
+    }
+}
+
+/// Statements that the component has run so far, and the milliseconds that planning and running them took; without
+/// those by which the host's pool cleans a connection, which are part of the wait for it.
+async fn account(client: &Client) -> (i64, f64) {
+    let row = client
+        .query_one(
+            "SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(total_exec_time + total_plan_time), 0)
+             FROM pg_stat_statements WHERE userid = 'reznet_api'::regrole
+               AND query !~ '^(CLOSE|SET|RESET|UNLISTEN|DISCARD|SELECT pg_advisory_unlock_all)'",
+            &[],
+        )
+        .await
+        .unwrap();
+    (row.get(0), row.get(1))
+}
+
+/// Rows that requests are about.
+struct Rows {
+    agents: Vec<String>,
+    channels: Vec<String>,
+    message: String,
+    tasks: Vec<String>,
+    /// To be started and cancelled.
+    workflows: Vec<String>,
+    /// To be deleted; the first has a task more.
+    pending: Vec<String>,
+    workflow_task: String,
+    /// With tasks that are ready.
+    started: Vec<String>,
+}
+
+fn a_workflow() -> Value {
+    json!({"description": "w", "tasks": [{"description": "a"}, {"description": "b"}]})
+}
+
+impl Rows {
+    async fn create(edge: &Edge) -> Self {
+        let one = async |path: &str, body: Value| {
+            let answer = edge.post(path, &body).await;
+            let id = answer.json()["id"].as_str().map(str::to_owned);
+            id.unwrap_or_else(|| panic!("{path}: {answer:?}"))
+        };
+        let several = async |path: &str, body: Value| {
+            let mut ids = Vec::new();
+            for n in 0..TIMES {
+                let mut body = body.clone();
+                if body.get("name").is_some() {
+                    body["name"] = format!("prepared-{n}").into();
+                }
+                ids.push(one(path, body).await);
+            }
+            ids
+        };
+        let channels = several("/api/channels", json!({"name": ""})).await;
+        let messages = format!("/api/channels/{}/messages", channels[0]);
+        let in_channel = json!({"description": "w", "channel_id": channels[0]});
+        one("/api/workflows", in_channel).await;
+        let pending = several("/api/workflows", a_workflow()).await;
+        let workflow_tasks = format!("/api/workflows/{}/tasks", pending[0]);
+        let started = several("/api/workflows", a_workflow()).await;
+        for id in &started {
+            let path = format!("/api/workflows/{id}/start");
+            edge.request(Method::POST, &path).await;
+        }
+        Self {
+            agents: several("/api/agents", json!({"name": "", "agent_type": "writer"})).await,
+            message: one(&messages, json!({"content": "hello"})).await,
+            channels,
+            tasks: several("/api/tasks", json!({"description": "t"})).await,
+            workflows: several("/api/workflows", a_workflow()).await,
+            workflow_task: one(&workflow_tasks, json!({"description": "t"})).await,
+            pending,
+            started,
+        }
+    }
+
+    /// For each statement that reads, the requests that send it and nothing else.
+    fn reads(&self) -> Vec<(&'static str, Vec<Request>)> {
+        let agent = format!("/api/agents/{}", self.agents[0]);
+        let channel = format!("/api/channels/{}", self.channels[0]);
+        let workflow = format!("/api/workflows/{}", self.pending[0]);
+        let of_channel = format!("/api/workflows?channel_id={}", self.channels[0]);
+        let fixed = [
+            ("agent_list", "/api/agents?active_only=false"),
+            ("agent_list_active", "/api/agents"),
+            (
+                "agent_list_type",
+                "/api/agents?active_only=false&agent_type=writer",
+            ),
+            ("agent_list_type_active", "/api/agents?agent_type=writer"),
+            ("agent_get_by_name", "/api/agents/name/orchestrator"),
+            ("channel_list", "/api/channels"),
+            ("message_list", "/api/messages"),
+            ("performance_database", "/api/performance/database"),
+            ("readiness", "/api/health/ready"),
+            ("stats", "/api/stats"),
+            ("task_list", "/api/tasks"),
+            ("task_list_status", "/api/tasks?status=pending"),
+            ("workflow_list", "/api/workflows"),
+            ("workflow_list_status", "/api/workflows?status=pending"),
+        ];
+        let of_rows = [
+            ("agent_get", agent.clone()),
+            ("agent_status", format!("{agent}/status")),
+            ("agent_message_list", format!("{agent}/messages")),
+            ("agent_dm_channel", format!("{agent}/dm-channel")),
+            ("channel_get", channel.clone()),
+            ("channel_message_list", format!("{channel}/messages")),
+            ("message_get", format!("/api/messages/{}", self.message)),
+            ("task_get", format!("/api/tasks/{}", self.tasks[0])),
+            ("workflow_get", workflow.clone()),
+            ("workflow_list_channel", of_channel.clone()),
+            (
+                "workflow_list_channel_status",
+                format!("{of_channel}&status=pending"),
+            ),
+            (
+                "workflow_task_get",
+                format!("{workflow}/tasks/{}", self.workflow_task),
+            ),
+            ("workflow_task_list", format!("{workflow}/tasks")),
+            (
+                "workflow_task_list_status",
+                format!("{workflow}/tasks?status=pending"),
+            ),
+        ];
+        let fixed = fixed.map(|(statement, path)| (statement, path.to_owned()));
+        let all = fixed.into_iter().chain(of_rows);
+        all.map(|(statement, path)| (statement, vec![(Method::GET, path, Value::Null); TIMES]))
+            .collect()
+    }
+
+    /// The same for those that write; in this order, as what's archived is needed before.
+    fn writes(&self) -> Vec<(&'static str, Vec<Request>)> {
+        let agents = |n: usize| format!("/api/agents/{}", self.agents[n]);
+        let channels = |n: usize| format!("/api/channels/{}", self.channels[n]);
+        let messages = format!("{}/messages", channels(0));
+        let workflows = |n: usize| format!("/api/workflows/{}", self.workflows[n]);
+        let workflow_tasks = format!("/api/workflows/{}/tasks", self.pending[0]);
+        let claim = || "/api/workflow-tasks/claim".to_owned();
+        let agent = |n: usize| json!({"name": format!("new-{n}"), "agent_type": "writer"});
+        let mut all = Vec::new();
+        let mut add = |statement, method, request: &dyn Fn(usize) -> (String, Value)| {
+            let one = |n| {
+                let (path, body) = request(n);
+                (Method::clone(method), path, body)
+            };
+            all.push((statement, (0..TIMES).map(one).collect()));
+        };
+        let (create, change) = (&Method::POST, &Method::PATCH);
+        add("agent_create", create, &|n| {
+            ("/api/agents".into(), agent(n))
+        });
+        add("agent_update", change, &|n| {
+            (agents(n), json!({"config": {"n": n}}))
+        });
+        add("agent_set_active", change, &|n| {
+            (agents(n) + "/deactivate", Value::Null)
+        });
+        add("channel_create", create, &|n| {
+            ("/api/channels".into(), json!({"name": format!("new-{n}")}))
+        });
+        add("channel_update", change, &|n| {
+            (channels(n), json!({"topic": "t"}))
+        });
+        add("channel_clear", create, &|n| {
+            (channels(n) + "/clear", Value::Null)
+        });
+        add("message_create", create, &|_| {
+            (messages.clone(), json!({"content": "hello"}))
+        });
+        // A fault of form: the message isn't even tried.
+        add("reference_check", create, &|_| {
+            (
+                messages.clone(),
+                json!({"content": "", "thread_id": self.message}),
+            )
+        });
+        add("task_create", create, &|_| {
+            ("/api/tasks".into(), json!({"description": "t"}))
+        });
+        add("task_update", change, &|n| {
+            (
+                format!("/api/tasks/{}", self.tasks[n]),
+                json!({"status": "in_progress"}),
+            )
+        });
+        add("workflow_create", create, &|_| {
+            ("/api/workflows".into(), a_workflow())
+        });
+        add("workflow_start", create, &|n| {
+            (workflows(n) + "/start", Value::Null)
+        });
+        add("workflow_cancel", create, &|n| {
+            (workflows(n) + "/cancel", Value::Null)
+        });
+        add("workflow_task_create", create, &|_| {
+            (workflow_tasks.clone(), json!({"description": "t"}))
+        });
+        add("workflow_task_update", change, &|_| {
+            let path = format!("{workflow_tasks}/{}", self.workflow_task);
+            (path, json!({"output": "u"}))
+        });
+        add("workflow_task_claim", create, &|n| {
+            (claim(), json!({"agent_id": self.agents[n]}))
+        });
+        add("workflow_task_claim_workflow", create, &|n| {
+            (
+                claim(),
+                json!({"agent_id": self.agents[n], "workflow_id": self.started[n]}),
+            )
+        });
+        add("workflow_delete", &Method::DELETE, &|n| {
+            (format!("/api/workflows/{}", self.pending[n]), Value::Null)
+        });
+        add("channel_archive", &Method::DELETE, &|n| {
+            (channels(n), Value::Null)
+        });
+        all
+    }
+}
+
+/// Reading one agent takes 0.3 s, as a database with a wrong plan would: and everything says so.
+#[tokio::test]
+async fn a_statement_that_sleeps_is_in_header_log_percentiles_and_slow_queries() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    // A policy: the component's role isn't the table's owner, so it applies.
+    client
+        .batch_execute(
+            "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY sleeps ON agents
+                 USING (name <> '@orchestrator' OR pg_sleep(0.3) IS NOT NULL)",
+        )
+        .await
+        .unwrap();
+    let variables = [("slow_query_error_ms", "200")];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let answer = edge.get("/api/agents/name/orchestrator").await;
+    let header_ms = answer.query_ms();
+    // Off by the network's share only: PostgreSQL can't have taken less than its sleep.
+    assert!((300.0..390.0).contains(&header_ms), "{answer:?}");
+    let id = answer.header("x-request-id");
+    let line = edge.log_line(&["ERROR - SLOW QUERY (", id]).await;
+    assert!(
+        line.contains(&format!("({header_ms:.2}ms): agent_get_by_name: ")),
+        "{line}"
+    );
+
+    let percentile = "SELECT round(2 * power(101.0 / 99, bins[1]) / (101.0 / 99 + 1))::bigint
+        FROM profile.minutes WHERE name = 'agent_get_by_name'";
+    super::soon(
+        &client,
+        &format!("SELECT count(*) FROM ({percentile}) AS of"),
+        1,
+    )
+    .await;
+    let p50_us: i64 = client.query_one(percentile, &[]).await.unwrap().get(0);
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a second")]
+    let ratio = p50_us as f64 / 1000.0 / header_ms;
+    assert!((0.99..1.01).contains(&ratio), "{p50_us} µs, {header_ms} ms");
+
+    let kept = format!(
+        "SELECT count(*) FROM profile.slow_queries WHERE statement = 'agent_get_by_name'
+         AND elapsed_us > 300000 AND request_id = '{id}' AND plan::text LIKE '%pg_sleep%'"
+    );
+    super::soon(&client, &kept, 1).await;
+}
