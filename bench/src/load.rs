@@ -129,14 +129,14 @@ async fn answer(http: &Http, request: Request<Full<Bytes>>) -> Result<Sample> {
     };
     // Contenders without a profiler have no such headers.
     let query_count = header("x-query-count").map_or(Ok(0), str::parse)?;
-    let query_ms: f64 =
+    let milliseconds: f64 =
         header("x-query-time").map_or(Ok(0.0), |ms| ms.trim_end_matches("ms").parse())?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a duration that a header told; `as` keeps within the type's bounds"
     )]
-    let query_us = (query_ms * 1000.0).round() as u64;
+    let query_us = (milliseconds * 1000.0).round() as u64;
     Ok(Sample {
         status: parts.status.as_u16(),
         elapsed_us: 0,
@@ -152,9 +152,9 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     }
     let mut elapsed: Vec<_> = samples.iter().map(|sample| sample.elapsed_us).collect();
     let with_query = samples.iter().filter(|sample| sample.query_count > 0);
-    let mut query: Vec<_> = with_query.map(|sample| sample.query_us).collect();
+    let mut query_us: Vec<_> = with_query.map(|sample| sample.query_us).collect();
     elapsed.sort_unstable();
-    query.sort_unstable();
+    query_us.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let requests_per_s = samples.len() as f64 / seconds;
     Figures {
@@ -165,8 +165,8 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
         p95_us: percentile(&elapsed, 95),
         p99_us: percentile(&elapsed, 99),
         query_count: samples.iter().map(|sample| sample.query_count).sum(),
-        query_p50_us: percentile(&query, 50),
-        query_p95_us: percentile(&query, 95),
+        query_p50_us: percentile(&query_us, 50),
+        query_p95_us: percentile(&query_us, 95),
     }
 }
 

@@ -16,6 +16,7 @@ const MOST_SHARES: f64 = 8.0;
 
 /// What a statement's runs took, by both accounts.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "units are in names")]
 struct Runs {
     header_mean_ms: f64,
     /// Without what else the machine did meanwhile.
