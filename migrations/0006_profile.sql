@@ -1,7 +1,6 @@
 -- What the profiler gathers from every instance: schema profile. Safe to run again.
 --
--- UNLOGGED: nothing here is worth a write to the log, and a crash may empty it. All but the one row that says how far
--- minutes have been made hours: it must not go back.
+-- UNLOGGED: nothing here is worth a write to the log, and a crash may empty it.
 --
 -- A row holds a sketch (src/profile/sketch.rs): exact sums, and the counts of a DDSketch's bins as two arrays. One row for
 -- each minute and name, not one for each bin: a tenth of the rows, and a twentieth of the size.
@@ -20,7 +19,7 @@ $$;
 
 CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
     began_at      timestamptz NOT NULL,
-    -- statement: by its name in the registry; route: by method and pattern.
+    -- statement: by its name in the registry; route: by method and pattern. Without a name: all of them together.
     kind          text        NOT NULL,
     name          text        NOT NULL,
     count         bigint      NOT NULL,
@@ -39,10 +38,28 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
 -- Room for the next versions of a row on its own page: each is written many times within its minute.
 ) WITH (fillfactor = 50);
 
--- Minutes added up, once an hour is over.
-CREATE UNLOGGED TABLE IF NOT EXISTS profile.hours (
-    LIKE profile.minutes INCLUDING CONSTRAINTS,
-    CONSTRAINT hours_pkey PRIMARY KEY (began_at, kind, name)
+-- All that was gathered from the beginning until a time, every ten minutes: what came between two times is the one less
+-- the other, however far apart they are.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.totals (
+    ended_at      timestamptz NOT NULL,
+    kind          text        NOT NULL,
+    name          text        NOT NULL,
+    count         bigint      NOT NULL,
+    errors        bigint      NOT NULL,
+    sum_us        bigint      NOT NULL,
+    within_target bigint      NOT NULL,
+    query_count   bigint      NOT NULL,
+    bins          integer[]   NOT NULL,
+    bin_counts    bigint[]    NOT NULL,
+    CONSTRAINT totals_pkey PRIMARY KEY (ended_at, kind, name)
+);
+
+-- How often each of the named indexes had been scanned at a time; PostgreSQL tells how often it has been by now.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.index_scans (
+    seen_at    timestamptz NOT NULL,
+    index_name text        NOT NULL,
+    scans      bigint      NOT NULL,
+    CONSTRAINT index_scans_pkey PRIMARY KEY (seen_at, index_name)
 );
 
 -- The profiler's account of itself. A sample is a statement or a request, weighted where only some are taken.
@@ -70,15 +87,6 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.slow_queries (
     plan       jsonb,
     CONSTRAINT slow_queries_pkey PRIMARY KEY (id)
 );
-
-CREATE TABLE IF NOT EXISTS profile.rollup (
-    only_row      boolean     NOT NULL DEFAULT true,
-    rolled_up_to  timestamptz NOT NULL,
-    CONSTRAINT rollup_pkey PRIMARY KEY (only_row),
-    CONSTRAINT rollup_only_row_check CHECK (only_row)
-);
-
-INSERT INTO profile.rollup (rolled_up_to) VALUES (date_trunc('hour', now())) ON CONFLICT DO NOTHING;
 
 DO $$
 BEGIN

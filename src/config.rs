@@ -31,6 +31,8 @@ pub struct Config {
     pub hides_profiling_headers: bool,
     /// What administrators send as `Authorization: Bearer …`; several, so that one can be replaced. None where nobody is one.
     pub admin_tokens: Vec<String>,
+    /// How old statistics must be before an index that was never scanned is called unused.
+    pub unused_index_days: u32,
     /// How what requests took is gathered for the fleet; not at all where it's off.
     pub fleet: Option<FleetSettings>,
 }
@@ -121,6 +123,7 @@ impl Config {
             write_query_budget: count("write_query_budget", 0, 1_000_000).await?,
             hides_profiling_headers: !word("profiling_headers", "on", "off").await?,
             admin_tokens: tokens(&read("admin_token").await?)?,
+            unused_index_days: number("unused_index_days", 0, 3650).await?,
             fleet: if word("profiling", "on", "off").await? {
                 Some(FleetSettings {
                     flush_interval: Duration::from_millis(

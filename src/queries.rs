@@ -8,8 +8,10 @@
 pub mod agents;
 pub mod channels;
 pub mod fleet;
+pub mod fleet_report;
 pub mod health;
 pub mod messages;
+pub mod metrics;
 pub mod performance;
 pub mod references;
 pub mod stats;
@@ -49,7 +51,10 @@ pub static ALL: &[&Statement] = &[
     &messages::MESSAGE_CREATE,
     &messages::MESSAGE_GET,
     &messages::MESSAGE_LIST,
+    &metrics::PERFORMANCE_METRICS,
     &performance::PERFORMANCE_DATABASE,
+    &performance::PERFORMANCE_DATABASE_TOP,
+    &fleet_report::PERFORMANCE_FLEET,
     &references::REFERENCE_CHECK,
     &stats::STATS,
     &tasks::TASK_LIST,
@@ -148,6 +153,10 @@ fn uuid(id: Uuid) -> Parameter {
 
 fn text(text: impl Into<String>) -> Parameter {
     Parameter::Str(text.into())
+}
+
+fn names(names: &[&str]) -> Parameter {
+    Parameter::ArrayStr(names.iter().map(|name| Some((*name).to_owned())).collect())
 }
 
 /// The cursor's place in a list by time: rows after it, or before it.

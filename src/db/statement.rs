@@ -25,3 +25,16 @@ pub enum Access {
     /// It finds none: it makes one, and what must be unique is unique by these indexes.
     Inserts(&'static [&'static str]),
 }
+
+impl Access {
+    /// The indexes that must be there for it: those it uses whatever the planner prefers.
+    #[must_use]
+    pub fn indexes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Indexes(indexes) | Self::IndexesAndOneOf(indexes, _) | Self::Inserts(indexes) => {
+                indexes
+            }
+            Self::Scans(_) => &[],
+        }
+    }
+}

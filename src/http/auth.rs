@@ -30,6 +30,11 @@ pub async fn show_statements(
     next.run(request).await
 }
 
+/// Whether the request may have what's for administrators: anyone may where there are none.
+pub fn may_administrate(headers: &HeaderMap, config: &Config) -> bool {
+    config.admin_tokens.is_empty() || is_admin(headers, &config.admin_tokens)
+}
+
 /// Whether the request brings a token of an administrator's: never where there's none.
 fn is_admin(headers: &HeaderMap, tokens: &[String]) -> bool {
     let brought = headers

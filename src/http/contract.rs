@@ -37,6 +37,12 @@ pub struct Operation {
     pub answer: Kind,
     /// The errors it may end in, beside those every operation may: 404 and 409.
     pub errors: &'static [u16],
+    /// The form of what it answers.
+    pub media_type: &'static str,
+    /// Whether only administrators may have it, where there are any.
+    pub is_for_admins: bool,
+    /// How many statements it sends where all is well.
+    pub query_count: usize,
 }
 
 /// A parameter of the path or the query.
@@ -213,6 +219,9 @@ impl Operation {
         status: 200,
         answer: Kind::Object,
         errors: &[],
+        media_type: "application/json",
+        is_for_admins: false,
+        query_count: 1,
     };
     /// What most actions have in common.
     pub const POST: Self = Self {

@@ -226,6 +226,7 @@ mod tests {
         status: 200,
         answer: Kind::Object,
         errors: &[],
+        ..Operation::GET
     };
 
     fn faults(query: &str) -> Vec<String> {

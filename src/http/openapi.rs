@@ -12,6 +12,7 @@ pub static OPENAPI: Operation = Operation {
     id: "openapi",
     path: "/api/openapi.json",
     summary: "This description, OpenAPI 3.1.",
+    query_count: 0,
     ..Operation::GET
 };
 
@@ -62,6 +63,11 @@ mod tests {
                 "schemas": schemas,
                 "headers": headers(),
                 "responses": responses(),
+                "securitySchemes": {"admin": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "One of the tokens in the variable admin_token; none is asked for where it's empty.",
+                }},
             },
         })
     }
@@ -87,14 +93,23 @@ mod tests {
             .collect();
         let mut responses = Map::new();
         responses.insert(operation.status.to_string(), success(operation, schemas));
-        let database = operation.path != "/api/health" && operation.path != "/api/openapi.json";
         let with_body = operation.body.map_or(&[][..], |_| &[400, 408, 413, 415]);
-        let with_database = if database { &[503, 504][..] } else { &[] };
+        let with_database = if operation.query_count > 0 {
+            &[503, 504][..]
+        } else {
+            &[]
+        };
+        let for_admins = if operation.is_for_admins {
+            &[401][..]
+        } else {
+            &[]
+        };
         for status in operation
             .errors
             .iter()
             .chain(with_body)
             .chain(with_database)
+            .chain(for_admins)
             .chain(&[422, 500])
         {
             let response = match status {
@@ -103,7 +118,11 @@ mod tests {
             };
             responses.insert(status.to_string(), response);
         }
-        let tag = operation.path.split('/').nth(2).unwrap_or_default();
+        let path = operation
+            .path
+            .strip_prefix("/api")
+            .unwrap_or(operation.path);
+        let tag = path.split('/').nth(1).unwrap_or_default();
         let mut described = json!({
             "operationId": operation.id,
             "summary": operation.summary,
@@ -111,6 +130,9 @@ mod tests {
             "parameters": parameters,
             "responses": responses,
         });
+        if operation.is_for_admins {
+            described["security"] = json!([{"admin": []}]);
+        }
         if let Some(body) = operation.body {
             described["requestBody"] = json!({
                 "required": true,
@@ -135,7 +157,7 @@ mod tests {
         json!({
             "description": operation.summary,
             "headers": headers,
-            "content": {"application/json": {"schema": kind(&operation.answer, schemas)}},
+            "content": {operation.media_type: {"schema": kind(&operation.answer, schemas)}},
         })
     }
 
@@ -281,6 +303,7 @@ mod tests {
     fn responses() -> Value {
         [
             (400, "The body isn't JSON."),
+            (401, "It takes an administrator's token."),
             (404, "There's no such row."),
             (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),
@@ -300,6 +323,9 @@ mod tests {
         .into_iter()
         .map(|(status, description)| {
             let mut headers = profiling();
+            if status == 401 {
+                headers["WWW-Authenticate"] = json!({"schema": {"type": "string"}});
+            }
             if status == 503 {
                 headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});
             }

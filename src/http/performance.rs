@@ -1,21 +1,82 @@
-//! The routes below /api/performance: what the database's statistics tell.
+//! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
 
-use super::contract::{Kind, Operation};
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::schemas;
-use crate::db::Db;
-use crate::queries::performance;
+use crate::db::{Db, DbError};
+use crate::queries::fleet_report::{self, Use, Window};
+use crate::queries::{metrics, performance};
 
 pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
     path: "/api/performance/database",
-    summary: "Connections, index usage and table sizes, as the database's own statistics tell them.",
+    summary: "What all instances measured in a window of time, and what the database's own statistics tell.",
+    parameters: &[Parameter {
+        name: "window",
+        kind: Kind::OneOf(Window::NAMES),
+        about: "How far back to look.",
+        default: Some("15m"),
+    }],
     answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
+    is_for_admins: true,
+    query_count: 2,
     ..Operation::GET
 };
 
-pub async fn performance_database(db: Db, _: Input) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(performance::performance_database(&db).await?))
+pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let window = Window::named(input.text("window"));
+    let (fleet, used) = match fleet_report::performance_fleet(&db, window).await {
+        Ok(found) => found,
+        // What's gathered can't be read: the database's own statistics are worth having all the same.
+        Err(DbError::Refused { .. }) => (fleet_report::none(window), Use::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let database = performance::performance_database(&db, &used).await?;
+    // Two JSON objects, made one by what's between them.
+    let report = match (database.strip_suffix('}'), fleet.strip_prefix('{')) {
+        (Some(database), Some(fleet)) => [database, ",", fleet].concat(),
+        _ => return Err(ApiError::Bug("a half of the report is no JSON object")),
+    };
+    Ok(Reply::ok(report))
+}
+
+pub static PERFORMANCE_METRICS: Operation = Operation {
+    id: "performance_metrics",
+    path: "/api/performance/metrics",
+    summary: "The same for Prometheus: OpenMetrics, with OpenTelemetry's names. Any instance tells of all.",
+    answer: Kind::Text {
+        min: 1,
+        max: 10_000_000,
+    },
+    media_type: metrics::MEDIA_TYPE,
+    is_for_admins: true,
+    ..Operation::GET
+};
+
+pub async fn performance_metrics(db: Db, _: Input) -> Result<Reply, ApiError> {
+    let text = metrics::performance_metrics(&db).await?;
+    let text = text.ok_or(ApiError::Bug("metrics are JSON of another shape"))?;
+    Ok(Reply::text(metrics::MEDIA_TYPE, text))
+}
+
+pub static PERFORMANCE_PAGE: Operation = Operation {
+    id: "performance_page",
+    path: "/performance",
+    summary: "The report for eyes. It asks for the administrator's token itself.",
+    answer: Kind::Text {
+        min: 1,
+        max: 60_000,
+    },
+    media_type: "text/html; charset=utf-8",
+    query_count: 0,
+    ..Operation::GET
+};
+
+pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
+    Ok(Reply::text(
+        PERFORMANCE_PAGE.media_type,
+        include_str!("performance.html"),
+    ))
 }

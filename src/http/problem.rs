@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -24,6 +24,8 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 /// Why a request isn't answered with what it asked for.
 #[derive(Clone, Debug)]
 pub enum ApiError {
+    /// Only administrators may have it, and the request brings no token of theirs.
+    NotAnAdmin,
     /// The path leads nowhere.
     NoRoute,
     /// The path is a route, the method isn't one of its.
@@ -122,6 +124,7 @@ impl ApiError {
     /// The one table from error to status.
     fn status(&self) -> StatusCode {
         match self {
+            Self::NotAnAdmin => StatusCode::UNAUTHORIZED,
             Self::NoRoute | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
@@ -145,6 +148,7 @@ impl ApiError {
     /// One sentence for a person.
     fn detail(&self, method: &Method) -> String {
         match self {
+            Self::NotAnAdmin => "It takes an administrator's token: Authorization: Bearer …".to_owned(),
             Self::NoRoute => "There is nothing at this path.".to_owned(),
             Self::MethodNotAllowed => {
                 format!("{method} isn't possible here; the Allow header says what is.")
@@ -293,6 +297,10 @@ fn document(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response
             .headers_mut()

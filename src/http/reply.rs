@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Response};
 use super::problem::ApiError;
 use crate::queries::Outcome;
 
+const JSON: &str = "application/json";
+
 /// An answer where all went well.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    json: Option<String>,
+    body: Option<(&'static str, String)>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -21,7 +23,16 @@ impl Reply {
     pub fn ok(json: impl Into<String>) -> Self {
         Self {
             status: StatusCode::OK,
-            json: Some(json.into()),
+            body: Some((JSON, json.into())),
+            header: None,
+        }
+    }
+
+    /// 200 with text of another form.
+    pub fn text(media_type: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            body: Some((media_type, text.into())),
             header: None,
         }
     }
@@ -30,7 +41,7 @@ impl Reply {
     pub fn nothing() -> Self {
         Self {
             status: StatusCode::NO_CONTENT,
-            json: None,
+            body: None,
             header: None,
         }
     }
@@ -48,7 +59,7 @@ impl Reply {
         })?;
         Ok(Self {
             status: StatusCode::CREATED,
-            json: Some(row),
+            body: Some((JSON, row)),
             header: Some((LOCATION, location)),
         })
     }
@@ -65,11 +76,11 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let mut response = match self.json {
-            Some(json) => {
-                let mut response = Response::new(Body::from(json));
-                let json = HeaderValue::from_static("application/json");
-                response.headers_mut().insert(CONTENT_TYPE, json);
+        let mut response = match self.body {
+            Some((media_type, text)) => {
+                let mut response = Response::new(Body::from(text));
+                let media_type = HeaderValue::from_static(media_type);
+                response.headers_mut().insert(CONTENT_TYPE, media_type);
                 response
             }
             None => Response::new(Body::empty()),

@@ -13,7 +13,7 @@ use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::{
-    agents, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
+    agents, auth, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
     workflows,
 };
 use crate::config::{Config, ConfigError};
@@ -85,6 +85,11 @@ macro_rules! operations {
                 performance::PERFORMANCE_DATABASE,
                 performance::performance_database
             ),
+            $with!(
+                performance::PERFORMANCE_METRICS,
+                performance::performance_metrics
+            ),
+            $with!(performance::PERFORMANCE_PAGE, performance::performance_page),
             $with!(openapi::OPENAPI, openapi::openapi),
         ]
     };
@@ -143,8 +148,12 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let budget = match operation.method {
             "GET" => config.read_query_budget,
             _ => config.write_query_budget,
-        };
+        }
+        .max(operation.query_count);
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
+        if operation.is_for_admins && !auth::may_administrate(request.headers(), &config) {
+            return Err(ApiError::NotAnAdmin);
+        }
         let db = Db::new(config, profile);
         let (input, Findings { faults, references }) = Input::read(operation, request).await?;
         let whole = input.uuid("id");

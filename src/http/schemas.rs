@@ -5,6 +5,7 @@
 
 use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
 use super::contract::{Kind, Member, Presence, Schema};
+use crate::queries::fleet_report::Window;
 use crate::queries::references::Target;
 
 const fn member(name: &'static str, kind: Kind, presence: Presence, about: &'static str) -> Member {
@@ -862,6 +863,98 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             Required,
             "The requirement.",
         ),
+        member(
+            "index_contract",
+            Kind::List {
+                of: &Kind::Object,
+                max: 16,
+            },
+            Required,
+            "Each named index: whether it is as declared, the statements that need it, how often they ran and it was scanned in the window.",
+        ),
+        member(
+            "advice",
+            Kind::List {
+                of: &Kind::Object,
+                max: 200,
+            },
+            Required,
+            "What is wrong or would be better otherwise, the worst first, with the SQL that mends it.",
+        ),
+        member(
+            "top_statements",
+            Kind::List {
+                of: &Kind::Object,
+                max: 10,
+            },
+            Nullable,
+            "The ten that took the most time by pg_stat_statements, where that is installed.",
+        ),
+        member(
+            "window",
+            Kind::OneOf(Window::NAMES),
+            Required,
+            "How far back the rest looks.",
+        ),
+        member("from", Kind::Time, Nullable, "Since when."),
+        member("to", Kind::Time, Nullable, "Until when."),
+        member(
+            "nfr",
+            Kind::Object,
+            Required,
+            "Whether 95 % of queries took less than 100 ms: pass, fail, or insufficient_data under 100 of them.",
+        ),
+        member(
+            "statements",
+            Kind::List {
+                of: &Kind::Object,
+                max: 1000,
+            },
+            Required,
+            "What each statement took, those first that took the most.",
+        ),
+        member(
+            "routes",
+            Kind::List {
+                of: &Kind::Object,
+                max: 1000,
+            },
+            Required,
+            "What each route took, those first that took the most.",
+        ),
+        member(
+            "histogram",
+            Kind::List {
+                of: &Kind::Object,
+                max: 1000,
+            },
+            Required,
+            "How many queries took how long.",
+        ),
+        member(
+            "series",
+            Kind::List {
+                of: &Kind::Object,
+                max: 10,
+            },
+            Required,
+            "Percentiles over time, of all routes together and of the busiest.",
+        ),
+        member(
+            "slow_queries",
+            Kind::List {
+                of: &Kind::Object,
+                max: 15,
+            },
+            Required,
+            "The slowest, with their plans.",
+        ),
+        member(
+            "profiler",
+            Kind::Object,
+            Required,
+            "What the profiler gathered, lost and cost.",
+        ),
     ],
-    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)"}"#,
+    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
 };

@@ -42,9 +42,12 @@ pub struct Key {
     pub minute: i64,
     /// Statement or route.
     pub kind: Kind,
-    /// The statement's name, or the route's method and pattern.
+    /// The statement's name, or the route's method and pattern; [`ALL`] for all of them together.
     pub name: Cow<'static, str>,
 }
+
+/// The name under which all of a kind are counted together: their percentiles can't be had from each one's.
+pub const ALL: &str = "";
 
 /// Statements and routes are counted apart. In the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -284,28 +287,26 @@ impl Batch {
         let minute = now_us / MINUTE_US;
         let route = profile.route();
         let statements = profile.statements();
-        let key = |kind, name| Key { minute, kind, name };
-        let requests = self
-            .sketches
-            .entry(key(Kind::Route, route.clone().into()))
-            .or_default();
-        requests
-            .sketch
-            .record_weighted(totals.elapsed_us, failed, weight);
         let query_count = u64::try_from(statements.len()).unwrap_or(u64::MAX);
-        requests.query_count = requests
-            .query_count
-            .saturating_add(query_count.saturating_mul(weight));
+        for name in [Cow::Borrowed(ALL), route.clone().into()] {
+            let requests = self.gathered_of(minute, Kind::Route, name);
+            requests
+                .sketch
+                .record_weighted(totals.elapsed_us, failed, weight);
+            requests.query_count = requests
+                .query_count
+                .saturating_add(query_count.saturating_mul(weight));
+        }
+        for run in statements {
+            for name in [ALL, run.name] {
+                let runs = self.gathered_of(minute, Kind::Statement, name.into());
+                runs.sketch
+                    .record_weighted(run.elapsed_us, run.failed, weight);
+            }
+        }
         self.gathered = self
             .gathered
             .saturating_add(query_count.saturating_add(1).saturating_mul(weight));
-        for run in statements {
-            self.sketches
-                .entry(key(Kind::Statement, run.name.into()))
-                .or_default()
-                .sketch
-                .record_weighted(run.elapsed_us, run.failed, weight);
-        }
         for slow_query in profile.take_slow_queries() {
             self.slow_queries.push(SlowQuerySeen {
                 slow_query,
@@ -321,12 +322,8 @@ impl Batch {
         }
     }
 
-    /// Samples that are here.
-    #[must_use]
-    pub fn sample_count(&self) -> u64 {
-        self.sketches
-            .values()
-            .fold(0, |sum, one| sum.saturating_add(one.sketch.count()))
+    fn gathered_of(&mut self, minute: i64, kind: Kind, name: Cow<'static, str>) -> &mut Gathered {
+        self.sketches.entry(Key { minute, kind, name }).or_default()
     }
 
     /// Puts back what couldn't be flushed.
@@ -356,8 +353,10 @@ impl Batch {
         };
         let kept = self.sketches.split_off(&first);
         let forgotten = std::mem::replace(&mut self.sketches, kept);
-        for one in forgotten.into_values() {
-            self.lost = self.lost.saturating_add(one.sketch.count());
+        for (key, one) in forgotten {
+            if key.name == ALL {
+                self.lost = self.lost.saturating_add(one.sketch.count());
+            }
         }
     }
 }

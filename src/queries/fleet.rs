@@ -2,7 +2,7 @@
 //!
 //! Nothing here runs while a client waits.
 
-use super::text;
+use super::{health, names, text};
 use crate::db::{Access, Answer, Db, DbError, Parameter, Statement};
 use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
@@ -47,51 +47,74 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
                 one_in = EXCLUDED.one_in
             RETURNING 1
         )
-        SELECT NULL::text, CASE WHEN rolled_up_to < date_trunc('hour', now() - interval '5 minutes') THEN 'due' END
-        FROM profile.rollup, (SELECT count(*) FROM flush) AS flushed",
+        SELECT NULL::text, CASE WHEN EXISTS (
+            SELECT FROM profile.minutes
+            WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
+              AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'due' END
+        FROM (SELECT count(*) FROM flush) AS flushed",
     access: Access::Inserts(&["minutes_pkey", "flushes_pkey"]),
     max_rows: 1,
 };
 
 pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
-    // Of all who find that an hour is over one does the work; the others don't wait for it.
+    // Of all who find that ten minutes are over one does the work; the others don't wait for it. An hour of them at
+    // most, the next one does the rest. Of what's older than two days an hour's last totals are kept.
     sql: "WITH due AS MATERIALIZED (
-            SELECT rolled_up_to AS first, date_trunc('hour', now() - interval '5 minutes') AS past
-            FROM profile.rollup
-            WHERE rolled_up_to < date_trunc('hour', now() - interval '5 minutes')
-              AND pg_try_advisory_xact_lock(hashtext('profile.rollup'))
-        ), bin AS (
-            SELECT date_trunc('hour', began_at) AS hour, kind, name, bin, sum(n)::bigint AS n
-            FROM due, profile.minutes, unnest(bins, bin_counts) AS bin (bin, n)
-            WHERE began_at >= first AND began_at < past
-            GROUP BY hour, kind, name, bin
+            SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
+            FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
+                         to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600) AS past) AS span,
+                 LATERAL (SELECT min(began_at) AS oldest FROM profile.minutes
+                          WHERE began_at >= first AND began_at < past) AS pending
+            WHERE oldest IS NOT NULL AND pg_try_advisory_xact_lock(hashtext('profile.totals'))
+        ), part AS MATERIALIZED (
+            SELECT to_timestamp((floor(extract(epoch FROM began_at) / 600) + 1) * 600) AS ended_at, kind, name, count,
+                   errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM due, profile.minutes WHERE began_at >= first AND began_at < past
+            UNION ALL
+            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM due, profile.totals WHERE ended_at = first
+        ), step AS MATERIALIZED (
+            SELECT DISTINCT part.ended_at FROM due, part WHERE part.ended_at > first
         ), bins AS (
-            SELECT hour, kind, name, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
-            FROM bin GROUP BY hour, kind, name
-        ), hour AS (
-            INSERT INTO profile.hours
-            SELECT hour, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts
-            FROM (SELECT date_trunc('hour', began_at) AS hour, kind, name, sum(count)::bigint AS count,
-                         sum(errors)::bigint AS errors, sum(sum_us)::bigint AS sum_us, max(max_us) AS max_us,
-                         sum(within_target)::bigint AS within_target, sum(query_count)::bigint AS query_count
-                  FROM due, profile.minutes WHERE began_at >= first AND began_at < past
-                  GROUP BY hour, kind, name) AS sums
-            JOIN bins USING (hour, kind, name)
-            ON CONFLICT DO NOTHING
-        ), rolled_up AS (
-            UPDATE profile.rollup SET rolled_up_to = past FROM due
+            SELECT ended_at, kind, name, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
+            FROM (SELECT step.ended_at, kind, name, bin, sum(n)::bigint AS n
+                  FROM step JOIN part ON part.ended_at <= step.ended_at, unnest(bins, bin_counts) AS one (bin, n)
+                  GROUP BY step.ended_at, kind, name, bin) AS bin
+            GROUP BY ended_at, kind, name
+        ), sums AS (
+            SELECT step.ended_at, kind, name, sum(count)::bigint AS count, sum(errors)::bigint AS errors,
+                   sum(sum_us)::bigint AS sum_us, sum(within_target)::bigint AS within_target,
+                   sum(query_count)::bigint AS query_count
+            FROM step JOIN part ON part.ended_at <= step.ended_at
+            GROUP BY step.ended_at, kind, name
+        ), total AS (
+            INSERT INTO profile.totals
+            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM sums JOIN bins USING (ended_at, kind, name)
+        ), scans AS (
+            INSERT INTO profile.index_scans
+            SELECT now(), indexrelname, idx_scan FROM due, pg_stat_user_indexes
+            WHERE schemaname = 'public' AND indexrelname = ANY ($1::text[])
         ), old_minute AS (
             DELETE FROM profile.minutes USING due WHERE began_at < now() - interval '2 days'
-        ), old_hour AS (
-            DELETE FROM profile.hours USING due WHERE began_at < now() - interval '30 days'
+        ), old_total AS (
+            DELETE FROM profile.totals USING due
+            WHERE ended_at < now() - interval '30 days'
+               OR ended_at BETWEEN now() - interval '3 days' AND now() - interval '2 days'
+                  AND EXISTS (
+                    SELECT FROM profile.totals AS later
+                    WHERE later.ended_at > totals.ended_at
+                      AND later.ended_at <= date_trunc('hour', totals.ended_at - interval '1 second') + interval '1 hour')
+        ), old_scans AS (
+            DELETE FROM profile.index_scans USING due WHERE seen_at < now() - interval '30 days'
         ), old_flush AS (
             DELETE FROM profile.flushes USING due WHERE began_at < now() - interval '30 days'
         ), old_slow_query AS (
             DELETE FROM profile.slow_queries USING due WHERE ran_at < now() - interval '30 days'
         )
         SELECT NULL::text, NULL::text FROM due",
-    access: Access::Scans("once an hour, the minutes of an hour"),
+    access: Access::Scans("every ten minutes, the minutes of that time and the totals before it"),
     max_rows: 1,
 };
 
@@ -115,7 +138,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     max_rows: 1,
 };
 
-/// Stores what an instance has gathered, the plans of its slow queries included; and adds up an hour that's over.
+/// Stores what an instance has gathered, the plans of its slow queries included; and adds up ten minutes that are over.
 pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     let slow_queries = std::mem::take(&mut batch.slow_queries);
     let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));
@@ -128,8 +151,8 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {
             if note.is_some() {
-                // What fails here is done by the next one who finds the hour over.
-                let _ = db.answer(&FLEET_ROLLUP, Vec::new()).await;
+                // What fails here is done by the next one who finds that it's due.
+                let _ = db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await;
             }
             for seen in slow_queries {
                 let _ = keep(&db, seen).await;

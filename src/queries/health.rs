@@ -1,6 +1,7 @@
 //! Whether the database is what this version of the component needs: its migrations and its indexes.
 
-use crate::db::{Access, Db, DbError, Parameter, Statement};
+use super::names;
+use crate::db::{Access, Db, DbError, Statement};
 
 /// The migrations this version needs, by file name without `.sql`.
 pub const MIGRATIONS: &[&str] = &[
@@ -12,25 +13,46 @@ pub const MIGRATIONS: &[&str] = &[
     "0006_profile",
 ];
 
-/// The sixteen indexes that carry the queries.
-pub const INDEXES: &[&str] = &[
-    "idx_agents_name",
-    "idx_agents_type",
-    "idx_agents_active",
-    "idx_agents_type_active",
-    "idx_messages_channel_id",
-    "idx_messages_created_at",
-    "idx_messages_author_id",
-    "idx_messages_channel_created",
-    "idx_workflows_status",
-    "idx_workflows_created_at",
-    "idx_workflows_channel_id",
-    "idx_workflows_status_created",
-    "idx_workflow_tasks_workflow_id",
-    "idx_workflow_tasks_status",
-    "idx_workflow_tasks_order",
-    "idx_workflow_tasks_workflow_status",
-];
+/// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedIndex {
+    /// Its name.
+    pub name: &'static str,
+    /// What it's made by.
+    pub definition: &'static str,
+}
+
+macro_rules! named_indexes {
+    ($($name:literal: $create:literal, $of:literal;)*) => {
+        /// The sixteen indexes that carry the queries.
+        pub const INDEXES: &[&str] = &[$($name),*];
+
+        /// As [`INDEXES`], with what each must be.
+        pub const NAMED_INDEXES: &[NamedIndex] = &[$(NamedIndex {
+            name: $name,
+            definition: concat!($create, " ", $name, " ON public.", $of),
+        }),*];
+    };
+}
+
+named_indexes! {
+    "idx_agents_name": "CREATE UNIQUE INDEX", "agents USING btree (name)";
+    "idx_agents_type": "CREATE INDEX", "agents USING btree (agent_type, created_at, id)";
+    "idx_agents_active": "CREATE INDEX", "agents USING btree (is_active, created_at, id)";
+    "idx_agents_type_active": "CREATE INDEX", "agents USING btree (agent_type, is_active)";
+    "idx_messages_channel_id": "CREATE INDEX", "messages USING btree (channel_id)";
+    "idx_messages_created_at": "CREATE INDEX", "messages USING btree (created_at, id)";
+    "idx_messages_author_id": "CREATE INDEX", "messages USING btree (author_id, created_at, id)";
+    "idx_messages_channel_created": "CREATE INDEX", "messages USING btree (channel_id, created_at)";
+    "idx_workflows_status": "CREATE INDEX", "workflows USING btree (status)";
+    "idx_workflows_created_at": "CREATE INDEX", "workflows USING btree (created_at, id)";
+    "idx_workflows_channel_id": "CREATE INDEX", "workflows USING btree (channel_id, created_at, id)";
+    "idx_workflows_status_created": "CREATE INDEX", "workflows USING btree (status, created_at)";
+    "idx_workflow_tasks_workflow_id": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, order_index, id)";
+    "idx_workflow_tasks_status": "CREATE INDEX", "workflow_tasks USING btree (status, agent_id, order_index, id)";
+    "idx_workflow_tasks_order": "CREATE INDEX", "workflow_tasks USING btree (order_index)";
+    "idx_workflow_tasks_workflow_status": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, status)";
+}
 
 /// SQLSTATE of a table that isn't there: nothing was ever migrated.
 const UNDEFINED_TABLE: &str = "42P01";
@@ -55,9 +77,6 @@ pub(super) static READINESS: Statement = Statement {
 /// What's missing of [`MIGRATIONS`] and [`INDEXES`], as JSON `{missing_migrations: [], missing_indexes: []}`.
 /// `None` where there's no ledger: nothing was ever migrated.
 pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
-    let names = |names: &[&str]| {
-        Parameter::ArrayStr(names.iter().map(|name| Some((*name).to_owned())).collect())
-    };
     let parameters = vec![names(MIGRATIONS), names(INDEXES)];
     match db.answer(&READINESS, parameters).await {
         Err(DbError::Refused { sqlstate, .. }) if sqlstate == UNDEFINED_TABLE => Ok(None),
@@ -89,6 +108,12 @@ mod tests {
         assert_eq!(INDEXES.len(), 16);
         for index in INDEXES {
             assert!(migration.contains(&format!(" {index} ON ")), "{index}");
+        }
+        // As PostgreSQL wrote them down when it had applied the migrations.
+        let schema = std::fs::read_to_string("tests/migrations/schema.sql").unwrap();
+        for index in NAMED_INDEXES {
+            let definition = format!("\n{};\n", index.definition);
+            assert!(schema.contains(&definition), "{definition}");
         }
     }
 }

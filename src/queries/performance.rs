@@ -1,16 +1,149 @@
-//! What PostgreSQL's statistics views tell of connections, indexes and sizes. Reads no table of ours.
+//! What PostgreSQL's own statistics tell: connections, sizes, whether the named indexes are as they should be, and what
+//! would be better otherwise. Reads catalogues and statistics views, no table of ours; `fleet_report.rs` reads those.
 
+use serde_json::json;
+
+use super::fleet_report::Use;
+use super::health::NAMED_INDEXES;
+use super::{ALL, names, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
-pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
-    name: "performance_database",
-    sql: "WITH connections AS (
+/// Foreign keys that have no index for a reason: nothing deletes the rows they refer to.
+const UNINDEXED_KEYS: &[&str] = &[
+    "messages_thread_id_fkey",
+    "tasks_assigned_to_fkey",
+    "workflow_tasks_agent_id_fkey",
+    "workflows_orchestrator_id_fkey",
+];
+
+/// The report, with `$top` for what `pg_stat_statements` tells.
+macro_rules! performance_database {
+    ($top:literal) => {
+        concat!(
+            "WITH connections AS (
             SELECT count(*) FILTER (WHERE state = 'idle') AS checked_in,
                    count(*) FILTER (WHERE state IS DISTINCT FROM 'idle') AS checked_out,
                    count(*) AS total
             FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = $1::text
+        ), contract AS MATERIALIZED (
+            SELECT named.*, relation.reltuples, index.indexrelid, scans,
+                   CASE WHEN index.indexrelid IS NULL THEN 'missing'
+                        WHEN NOT indisvalid THEN 'invalid'
+                        WHEN pg_get_indexdef(index.indexrelid) <> definition THEN 'changed'
+                        WHEN calls >= 10 AND scans = 0 AND reltuples >= 10000 THEN 'unused'
+                        ELSE 'ok' END AS state
+            FROM (SELECT named.*, to_regclass('public.' || name) AS oid
+                  FROM json_to_recordset($7::text::json) AS named (
+                      name text, definition text, statements json, calls bigint, scans_before bigint)) AS named
+            LEFT JOIN pg_index AS index ON index.indexrelid = named.oid
+            LEFT JOIN pg_class AS relation ON relation.oid = index.indrelid
+            LEFT JOIN LATERAL (
+                SELECT CASE WHEN idx_scan >= coalesce(scans_before, 0)
+                            THEN idx_scan - coalesce(scans_before, 0) ELSE idx_scan END AS scans
+                FROM pg_stat_user_indexes WHERE indexrelid = named.oid) AS used ON true
+        ), index AS MATERIALIZED (
+            SELECT i.indexrelid, i.indrelid, class.relname AS name, i.indisvalid, i.indisunique, i.indkey::text AS columns,
+                   i.indkey::text || ' ' AS columns_then, i.indclass::text AS classes, i.indcollation::text AS collations,
+                   i.indoption::text AS options, pg_get_expr(i.indexprs, i.indrelid) AS expressions,
+                   pg_get_expr(i.indpred, i.indrelid) AS predicate, class.relam, i.indrelid::regclass::text AS on_table,
+                   EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid) AS is_constraint,
+                   EXISTS (SELECT FROM contract WHERE contract.indexrelid = i.indexrelid) AS is_named
+            FROM pg_index AS i JOIN pg_class AS class ON class.oid = i.indexrelid
+            WHERE class.relnamespace = 'public'::regnamespace
+        ), statistics AS (
+            SELECT extract(day FROM now() - coalesce(stats_reset, pg_postmaster_start_time())) AS age_days,
+                   blks_hit, blks_read
+            FROM pg_stat_database WHERE datname = current_database()
+        ), advice (name, level, detail, sql) AS (
+            SELECT 'index_' || state, CASE state WHEN 'unused' THEN 'warning' ELSE 'error' END,
+                   name || CASE state
+                       WHEN 'missing' THEN ' is missing: the statements it is for scan or sort.'
+                       WHEN 'invalid' THEN ' is invalid: it costs every write and serves no read.'
+                       WHEN 'changed' THEN ' is not as it is declared, but: ' || pg_get_indexdef(indexrelid)
+                       ELSE ' was not scanned once, although ' || calls || ' statements ran that are meant to use it.' END,
+                   CASE state
+                       WHEN 'missing' THEN replace(definition, 'INDEX ', 'INDEX CONCURRENTLY ')
+                       WHEN 'invalid' THEN format('REINDEX INDEX CONCURRENTLY %I', name)
+                       WHEN 'changed' THEN format('DROP INDEX CONCURRENTLY %I; ', name)
+                                           || replace(definition, 'INDEX ', 'INDEX CONCURRENTLY ')
+                       ELSE 'ANALYZE ' || substring(definition FROM 'ON (\\S+)') END || ';'
+            FROM contract WHERE state <> 'ok'
+            UNION ALL
+            SELECT 'invalid_index', 'error', format('%s on %s is invalid: it costs every write and serves no read.', name, on_table),
+                   format('REINDEX INDEX CONCURRENTLY %I;', name)
+            FROM index WHERE NOT indisvalid AND NOT is_named
+              AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS running WHERE running.index_relid = indexrelid)
+            UNION ALL
+            SELECT 'duplicate_index', 'warning', format('%s on %s is the same as %s.', spare.name, spare.on_table, kept.name),
+                   CASE WHEN spare.is_constraint THEN
+                       (SELECT format('ALTER TABLE %s DROP CONSTRAINT %I;', spare.on_table, conname)
+                        FROM pg_constraint WHERE conindid = spare.indexrelid LIMIT 1)
+                   ELSE format('DROP INDEX CONCURRENTLY %I;', spare.name) END
+            FROM index AS spare JOIN index AS kept USING (indrelid, columns, classes, collations, options, relam)
+            WHERE spare.expressions IS NOT DISTINCT FROM kept.expressions
+              AND spare.predicate IS NOT DISTINCT FROM kept.predicate
+              AND NOT spare.is_named AND spare.indisvalid AND kept.indisvalid
+              AND (kept.is_named, kept.is_constraint, kept.indisunique, -kept.indexrelid::bigint)
+                > (spare.is_named, spare.is_constraint, spare.indisunique, -spare.indexrelid::bigint)
+            UNION ALL
+            SELECT 'covered_index', 'info', format('%s on %s is the beginning of %s, which does for it.', spare.name, spare.on_table, min(kept.name)),
+                   format('DROP INDEX CONCURRENTLY %I;', spare.name)
+            FROM index AS spare JOIN index AS kept USING (indrelid, relam)
+            WHERE starts_with(kept.columns, spare.columns_then) AND starts_with(kept.classes, spare.classes || ' ')
+              AND starts_with(kept.collations, spare.collations || ' ') AND starts_with(kept.options, spare.options || ' ')
+              AND spare.expressions IS NULL AND kept.expressions IS NULL AND kept.predicate IS NULL AND spare.predicate IS NULL
+              AND relam = (SELECT oid FROM pg_am WHERE amname = 'btree')
+              AND NOT spare.is_named AND NOT spare.indisunique AND spare.indisvalid AND kept.indisvalid
+            GROUP BY spare.name, spare.on_table
+            UNION ALL
+            SELECT 'unused_index', 'info', format('%s on %s (%s) was not scanned once in %s days.',
+                       name, on_table, pg_size_pretty(pg_relation_size(index.indexrelid)), age_days),
+                   format('DROP INDEX CONCURRENTLY %I;', name)
+            FROM statistics, index JOIN pg_stat_user_indexes AS used USING (indexrelid) JOIN pg_class AS relation ON relation.oid = indrelid
+            WHERE age_days >= $9::int AND idx_scan = 0 AND relation.reltuples >= 1000
+              AND NOT indisunique AND NOT is_constraint AND NOT is_named AND indisvalid
+            UNION ALL
+            SELECT 'unindexed_foreign_key', 'warning',
+                   format('%s on %s has no index: deleting a row of %s scans it.', conname, conrelid::regclass, confrelid::regclass),
+                   format('CREATE INDEX CONCURRENTLY ON %s (%s);', conrelid::regclass,
+                       (SELECT string_agg(quote_ident(attname), ', ' ORDER BY place)
+                        FROM unnest(conkey) WITH ORDINALITY AS key (attnum, place)
+                        JOIN pg_attribute USING (attnum) WHERE attrelid = conrelid))
+            FROM pg_constraint LEFT JOIN pg_stat_user_tables AS parent ON parent.relid = confrelid
+            WHERE contype = 'f' AND connamespace = 'public'::regnamespace
+              AND (conname <> ALL ($8::text[]) OR parent.n_tup_del > 0)
+              AND NOT EXISTS (
+                SELECT FROM index
+                WHERE index.indrelid = conrelid AND indisvalid AND predicate IS NULL
+                  AND (string_to_array(columns, ' ')::int2[])[1:cardinality(conkey)] @> conkey)
+            UNION ALL
+            SELECT 'sequential_scans', 'warning',
+                   format('%s (%s rows) was scanned from one end to the other %s times.', relid::regclass, n_live_tup, seq_scan),
+                   'EXPLAIN the statements below that read it, and add the index they miss: CREATE INDEX CONCURRENTLY ON '
+                       || relid::regclass || ' (…);'
+            FROM pg_stat_user_tables
+            WHERE schemaname = 'public' AND n_live_tup >= 10000 AND seq_scan >= 50 AND seq_tup_read / seq_scan >= n_live_tup / 2
+            UNION ALL
+            SELECT 'cache_hit_ratio', 'warning',
+                   format('%s %% of blocks were found in memory; 99 %% is usual.', round(100.0 * blks_hit / (blks_hit + blks_read), 1)),
+                   'ALTER SYSTEM SET shared_buffers = ''…''; -- a quarter of the machine''s memory; then restart PostgreSQL'
+            FROM statistics WHERE blks_hit + blks_read >= 1000000 AND blks_hit < 0.99 * (blks_hit + blks_read)
+            UNION ALL
+            SELECT 'long_running_query', 'warning',
+                   format('process %s (%s, %s) has been running for %s s: %s', pid, usename, application_name,
+                       round(extract(epoch FROM clock_timestamp() - query_start)), left(regexp_replace(query, '\\s+', ' ', 'g'), 200)),
+                   format('SELECT pg_cancel_backend(%s);', pid)
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND state = 'active'
+              AND pid <> pg_backend_pid() AND query_start < clock_timestamp() - $10::bigint * interval '1 millisecond'
+            UNION ALL
+            SELECT 'never_analysed', 'warning',
+                   format('%s (%s rows) was never analysed: plans for it are guesses.', relid::regclass, n_live_tup),
+                   format('ANALYZE %s;', relid::regclass)
+            FROM pg_stat_user_tables
+            WHERE schemaname = 'public' AND n_live_tup >= 1000 AND last_analyze IS NULL AND last_autoanalyze IS NULL
         )
         SELECT json_build_object(
             'connection_pool',
@@ -49,27 +182,94 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
                     CASE WHEN NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')
                          THEN 'See the server''s own account of every statement: CREATE EXTENSION pg_stat_statements; '
                               || '(once it is in shared_preload_libraries).' END], NULL)),
-            'nfr_target', '< 100ms per query (95th percentile)')::text",
+            'nfr_target', '< 100ms per query (95th percentile)',
+            'index_contract',
+            (SELECT json_agg(json_build_object(
+                'index', name, 'state', state, 'definition', definition, 'statements', statements,
+                'calls', calls, 'scans', coalesce(scans, 0)) ORDER BY name)
+             FROM contract),
+            'advice',
+            (SELECT coalesce(json_agg(json_build_object('name', name, 'level', level, 'detail', detail, 'sql', sql)
+                ORDER BY position(level IN 'error warning info'), name, detail), '[]')
+             FROM (SELECT * FROM advice LIMIT 200) AS advice),
+            'top_statements', ",
+            $top,
+            ")::text"
+        )
+    };
+}
+
+pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
+    name: "performance_database",
+    sql: performance_database!("NULL::json"),
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
 
-/// The report of `/api/performance/database` as a JSON object.
-pub async fn performance_database(db: &Db) -> Result<String, DbError> {
+pub(super) static PERFORMANCE_DATABASE_TOP: Statement = Statement {
+    name: "performance_database_top",
+    sql: performance_database!(
+        "(SELECT coalesce(json_agg(json_build_object(
+                'query', left(regexp_replace(query, '\\s+', ' ', 'g'), 200), 'calls', calls,
+                'total_ms', round(total_exec_time::numeric, 3), 'mean_ms', round(mean_exec_time::numeric, 3),
+                'max_ms', round(max_exec_time::numeric, 3), 'rows', rows) ORDER BY total_exec_time DESC), '[]')
+             FROM (SELECT * FROM pg_stat_statements
+                   WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   ORDER BY total_exec_time DESC LIMIT 10) AS top)"
+    ),
+    access: Access::Scans("statistics views and the catalogue only"),
+    max_rows: 200,
+};
+
+/// The database's half of the report as a JSON object. `used` is what the fleet's half knows of the window.
+pub async fn performance_database(db: &Db, used: &Use) -> Result<String, DbError> {
     let Config {
         db_pool_size,
         thresholds,
+        db_statement_timeout,
+        unused_index_days,
         ..
     } = db.config();
-    let ms = |us: u64| Parameter::Int64(i64::try_from(us / 1000).unwrap_or(i64::MAX));
+    let int64 = |number: u128| Parameter::Int64(i64::try_from(number).unwrap_or(i64::MAX));
+    let int32 = |number: u32| Parameter::Int32(i32::try_from(number).unwrap_or(i32::MAX));
+    let ms = |us: u64| int64(u128::from(us / 1000));
     let parameters = vec![
-        Parameter::Str(APPLICATION_NAME.to_owned()),
-        Parameter::Int32(i32::try_from(*db_pool_size).unwrap_or(i32::MAX)),
+        text(APPLICATION_NAME),
+        int32(*db_pool_size),
         ms(thresholds.query_warn_us),
         ms(thresholds.query_error_us),
         ms(thresholds.request_warn_us),
         ms(thresholds.request_error_us),
+        text(contract(used)),
+        names(UNINDEXED_KEYS),
+        int32(*unused_index_days),
+        int64(db_statement_timeout.as_millis()),
     ];
-    let answer = db.answer(&PERFORMANCE_DATABASE, parameters).await?;
+    let statement = if used.has_statements {
+        &PERFORMANCE_DATABASE_TOP
+    } else {
+        &PERFORMANCE_DATABASE
+    };
+    let answer = db.answer(statement, parameters).await?;
     Ok(answer.json.unwrap_or_default())
+}
+
+/// What's promised of each named index, as JSON: what it's made by, the statements that need it, how often those ran.
+fn contract(used: &Use) -> String {
+    let indexes = NAMED_INDEXES.iter().map(|index| {
+        let statements: Vec<_> = ALL
+            .iter()
+            .filter(|statement| statement.access.indexes().contains(&index.name))
+            .map(|statement| statement.name)
+            .collect();
+        let calls = statements.iter().filter_map(|name| used.calls.get(*name));
+        json!({
+            "name": index.name,
+            "definition": index.definition,
+            "calls": calls.sum::<i64>(),
+            "scans_before": used.scans_before.get(index.name),
+            "statements": statements,
+        })
+    });
+    serde_json::Value::Array(indexes.collect()).to_string()
 }

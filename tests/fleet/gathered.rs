@@ -45,19 +45,19 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     for (expected, sql) in [
         (
             queries,
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'statement'",
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'statement' AND name <> ''",
         ),
         (
             REQUESTS,
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route'",
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route' AND name <> ''",
         ),
         (
             queries,
-            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route'",
+            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route' AND name = ''",
         ),
         (
             samples,
-            "SELECT sum(n)::bigint FROM profile.minutes, unnest(bin_counts) AS n",
+            "SELECT sum(n)::bigint FROM profile.minutes, unnest(bin_counts) AS n WHERE name = ''",
         ),
         (samples, "SELECT sum(gathered)::bigint FROM profile.flushes"),
         (samples, "SELECT sum(flushed)::bigint FROM profile.flushes"),
@@ -68,7 +68,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
         ),
         (
             4,
-            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route'",
+            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route' AND name <> ''",
         ),
     ] {
         soon(&client, sql, expected).await;
@@ -91,7 +91,7 @@ async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let count: i64 = client
         .query_one(
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route'",
+            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route' AND name <> ''",
             &[],
         )
         .await
@@ -131,74 +131,120 @@ async fn a_slow_query_is_kept_with_its_plan() {
     soon(&client, "SELECT count(*) FROM profile.slow_queries", 1).await;
 }
 
+fn statement(name: &str) -> &'static str {
+    let statement = reznet_edge::queries::ALL
+        .iter()
+        .find(|one| one.name == name);
+    statement.expect("it's registered").sql
+}
+
 #[tokio::test]
-async fn only_the_worst_fifteen_are_kept_and_hours_are_added_up() {
+async fn only_the_worst_fifteen_are_kept() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    let find = |name: &str| {
-        let statement = reznet_edge::queries::ALL
-            .iter()
-            .find(|one| one.name == name);
-        statement.expect("it's registered").sql
-    };
-    let keep = client.prepare(find("slow_query_keep")).await.unwrap();
+    let keep = client.prepare(statement("slow_query_keep")).await.unwrap();
     for n in 0..40_i64 {
         let elapsed_us = 1000 * ((n * 7) % 40);
+        let nothing = None::<&str>;
         client
             .query(
                 &keep,
-                &[
-                    &"agent_get",
-                    &elapsed_us,
-                    &"GET /",
-                    &"r",
-                    &0_i64,
-                    &None::<&str>,
-                ],
+                &[&"agent_get", &elapsed_us, &"GET /", &"r", &0_i64, &nothing],
             )
             .await
             .unwrap();
     }
+    let slowest = "SELECT min(elapsed_us) FROM profile.slow_queries";
     soon(&client, "SELECT count(*) FROM profile.slow_queries", 15).await;
-    soon(
-        &client,
-        "SELECT min(elapsed_us) FROM profile.slow_queries",
-        25_000,
-    )
-    .await;
+    soon(&client, slowest, 25_000).await;
+}
 
+/// Minutes of an hour with a gap, rolled up twice: each ten minutes' totals are the sums of all before them.
+#[tokio::test]
+async fn minutes_are_added_up_and_the_old_ones_go() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    // One sample a minute from 09:00 to 09:24 and from 09:50 to 09:59, yesterday; and some that are too old.
     client
         .batch_execute(
             "INSERT INTO profile.minutes
-             SELECT date_trunc('hour', now()) - n * interval '1 minute', 'route', 'GET /', 1, 0, n, n, 1, 2,
+             SELECT date_trunc('day', now()) - interval '15 hours' + n * interval '1 minute', 'route', name, 1, 0, n, n, 1, 2,
                     ARRAY[n % 3, 5 + n % 2], ARRAY[1, 1]
-             FROM generate_series(1, 60) AS n
-             UNION ALL SELECT date_trunc('hour', now()) - interval '3 days', 'route', 'GET /', 1, 0, 1, 1, 1, 2, '{1}', '{1}';
-             UPDATE profile.rollup SET rolled_up_to = date_trunc('hour', now()) - interval '1 hour'",
+             FROM generate_series(0, 59) AS n, unnest(ARRAY['GET /', 'GET /' || n / 10]) AS name
+             WHERE n < 25 OR n >= 50;
+             INSERT INTO profile.minutes
+             SELECT date_trunc('day', now()) - interval '3 days', 'route', 'GET /', 1, 0, 7, 7, 1, 2, '{9}', '{1}'",
         )
         .await
         .unwrap();
-    // Not before five minutes of the next hour are over: the test brings that about.
-    let rollup = find("fleet_rollup").replace("now() - interval '5 minutes'", "now()");
-    for _ in 0..2 {
-        client.query(rollup.as_str(), &[]).await.unwrap();
-        soon(&client, "SELECT count(*) FROM profile.hours", 1).await;
-        soon(&client, "SELECT sum(count)::bigint FROM profile.hours", 60).await;
-        soon(&client, "SELECT max(max_us) FROM profile.hours", 60).await;
-        soon(
-            &client,
-            "SELECT sum(n)::bigint FROM profile.hours, unnest(bin_counts) AS n",
-            120,
-        )
-        .await;
-        soon(
-            &client,
-            "SELECT sum(cardinality(bins))::bigint FROM profile.hours",
-            5,
-        )
-        .await;
-        soon(&client, "SELECT count(*) FROM profile.minutes", 60).await;
+    let rollup = statement("fleet_rollup");
+    let named = vec!["idx_agents_name", "idx_messages_created_at"];
+    // The old one's ten minutes, then the hour; and nothing more.
+    for _ in 0..4 {
+        client.query(rollup, &[&named]).await.unwrap();
     }
+    let total = |what: &str, when: &str| {
+        format!(
+            "SELECT {what}::bigint FROM profile.totals
+             WHERE name = 'GET /' AND ended_at = date_trunc('day', now()) - interval '{when}'"
+        )
+    };
+    for (what, when, expected) in [
+        ("count", "71 hours 50 minutes", 1),
+        ("count", "14 hours 50 minutes", 11),
+        ("count", "14 hours 40 minutes", 21),
+        ("count", "14 hours 30 minutes", 26),
+        ("count", "14 hours", 36),
+        ("query_count", "14 hours", 72),
+        ("sum_us", "14 hours", 7 + 24 * 25 / 2 + 545),
+        (
+            "(SELECT sum(n) FROM unnest(bin_counts) AS n)",
+            "14 hours",
+            71,
+        ),
+        ("cardinality(bins)", "14 hours", 6),
+    ] {
+        soon(&client, &total(what, when), expected).await;
+    }
+    for (expected, sql) in [
+        // A name is in every total from its first one on: 1 + 2 + 3 + 4 + 5.
+        (15, "SELECT count(*) FROM profile.totals"),
+        (70, "SELECT count(*) FROM profile.minutes"),
+        (4, "SELECT count(*) FROM profile.index_scans"),
+    ] {
+        soon(&client, sql, expected).await;
+    }
+}
+
+/// Of totals that are older than two days, an hour's last ones stay.
+#[tokio::test]
+async fn old_totals_are_thinned_out() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO profile.totals
+             SELECT date_trunc('hour', now()) - interval '2 days 12 hours' + n * interval '10 minutes', 'route', 'GET /',
+                    n, 0, n, n, n, '{1}', ARRAY[n]
+             FROM generate_series(1, 24) AS n;
+             INSERT INTO profile.totals VALUES (now() - interval '31 days', 'route', 'GET /', 1, 0, 1, 1, 1, '{1}', '{1}');
+             INSERT INTO profile.minutes
+             SELECT date_trunc('minute', now()) - interval '1 hour', 'route', 'GET /', 1, 0, 1, 1, 1, 1, '{1}', '{1}'",
+        )
+        .await
+        .unwrap();
+    let named = vec!["idx_agents_name"];
+    client
+        .query(statement("fleet_rollup"), &[&named])
+        .await
+        .unwrap();
+    // Four hours' and the new one.
+    soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
+    let whole_hours =
+        "SELECT count(*) FROM profile.totals WHERE ended_at = date_trunc('hour', ended_at)
+        AND ended_at < now() - interval '1 day'";
+    soon(&client, whole_hours, 4).await;
+    soon(&client, "SELECT max(count) FROM profile.totals", 25).await;
 }
 
 #[tokio::test]

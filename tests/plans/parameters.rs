@@ -39,6 +39,7 @@ impl Rows {
     }
 
     /// What a statement is explained with.
+    #[expect(clippy::too_many_lines, reason = "a table: a line for each statement")]
     pub fn parameters(&self, statement: &str) -> Vec<String> {
         let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
         // In the middle of the messages and workflows there are: 2025-06-01, in microseconds.
@@ -86,7 +87,20 @@ impl Rows {
             }
             "message_get" => list(&[&self.message]),
             "message_list" => page(&["1748736000000000"]),
-            "performance_database" => list(&["reznet-edge", "64", "100", "500", "200", "1000"]),
+            "performance_database" | "performance_database_top" => list(&[
+                "reznet-edge",
+                "64",
+                "100",
+                "500",
+                "200",
+                "1000",
+                "[]",
+                "{}",
+                "7",
+                "5000",
+            ]),
+            "performance_fleet" => list(&["900", "60", "15m", "[]"]),
+            "performance_metrics" => list(&["{1,2,3}", "reznet-edge"]),
             "reference_check" => {
                 let rows = [
                     ("agent", &self.agent),
@@ -98,7 +112,8 @@ impl Rows {
                 let rows = rows.map(|(to, id)| json!({"pointer": "/x", "to": to, "id": id}));
                 list(&[&json!(rows).to_string(), &self.channel])
             }
-            "fleet_rollup" | "stats" => list(&[]),
+            "fleet_rollup" => list(&["{idx_agents_name}"]),
+            "stats" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),
             "task_create" => {

@@ -1,0 +1,267 @@
+//! What all instances gathered in a window of time, read back from the schema `profile`: percentiles, the verdict, the
+//! lines to draw. The report's other half, what PostgreSQL's own statistics tell, is `performance.rs`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{ALL, text};
+use crate::db::{Access, Db, DbError, Parameter, Statement};
+
+/// How far back a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// A quarter of an hour: by minutes, and nothing else.
+    QuarterHour,
+    /// An hour and more: by totals, so up to ten minutes longer.
+    Hour,
+    /// A day.
+    Day,
+    /// A week; a day or so after two days, by the hour.
+    Week,
+}
+
+impl Window {
+    /// What it's called in requests and reports.
+    pub const NAMES: &[&str] = &["15m", "1h", "24h", "7d"];
+
+    /// The one of this name; a quarter of an hour where there's none.
+    #[must_use]
+    pub fn named(name: Option<&str>) -> Self {
+        match name {
+            Some("1h") => Self::Hour,
+            Some("24h") => Self::Day,
+            Some("7d") => Self::Week,
+            _ => Self::QuarterHour,
+        }
+    }
+
+    /// Its name, its length, and that of a step of its lines, in seconds.
+    fn parts(self) -> (&'static str, i32, i32) {
+        match self {
+            Self::QuarterHour => ("15m", 900, 60),
+            Self::Hour => ("1h", 3600, 180),
+            Self::Day => ("24h", 86_400, 3600),
+            Self::Week => ("7d", 604_800, 21_600),
+        }
+    }
+}
+
+/// The duration in ms that a bin stands for: 2γ^i/(γ+1) µs, γ = 1.01/0.99; 0 below all.
+macro_rules! bin_ms {
+    ($bin:literal) => {
+        concat!(
+            "round((CASE WHEN ",
+            $bin,
+            " >= 0 THEN 2 * power(101 / 99::float8, ",
+            $bin,
+            ") / (101 / 99::float8 + 1) / 1000 ELSE 0 END)::numeric, 3)"
+        )
+    };
+}
+
+/// The percentiles of rows that count, bin by bin, how many they've `reached` of all `calls`; ranked as
+/// src/profile/sketch.rs does.
+macro_rules! percentiles {
+    () => {
+        concat!(
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.5 * (calls - 1))))"),
+            " AS p50_ms, ",
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.95 * (calls - 1))))"),
+            " AS p95_ms, ",
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.99 * (calls - 1))))"),
+            " AS p99_ms, ",
+            bin_ms!("max(bin)"),
+            " AS max_ms"
+        )
+    };
+}
+
+pub(super) static PERFORMANCE_FLEET: Statement = Statement {
+    name: "performance_fleet",
+    // Windows of more than a quarter of an hour are the latest totals less those before the window, and the minutes
+    // since. Minutes are named one by one: the planner couldn't know how few a range of unknown length is.
+    sql: concat!(
+        "WITH asked AS MATERIALIZED (
+            SELECT now() - $1::int * interval '1 second' AS at, $1::int > 900 AS by_totals
+        ), span AS MATERIALIZED (
+            SELECT at, until, CASE WHEN until IS NOT NULL THEN since END AS since,
+                   coalesce(until, date_trunc('minute', at)) AS minutes_from
+            FROM (SELECT at,
+                         CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at > at) END AS until,
+                         CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= at) END AS since
+                  FROM asked) AS found
+        ), part AS MATERIALIZED (
+            SELECT kind, name, 1 AS sign, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM span, profile.totals WHERE ended_at = until
+            UNION ALL
+            SELECT kind, name, -1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM span, profile.totals WHERE ended_at = since
+            UNION ALL
+            SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            FROM profile.minutes WHERE began_at = ANY (ARRAY(
+                SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
+        ), bin AS MATERIALIZED (
+            SELECT kind, name, bin, sum(sign * n)::bigint AS n
+            FROM part, unnest(bins, bin_counts) AS one (bin, n)
+            GROUP BY kind, name, bin HAVING sum(sign * n) > 0
+        ), one AS MATERIALIZED (
+            SELECT kind, name, count, errors, sum_us, within_target, query_count, p50_ms, p95_ms, p99_ms, max_ms
+            FROM (SELECT kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
+                         sum(sign * sum_us) AS sum_us, sum(sign * within_target) AS within_target,
+                         sum(sign * query_count) AS query_count
+                  FROM part GROUP BY kind, name) AS sums
+            JOIN (SELECT kind, name, ",
+        percentiles!(),
+        " FROM (
+                    SELECT kind, name, bin, sum(n) OVER (PARTITION BY kind, name ORDER BY bin) AS reached,
+                           sum(n) OVER (PARTITION BY kind, name) AS calls FROM bin) AS running
+                  GROUP BY kind, name) AS percentiles USING (kind, name)
+        ), busiest AS MATERIALIZED (
+            SELECT name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC LIMIT 5
+        ), step AS MATERIALIZED (
+            SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
+                   CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= began_at) END AS since,
+                   CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals
+                        WHERE ended_at <= began_at + $2::int * interval '1 second') END AS until
+            FROM asked, generate_series(to_timestamp(ceil(extract(epoch FROM at) / $2::int) * $2::int), now(),
+                                        $2::int * interval '1 second') AS began_at
+        ), point AS (
+            SELECT began_at, name, max(p50_ms) AS p50_ms, max(p95_ms) AS p95_ms, max(p99_ms) AS p99_ms, max(calls) AS count
+            FROM (SELECT began_at, name, max(calls) AS calls, ",
+        percentiles!(),
+        " FROM (
+                    SELECT began_at, name, bin, sum(n) OVER (PARTITION BY began_at, name ORDER BY bin) AS reached,
+                           sum(n) OVER (PARTITION BY began_at, name) AS calls
+                    FROM (SELECT began_at, name, bin, sum(sign * n)::bigint AS n FROM (
+                            SELECT step.began_at, name, 1 AS sign, bins, bin_counts
+                            FROM step JOIN profile.totals ON totals.ended_at = step.until
+                            WHERE totals.ended_at = ANY (ARRAY(SELECT until FROM step WHERE until IS DISTINCT FROM since))
+                              AND step.until IS DISTINCT FROM step.since
+                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                            UNION ALL
+                            SELECT step.began_at, name, -1, bins, bin_counts
+                            FROM step JOIN profile.totals ON totals.ended_at = step.since
+                            WHERE totals.ended_at = ANY (ARRAY(SELECT since FROM step WHERE until IS DISTINCT FROM since))
+                              AND step.until IS DISTINCT FROM step.since
+                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                            UNION ALL
+                            SELECT step.began_at, name, 1, bins, bin_counts
+                            FROM step JOIN profile.minutes
+                              ON minutes.began_at >= step.began_at AND minutes.began_at < step.ended_at
+                            WHERE minutes.began_at = ANY (ARRAY(
+                                SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
+                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                          ) AS part, unnest(bins, bin_counts) AS one (bin, n)
+                          GROUP BY began_at, name, bin HAVING sum(sign * n) > 0) AS bin) AS running
+                  GROUP BY began_at, name) AS percentiles
+            GROUP BY began_at, name
+        )
+        SELECT json_build_object(
+            'window', $3::text,
+            'from', (SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span),
+            'to', now(),
+            'nfr', (
+                SELECT json_build_object(
+                    'verdict', CASE WHEN coalesce(sum(count), 0) < 100 THEN 'insufficient_data'
+                                    WHEN sum(within_target) >= 0.95 * sum(count) THEN 'pass' ELSE 'fail' END,
+                    'queries', coalesce(sum(count), 0),
+                    'within_target', round(sum(within_target) / nullif(sum(count), 0), 6),
+                    'p50_ms', max(p50_ms), 'p95_ms', max(p95_ms), 'p99_ms', max(p99_ms))
+                FROM one WHERE kind = 'statement' AND name = ''),
+            'statements', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'name', name, 'calls', count, 'errors', errors, 'p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms,
+                    'max_ms', max_ms, 'total_ms', round(sum_us / 1000, 3), 'within_target', round(within_target / count, 6),
+                    'indexes', coalesce(indexes, '[]')) ORDER BY sum_us DESC, name), '[]')
+                FROM one LEFT JOIN json_to_recordset($4::text::json) AS declared (name text, indexes json) USING (name)
+                WHERE kind = 'statement' AND name <> ''),
+            'routes', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'route', name, 'requests', count, 'errors', errors, 'p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms,
+                    'max_ms', max_ms, 'total_ms', round(sum_us / 1000, 3),
+                    'queries_per_request', round(query_count / count, 3)) ORDER BY sum_us DESC, name), '[]')
+                FROM one WHERE kind = 'route' AND name <> ''),
+            'histogram', (
+                SELECT coalesce(json_agg(json_build_object('from_ms', ",
+        bin_ms!("10 * tenth - 1"),
+        ", 'to_ms', ",
+        bin_ms!("10 * tenth + 9"),
+        ", 'queries', n) ORDER BY tenth), '[]')
+                FROM (SELECT ceil(bin / 10.0)::int AS tenth, sum(n) AS n FROM bin
+                      WHERE kind = 'statement' AND name = '' GROUP BY tenth) AS tenths),
+            'series', (
+                SELECT coalesce(json_agg(json_build_object('route', name, 'points', points) ORDER BY name), '[]')
+                FROM (SELECT name, json_agg(json_build_object('at', began_at, 'requests', count, 'p50_ms', p50_ms,
+                                            'p95_ms', p95_ms, 'p99_ms', p99_ms) ORDER BY began_at) AS points
+                      FROM point GROUP BY name) AS lines),
+            'slow_queries', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'statement', statement, 'elapsed_ms', round(elapsed_us / 1000.0, 3), 'route', route,
+                    'request', request_id, 'at', ran_at, 'plan', plan) ORDER BY elapsed_us DESC, id), '[]')
+                FROM (SELECT slow_queries.* FROM asked, profile.slow_queries WHERE ran_at >= at
+                      ORDER BY elapsed_us DESC, id LIMIT 15) AS slowest),
+            'profiler', (
+                SELECT json_build_object(
+                    'gathered', coalesce(sum(gathered), 0), 'flushed', coalesce(sum(flushed), 0),
+                    'lost', coalesce(sum(lost), 0), 'flushes', coalesce(sum(count), 0),
+                    'flush_ms', round(sum(sum_us) / nullif(sum(count), 0) / 1000, 3),
+                    'sampling', coalesce(round(1.0 / max(one_in), 6), 1),
+                    'size_bytes', (SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+                                   WHERE relnamespace = 'profile'::regnamespace AND relkind = 'r'))
+                FROM asked, profile.flushes WHERE began_at >= date_trunc('minute', at)))::text,
+            json_build_object(
+                'calls', (SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> ''),
+                'scans_before', (SELECT coalesce(json_object_agg(index_name, scans), '{}') FROM profile.index_scans
+                    WHERE seen_at = (SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= at), min(seen_at))
+                                     FROM profile.index_scans, asked)),
+                'has_statements', to_regclass('pg_stat_statements') IS NOT NULL)::text"
+    ),
+    access: Access::Scans("some totals, and the minutes since the last of them"),
+    max_rows: 1,
+};
+
+/// What the other half of the report needs to know of the window.
+#[derive(Debug, Default, Deserialize)]
+pub struct Use {
+    /// How often each statement ran.
+    pub calls: BTreeMap<String, i64>,
+    /// How often each named index had been scanned before.
+    pub scans_before: BTreeMap<String, i64>,
+    /// Whether `pg_stat_statements` is there.
+    pub has_statements: bool,
+}
+
+/// The fleet's half where nothing that was gathered can be read: the schema `profile` is missing, for one.
+#[must_use]
+pub fn none(window: Window) -> String {
+    let (name, ..) = window.parts();
+    serde_json::json!({
+        "window": name, "from": null, "to": null,
+        "nfr": {"verdict": "insufficient_data", "queries": 0, "within_target": null,
+                "p50_ms": null, "p95_ms": null, "p99_ms": null},
+        "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [],
+        "profiler": {"detail": "The schema profile can't be read: run scripts/migrate."},
+    })
+    .to_string()
+}
+
+/// The fleet's half of the report as a JSON object, and what the other half needs.
+pub async fn performance_fleet(db: &Db, window: Window) -> Result<(String, Use), DbError> {
+    let (name, seconds, step_seconds) = window.parts();
+    let declared: Vec<_> = ALL
+        .iter()
+        .map(|statement| serde_json::json!({"name": statement.name, "indexes": statement.access.indexes()}))
+        .collect();
+    let parameters = vec![
+        Parameter::Int32(seconds),
+        Parameter::Int32(step_seconds),
+        text(name),
+        text(serde_json::Value::Array(declared).to_string()),
+    ];
+    let answer = db.answer(&PERFORMANCE_FLEET, parameters).await?;
+    let used = answer
+        .note
+        .and_then(|note| serde_json::from_str(&note).ok());
+    Ok((answer.json.unwrap_or_default(), used.unwrap_or_default()))
+}

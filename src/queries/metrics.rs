@@ -1,0 +1,248 @@
+//! The fleet's measurements for Prometheus: everything gathered from the beginning on, as `OpenMetrics` text.
+//!
+//! Names, labels and buckets are OpenTelemetry's
+//! (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>). Histograms and gauges only: their text is
+//! the same in `OpenMetrics` and in Prometheus' older format, so whatever reads one reads this.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+
+use super::{Db, text};
+use crate::config::APPLICATION_NAME;
+use crate::db::{Access, DbError, Parameter, Statement};
+use crate::profile::Sketch;
+
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The upper bounds of a histogram's buckets: in µs, and as they're written, in seconds.
+const BUCKETS: [(u64, &str); 9] = [
+    (1_000, "0.001"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (500_000, "0.5"),
+    (1_000_000, "1.0"),
+    (5_000_000, "5.0"),
+    (10_000_000, "10.0"),
+];
+
+pub(super) static PERFORMANCE_METRICS: Statement = Statement {
+    name: "performance_metrics",
+    // The latest totals and the minutes since: it only ever grows, until PostgreSQL crashes. Of each bin: the first
+    // bucket that has it.
+    sql: "WITH last AS MATERIALIZED (
+            SELECT max(ended_at) AS ended_at FROM profile.totals
+        ), part AS MATERIALIZED (
+            SELECT kind, name, count, sum_us, within_target, bins, bin_counts
+            FROM profile.totals WHERE ended_at = (SELECT ended_at FROM last)
+            UNION ALL
+            SELECT kind, name, count, sum_us, within_target, bins, bin_counts
+            FROM profile.minutes WHERE began_at = ANY (ARRAY(
+                SELECT generate_series(coalesce((SELECT ended_at FROM last), min(began_at)), now(), interval '1 minute')
+                FROM profile.minutes))
+        ), bucket AS (
+            SELECT kind, name, json_object_agg(bucket, n) AS buckets
+            FROM (SELECT kind, name, width_bucket(bin, $1::int[]) AS bucket, sum(n) AS n
+                  FROM part, unnest(bins, bin_counts) AS one (bin, n) GROUP BY kind, name, bucket) AS counted
+            GROUP BY kind, name
+        )
+        SELECT json_build_object(
+            'histograms', (
+                SELECT coalesce(json_agg(json_build_object(
+                    'kind', kind, 'name', name, 'count', count, 'sum_us', sum_us, 'within_target', within_target,
+                    'buckets', buckets) ORDER BY kind, name), '[]')
+                FROM (SELECT kind, name, sum(count) AS count, sum(sum_us) AS sum_us, sum(within_target) AS within_target
+                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name)),
+            'idle', (SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = $2::text AND state = 'idle'),
+            'used', (SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = $2::text AND state IS DISTINCT FROM 'idle'),
+            'lost', (SELECT coalesce(sum(lost), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
+            'flushed', (SELECT coalesce(sum(flushed), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
+            'database', current_database())::text",
+    access: Access::Scans("the latest totals, and the minutes since"),
+    max_rows: 1,
+};
+
+#[derive(Deserialize)]
+struct Metrics {
+    histograms: Vec<Histogram>,
+    idle: i64,
+    used: i64,
+    lost: i64,
+    flushed: i64,
+    database: String,
+}
+
+#[derive(Deserialize)]
+struct Histogram {
+    kind: String,
+    name: String,
+    count: u64,
+    sum_us: u64,
+    within_target: u64,
+    /// By the bucket's place in [`BUCKETS`]; one more is above them all.
+    buckets: std::collections::BTreeMap<usize, u64>,
+}
+
+/// All of it as text; `None` where the statement's JSON isn't as it should be.
+pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
+    // A bucket holds what's in bins up to that of its bound: the next one is in the bucket above.
+    let above = BUCKETS.map(|(bound_us, _)| Some(Sketch::bin_index(bound_us) + 1));
+    let parameters = vec![
+        Parameter::ArrayInt32(above.to_vec()),
+        text(APPLICATION_NAME),
+    ];
+    let json = db.answer(&PERFORMANCE_METRICS, parameters).await?.json;
+    Ok(json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .map(|metrics| render(&metrics)))
+}
+
+fn render(metrics: &Metrics) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = write(&mut out, metrics);
+    out
+}
+
+fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
+    let of = |kind: &'static str| {
+        metrics
+            .histograms
+            .iter()
+            .filter(move |one| one.kind == kind)
+    };
+    family(
+        out,
+        "db_client_operation_duration_seconds",
+        "histogram",
+        "Duration of database statements, by name.",
+    )?;
+    for one in of("statement") {
+        let labels = format!(
+            "db_system_name=\"postgresql\",db_namespace=\"{}\",db_query_summary=\"{}\"",
+            escaped(&metrics.database),
+            escaped(&one.name)
+        );
+        histogram(out, "db_client_operation_duration_seconds", &labels, one)?;
+    }
+    family(
+        out,
+        "http_server_request_duration_seconds",
+        "histogram",
+        "Duration of requests, by route.",
+    )?;
+    for one in of("route") {
+        let (method, route) = one.name.split_once(' ').unwrap_or(("_OTHER", &one.name));
+        let labels = format!(
+            "http_request_method=\"{}\",http_route=\"{}\"",
+            escaped(method),
+            escaped(route)
+        );
+        histogram(out, "http_server_request_duration_seconds", &labels, one)?;
+    }
+    let (pool, profiler) = (
+        "db_client_connection_count",
+        "reznet_profiler_recent_samples",
+    );
+    family(
+        out,
+        pool,
+        "gauge",
+        "Connections of all instances together, by state.",
+    )?;
+    writeln!(
+        out,
+        "{pool}{{db_client_connection_state=\"idle\"}} {}",
+        metrics.idle
+    )?;
+    writeln!(
+        out,
+        "{pool}{{db_client_connection_state=\"used\"}} {}",
+        metrics.used
+    )?;
+    family(
+        out,
+        profiler,
+        "gauge",
+        "What became of the samples of the last 15 minutes.",
+    )?;
+    writeln!(out, "{profiler}{{outcome=\"flushed\"}} {}", metrics.flushed)?;
+    writeln!(out, "{profiler}{{outcome=\"lost\"}} {}", metrics.lost)?;
+    writeln!(out, "# EOF")
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+    writeln!(out, "# HELP {name} {help}")?;
+    writeln!(out, "# TYPE {name} {kind}")
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, one: &Histogram) -> std::fmt::Result {
+    let mut reached = 0_u64;
+    for (place, (bound_us, bound_s)) in BUCKETS.iter().enumerate() {
+        reached = reached.saturating_add(one.buckets.get(&place).copied().unwrap_or_default());
+        // This one is counted exactly; a bin may lie on a bound.
+        let count = if *bound_us == crate::profile::TARGET_US {
+            one.within_target
+        } else {
+            reached
+        };
+        writeln!(out, "{name}_bucket{{{labels},le=\"{bound_s}\"}} {count}")?;
+    }
+    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", one.count)?;
+    let (seconds, micros) = (one.sum_us / 1_000_000, one.sum_us % 1_000_000);
+    writeln!(out, "{name}_sum{{{labels}}} {seconds}.{micros:06}")?;
+    writeln!(out, "{name}_count{{{labels}}} {}", one.count)
+}
+
+/// A label's value: backslash, quote and line feed are escaped.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_labels_escaped() {
+        let metrics = Metrics {
+            histograms: vec![Histogram {
+                kind: "statement".into(),
+                name: "a\"b".into(),
+                count: 10,
+                sum_us: 2_500_001,
+                within_target: 6,
+                buckets: [(0, 2), (3, 4), (5, 3), (9, 1)].into(),
+            }],
+            idle: 3,
+            used: 1,
+            lost: 0,
+            flushed: 10,
+            database: "d".into(),
+        };
+        let text = render(&metrics);
+        let labels = r#"db_system_name="postgresql",db_namespace="d",db_query_summary="a\"b""#;
+        for (bound, count) in [
+            ("0.001", 2),
+            ("0.01", 2),
+            ("0.05", 6),
+            ("0.1", 6),
+            ("0.5", 9),
+        ] {
+            let line = format!(
+                "db_client_operation_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}\n"
+            );
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(text.contains("le=\"+Inf\"} 10\n"), "{text}");
+        assert!(text.contains("} 2.500001\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
