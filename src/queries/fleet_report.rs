@@ -92,33 +92,35 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                          CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= at) END AS since
                   FROM asked) AS found
         ), part AS MATERIALIZED (
-            SELECT kind, name, 1 AS sign, count, errors, sum_us, within_target, query_count, bins, bin_counts
-            FROM span, profile.totals WHERE ended_at = until
-            UNION ALL
-            SELECT kind, name, -1, count, errors, sum_us, within_target, query_count, bins, bin_counts
-            FROM span, profile.totals WHERE ended_at = since
-            UNION ALL
-            SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
-            FROM profile.minutes WHERE began_at = ANY (ARRAY(
-                SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
+            -- Numbered: numbers are grouped and sorted quicker than names.
+            SELECT dense_rank() OVER (ORDER BY kind, name) AS id, part.* FROM (
+                SELECT kind, name, 1 AS sign, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                FROM span, profile.totals WHERE ended_at = until
+                UNION ALL
+                SELECT kind, name, -1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                FROM span, profile.totals WHERE ended_at = since
+                UNION ALL
+                SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                FROM profile.minutes WHERE began_at = ANY (ARRAY(
+                    SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))) AS part
         ), bin AS MATERIALIZED (
-            SELECT kind, name, bin, sum(sign * n)::bigint AS n
+            SELECT id, bin, sum(sign * n)::bigint AS n
             FROM part, unnest(bins, bin_counts) AS one (bin, n)
-            GROUP BY kind, name, bin HAVING sum(sign * n) > 0
+            GROUP BY id, bin HAVING sum(sign * n) > 0
         ), one AS MATERIALIZED (
-            SELECT kind, name, count, errors, sum_us, within_target, query_count, p50_ms, p95_ms, p99_ms, max_ms
-            FROM (SELECT kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
+            SELECT id, kind, name, count, errors, sum_us, within_target, query_count, p50_ms, p95_ms, p99_ms, max_ms
+            FROM (SELECT id, kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
                          sum(sign * sum_us) AS sum_us, sum(sign * within_target) AS within_target,
                          sum(sign * query_count) AS query_count
-                  FROM part GROUP BY kind, name) AS sums
-            JOIN (SELECT kind, name, ",
+                  FROM part GROUP BY id, kind, name) AS sums
+            JOIN (SELECT id, ",
         percentiles!(),
         " FROM (
-                    SELECT kind, name, bin, sum(n) OVER (PARTITION BY kind, name ORDER BY bin) AS reached,
-                           sum(n) OVER (PARTITION BY kind, name) AS calls FROM bin) AS running
-                  GROUP BY kind, name) AS percentiles USING (kind, name)
+                    SELECT id, bin, sum(n) OVER (PARTITION BY id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached,
+                           sum(n) OVER (PARTITION BY id) AS calls FROM bin) AS running
+                  GROUP BY id) AS percentiles USING (id)
         ), busiest AS MATERIALIZED (
-            SELECT name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC LIMIT 5
+            SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC LIMIT 5
         ), step AS MATERIALIZED (
             SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
                    CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= began_at) END AS since,
@@ -127,35 +129,33 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
             FROM asked, generate_series(to_timestamp(ceil(extract(epoch FROM at) / $2::int) * $2::int), now(),
                                         $2::int * interval '1 second') AS began_at
         ), point AS (
-            SELECT began_at, name, max(p50_ms) AS p50_ms, max(p95_ms) AS p95_ms, max(p99_ms) AS p99_ms, max(calls) AS count
-            FROM (SELECT began_at, name, max(calls) AS calls, ",
+            SELECT began_at, id, max(calls) AS count, ",
         percentiles!(),
-        " FROM (
-                    SELECT began_at, name, bin, sum(n) OVER (PARTITION BY began_at, name ORDER BY bin) AS reached,
-                           sum(n) OVER (PARTITION BY began_at, name) AS calls
-                    FROM (SELECT began_at, name, bin, sum(sign * n)::bigint AS n FROM (
-                            SELECT step.began_at, name, 1 AS sign, bins, bin_counts
-                            FROM step JOIN profile.totals ON totals.ended_at = step.until
-                            WHERE totals.ended_at = ANY (ARRAY(SELECT until FROM step WHERE until IS DISTINCT FROM since))
-                              AND step.until IS DISTINCT FROM step.since
-                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
-                            UNION ALL
-                            SELECT step.began_at, name, -1, bins, bin_counts
-                            FROM step JOIN profile.totals ON totals.ended_at = step.since
-                            WHERE totals.ended_at = ANY (ARRAY(SELECT since FROM step WHERE until IS DISTINCT FROM since))
-                              AND step.until IS DISTINCT FROM step.since
-                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
-                            UNION ALL
-                            SELECT step.began_at, name, 1, bins, bin_counts
-                            FROM step JOIN profile.minutes
-                              ON minutes.began_at >= step.began_at AND minutes.began_at < step.ended_at
-                            WHERE minutes.began_at = ANY (ARRAY(
-                                SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
-                              AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
-                          ) AS part, unnest(bins, bin_counts) AS one (bin, n)
-                          GROUP BY began_at, name, bin HAVING sum(sign * n) > 0) AS bin) AS running
-                  GROUP BY began_at, name) AS percentiles
-            GROUP BY began_at, name
+        "
+            FROM (SELECT began_at, id, bin, sum(n) OVER (PARTITION BY began_at, id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached,
+                         sum(n) OVER (PARTITION BY began_at, id) AS calls
+                  FROM (SELECT began_at, id, bin, sum(sign * n)::bigint AS n
+                        FROM (SELECT step.began_at, name, 1 AS sign, bins, bin_counts
+                              FROM step JOIN profile.totals ON totals.ended_at = step.until
+                              WHERE totals.ended_at = ANY (ARRAY(SELECT until FROM step WHERE until IS DISTINCT FROM since))
+                                AND step.until IS DISTINCT FROM step.since
+                                AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                              UNION ALL
+                              SELECT step.began_at, name, -1, bins, bin_counts
+                              FROM step JOIN profile.totals ON totals.ended_at = step.since
+                              WHERE totals.ended_at = ANY (ARRAY(SELECT since FROM step WHERE until IS DISTINCT FROM since))
+                                AND step.until IS DISTINCT FROM step.since
+                                AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                              UNION ALL
+                              SELECT step.began_at, name, 1, bins, bin_counts
+                              FROM step JOIN profile.minutes
+                                ON minutes.began_at >= step.began_at AND minutes.began_at < step.ended_at
+                              WHERE minutes.began_at = ANY (ARRAY(
+                                  SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
+                                AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
+                             ) AS part JOIN busiest USING (name), unnest(bins, bin_counts) AS one (bin, n)
+                        GROUP BY began_at, id, bin HAVING sum(sign * n) > 0) AS bin) AS running
+            GROUP BY began_at, id
         )
         SELECT json_build_object(
             'window', $3::text,
@@ -189,12 +189,12 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
         bin_ms!("10 * tenth + 9"),
         ", 'queries', n) ORDER BY tenth), '[]')
                 FROM (SELECT ceil(bin / 10.0)::int AS tenth, sum(n) AS n FROM bin
-                      WHERE kind = 'statement' AND name = '' GROUP BY tenth) AS tenths),
+                      WHERE id = (SELECT id FROM one WHERE kind = 'statement' AND name = '') GROUP BY tenth) AS tenths),
             'series', (
                 SELECT coalesce(json_agg(json_build_object('route', name, 'points', points) ORDER BY name), '[]')
                 FROM (SELECT name, json_agg(json_build_object('at', began_at, 'requests', count, 'p50_ms', p50_ms,
                                             'p95_ms', p95_ms, 'p99_ms', p99_ms) ORDER BY began_at) AS points
-                      FROM point GROUP BY name) AS lines),
+                      FROM point JOIN busiest USING (id) GROUP BY name) AS lines),
             'slow_queries', (
                 SELECT coalesce(json_agg(json_build_object(
                     'statement', statement, 'elapsed_ms', round(elapsed_us / 1000.0, 3), 'route', route,

@@ -1,6 +1,9 @@
 //! /api/performance/database
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
+use serde_json::Value;
 use support::{Database, Edge};
 
 #[tokio::test]
@@ -9,7 +12,7 @@ async fn performance_database_reports_pool_indexes_and_sizes() {
     let edge = Edge::start_with(&database, &[("db_pool_size", "10")], &[]).await;
     let answer = edge.get("/api/performance/database").await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(answer.query_count(), 1);
+    assert_eq!(answer.query_count(), 2);
     let report = answer.json();
 
     let pool = &report["connection_pool"];
@@ -95,4 +98,288 @@ async fn index_usage_counts_what_ran() {
         after = scans().await;
     }
     assert!(after > before, "{after} scans after {before}");
+}
+
+/// The names of advice, of each with what it's about.
+fn advice(report: &Value) -> BTreeSet<(String, String)> {
+    let advice = report["advice"].as_array().expect("a list");
+    let each = advice.iter().map(|one| {
+        let text = |member: &str| one[member].as_str().expect("a text").to_owned();
+        assert!(["error", "warning", "info"].contains(&text("level").as_str()));
+        assert!(text("sql").contains(';'), "{one}");
+        let detail = text("detail");
+        let about = detail.split([' ', ',']).next().unwrap_or_default();
+        (text("name"), about.to_owned())
+    });
+    each.collect()
+}
+
+async fn report(edge: &Edge) -> Value {
+    edge.get("/api/performance/database").await.json()
+}
+
+/// A database as it should be, of some size.
+async fn healthy() -> Database {
+    let database = Database::migrated().await;
+    database.seed(12_000).await;
+    database
+}
+
+#[tokio::test]
+async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
+    let database = healthy().await;
+    let variables = [("db_statement_timeout_ms", "2000"), ("profiling", "off")];
+    let young = Edge::start_with(&database, &variables, &[]).await;
+    let old = [&variables[..], &[("unused_index_days", "0")]].concat();
+    let old = Edge::start_with(&database, &old, &[]).await;
+    // However old its statistics are.
+    assert_eq!(advice(&report(&young).await), BTreeSet::new());
+    assert_eq!(advice(&report(&old).await), BTreeSet::new());
+    let states = report(&young).await["index_contract"].clone();
+    let states = states.as_array().expect("a list");
+    assert_eq!(states.len(), 16);
+    assert!(states.iter().all(|one| one["state"] == "ok"), "{states:?}");
+
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE INDEX twin ON messages (created_at, id);
+             CREATE INDEX beginning ON tasks (status);
+             CREATE INDEX idle ON messages (thread_id);
+             CREATE TABLE notes (agent_id uuid CONSTRAINT notes_agent REFERENCES agents (id));
+             CREATE TABLE unknown AS SELECT n FROM generate_series(1, 2000) AS n;
+             CREATE TABLE scanned AS SELECT n FROM generate_series(1, 20000) AS n;
+             ANALYZE scanned, messages;
+             DROP INDEX idx_agents_type;
+             DROP INDEX idx_workflow_tasks_order;
+             CREATE INDEX idx_workflow_tasks_order ON workflow_tasks (order_index, id);
+             INSERT INTO profile.minutes
+             SELECT date_trunc('minute', now()), 'statement', 'message_list', 50, 0, 50, 1, 50, 0, '{1}', '{50}'",
+        )
+        .await
+        .unwrap();
+    let broken = "CREATE UNIQUE INDEX CONCURRENTLY broken ON messages (author_type)";
+    assert!(client.batch_execute(broken).await.is_err());
+    for _ in 0..60 {
+        client
+            .batch_execute("SELECT count(*) FROM scanned")
+            .await
+            .unwrap();
+    }
+    drop(client);
+    let sleeper = database.client().await;
+    let cancel = sleeper.cancel_token();
+    let sleep = tokio::spawn(async move { sleeper.batch_execute("SELECT pg_sleep(60)").await });
+
+    let expected: BTreeSet<_> = [
+        ("duplicate_index", "twin"),
+        ("covered_index", "beginning"),
+        ("unindexed_foreign_key", "notes_agent"),
+        ("never_analysed", "unknown"),
+        ("sequential_scans", "scanned"),
+        ("invalid_index", "broken"),
+        ("long_running_query", "process"),
+        ("index_missing", "idx_agents_type"),
+        ("index_changed", "idx_workflow_tasks_order"),
+        ("index_unused", "idx_messages_created_at"),
+    ]
+    .map(|(name, about)| (name.to_owned(), about.to_owned()))
+    .into();
+    let mut found = BTreeSet::new();
+    // Statistics come in late, and the sleep has to become a long one.
+    for _ in 0..100 {
+        found = advice(&report(&young).await);
+        if found == expected {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(found, expected);
+    let also_unused = advice(&report(&old).await);
+    let unused: Vec<_> = also_unused.difference(&expected).collect();
+    let names = ["idle", "twin"].map(|name| ("unused_index".to_owned(), name.to_owned()));
+    assert_eq!(unused, names.iter().collect::<Vec<_>>());
+    cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    let _ = sleep.await;
+
+    // What's advised mends it.
+    let client = database.client().await;
+    for one in report(&old).await["advice"].as_array().unwrap() {
+        let sql = one["sql"].as_str().unwrap();
+        // The one that only a person can write; and a unique index whose rows aren't.
+        if !sql.contains('…') && !sql.starts_with("REINDEX") {
+            for statement in sql.split_inclusive(';') {
+                let done = client.batch_execute(statement).await;
+                // An index may be advised against twice.
+                let gone = done.as_ref().err().and_then(tokio_postgres::Error::code);
+                let gone = gone == Some(&tokio_postgres::error::SqlState::UNDEFINED_OBJECT);
+                assert!(done.is_ok() || gone, "{statement}: {done:?}");
+            }
+        }
+    }
+    let left: Vec<_> = advice(&report(&young).await).into_iter().collect();
+    let left: Vec<_> = left.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(left, ["index_unused", "invalid_index", "sequential_scans"]);
+}
+
+#[tokio::test]
+async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
+    let client = database.client().await;
+    let empty = report(&edge).await;
+    assert_eq!(empty["nfr"]["verdict"], "insufficient_data");
+    assert_eq!(empty["nfr"]["queries"], 0);
+    assert_eq!(empty["nfr"]["p95_ms"], Value::Null);
+    // Bin 576 is that of 100 ms, 230 that of 0.1 ms.
+    for (queries, slow, verdict) in [
+        (99, 0, "insufficient_data"),
+        (99, 99, "insufficient_data"),
+        (100, 6, "fail"),
+        (100, 5, "pass"),
+        (100, 4, "pass"),
+        (10_000, 600, "fail"),
+        (10_000, 400, "pass"),
+    ] {
+        let fast = queries - slow;
+        let sql = format!(
+            "TRUNCATE profile.minutes;
+             INSERT INTO profile.minutes VALUES
+             (date_trunc('minute', now()), 'statement', '', {queries}, 0, 1, 1, {fast}, 0, '{{230,580}}', '{{{fast},{slow}}}')"
+        );
+        client.batch_execute(&sql).await.unwrap();
+        let nfr = report(&edge).await["nfr"].clone();
+        assert_eq!(nfr["verdict"], verdict, "{queries} {slow}: {nfr}");
+        assert_eq!(nfr["queries"], queries);
+        let within = nfr["within_target"].as_f64().unwrap();
+        assert!((within - f64::from(fast) / f64::from(queries)).abs() < 1e-6);
+        // The rank of src/profile/sketch.rs: the 95th of 100 is the last of 95 that are quick.
+        let p95_is_slow = slow * 20 > queries;
+        assert_eq!(nfr["p95_ms"].as_f64() > Some(100.0), p95_is_slow, "{nfr}");
+    }
+}
+
+#[tokio::test]
+async fn a_window_is_as_long_as_it_is_asked_for() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
+    let client = database.client().await;
+    // One sample a minute for three days, with their totals.
+    client
+        .batch_execute(
+            "INSERT INTO profile.minutes
+             SELECT at, kind, name, 1, 0, 1000, 1000, 1, 1, '{346}', '{1}'
+             FROM generate_series(date_trunc('minute', now()) - interval '2 days', now(), interval '1 minute') AS at,
+                  (VALUES ('route', ''), ('route', 'GET /api/agents'), ('statement', ''), ('statement', 'agent_list')) AS of (kind, name);
+             INSERT INTO profile.totals
+             SELECT to_timestamp(tens * 600), kind, name, n, 0, n * 1000, n, n, '{346}', ARRAY[n]
+             FROM (SELECT tens, (tens - (extract(epoch FROM now() - interval '3 days') / 600)::bigint) * 10 AS n
+                   FROM generate_series((extract(epoch FROM now() - interval '3 days') / 600)::bigint,
+                                        (extract(epoch FROM now() - interval '5 minutes') / 600 - 0.5)::bigint) AS tens) AS totals,
+                  (VALUES ('route', ''), ('route', 'GET /api/agents'), ('statement', ''), ('statement', 'agent_list')) AS of (kind, name)",
+        )
+        .await
+        .unwrap();
+    for (window, minutes) in [("15m", 15), ("1h", 60), ("24h", 1440), ("7d", 4320)] {
+        let path = format!("/api/performance/database?window={window}");
+        let report = edge.get(&path).await.json();
+        let queries = report["nfr"]["queries"].as_i64().unwrap();
+        // Minutes are whole ones, and longer windows begin with the totals before them.
+        assert!(
+            (minutes - 10..=minutes + 11).contains(&queries),
+            "{window}: {queries}"
+        );
+        let statement = &report["statements"][0];
+        assert_eq!(statement["name"], "agent_list");
+        assert_eq!(statement["calls"].as_i64(), Some(queries));
+        assert_eq!(statement["within_target"], 1.0);
+        for member in ["p50_ms", "p99_ms", "max_ms"] {
+            let ms = statement[member].as_f64().unwrap();
+            assert!((0.99..1.01).contains(&ms), "{member}: {ms}");
+        }
+        let series = report["series"].as_array().unwrap();
+        assert_eq!(series[0]["route"], "");
+        let points = series[0]["points"].as_array().unwrap();
+        assert!((10..=30).contains(&points.len()), "{window}: {points:?}");
+        let sum: i64 = points
+            .iter()
+            .map(|one| one["requests"].as_i64().unwrap())
+            .sum();
+        let most = queries + 1;
+        assert!(
+            (queries * 4 / 5..=most).contains(&sum),
+            "{window}: {sum} of {queries}"
+        );
+    }
+    let wrong = edge.get("/api/performance/database?window=2h").await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn administrators_only_where_there_are_any_and_without_its_schema_half_a_report() {
+    let database = Database::migrated().await;
+    let variables = [
+        ("admin_token", "a-token-for-this-test"),
+        ("profiling", "off"),
+    ];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    for path in ["/api/performance/database", "/api/performance/metrics"] {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+        assert_eq!(answer.query_count(), 0);
+        let request = http::Request::get(format!("{}{path}", edge.url()))
+            .header("authorization", "Bearer a-token-for-this-test")
+            .body(http_body_util::Full::default())
+            .unwrap();
+        assert_eq!(edge.send(request).await.status, StatusCode::OK);
+    }
+    assert_eq!(edge.get("/performance").await.status, StatusCode::OK);
+
+    let client = database.client().await;
+    client
+        .batch_execute("DROP SCHEMA profile CASCADE")
+        .await
+        .unwrap();
+    let edge = Edge::start(&database).await;
+    let report = report(&edge).await;
+    assert_eq!(report["nfr"]["verdict"], "insufficient_data");
+    assert_eq!(report["index_contract"].as_array().map(Vec::len), Some(16));
+    let detail = report["profiler"]["detail"].as_str().unwrap();
+    assert!(detail.contains("scripts/migrate"), "{detail}");
+}
+
+#[tokio::test]
+async fn metrics_are_what_was_gathered() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO profile.totals VALUES
+             (date_trunc('minute', now()) - interval '10 minutes', 'statement', 'agent_list', 7, 0, 1500000, 6, 0, '{300,700}', '{6,1}');
+             INSERT INTO profile.minutes VALUES
+             (date_trunc('minute', now()), 'statement', 'agent_list', 3, 0, 500000, 500, 3, 0, '{300}', '{3}'),
+             (date_trunc('minute', now()), 'route', 'GET /api/agents', 1, 0, 100, 100, 1, 1, '{300}', '{1}')",
+        )
+        .await
+        .unwrap();
+    let answer = edge.get("/api/performance/metrics").await;
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    for line in [
+        "db_query_summary=\"agent_list\",le=\"0.001\"} 9",
+        "db_query_summary=\"agent_list\",le=\"0.5\"} 9",
+        "db_query_summary=\"agent_list\",le=\"5.0\"} 10",
+        "db_query_summary=\"agent_list\",le=\"+Inf\"} 10",
+        "db_query_summary=\"agent_list\"} 2.000000",
+        "http_request_method=\"GET\",http_route=\"/api/agents\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(text.ends_with("# EOF\n"), "{text}");
 }

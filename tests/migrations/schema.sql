@@ -142,20 +142,10 @@ CREATE UNLOGGED TABLE profile.flushes (
     one_in integer NOT NULL
 )
 WITH (fillfactor='50');
-CREATE UNLOGGED TABLE profile.hours (
-    began_at timestamp with time zone NOT NULL,
-    kind text NOT NULL,
-    name text NOT NULL,
-    count bigint NOT NULL,
-    errors bigint NOT NULL,
-    sum_us bigint NOT NULL,
-    max_us bigint NOT NULL,
-    within_target bigint NOT NULL,
-    query_count bigint NOT NULL,
-    bins integer[] NOT NULL,
-    bin_counts bigint[] NOT NULL,
-    CONSTRAINT minutes_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
-    CONSTRAINT minutes_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
+CREATE UNLOGGED TABLE profile.index_scans (
+    seen_at timestamp with time zone NOT NULL,
+    index_name text NOT NULL,
+    scans bigint NOT NULL
 );
 CREATE UNLOGGED TABLE profile.minutes (
     began_at timestamp with time zone NOT NULL,
@@ -173,11 +163,6 @@ CREATE UNLOGGED TABLE profile.minutes (
     CONSTRAINT minutes_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
 )
 WITH (fillfactor='50');
-CREATE TABLE profile.rollup (
-    only_row boolean DEFAULT true NOT NULL,
-    rolled_up_to timestamp with time zone NOT NULL,
-    CONSTRAINT rollup_only_row_check CHECK (only_row)
-);
 CREATE UNLOGGED TABLE profile.slow_queries (
     id bigint NOT NULL,
     statement text NOT NULL,
@@ -194,6 +179,18 @@ ALTER TABLE profile.slow_queries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+CREATE UNLOGGED TABLE profile.totals (
+    ended_at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    count bigint NOT NULL,
+    errors bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    within_target bigint NOT NULL,
+    query_count bigint NOT NULL,
+    bins integer[] NOT NULL,
+    bin_counts bigint[] NOT NULL
 );
 CREATE TABLE public.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -281,14 +278,14 @@ CREATE TABLE public.workflows (
 );
 ALTER TABLE ONLY profile.flushes
     ADD CONSTRAINT flushes_pkey PRIMARY KEY (began_at);
-ALTER TABLE ONLY profile.hours
-    ADD CONSTRAINT hours_pkey PRIMARY KEY (began_at, kind, name);
+ALTER TABLE ONLY profile.index_scans
+    ADD CONSTRAINT index_scans_pkey PRIMARY KEY (seen_at, index_name);
 ALTER TABLE ONLY profile.minutes
     ADD CONSTRAINT minutes_pkey PRIMARY KEY (began_at, kind, name);
-ALTER TABLE ONLY profile.rollup
-    ADD CONSTRAINT rollup_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY profile.slow_queries
     ADD CONSTRAINT slow_queries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY profile.totals
+    ADD CONSTRAINT totals_pkey PRIMARY KEY (ended_at, kind, name);
 ALTER TABLE ONLY public.agents
     ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.channels

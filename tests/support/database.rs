@@ -41,14 +41,26 @@ impl Database {
     /// Migrated, and filled by `scripts/seed` to the size that plans are tested at. Takes a minute.
     pub async fn seeded() -> Self {
         let database = Self::migrated().await;
-        let url = database.url();
-        let seed =
-            move || run(Command::new(project().join("scripts/seed")).args(["--database", &url]));
-        let seeded = tokio::task::spawn_blocking(seed)
+        database.seed(1_000_000).await;
+        database
+    }
+
+    /// Fills it by `scripts/seed`: so many messages, and what belongs to them.
+    pub async fn seed(&self, messages: u32) {
+        let mut seed = Command::new(project().join("scripts/seed"));
+        let tenth = (messages / 10).to_string();
+        let half = (messages / 2).to_string();
+        seed.args([
+            "--database",
+            &self.url(),
+            "--messages",
+            &messages.to_string(),
+        ])
+        .args(["--workflows", &tenth, "--workflow-tasks", &half]);
+        let seeded = tokio::task::spawn_blocking(move || run(&mut seed))
             .await
             .expect("the seeding thread ends");
         seeded.expect("the database can be seeded");
-        database
     }
 
     async fn create(template: &str) -> Self {
