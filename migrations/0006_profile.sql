@@ -17,7 +17,9 @@ EXCEPTION WHEN insufficient_privilege THEN
 END
 $$;
 
-CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
+-- As instances flush them: flushes only ever add rows, so that none waits for another.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.samples (
+    -- The minute.
     began_at      timestamptz NOT NULL,
     -- statement: by its name in the registry; route: by method and pattern. Without a name: all of them together.
     kind          text        NOT NULL,
@@ -26,17 +28,27 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
     errors        bigint      NOT NULL,
     sum_us        bigint      NOT NULL,
     max_us        bigint      NOT NULL,
-    -- How many took less than 100 ms.
+    -- How many took no more than 100 ms.
     within_target bigint      NOT NULL,
     -- Statements that were sent for a route's requests.
     query_count   bigint      NOT NULL,
     bins          integer[]   NOT NULL,
     bin_counts    bigint[]    NOT NULL,
-    CONSTRAINT minutes_pkey PRIMARY KEY (began_at, kind, name),
-    CONSTRAINT minutes_kind_check CHECK (kind IN ('statement', 'route')),
-    CONSTRAINT minutes_bins_check CHECK (cardinality(bins) = cardinality(bin_counts))
--- Room for the next versions of a row on its own page: each is written many times within its minute.
-) WITH (fillfactor = 50);
+    CONSTRAINT samples_kind_check CHECK (kind IN ('statement', 'route')),
+    CONSTRAINT samples_bins_check CHECK (cardinality(bins) = cardinality(bin_counts))
+);
+
+CREATE INDEX IF NOT EXISTS samples_began_at_idx ON profile.samples (began_at);
+
+-- Samples added up by minute, every few seconds.
+CREATE UNLOGGED TABLE IF NOT EXISTS profile.minutes (
+    LIKE profile.samples,
+    CONSTRAINT minutes_pkey PRIMARY KEY (began_at, kind, name)
+);
+
+-- What there is of each minute, wherever it is by now.
+CREATE OR REPLACE VIEW profile.gathered AS
+SELECT * FROM profile.minutes UNION ALL SELECT * FROM profile.samples;
 
 -- All that was gathered from the beginning until a time, every ten minutes: what came between two times is the one less
 -- the other, however far apart they are.
@@ -62,7 +74,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.index_scans (
     CONSTRAINT index_scans_pkey PRIMARY KEY (seen_at, index_name)
 );
 
--- The profiler's account of itself. A sample is a statement or a request, weighted where only some are taken.
+-- The profiler's account of itself: a row for each flush, added up by minute when samples are. A sample is a statement or a request, weighted where only some are taken.
 CREATE UNLOGGED TABLE IF NOT EXISTS profile.flushes (
     began_at  timestamptz NOT NULL,
     count     bigint      NOT NULL,
@@ -72,9 +84,10 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.flushes (
     -- What the flushes took in the database, together.
     sum_us    bigint      NOT NULL,
     -- One in so many requests was profiled.
-    one_in    integer     NOT NULL,
-    CONSTRAINT flushes_pkey PRIMARY KEY (began_at)
-) WITH (fillfactor = 50);
+    one_in    integer     NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS flushes_began_at_idx ON profile.flushes (began_at);
 
 -- The slowest runs of each statement, with their plans.
 CREATE UNLOGGED TABLE IF NOT EXISTS profile.slow_queries (

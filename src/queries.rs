@@ -44,6 +44,7 @@ pub static ALL: &[&Statement] = &[
     &channels::CHANNEL_ARCHIVE,
     &channels::CHANNEL_CLEAR,
     &channels::CHANNEL_MESSAGE_LIST,
+    &fleet::FLEET_COMPACT,
     &fleet::FLEET_FLUSH,
     &fleet::FLEET_ROLLUP,
     &fleet::SLOW_QUERY_KEEP,

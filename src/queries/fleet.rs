@@ -8,17 +8,56 @@ use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
 pub(super) static FLEET_FLUSH: Statement = Statement {
     name: "fleet_flush",
-    // Sorted by the key, so that two flushes can't wait for each other. The account reads the count of what was written,
-    // to be timed after it.
+    // Rows are only added: nothing here waits for another flush. The account reads the count of what was written, to be
+    // timed after it. The note says what's to be done next, whoever finds it.
     sql: "WITH sample AS (
-            SELECT to_timestamp(minute * 60) AS began_at, kind, name, count, errors, sum_us,
-                   max_us, within_target, query_count, bins, bin_counts
+            INSERT INTO profile.samples
+            SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
+                   bin_counts
             FROM jsonb_to_recordset($1::text::jsonb) AS sample(minute bigint, kind text, name text, count bigint,
                     errors bigint, sum_us bigint, max_us bigint, within_target bigint, query_count bigint,
                     bins int[], bin_counts bigint[])
+            RETURNING 1
+        ), flush AS (
+            INSERT INTO profile.flushes (began_at, count, gathered, flushed, lost, sum_us, one_in)
+            SELECT date_trunc('minute', now()), 1, $2::bigint, $2::bigint - $3::bigint, $3::bigint,
+                   (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000)::bigint, $4::int
+            FROM (SELECT count(*) AS written FROM sample) AS done WHERE written >= 0
+            RETURNING 1
+        )
+        SELECT NULL::text, CASE
+            WHEN min(began_at) < now() - interval '2 minutes' OR count(*) > 1000 THEN 'compact'
+            WHEN EXISTS (
+                SELECT FROM profile.minutes
+                WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
+                  AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
+        FROM (SELECT began_at FROM profile.samples ORDER BY began_at LIMIT 1001) AS waiting,
+             (SELECT count(*) FROM flush) AS flushed",
+    access: Access::Scans("at most a thousand samples that wait to be added up"),
+    max_rows: 1,
+};
+
+pub(super) static FLEET_COMPACT: Statement = Statement {
+    name: "fleet_compact",
+    // Of all who find that it's due one does the work; the others don't wait for it.
+    sql: "WITH due AS MATERIALIZED (
+            SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
+        ), sample AS MATERIALIZED (
+            DELETE FROM profile.samples USING due RETURNING samples.*
+        ), bins AS (
+            SELECT began_at, kind, name, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
+            FROM (SELECT began_at, kind, name, bin, sum(n)::bigint AS n
+                  FROM sample, unnest(bins, bin_counts) AS one (bin, n)
+                  GROUP BY began_at, kind, name, bin) AS bin
+            GROUP BY began_at, kind, name
         ), minute AS (
             INSERT INTO profile.minutes AS minutes
-            SELECT * FROM sample ORDER BY began_at, kind, name
+            SELECT began_at, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts
+            FROM (SELECT began_at, kind, name, sum(count)::bigint AS count, sum(errors)::bigint AS errors,
+                         sum(sum_us)::bigint AS sum_us, max(max_us) AS max_us,
+                         sum(within_target)::bigint AS within_target, sum(query_count)::bigint AS query_count
+                  FROM sample GROUP BY began_at, kind, name) AS sums
+            JOIN bins USING (began_at, kind, name)
             ON CONFLICT (began_at, kind, name) DO UPDATE SET
                 count = minutes.count + EXCLUDED.count,
                 errors = minutes.errors + EXCLUDED.errors,
@@ -32,27 +71,16 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
                           FROM (SELECT * FROM unnest(minutes.bins, minutes.bin_counts)
                                 UNION ALL SELECT * FROM unnest(EXCLUDED.bins, EXCLUDED.bin_counts)) AS every (bin, n)
                           GROUP BY bin) AS added)
-            RETURNING 1
-        ), flush AS (
-            INSERT INTO profile.flushes AS flushes (began_at, count, gathered, flushed, lost, sum_us, one_in)
-            SELECT date_trunc('minute', now()), 1, $2::bigint, $2::bigint - $3::bigint, $3::bigint,
-                   (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000)::bigint, $4::int
-            FROM (SELECT count(*) AS written FROM minute) AS done WHERE written >= 0
-            ON CONFLICT (began_at) DO UPDATE SET
-                count = flushes.count + 1,
-                gathered = flushes.gathered + EXCLUDED.gathered,
-                flushed = flushes.flushed + EXCLUDED.flushed,
-                lost = flushes.lost + EXCLUDED.lost,
-                sum_us = flushes.sum_us + EXCLUDED.sum_us,
-                one_in = EXCLUDED.one_in
-            RETURNING 1
+        ), flush AS MATERIALIZED (
+            DELETE FROM profile.flushes USING due
+            WHERE began_at >= now() - interval '10 minutes' RETURNING flushes.*
+        ), flushed AS (
+            INSERT INTO profile.flushes (began_at, count, gathered, flushed, lost, sum_us, one_in)
+            SELECT began_at, sum(count), sum(gathered), sum(flushed), sum(lost), sum(sum_us), max(one_in)
+            FROM flush GROUP BY began_at
         )
-        SELECT NULL::text, CASE WHEN EXISTS (
-            SELECT FROM profile.minutes
-            WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
-              AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'due' END
-        FROM (SELECT count(*) FROM flush) AS flushed",
-    access: Access::Inserts(&["minutes_pkey", "flushes_pkey"]),
+        SELECT NULL::text, NULL::text FROM due",
+    access: Access::Scans("the samples of some seconds"),
     max_rows: 1,
 };
 
@@ -66,7 +94,8 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
                          to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600) AS past) AS span,
                  LATERAL (SELECT min(began_at) AS oldest FROM profile.minutes
                           WHERE began_at >= first AND began_at < past) AS pending
-            WHERE oldest IS NOT NULL AND pg_try_advisory_xact_lock(hashtext('profile.totals'))
+            WHERE oldest IS NOT NULL AND NOT EXISTS (SELECT FROM profile.samples WHERE began_at < past)
+              AND pg_try_advisory_xact_lock(hashtext('profile.totals'))
         ), part AS MATERIALIZED (
             SELECT to_timestamp((floor(extract(epoch FROM began_at) / 600) + 1) * 600) AS ended_at, kind, name, count,
                    errors, sum_us, within_target, query_count, bins, bin_counts
@@ -138,7 +167,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     max_rows: 1,
 };
 
-/// Stores what an instance has gathered, the plans of its slow queries included; and adds up ten minutes that are over.
+/// Stores what an instance has gathered, the plans of its slow queries included; and adds up what has come together.
 pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     let slow_queries = std::mem::take(&mut batch.slow_queries);
     let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));
@@ -150,10 +179,12 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     ];
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {
-            if note.is_some() {
-                // What fails here is done by the next one who finds that it's due.
-                let _ = db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await;
-            }
+            // What fails here is done by the next one who finds that it's due.
+            let _ = match note.as_deref() {
+                Some("compact") => db.answer(&FLEET_COMPACT, Vec::new()).await,
+                Some(_) => db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await,
+                None => Ok(Answer::default()),
+            };
             for seen in slow_queries {
                 let _ = keep(&db, seen).await;
             }

@@ -101,7 +101,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                 FROM span, profile.totals WHERE ended_at = since
                 UNION ALL
                 SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
-                FROM profile.minutes WHERE began_at = ANY (ARRAY(
+                FROM profile.gathered WHERE began_at = ANY (ARRAY(
                     SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))) AS part
         ), bin AS MATERIALIZED (
             SELECT id, bin, sum(sign * n)::bigint AS n
@@ -148,9 +148,9 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                                 AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
                               UNION ALL
                               SELECT step.began_at, name, 1, bins, bin_counts
-                              FROM step JOIN profile.minutes
-                                ON minutes.began_at >= step.began_at AND minutes.began_at < step.ended_at
-                              WHERE minutes.began_at = ANY (ARRAY(
+                              FROM step JOIN profile.gathered
+                                ON gathered.began_at >= step.began_at AND gathered.began_at < step.ended_at
+                              WHERE gathered.began_at = ANY (ARRAY(
                                   SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
                                 AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
                              ) AS part JOIN busiest USING (name), unnest(bins, bin_counts) AS one (bin, n)

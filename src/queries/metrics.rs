@@ -40,9 +40,9 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
             FROM profile.totals WHERE ended_at = (SELECT ended_at FROM last)
             UNION ALL
             SELECT kind, name, count, sum_us, within_target, bins, bin_counts
-            FROM profile.minutes WHERE began_at = ANY (ARRAY(
+            FROM profile.gathered WHERE began_at = ANY (ARRAY(
                 SELECT generate_series(coalesce((SELECT ended_at FROM last), min(began_at)), now(), interval '1 minute')
-                FROM profile.minutes))
+                FROM profile.gathered))
         ), bucket AS (
             SELECT kind, name, json_object_agg(bucket, n) AS buckets
             FROM (SELECT kind, name, width_bucket(bin, $1::int[]) AS bucket, sum(n) AS n

@@ -45,34 +45,41 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     for (expected, sql) in [
         (
             queries,
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'statement' AND name <> ''",
+            "SELECT sum(count)::bigint FROM profile.gathered WHERE kind = 'statement' AND name <> ''",
         ),
         (
             REQUESTS,
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route' AND name <> ''",
+            "SELECT sum(count)::bigint FROM profile.gathered WHERE kind = 'route' AND name <> ''",
         ),
         (
             queries,
-            "SELECT sum(query_count)::bigint FROM profile.minutes WHERE kind = 'route' AND name = ''",
+            "SELECT sum(query_count)::bigint FROM profile.gathered WHERE kind = 'route' AND name = ''",
         ),
         (
             samples,
-            "SELECT sum(n)::bigint FROM profile.minutes, unnest(bin_counts) AS n WHERE name = ''",
+            "SELECT sum(n)::bigint FROM profile.gathered, unnest(bin_counts) AS n WHERE name = ''",
         ),
         (samples, "SELECT sum(gathered)::bigint FROM profile.flushes"),
         (samples, "SELECT sum(flushed)::bigint FROM profile.flushes"),
         (0, "SELECT sum(lost)::bigint FROM profile.flushes"),
         (
             0,
-            "SELECT count(*) FROM profile.minutes WHERE sum_us < max_us OR bins = '{}'",
+            "SELECT count(*) FROM profile.gathered WHERE sum_us < max_us OR bins = '{}'",
         ),
         (
             4,
-            "SELECT count(DISTINCT name) FROM profile.minutes WHERE kind = 'route' AND name <> ''",
+            "SELECT count(DISTINCT name) FROM profile.gathered WHERE kind = 'route' AND name <> ''",
         ),
     ] {
         soon(&client, sql, expected).await;
     }
+    // Added up on the way, and none of it twice.
+    let (samples, minutes) = (
+        "SELECT count(*) FROM profile.samples",
+        "SELECT count(*) FROM profile.minutes",
+    );
+    let count = async |sql| client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+    assert!(count(samples).await < 3000 && count(minutes).await > 0);
     // Batched: far fewer flushes than requests.
     let flushes = client.query_one("SELECT sum(count)::bigint FROM profile.flushes", &[]);
     let flushes: i64 = flushes.await.unwrap().get(0);
@@ -91,7 +98,7 @@ async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let count: i64 = client
         .query_one(
-            "SELECT sum(count)::bigint FROM profile.minutes WHERE kind = 'route' AND name <> ''",
+            "SELECT sum(count)::bigint FROM profile.gathered WHERE kind = 'route' AND name <> ''",
             &[],
         )
         .await

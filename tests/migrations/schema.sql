@@ -140,12 +140,6 @@ CREATE UNLOGGED TABLE profile.flushes (
     lost bigint NOT NULL,
     sum_us bigint NOT NULL,
     one_in integer NOT NULL
-)
-WITH (fillfactor='50');
-CREATE UNLOGGED TABLE profile.index_scans (
-    seen_at timestamp with time zone NOT NULL,
-    index_name text NOT NULL,
-    scans bigint NOT NULL
 );
 CREATE UNLOGGED TABLE profile.minutes (
     began_at timestamp with time zone NOT NULL,
@@ -158,11 +152,54 @@ CREATE UNLOGGED TABLE profile.minutes (
     within_target bigint NOT NULL,
     query_count bigint NOT NULL,
     bins integer[] NOT NULL,
+    bin_counts bigint[] NOT NULL
+);
+CREATE UNLOGGED TABLE profile.samples (
+    began_at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    count bigint NOT NULL,
+    errors bigint NOT NULL,
+    sum_us bigint NOT NULL,
+    max_us bigint NOT NULL,
+    within_target bigint NOT NULL,
+    query_count bigint NOT NULL,
+    bins integer[] NOT NULL,
     bin_counts bigint[] NOT NULL,
-    CONSTRAINT minutes_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
-    CONSTRAINT minutes_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
-)
-WITH (fillfactor='50');
+    CONSTRAINT samples_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
+    CONSTRAINT samples_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
+);
+CREATE VIEW profile.gathered AS
+ SELECT minutes.began_at,
+    minutes.kind,
+    minutes.name,
+    minutes.count,
+    minutes.errors,
+    minutes.sum_us,
+    minutes.max_us,
+    minutes.within_target,
+    minutes.query_count,
+    minutes.bins,
+    minutes.bin_counts
+   FROM profile.minutes
+UNION ALL
+ SELECT samples.began_at,
+    samples.kind,
+    samples.name,
+    samples.count,
+    samples.errors,
+    samples.sum_us,
+    samples.max_us,
+    samples.within_target,
+    samples.query_count,
+    samples.bins,
+    samples.bin_counts
+   FROM profile.samples;
+CREATE UNLOGGED TABLE profile.index_scans (
+    seen_at timestamp with time zone NOT NULL,
+    index_name text NOT NULL,
+    scans bigint NOT NULL
+);
 CREATE UNLOGGED TABLE profile.slow_queries (
     id bigint NOT NULL,
     statement text NOT NULL,
@@ -276,8 +313,6 @@ CREATE TABLE public.workflows (
     CONSTRAINT workflows_execution_strategy_check CHECK ((execution_strategy = ANY (ARRAY['sequential'::text, 'parallel'::text, 'dag'::text]))),
     CONSTRAINT workflows_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
-ALTER TABLE ONLY profile.flushes
-    ADD CONSTRAINT flushes_pkey PRIMARY KEY (began_at);
 ALTER TABLE ONLY profile.index_scans
     ADD CONSTRAINT index_scans_pkey PRIMARY KEY (seen_at, index_name);
 ALTER TABLE ONLY profile.minutes
@@ -302,6 +337,8 @@ ALTER TABLE ONLY public.workflow_tasks
     ADD CONSTRAINT workflow_tasks_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
+CREATE INDEX flushes_began_at_idx ON profile.flushes USING btree (began_at);
+CREATE INDEX samples_began_at_idx ON profile.samples USING btree (began_at);
 CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
 CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
 CREATE UNIQUE INDEX idx_agents_name ON public.agents USING btree (name);

@@ -113,7 +113,7 @@ impl Rows {
                 list(&[&json!(rows).to_string(), &self.channel])
             }
             "fleet_rollup" => list(&["{idx_agents_name}"]),
-            "stats" => list(&[]),
+            "fleet_compact" | "stats" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),
             "task_create" => {
