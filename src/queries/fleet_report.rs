@@ -13,7 +13,7 @@ use crate::db::{Access, Db, DbError, Parameter, Statement};
 pub enum Window {
     /// A quarter of an hour: by minutes, and nothing else.
     QuarterHour,
-    /// An hour and more: by totals, so up to ten minutes longer.
+    /// An hour and more: by totals, so up to ten minutes longer; its lines by minutes.
     Hour,
     /// A day.
     Day,
@@ -123,8 +123,8 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
             SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC LIMIT 5
         ), step AS MATERIALIZED (
             SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
-                   CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= began_at) END AS since,
-                   CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals
+                   CASE WHEN $2::int >= 600 THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= began_at) END AS since,
+                   CASE WHEN $2::int >= 600 THEN (SELECT max(ended_at) FROM profile.totals
                         WHERE ended_at <= began_at + $2::int * interval '1 second') END AS until
             FROM asked, generate_series(to_timestamp(ceil(extract(epoch FROM at) / $2::int) * $2::int), now(),
                                         $2::int * interval '1 second') AS began_at
@@ -151,7 +151,8 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                               FROM step JOIN profile.gathered
                                 ON gathered.began_at >= step.began_at AND gathered.began_at < step.ended_at
                               WHERE gathered.began_at = ANY (ARRAY(
-                                  SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))
+                                  SELECT generate_series(CASE WHEN $2::int >= 600 THEN minutes_from ELSE date_trunc('minute', at) END,
+                                                         now(), interval '1 minute') FROM span))
                                 AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
                              ) AS part JOIN busiest USING (name), unnest(bins, bin_counts) AS one (bin, n)
                         GROUP BY began_at, id, bin HAVING sum(sign * n) > 0) AS bin) AS running
