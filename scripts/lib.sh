@@ -150,8 +150,9 @@ http_status() {
 
 # --- PostgreSQL's programs ---
 
-# Folders that may hold them, best first.
+# Folders that may hold them, best first. The one that REZNET_POSTGRES_BIN names comes before all.
 postgres_folders() {
+  if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then printf '%s\n' "$REZNET_POSTGRES_BIN"; fi
   if has pg_config; then pg_config --bindir; fi
   printf '%s\n' /usr/lib/postgresql/*/bin | sort -t / -k 5,5nr
   printf '%s\n' /usr/pgsql-*/bin | sort -t - -k 2,2nr
@@ -161,9 +162,19 @@ postgres_folders() {
   printf '%s\n' "$PATH" | tr ':' '\n'
 }
 
-# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one.
+# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one. REZNET_POSTGRES_BIN
+# is taken whatever its version, and without a psql too: builds of the server alone have none.
 find_postgres() {
-  local folder first=""
+  local folder first="" program
+  if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then
+    for program in initdb pg_ctl postgres; do
+      [ -x "$REZNET_POSTGRES_BIN/$program" ] ||
+        fail "REZNET_POSTGRES_BIN is $REZNET_POSTGRES_BIN, and there's no program $program in it:\
+ set it to the folder that holds initdb, pg_ctl and postgres, or unset it"
+    done
+    (cd "$REZNET_POSTGRES_BIN" && pwd) # absolute: servers are started from another folder
+    return
+  fi
   while IFS= read -r folder; do
     if ! [ -x "$folder/initdb" ] || ! [ -x "$folder/postgres" ] || ! [ -x "$folder/psql" ]; then continue; fi
     if [ -z "$1" ] || [ "$(major_of "$folder")" = "$1" ]; then
