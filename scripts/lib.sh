@@ -150,6 +150,9 @@ http_status() {
 
 # --- PostgreSQL's programs ---
 
+# Servers are started from another folder than this.
+case "${REZNET_POSTGRES_BIN:-/}" in /*) ;; *) REZNET_POSTGRES_BIN="$PWD/$REZNET_POSTGRES_BIN" ;; esac
+
 # Folders that may hold them, best first. The one that REZNET_POSTGRES_BIN names comes before all.
 postgres_folders() {
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then printf '%s\n' "$REZNET_POSTGRES_BIN"; fi
@@ -172,7 +175,7 @@ find_postgres() {
         fail "REZNET_POSTGRES_BIN is $REZNET_POSTGRES_BIN, and there's no program $program in it:\
  set it to the folder that holds initdb, pg_ctl and postgres, or unset it"
     done
-    (cd "$REZNET_POSTGRES_BIN" && pwd) # absolute: servers are started from another folder
+    printf '%s' "$REZNET_POSTGRES_BIN"
     return
   fi
   while IFS= read -r folder; do
