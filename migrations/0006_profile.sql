@@ -28,7 +28,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS profile.samples (
     errors        bigint      NOT NULL,
     sum_us        bigint      NOT NULL,
     max_us        bigint      NOT NULL,
-    -- How many took no more than 100 ms.
+    -- How many took less than 100 ms.
     within_target bigint      NOT NULL,
     -- Statements that were sent for a route's requests.
     query_count   bigint      NOT NULL,
