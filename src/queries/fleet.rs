@@ -26,14 +26,14 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
             RETURNING 1
         )
         SELECT NULL::text, CASE
-            WHEN min(began_at) < now() - interval '2 minutes' OR count(*) > 1000 THEN 'compact'
+            WHEN min(began_at) < now() - interval '2 minutes' OR count(*) > 300 THEN 'compact'
             WHEN EXISTS (
                 SELECT FROM profile.minutes
                 WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
                   AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
-        FROM (SELECT began_at FROM profile.samples ORDER BY began_at LIMIT 1001) AS waiting,
+        FROM (SELECT began_at FROM profile.samples ORDER BY began_at LIMIT 301) AS waiting,
              (SELECT count(*) FROM flush) AS flushed",
-    access: Access::Scans("at most a thousand samples that wait to be added up"),
+    access: Access::Scans("at most three hundred samples that wait to be added up"),
     max_rows: 1,
 };
 
