@@ -145,10 +145,8 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
         );
         histogram(out, "http_server_request_duration_seconds", &labels, one)?;
     }
-    let (pool, profiler) = (
-        "db_client_connection_count",
-        "reznet_profiler_recent_samples",
-    );
+    // Not OpenTelemetry's db_client_connection_count: a gauge of that name isn't accepted, it's that of a histogram's part.
+    let (pool, profiler) = ("db_client_connections", "reznet_profiler_recent_samples");
     family(
         out,
         pool,
