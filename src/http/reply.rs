@@ -15,7 +15,7 @@ const JSON: &str = "application/json";
 pub struct Reply {
     status: StatusCode,
     body: Option<(&'static str, String)>,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
@@ -24,7 +24,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             body: Some((JSON, json.into())),
-            header: None,
+            headers: Vec::new(),
         }
     }
 
@@ -33,7 +33,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             body: Some((media_type, text.into())),
-            header: None,
+            headers: Vec::new(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Reply {
         Self {
             status: StatusCode::NO_CONTENT,
             body: None,
-            header: None,
+            headers: Vec::new(),
         }
     }
 
@@ -60,7 +60,7 @@ impl Reply {
         Ok(Self {
             status: StatusCode::CREATED,
             body: Some((JSON, row)),
-            header: Some((LOCATION, location)),
+            headers: vec![(LOCATION, location)],
         })
     }
 
@@ -68,8 +68,14 @@ impl Reply {
     pub fn with_next(mut self, path_and_query: &str) -> Self {
         // Percent-encoded before: always a valid value.
         if let Ok(link) = HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
-            self.header = Some((LINK, link));
+            self.headers.push((LINK, link));
         }
+        self
+    }
+
+    /// With a header that's always the same.
+    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 }
@@ -86,7 +92,7 @@ impl IntoResponse for Reply {
             None => Response::new(Body::empty()),
         };
         *response.status_mut() = self.status;
-        if let Some((name, value)) = self.header {
+        for (name, value) in self.headers {
             response.headers_mut().insert(name, value);
         }
         response
