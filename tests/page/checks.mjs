@@ -1,0 +1,554 @@
+// What tests/page/run checks of the page GET /performance, in a real browser. Its only argument: `checks`, or `picture` to
+// make the README's picture instead.
+//
+// Everything is real but one check (hostile names, which no database of ours holds): the component, the host, the database
+// and the load. Between host and database is a line of our own that can be slow or cut, as a network is.
+
+import assert from 'node:assert/strict';
+import { spawn, execFileSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const { PAGE_TOOLS, PAGE_PICTURES, PAGE_DATABASE_URL, PSQL, CHROMIUM, SPIN_VARIABLE_DB_HOST, SPIN_VARIABLE_DB_URL } = process.env;
+const { chromium } = createRequire(`${PAGE_TOOLS}/`)('playwright-core');
+const axe = readFileSync(`${PAGE_TOOLS}/node_modules/axe-core/axe.min.js`, 'utf8');
+
+const DESKTOP = { viewport: { width: 1280, height: 900 } };
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
+const TOKEN = 'a-token-of-the-page-checks';
+// Beyond this a step of a check has failed: the page asks every 5 s.
+const PATIENCE_MS = 20_000;
+
+// --- database, its line, host and load ---
+
+function sql(text) {
+  return execFileSync(PSQL, ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', PAGE_DATABASE_URL, '-c', text], { encoding: 'utf8' }).trim();
+}
+
+/** The line between host and database: bytes go through as they come, late by `delayMs`, or not at all. */
+const line = {
+  delayMs: 0,
+  isCut: false,
+  sockets: new Set(),
+  async open() {
+    const [host, port] = SPIN_VARIABLE_DB_HOST.split(':');
+    const server = net.createServer((near) => {
+      if (this.isCut) return near.destroy();
+      const far = net.connect(Number(port), host);
+      for (const [from, to] of [[near, far], [far, near]]) {
+        this.sockets.add(from);
+        from.on('data', async (bytes) => {
+          if (this.delayMs > 0) await sleep(this.delayMs);
+          if (!to.destroyed) to.write(bytes);
+        });
+        from.on('error', () => {});
+        from.on('close', () => { this.sockets.delete(from); to.destroy(); });
+      }
+    });
+    await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+    server.unref();
+    return `127.0.0.1:${server.address().port}`;
+  },
+  cut() {
+    this.isCut = true;
+    for (const socket of this.sockets) socket.destroy();
+  },
+  mend() { this.isCut = false; },
+};
+
+/** The host with the component; it can be started again with other variables, at the same address. */
+const host = {
+  address: '127.0.0.1:0',
+  process: null,
+  async start(variables = {}) {
+    const arguments_ = ['-f', 'spin.toml', '--listen', this.address, '--runtime-config-file', 'runtime-config.toml'];
+    const settings = { SPIN_VARIABLE_SLOW_QUERY_ERROR_MS: '200', ...variables };
+    this.process = spawn('target/host/reznet-host', arguments_, { env: { ...process.env, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
+    let log = '';
+    const serving = new Promise((resolve, reject) => {
+      const read = (bytes) => {
+        log += bytes;
+        const found = /^Serving http:\/\/(\S+)/m.exec(log);
+        if (found) resolve(found[1]);
+      };
+      this.process.stdout.on('data', read);
+      this.process.stderr.on('data', read);
+      this.process.on('exit', (code) => reject(new Error(`the host ended with ${code}: ${log.slice(-500)}`)));
+    });
+    this.address = await serving;
+  },
+  async stop() {
+    if (!this.process) return;
+    this.process.removeAllListeners('exit');
+    const ended = new Promise((resolve) => this.process.on('exit', resolve));
+    this.process.kill('SIGTERM');
+    await ended;
+    this.process = null;
+  },
+  async restart(variables) {
+    await this.stop();
+    await this.start(variables);
+  },
+  get url() { return `http://${this.address}`; },
+};
+
+const READS = [
+  '/api/agents?limit=20', '/api/channels?limit=20', '/api/workflows?status=executing&limit=20', '/api/agents/name/developer',
+  '/api/workflows?limit=20', '/api/messages?limit=20',
+];
+
+/** Sends requests, and waits until instances have written down what they measured. */
+async function load(paths, requests, concurrency = 8) {
+  const options = ['load', host.url, '--keep-alive', '--requests', requests, '--concurrency', concurrency];
+  const running = spawn('target/host/reznet-bench', [...options.map(String), ...paths.flatMap((path) => ['--path', path])], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const code = await new Promise((resolve) => running.on('exit', resolve));
+  assert.equal(code, 0, 'the load generator failed');
+  await sleep(1500);
+}
+
+/** Reading one agent takes 0.3 s, as with a wrong plan: the component's role isn't the table's owner, so a policy applies. */
+function slowDownOneAgent() {
+  sql(`ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
+       CREATE POLICY sleeps ON agents USING (name <> '@orchestrator' OR pg_sleep(0.3) IS NOT NULL)`);
+}
+
+const speedUpTheAgent = () => sql('DROP POLICY sleeps ON agents; ALTER TABLE agents DISABLE ROW LEVEL SECURITY');
+
+async function loadSlowAgent() {
+  slowDownOneAgent();
+  await load(['/api/agents/name/orchestrator'], 3, 1);
+  speedUpTheAgent();
+}
+
+// --- the browser ---
+
+let browser;
+const offences = []; // what no page may ever do, of all pages
+
+/** A page of its own context, watched: errors it wasn't `expected` to have, what it asks of others, what its policy stops. */
+async function open(options = DESKTOP, { expected = [], path = '/performance', before } = {}) {
+  const context = await browser.newContext(options);
+  await context.addInitScript(axe);
+  await context.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  page.asked = 0;
+  page.on('console', (message) => {
+    const text = message.text();
+    const isExpected = expected.some((status) => text.includes(status));
+    if (['error', 'warning'].includes(message.type()) && !isExpected) offences.push(`console: ${text}`);
+  });
+  page.on('pageerror', (error) => offences.push(`script: ${error.stack}`));
+  page.on('request', (request) => {
+    if (request.url().includes('/api/performance/database')) page.asked += 1;
+    if (!request.url().startsWith(`${host.url}/`) && !request.url().startsWith('data:')) offences.push(`asked ${request.url()}`);
+  });
+  await before?.(page);
+  await page.goto(host.url + path);
+  return page;
+}
+
+const close = (page) => page.context().close();
+const shown = (page, selector) => page.locator(selector).waitFor({ state: 'visible' });
+const text = (page, selector) => page.locator(selector).innerText();
+const picture = (page, name) => page.screenshot({ path: `${PAGE_PICTURES}/${name}.png`, fullPage: true });
+
+/** Waits until an element's text has these words. */
+async function says(page, selector, words) {
+  try {
+    await page.locator(selector).filter({ hasText: words, visible: true }).waitFor();
+  } catch {
+    assert.fail(`${selector} should say ${words}, and says: ${await page.locator(selector).textContent()}`);
+  }
+}
+
+async function isAccessible(page, name) {
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  }));
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).slice(0, 3).join(' | ')}`);
+  assert.deepEqual(found, [], name);
+}
+
+/** A line's path, as the browser draws it. */
+const pathOf = (page, percentile) => page.locator(`#lines path.${percentile}`).getAttribute('d');
+const pointsOf = (path) => path.split(/[ML]/).length - 1;
+const millisecondsToNextMinute = () => 60_000 - (Date.now() % 60_000);
+
+// --- the checks ---
+
+const checks = {
+  async 'the file is under 60 KB, and goes out with its policy'() {
+    assert.ok(statSync('src/http/performance.html').size < 60_000);
+    const answer = await fetch(`${host.url}/performance`);
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers.get('content-type'), 'text/html; charset=utf-8');
+    assert.match(answer.headers.get('content-security-policy'), /^default-src 'none'; connect-src 'self'; .*script-src 'sha256-[^']+'; .*frame-ancestors 'none'$/);
+    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+    assert.equal(answer.headers.get('cache-control'), 'no-cache');
+  },
+
+  async 'an empty database has no verdict, and every section says so'() {
+    const page = await open();
+    await says(page, '#verdict-word', 'Not enough data');
+    await says(page, '#verdict-because', 'a verdict takes 100 queries');
+    await says(page, '#histogram', 'No queries were measured');
+    await says(page, '#lines', 'No requests were measured');
+    await says(page, '#statements', 'No statement ran');
+    await says(page, '#routes', 'No requests were measured');
+    await says(page, '#slow', 'No query took more than 200 ms');
+    await says(page, '#contract', 'All 16 are there and as declared');
+    await isAccessible(page, 'empty');
+    await picture(page, 'empty');
+    await close(page);
+  },
+
+  async 'under load the verdict is shown with its evidence'() {
+    await load(READS, 1200);
+    await loadSlowAgent();
+    const page = await open();
+    await says(page, '#verdict-word', 'Pass');
+    const because = await text(page, '#verdict-because');
+    assert.match(because, /^The requirement holds: [\d.]+ % of 1,\d+ queries took less than 100 ms\. The requirement: 95 % of queries under 100 ms\.$/);
+    const facts = await text(page, '#evidence');
+    for (const known of [/Within 100 ms\s+9\d\.\d+ %/, /p95\s+[\d.]+ ms/, /Queries\s+1,\d+/]) assert.match(facts, known);
+    assert.match(await text(page, '#profiler'), /Gathered\s+[\d,]+\s+Written\s+[\d,]+\s+Lost\s+0\s/);
+    assert.match(await text(page, '#connections'), /\d+ in use and \d+ idle, of 64\./);
+    await close(page);
+  },
+
+  async 'the lines are drawn, of all routes or one, and a new load moves them'() {
+    const page = await open();
+    await shown(page, '#lines svg');
+    const before = await pathOf(page, 'p95');
+    assert.match(before, /^M[\d.]+ [\d.]+/);
+    const rows = await page.locator('#lines tbody tr').count();
+    assert.equal(pointsOf(before), rows, 'a point for each row of its table');
+    // The next step begins with a minute.
+    await sleep(millisecondsToNextMinute() + 500);
+    await load(READS, 300);
+    await page.waitForFunction((points) => document.querySelectorAll('#lines tbody tr').length > points, rows);
+    const after = await pathOf(page, 'p95');
+    assert.notEqual(after, before);
+    assert.ok(pointsOf(after) > pointsOf(before), `${before} became ${after}`);
+    assert.match(after, /L/, 'two minutes in a row are joined by a line');
+
+    await page.selectOption('#route', 'GET /api/agents');
+    assert.match(await text(page, '#lines figcaption'), /^GET \/api\/agents: \d+ requests/);
+    assert.notEqual(await pathOf(page, 'p95'), after);
+    const asked = page.asked;
+    await page.waitForFunction(() => false, null, { timeout: 6000 }).catch(() => {});
+    assert.ok(page.asked > asked, 'it refreshes itself');
+    assert.equal(await page.locator('#route').inputValue(), 'GET /api/agents', 'the choice outlives a refresh');
+    await close(page);
+  },
+
+  async 'the histogram has its line at 100 ms, and what is slower right of it'() {
+    const page = await open();
+    await shown(page, '#histogram svg');
+    const target = Number(await page.locator('.requirement').getAttribute('x1'));
+    const places = (selector) => page.locator(selector).evaluateAll((bars) => bars.map((bar) => Number(bar.getAttribute('x'))));
+    const over = await places('#histogram .bar.over');
+    const within = await places('#histogram .bar:not(.over)');
+    assert.ok(over.length > 0 && over.every((x) => x >= target), `${over} against ${target}`);
+    assert.ok(within.length > 5 && within.every((x) => x < target), `${within} against ${target}`);
+    await close(page);
+  },
+
+  async 'the sixteen indexes are there, and one that goes missing is told with the SQL that mends it'() {
+    const page = await open({ ...DESKTOP, permissions: ['clipboard-read', 'clipboard-write'] });
+    await shown(page, '#contract table');
+    assert.equal(await page.locator('#contract tbody tr').count(), 16);
+    assert.equal(await page.locator('#contract .state', { hasText: '✓ ok' }).count(), 16);
+    sql('DROP INDEX idx_agents_active');
+    await says(page, '#contract', '1 of 16 are not as they should be');
+    await says(page, '#contract tr:has-text("idx_agents_active")', 'missing');
+    await says(page, '#advice', 'idx_agents_active is missing');
+    await page.click('#advice button');
+    await says(page, '#advice button', 'Copied');
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.match(copied, /^CREATE INDEX CONCURRENTLY idx_agents_active ON public\.agents/);
+    await picture(page, 'advice');
+    sql(copied);
+    await says(page, '#contract', 'All 16 are there and as declared');
+    await close(page);
+  },
+
+  async 'a slow query is shown with its plan, opened by keyboard, and stays open'() {
+    const page = await open();
+    const item = page.locator('#slow > ul > li', { hasText: 'agent_get_by_name' }).first();
+    const summary = item.locator('> details > summary');
+    await summary.focus();
+    await page.keyboard.press('Enter');
+    assert.match(await summary.innerText(), /^3\d\d ms agent_get_by_name · GET \/api\/agents\/name\/\{name\} · /);
+    const plan = item.locator('.plan');
+    assert.match(await plan.innerText(), /on agents.*about \d+ rows, cost/);
+    assert.match(await plan.innerText(), /pg_sleep/);
+    await item.locator('details details > summary').click();
+    const raw = JSON.parse(await item.locator('pre').innerText());
+    assert.ok(raw[0].Plan['Node Type']);
+    // Another slow one changes the list.
+    const before = await text(page, '#slow');
+    await loadSlowAgent();
+    await page.waitForFunction((known) => document.getElementById('slow').innerText !== known, before);
+    assert.ok(await page.locator('#slow details[open] details[open]').count() === 1, 'what was open stays open');
+    await close(page);
+  },
+
+  async 'tables sort by their headings and keep that'() {
+    const page = await open();
+    const heading = page.locator('#routes th', { hasText: 'p95' });
+    await heading.locator('button').click();
+    assert.equal(await heading.getAttribute('aria-sort'), 'descending');
+    const numbers = async () => (await page.locator('#routes tbody tr td:nth-child(5)').allInnerTexts()).map((cell) => Number(cell.replace(/[^\d.]/g, '')));
+    const found = await numbers();
+    assert.ok(found.length > 3);
+    assert.deepEqual(found, [...found].sort((one, other) => other - one));
+    assert.ok(await heading.locator('button').evaluate((button) => button === document.activeElement), 'focus stays');
+    const asked = page.asked;
+    await page.waitForResponse((answer) => answer.url().includes('/api/') && page.asked > asked);
+    assert.equal(await heading.getAttribute('aria-sort'), 'descending');
+    await close(page);
+  },
+
+  async 'axe finds nothing: light and dark, desktop and phone, all opened'() {
+    for (const [name, options] of [['desktop', DESKTOP], ['phone', PHONE]]) {
+      for (const colorScheme of ['light', 'dark']) {
+        const page = await open({ ...options, colorScheme });
+        await shown(page, '#lines svg');
+        await picture(page, colorScheme === 'light' ? name : `${name}-dark`);
+        await page.click('#pause');
+        await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
+        await isAccessible(page, `${name}, ${colorScheme}`);
+        await close(page);
+      }
+    }
+  },
+
+  async 'at 320 pixels nothing runs over but tables in their own regions'() {
+    const page = await open({ viewport: { width: 320, height: 640 } });
+    await shown(page, '#lines svg');
+    await page.click('#pause');
+    await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+    const regions = await page.locator('.scroll').evaluateAll((all) => all.map((one) => [one.tabIndex, one.getAttribute('aria-label')]));
+    assert.ok(regions.length > 5 && regions.every(([tabIndex, label]) => tabIndex === 0 && label), JSON.stringify(regions));
+    await picture(page, 'narrow');
+    await close(page);
+  },
+
+  async 'by keyboard alone every control is reached, and seen'() {
+    const page = await open();
+    await shown(page, '#lines svg');
+    const reached = [];
+    for (let i = 0; i < 8; i += 1) {
+      await page.keyboard.press('Tab');
+      reached.push(await page.evaluate(() => {
+        const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+        return [document.activeElement.id || document.activeElement.tagName, outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2];
+      }));
+    }
+    assert.ok(reached.every(([, isSeen]) => isSeen), JSON.stringify(reached));
+    assert.deepEqual(reached.slice(0, 3).map(([name]) => name), ['window', 'pause', 'route']);
+    await page.focus('#pause');
+    await page.keyboard.press('Enter');
+    await says(page, '#status', 'Paused');
+    await close(page);
+  },
+
+  async 'paused or hidden it asks nothing; another window is asked for at once'() {
+    const page = await open(DESKTOP, { before: (fresh) => fresh.clock.install() });
+    await shown(page, '#lines svg');
+    const passes = async (ms) => {
+      await sleep(1000); // for the last answer to come
+      const before = page.asked;
+      await page.clock.runFor(ms);
+      await sleep(300);
+      return page.asked - before;
+    };
+    assert.ok(await passes(6000) >= 1, 'it refreshes');
+    await page.click('#pause');
+    assert.equal(await passes(60_000), 0, 'paused');
+    await page.click('#pause');
+    assert.ok(await passes(6000) >= 1, 'goes on');
+    const hide = (hidden) => page.evaluate((value) => {
+      Object.defineProperty(document, 'hidden', { value, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+    await hide(true);
+    await passes(100);
+    assert.equal(await passes(60_000), 0, 'hidden');
+    const unseen = page.asked;
+    await hide(false);
+    await sleep(300);
+    assert.ok(page.asked > unseen, 'seen again');
+    const asked = page.waitForRequest((request) => request.url().endsWith('window=24h'));
+    await page.selectOption('#window', '24h');
+    await asked;
+    assert.ok(page.url().endsWith('#24h'));
+    await close(page);
+  },
+
+  async 'what the API says is text, whatever it says'() {
+    const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+    const poisoned = (value, name) => {
+      if (Array.isArray(value)) return value.map((one) => poisoned(one, name));
+      if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, poisoned(one, key)]));
+      return typeof value === 'string' && !['at', 'from', 'to', 'window', 'verdict'].includes(name) ? value + hostile : value;
+    };
+    const page = await open(DESKTOP, {
+      before: (fresh) => fresh.route('**/api/performance/database*', async (route) => {
+        const answer = await route.fetch();
+        await route.fulfill({ response: answer, json: poisoned(await answer.json()) });
+      }),
+    });
+    await shown(page, '#slow');
+    await says(page, '#routes', '<script>document.title=2</script>');
+    assert.equal(await page.locator('main img, main script:not(body > script)').count(), 0);
+    assert.match(await page.title(), /^Database performance/);
+    await close(page);
+  },
+
+  async 'a slow answer leaves the old figures, and is told'() {
+    const page = await open();
+    await says(page, '#status', 'Updated');
+    const before = await text(page, '#verdict-because');
+    // There and back, for everything that's said; a new connection must still be made in two seconds.
+    line.delayMs = 250;
+    await says(page, '#status', 'Loading takes long; figures of');
+    assert.equal(await text(page, '#verdict-because'), before);
+    assert.equal(await page.locator('#notice').isVisible(), false);
+    await picture(page, 'slow-answer');
+    line.delayMs = 0;
+    await says(page, '#status', 'Updated');
+    await close(page);
+  },
+
+  async 'a lost database is told, the figures are marked as old, and it comes back by itself'() {
+    const page = await open(DESKTOP, { expected: ['503', '504'] });
+    await says(page, '#status', 'Updated');
+    line.cut();
+    await says(page, '#notice', "The database can't be reached. The figures below are old, from ");
+    await says(page, '#status', 'Trying again every 5 seconds');
+    assert.ok(await page.locator('body.is-old #verdict').isVisible(), 'the last figures stay');
+    await isAccessible(page, 'lost');
+    await picture(page, 'lost-database');
+    const first = await open(DESKTOP, { expected: ['503'] });
+    await says(first, '#notice', "The database can't be reached. The page keeps trying.");
+    line.mend();
+    await says(page, '#status', 'Updated');
+    assert.equal(await page.locator('#notice').isVisible(), false);
+    await says(first, '#verdict-word', 'Pass');
+    await close(first);
+    await close(page);
+  },
+
+  async 'a service that is gone, or set up wrongly, is told'() {
+    const page = await open(DESKTOP, { expected: ['500', 'ERR_CONNECTION_REFUSED', 'ERR_EMPTY_RESPONSE', 'ERR_CONNECTION_RESET'] });
+    await says(page, '#status', 'Updated');
+    await host.stop();
+    await says(page, '#notice', "The service doesn't answer. The figures below are old");
+    await host.start({ SPIN_VARIABLE_SLOW_QUERY_WARN_MS: 'often' });
+    await says(page, '#notice', "The service has a problem: The service isn't set up correctly; its log says what to change");
+    await host.restart();
+    await says(page, '#status', 'Updated');
+    await close(page);
+  },
+
+  async 'the admin token is asked for, checked, kept in the tab only, and forgotten'() {
+    await host.restart({ SPIN_VARIABLE_ADMIN_TOKEN: TOKEN });
+    const page = await open(DESKTOP, { expected: ['401'] });
+    await says(page, '#locked-why', 'These figures are for administrators');
+    assert.equal(await page.locator('#figures').isVisible(), false);
+    assert.equal(await page.locator('#token').getAttribute('type'), 'password');
+    await isAccessible(page, 'locked');
+    await picture(page, 'locked');
+    const enter = async (value) => {
+      await page.fill('#token', value);
+      await page.keyboard.press('Enter');
+    };
+    await enter('not-the-token-at-all');
+    await says(page, '#locked-why', 'That token was refused');
+    await enter('ein Schlüssel');
+    await says(page, '#locked-why', 'without spaces');
+    await enter(TOKEN);
+    await says(page, '#verdict-word', 'Pass');
+    const kept = () => page.evaluate(() => [localStorage.length, document.cookie, Object.values(sessionStorage)]);
+    assert.deepEqual(await kept(), [0, '', [TOKEN]]);
+    assert.equal(page.url().includes(TOKEN), false);
+    assert.equal((await page.content()).includes(TOKEN), false);
+    await page.reload();
+    await says(page, '#verdict-word', 'Pass');
+    await page.click('#forget');
+    await says(page, '#locked-why', 'forgotten');
+    assert.deepEqual(await kept(), [0, '', []]);
+    assert.equal((await page.locator('#statements').textContent()), '', 'no figures are left behind');
+    await enter(TOKEN);
+    await says(page, '#verdict-word', 'Pass');
+    // The operator replaces it.
+    await host.restart({ SPIN_VARIABLE_ADMIN_TOKEN: 'another-token-altogether' });
+    await page.locator('#locked-why', { hasText: 'That token was refused' }).waitFor();
+    await close(page);
+    await host.restart();
+  },
+
+  async 'no page had an error, asked another origin or broke its policy'() {
+    assert.deepEqual(offences, []);
+  },
+};
+
+/** Some minutes of everyday load with a slow statement now and then, and the picture of it. */
+async function makePicture() {
+  for (let minute = 0; minute < 4; minute += 1) {
+    for (const requests of [500, 300 + 250 * (minute % 2), 200]) await load(READS, requests, 4 + 4 * (minute % 3));
+    if (minute === 1) await loadSlowAgent();
+    console.log(`minute ${minute + 1} of 4`);
+    if (minute < 3) await sleep(millisecondsToNextMinute() + 300);
+  }
+  const page = await open({ viewport: { width: 1120, height: 1120 } });
+  await shown(page, '#lines svg');
+  await page.screenshot({ path: 'docs/performance.png' });
+  const { size } = statSync('docs/performance.png');
+  assert.ok(size < 300_000, `docs/performance.png has ${size} bytes`);
+  console.log(`docs/performance.png: ${size} bytes`);
+}
+
+async function runChecks() {
+  let [passed, failed] = [0, 0];
+  for (const [name, check] of Object.entries(checks)) {
+    const began = Date.now();
+    const outcome = await check().then(() => null, (error) => error);
+    if (outcome) failed += 1;
+    else passed += 1;
+    console.log(`${outcome ? 'FAILED ' : 'ok     '} ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+    if (outcome) {
+      console.log(`        ${String(outcome.stack).replaceAll('\n', '\n        ')}`);
+      // What a failed check left behind isn't the next one's.
+      line.mend();
+      line.delayMs = 0;
+      for (const context of browser.contexts()) await context.close();
+      await host.restart();
+    }
+  }
+  console.log(`\ntest result: ${failed ? 'FAILED' : 'ok'}. ${passed} passed; ${failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in ${process.uptime().toFixed(0)}s`);
+  return failed === 0;
+}
+
+const address = await line.open();
+process.env.SPIN_VARIABLE_DB_HOST = address;
+process.env.SPIN_VARIABLE_DB_URL = SPIN_VARIABLE_DB_URL.replace(SPIN_VARIABLE_DB_HOST, address);
+let ok = false;
+try {
+  await host.start();
+  // As root Chromium has no sandbox to start in; it sees nothing here but this page.
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+  ok = process.argv[2] === 'picture' ? (await makePicture(), true) : await runChecks();
+} finally {
+  await browser?.close();
+  await host.stop();
+}
+process.exit(ok ? 0 : 1);
