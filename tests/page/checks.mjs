@@ -41,6 +41,7 @@ const line = {
       const far = net.connect(Number(port), host);
       for (const [from, to] of [[near, far], [far, near]]) {
         this.sockets.add(from);
+        from.setNoDelay(true); // else it adds 40 ms now and then that aren't the database's
         from.on('data', async (bytes) => {
           if (this.delayMs > 0) await sleep(this.delayMs);
           if (!to.destroyed) to.write(bytes);
@@ -517,11 +518,12 @@ const checks = {
 
 /** Some minutes of everyday load with a slow statement now and then, and the picture of it. */
 async function makePicture() {
-  for (let minute = 0; minute < 4; minute += 1) {
+  const minutes = 6;
+  for (let minute = 1; minute <= minutes; minute += 1) {
     for (const requests of [500, 300 + 250 * (minute % 2), 200]) await load(READS, requests, 4 + 4 * (minute % 3));
-    if (minute === 1) await loadSlowAgent();
-    console.log(`minute ${minute + 1} of 4`);
-    if (minute < 3) await sleep(millisecondsToNextMinute() + 300);
+    if (minute === 2) await loadSlowAgent();
+    console.log(`minute ${minute} of ${minutes}`);
+    if (minute < minutes) await sleep(millisecondsToNextMinute() + 300);
   }
   const page = await open({ viewport: { width: 1120, height: 1120 } });
   await shown(page, '#lines svg');
