@@ -518,7 +518,7 @@ const checks = {
 
 /** Some minutes of everyday load with a slow statement now and then, and the picture of it. */
 async function makePicture() {
-  const minutes = 6;
+  const minutes = 5;
   for (let minute = 1; minute <= minutes; minute += 1) {
     for (const requests of [500, 300 + 250 * (minute % 2), 200]) await load(READS, requests, 4 + 4 * (minute % 3));
     if (minute === 2) await loadSlowAgent();
