@@ -9,7 +9,7 @@ use crate::profile::{Batch, Flushed, SlowQuerySeen};
 pub(super) static FLEET_FLUSH: Statement = Statement {
     name: "fleet_flush",
     // Rows are only added: nothing here waits for another flush. The account reads the count of what was written, to be
-    // timed after it. The note says what's to be done next, whoever finds it.
+    // timed after it. One flush in 64 finds that it's time to add up, so nobody has to count what waits.
     sql: "WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
@@ -25,15 +25,10 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
             FROM (SELECT count(*) AS written FROM sample) AS done WHERE written >= 0
             RETURNING 1
         )
-        SELECT NULL::text, CASE
-            WHEN min(began_at) < now() - interval '2 minutes' OR count(*) > 300 THEN 'compact'
-            WHEN EXISTS (
-                SELECT FROM profile.minutes
-                WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
-                  AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
-        FROM (SELECT began_at FROM profile.samples ORDER BY began_at LIMIT 301) AS waiting,
-             (SELECT count(*) FROM flush) AS flushed",
-    access: Access::Scans("at most three hundred samples that wait to be added up"),
+        SELECT NULL::text, CASE WHEN random() < 1.0 / 64
+            OR (SELECT min(began_at) FROM profile.samples) < now() - interval '2 minutes' THEN 'compact' END
+        FROM flush",
+    access: Access::Inserts(&["samples_began_at_idx"]),
     max_rows: 1,
 };
 
@@ -79,7 +74,11 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
             SELECT began_at, sum(count), sum(gathered), sum(flushed), sum(lost), sum(sum_us), max(one_in)
             FROM flush GROUP BY began_at
         )
-        SELECT NULL::text, NULL::text FROM due",
+        SELECT NULL::text, CASE WHEN EXISTS (
+            SELECT FROM profile.minutes
+            WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
+              AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
+        FROM due",
     access: Access::Scans("the samples of some seconds"),
     max_rows: 1,
 };
@@ -179,12 +178,13 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     ];
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {
-            // What fails here is done by the next one who finds that it's due.
-            let _ = match note.as_deref() {
-                Some("compact") => db.answer(&FLEET_COMPACT, Vec::new()).await,
-                Some(_) => db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await,
-                None => Ok(Answer::default()),
-            };
+            // What fails here is done by the next one who finds that it's time.
+            if note.is_some()
+                && let Ok(Answer { note: Some(_), .. }) =
+                    db.answer(&FLEET_COMPACT, Vec::new()).await
+            {
+                let _ = db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await;
+            }
             for seen in slow_queries {
                 let _ = keep(&db, seen).await;
             }
