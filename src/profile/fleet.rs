@@ -35,7 +35,7 @@ pub struct FleetSettings {
     pub one_in: u32,
 }
 
-/// What a sketch is of. The order is that of the rows a flush writes: two flushes then can't wait for each other.
+/// What a sketch is of; minutes first, so that old ones can be split off.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Minutes since 1970.

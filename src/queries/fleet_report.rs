@@ -17,7 +17,7 @@ pub enum Window {
     Hour,
     /// A day.
     Day,
-    /// A week; a day or so after two days, by the hour.
+    /// A week. Totals older than two days are kept by the hour, so it may be up to an hour longer.
     Week,
 }
 
