@@ -3,6 +3,7 @@
 //! Knows neither tables nor HTTP. Nothing else in the component may open a connection.
 
 mod error;
+mod pool;
 mod statement;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,16 +15,40 @@ use futures_util::future::{Either, select};
 use spin_sdk::pg::{Connection, DbValue, ParameterValue, QueryResult};
 
 pub use error::DbError;
+use pool::{Checkout, Pool};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
 use crate::config::Config;
 use crate::profile::{self, RequestProfile, SlowQuery, StatementRun, elapsed_us};
 
+/// The database as all requests of an instance share it.
+pub struct Database {
+    config: Config,
+    pool: Arc<Pool<Connection>>,
+}
+
+impl Database {
+    /// The database that `config` names. Opens nothing yet.
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            pool: Pool::new(),
+        })
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
 /// The database as one request sees it: every statement lands in that request's profile.
 #[derive(Clone)]
 pub struct Db {
-    config: Arc<Config>,
+    database: Arc<Database>,
     profile: Arc<RequestProfile>,
 }
 
@@ -37,23 +62,23 @@ pub struct Answer {
 }
 
 impl Db {
-    /// Access for the request that `profile` belongs to. Opens nothing yet.
+    /// Access for the request that `profile` belongs to.
     #[must_use]
-    pub fn new(config: Arc<Config>, profile: Arc<RequestProfile>) -> Self {
-        Self { config, profile }
+    pub fn new(database: Arc<Database>, profile: Arc<RequestProfile>) -> Self {
+        Self { database, profile }
     }
 
     /// Access for what isn't part of any request: it lands in nobody's profile.
     #[must_use]
-    pub fn in_the_background(config: Arc<Config>) -> Self {
+    pub fn in_the_background(database: Arc<Database>) -> Self {
         let profile = RequestProfile::start("background".to_owned());
-        Self::new(config, Arc::new(profile))
+        Self::new(database, Arc::new(profile))
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        self.database.config()
     }
 
     /// Runs a statement, and takes its answer as it came.
@@ -62,13 +87,14 @@ impl Db {
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        let connection = self.checkout(statement).await?;
+        let checkout = self.checkout(statement).await?;
         let fingerprint = fingerprint(&parameters);
         // Kept for the plan, should it be slow: whether it is shows only afterwards.
         let kept = is_small(&parameters).then(|| parameters.clone());
         let clock = Instant::now();
-        let outcome = self.one_answer(&connection, statement, parameters).await;
+        let outcome = self.one_answer(&checkout, statement, parameters).await;
         let elapsed_us = elapsed_us(clock);
+        self.check_in(checkout, outcome.as_ref().err());
         self.profile.record_statement(StatementRun {
             name: statement.name,
             elapsed_us,
@@ -79,11 +105,11 @@ impl Db {
             statement.name,
             statement.sql,
             elapsed_us,
-            &self.config.thresholds,
+            &self.config().thresholds,
             &self.profile,
         );
-        if elapsed_us > self.config.thresholds.query_error_us {
-            let db = Self::in_the_background(self.config.clone());
+        if elapsed_us > self.config().thresholds.query_error_us {
+            let db = Self::in_the_background(self.database.clone());
             self.profile.record_slow_query(SlowQuery {
                 name: statement.name,
                 elapsed_us,
@@ -99,11 +125,13 @@ impl Db {
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<String, DbError> {
-        let connection = self.checkout(statement).await?;
+        let checkout = self.checkout(statement).await?;
         let explain = ["EXPLAIN (FORMAT JSON) ", statement.sql].concat();
         let rows = self
-            .rows(&connection, statement.name, &explain, parameters)
-            .await?;
+            .rows(&checkout, statement.name, &explain, parameters)
+            .await;
+        self.check_in(checkout, rows.as_ref().err());
+        let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
         match rows.into_iter().flatten().next() {
             Some(DbValue::Unsupported(bytes)) => {
@@ -118,30 +146,46 @@ impl Db {
         })
     }
 
-    /// A connection from the host's pool, within the time limit. The wait is kept apart from query time.
+    /// A connection, within the time limit. The wait is kept apart from query time.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
     )]
-    async fn checkout(&self, statement: &'static Statement) -> Result<Connection, DbError> {
-        let limit = self.config.db_connect_timeout;
+    async fn checkout(
+        &self,
+        statement: &'static Statement,
+    ) -> Result<Checkout<Connection>, DbError> {
+        let limit = self.config().db_connect_timeout;
         let clock = Instant::now();
-        let outcome = within(limit, Connection::open(self.config.db_address.as_str())).await;
+        let open = Connection::open(self.config().db_address.as_str());
+        let outcome = within(limit, self.database.pool.checkout(open)).await;
         self.profile.record_connection_wait(elapsed_us(clock));
         match outcome {
-            Some(Ok(connection)) => Ok(connection),
+            Some(Ok(checkout)) => Ok(checkout),
             Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
             None => Err(DbError::no_connection_within(limit.as_millis())),
         }
     }
 
+    /// Gives a connection back, unless what it was taken for failed in a way that tells nothing good of it.
+    fn check_in(&self, checkout: Checkout<Connection>, error: Option<&DbError>) {
+        match error {
+            None | Some(DbError::Refused { .. } | DbError::Decode { .. }) => {
+                self.database.pool.give_back(checkout);
+            }
+            Some(DbError::Unavailable { .. }) => self.database.pool.forget_idle(),
+            // An answer may still be on its way, or it's a fault of the host's.
+            Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
+        }
+    }
+
     async fn one_answer(
         &self,
-        connection: &Connection,
+        checkout: &Checkout<Connection>,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        let rows = self.rows(connection, statement.name, statement.sql, parameters);
+        let rows = self.rows(checkout, statement.name, statement.sql, parameters);
         only_answer(statement.name, rows.await?)
     }
 
@@ -152,14 +196,14 @@ impl Db {
     )]
     async fn rows(
         &self,
-        connection: &Connection,
+        checkout: &Checkout<Connection>,
         name: &'static str,
         sql: &str,
         parameters: Vec<ParameterValue>,
     ) -> Result<Vec<Vec<DbValue>>, DbError> {
-        let run = async { drain(connection.query(sql, parameters).await?).await };
+        let run = async { drain(checkout.connection().query(sql, parameters).await?).await };
         // The server's own limit comes first; this one is for a server that no longer answers.
-        let limit = self.config.db_statement_timeout + Duration::from_secs(1);
+        let limit = self.config().db_statement_timeout + Duration::from_secs(1);
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
             Some(Err(error)) => Err(DbError::from_host(name, error)),

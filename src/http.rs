@@ -39,7 +39,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::config::{Config, ConfigError};
-use crate::db::Db;
+use crate::db::{Database, Db};
 use crate::profile::{Fleet, Flushed, ProfileLayer, set_log_format};
 use crate::queries::fleet;
 
@@ -80,10 +80,10 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     let (layer, router) = match config {
         Ok(config) => {
             set_log_format(config.log_format);
-            let config = Arc::new(config);
-            let show_statements = from_fn_with_state(config.clone(), auth::show_statements);
-            let router = routes::router(config.clone()).layer(show_statements);
-            (profile_layer(&config), router)
+            let database = Database::new(config);
+            let show_statements = from_fn_with_state(database.clone(), auth::show_statements);
+            let router = routes::router(database.clone()).layer(show_statements);
+            (profile_layer(&database), router)
         }
         Err(error) => (ProfileLayer::default(), routes::misconfigured(error)),
     };
@@ -95,14 +95,15 @@ fn service(config: Result<Config, ConfigError>) -> Service {
 }
 
 /// The profiler as it's configured; what it gathers goes to the database.
-fn profile_layer(config: &Arc<Config>) -> ProfileLayer {
+fn profile_layer(database: &Arc<Database>) -> ProfileLayer {
+    let config = database.config();
     let layer = ProfileLayer::new(config.thresholds).hiding_headers(config.hides_profiling_headers);
     match config.fleet {
         None => layer,
         Some(settings) => {
-            let config = config.clone();
+            let database = database.clone();
             let flush = move |batch| -> Pin<Box<dyn Future<Output = Flushed> + Send>> {
-                Box::pin(fleet::flush(Db::in_the_background(config.clone()), batch))
+                Box::pin(fleet::flush(Db::in_the_background(database.clone()), batch))
             };
             layer.gathering(Fleet::new(settings, Box::new(flush)))
         }

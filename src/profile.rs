@@ -10,7 +10,9 @@ mod log;
 mod request;
 mod sketch;
 
-pub use fleet::{Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen};
+pub use fleet::{
+    Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen, after_response,
+};
 pub use layer::ProfileLayer;
 pub use log::{Level, LogFormat, Thresholds, line, set_log_format, slow_query};
 pub use request::{Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_postgres::{Row as PgRow, RowStream};
+use tokio_postgres::{Row as PgRow, RowStream, Statement, error::SqlState, types::ToSql};
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
 use crate::{
@@ -29,6 +29,8 @@ pub use pool::Pools;
 
 /// What Spin buffers of one answer at most.
 const MAX_RESULT_BYTES: usize = 128 << 20;
+/// Statements that a connection keeps prepared; one more, and it begins anew. Guests may make up any number of texts.
+const MAX_PREPARED: usize = 256;
 
 type Client = Arc<deadpool_postgres::Object>;
 type QueryStreams = (
@@ -230,10 +232,18 @@ async fn execute(
 ) -> Result<u64, Error> {
     let parameters = types::parameters(parameters)
         .map_err(|e| Error::ValueConversionFailed(error::causes(&e)))?;
-    client
-        .execute_raw(statement, parameters)
-        .await
-        .map_err(error::query_failed)
+    let result = match prepared(client, statement).await {
+        Ok(prepared) => client.execute_raw(&prepared, borrowed(&parameters)).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if is_stale(&error) => {
+            client.statement_cache.clear();
+            client.execute_raw(statement, parameters).await
+        }
+        result => result,
+    }
+    .map_err(error::query_failed)
 }
 
 async fn query(
@@ -269,10 +279,39 @@ async fn start_query(
 ) -> Result<RowStream, Error> {
     let parameters =
         types::parameters(parameters).map_err(|e| Error::BadParameter(error::causes(&e)))?;
-    client
-        .query_raw(statement, parameters)
-        .await
-        .map_err(error::query_failed)
+    let result = match prepared(client, statement).await {
+        Ok(prepared) => client.query_raw(&prepared, borrowed(&parameters)).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if is_stale(&error) => {
+            client.statement_cache.clear();
+            client.query_raw(statement, parameters).await
+        }
+        result => result,
+    }
+    .map_err(error::query_failed)
+}
+
+fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(dyn ToSql + Sync)> {
+    parameters
+        .iter()
+        .map(|parameter| &**parameter as &(dyn ToSql + Sync))
+}
+
+/// The statement as this connection has prepared it. Spin prepares each anew, which is a round trip and PostgreSQL's
+/// parsing more.
+async fn prepared(client: &Client, statement: &str) -> Result<Statement, tokio_postgres::Error> {
+    if client.statement_cache.size() >= MAX_PREPARED {
+        client.statement_cache.clear();
+    }
+    client.prepare_cached(statement).await
+}
+
+/// Whether a table has changed since its statement was prepared ("cached plan must not change result type"). Nothing has
+/// run then.
+fn is_stale(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
 }
 
 /// `bytes` is what has come so far and has to be kept: with streamed rows, this one.

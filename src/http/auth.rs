@@ -9,11 +9,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::config::Config;
+use crate::db::Database;
 use crate::profile::RequestProfile;
 
 /// Lets an administrator who asks with `X-Profile: 1` see every statement in `Server-Timing`.
 pub async fn show_statements(
-    State(config): State<Arc<Config>>,
+    State(database): State<Arc<Database>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -22,7 +23,7 @@ pub async fn show_statements(
         .get("x-profile")
         .is_some_and(|value| value == "1");
     if asked
-        && is_admin(request.headers(), &config.admin_tokens)
+        && is_admin(request.headers(), &database.config().admin_tokens)
         && let Some(profile) = request.extensions().get::<Arc<RequestProfile>>()
     {
         profile.show_statements();

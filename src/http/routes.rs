@@ -16,8 +16,8 @@ use super::{
     agents, auth, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
     workflows,
 };
-use crate::config::{Config, ConfigError};
-use crate::db::Db;
+use crate::config::ConfigError;
+use crate::db::{Database, Db};
 use crate::profile::RequestProfile;
 use crate::queries::references::{self, Reference};
 
@@ -106,8 +106,8 @@ pub fn all() -> Vec<&'static Operation> {
     operations!(operation).to_vec()
 }
 
-/// Every operation behind its path, in front of one configuration.
-pub fn router(config: Arc<Config>) -> Router {
+/// Every operation behind its path, in front of one database.
+pub fn router(database: Arc<Database>) -> Router {
     macro_rules! route {
         ($operation:path, $handler:path) => {
             (
@@ -125,7 +125,7 @@ pub fn router(config: Arc<Config>) -> Router {
     let router = super::test_routes::added_to(router);
     router
         .fallback(async || ApiError::NoRoute)
-        .with_state(config)
+        .with_state(database)
 }
 
 /// No routes: every request is told that the configuration is wrong, and the log says where.
@@ -137,11 +137,12 @@ pub fn misconfigured(error: ConfigError) -> Router {
 type Handler = fn(Db, Input) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 
 /// What every route has at hand.
-pub type SharedConfig = Arc<Config>;
+pub type Shared = Arc<Database>;
 
 /// A request's way: the profile learns its route, its input is checked, and its handler has the database.
-pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<SharedConfig> {
-    let serve = async move |State(config): State<SharedConfig>, request: Request| {
+pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Shared> {
+    let serve = async move |State(database): State<Shared>, request: Request| {
+        let config = database.config();
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         // The pattern, not the path: that may hold anything.
@@ -151,10 +152,10 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         }
         .max(operation.query_count);
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
-        if operation.is_for_admins && !auth::may_administrate(request.headers(), &config) {
+        if operation.is_for_admins && !auth::may_administrate(request.headers(), config) {
             return Err(ApiError::NotAnAdmin);
         }
-        let db = Db::new(config, profile);
+        let db = Db::new(database, profile);
         let (input, Findings { faults, references }) = Input::read(operation, request).await?;
         let whole = input.uuid("id");
         if !faults.is_empty() {

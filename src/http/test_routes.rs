@@ -8,7 +8,7 @@ use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::routes::{SharedConfig, serve};
+use super::routes::{Shared, serve};
 use crate::db::Db;
 use crate::queries::agents;
 
@@ -35,7 +35,7 @@ async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
 }
 
 /// `router` with these routes added.
-pub fn added_to(router: Router<SharedConfig>) -> Router<SharedConfig> {
+pub fn added_to(router: Router<Shared>) -> Router<Shared> {
     let handler = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
     router.route(AGENT_LOOP.path, handler)
 }

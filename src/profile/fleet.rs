@@ -266,8 +266,8 @@ fn now_us() -> i64 {
     })
 }
 
-/// Goes on with `task` once the response is sent.
-fn after_response(task: impl Future<Output = ()> + Send + 'static) {
+/// Goes on with `task` beside requests, and once their responses are sent.
+pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(target_family = "wasm")]
     spin_sdk::wasip3::spawn(task);
     // Natively there's no host that would run it: only unit tests come here.

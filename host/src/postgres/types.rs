@@ -17,7 +17,7 @@ use crate::bindings::spin::postgres::postgres::{
 };
 
 type SqlError = Box<dyn std::error::Error + Sync + Send>;
-type Parameter = Box<dyn ToSql + Send + Sync>;
+pub type Parameter = Box<dyn ToSql + Send + Sync>;
 type WitBound<T> = Option<(T, RangeBoundKind)>;
 type WitRange<T> = (WitBound<T>, WitBound<T>);
 

@@ -1,0 +1,252 @@
+//! Connections that this instance has out of the host's pool, kept for its next statements: the host resets a connection
+//! each time it's taken, which costs a round trip.
+//!
+//! Many instances share few connections, so none may hoard, or requests elsewhere wait for good. Whatever is given back
+//! here while the host is short goes straight back to the host, and nothing is kept for long. It isn't handed to a request
+//! that waits here: one request can't wake another (wit-bindgen's tasks have wakers of their own, and trap). Such a
+//! request has asked the host, and gets what the host got back.
+//!
+//! Knows nothing of SQL. A connection that was found broken is dropped, not given back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::profile::after_response;
+
+/// How long a connection idles here: from this to twice as long.
+const MAX_IDLE: Duration = Duration::from_millis(50);
+
+/// Longer after it was opened a connection isn't kept, however busy: requests of other instances may wait for one.
+const MAX_AGE: Duration = Duration::from_millis(250);
+
+/// An open that took longer waited for others' connections: the host has none to spare.
+const SCARCE_AFTER: Duration = Duration::from_millis(20);
+
+/// For so long after such an open nothing is kept here.
+const SCARCE_FOR: Duration = Duration::from_secs(1);
+
+/// The pool of one instance, of connections of type `C`.
+#[derive(Debug)]
+pub struct Pool<C>(Mutex<State<C>>);
+
+#[derive(Debug)]
+struct State<C> {
+    /// With the moments they were given back. The last one is taken first, so that the others get old.
+    idle: Vec<(Checkout<C>, Instant)>,
+    /// Requests that wait for the host.
+    opening: usize,
+    scarce_until: Option<Instant>,
+    /// A task is under way that returns idle ones to the host.
+    returning: bool,
+}
+
+/// A connection that a request has for itself. Dropped, it goes back to the host.
+#[derive(Debug)]
+pub struct Checkout<C> {
+    connection: C,
+    opened_at: Instant,
+}
+
+impl<C> Checkout<C> {
+    /// The connection itself.
+    pub fn connection(&self) -> &C {
+        &self.connection
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        now.duration_since(self.opened_at) > MAX_AGE
+    }
+}
+
+impl<C: Send + 'static> Pool<C> {
+    /// Holds nothing yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            idle: Vec::new(),
+            opening: 0,
+            scarce_until: None,
+            returning: false,
+        })))
+    }
+
+    /// An idle connection, else one from the host, by `open`. Waits without end: whoever calls sets a limit.
+    pub async fn checkout<E>(
+        &self,
+        open: impl Future<Output = Result<C, E>>,
+    ) -> Result<Checkout<C>, E> {
+        let idle = self.state().idle.pop();
+        if let Some((checkout, _)) = idle {
+            return Ok(checkout);
+        }
+        let _counted = Opening::count(self);
+        let clock = Instant::now();
+        let opened = open.await;
+        let now = Instant::now();
+        if now.duration_since(clock) > SCARCE_AFTER {
+            self.state().scarce_until = Some(now + SCARCE_FOR);
+        }
+        Ok(Checkout {
+            connection: opened?,
+            opened_at: now,
+        })
+    }
+
+    /// Keeps a connection in good order for the next request, or returns it to the host if that may be short of them.
+    pub fn give_back(self: &Arc<Self>, checkout: Checkout<C>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let is_scarce = state.opening > 0 || state.scarce_until.is_some_and(|until| now < until);
+        if is_scarce || checkout.is_old(now) {
+            return;
+        }
+        state.idle.push((checkout, now));
+        if !state.returning {
+            state.returning = true;
+            drop(state);
+            after_response(self.clone().return_idle());
+        }
+    }
+
+    /// Returns to the host what idles: a connection was found broken, so these may be.
+    pub fn forget_idle(&self) {
+        self.state().idle.clear();
+    }
+
+    /// Returns idle connections to the host when their time is over, until there are none.
+    async fn return_idle(self: Arc<Self>) {
+        loop {
+            spin_sdk::time::sleep(MAX_IDLE).await;
+            if self.return_old(Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    /// Whether none is left.
+    fn return_old(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        state.idle.retain(|(checkout, since)| {
+            now.duration_since(*since) < MAX_IDLE && !checkout.is_old(now)
+        });
+        state.returning = !state.idle.is_empty();
+        !state.returning
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a request as waiting for the host, until it's dropped: its time limit may end it.
+struct Opening<'a, C: Send + 'static>(&'a Pool<C>);
+
+impl<'a, C: Send + 'static> Opening<'a, C> {
+    fn count(pool: &'a Pool<C>) -> Self {
+        let mut state = pool.state();
+        state.opening = state.opening.saturating_add(1);
+        drop(state);
+        Self(pool)
+    }
+}
+
+impl<C: Send + 'static> Drop for Opening<'_, C> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.opening = state.opening.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{pending, ready};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    type Opened = Result<u32, Infallible>;
+
+    /// The outcome of a checkout that needn't wait.
+    fn at_once(pool: &Pool<u32>, opened: u32) -> Checkout<u32> {
+        let checkout = pin!(pool.checkout(ready(Opened::Ok(opened))));
+        match checkout.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(checkout)) => checkout,
+            _ => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_is_taken_again_the_last_first() {
+        let pool = Pool::new();
+        let (one, two) = (at_once(&pool, 1), at_once(&pool, 2));
+        pool.give_back(one);
+        pool.give_back(two);
+        assert_eq!(at_once(&pool, 3).connection(), &2);
+        assert_eq!(at_once(&pool, 3).connection(), &1);
+        assert_eq!(at_once(&pool, 3).connection(), &3);
+    }
+
+    #[test]
+    fn nothing_is_kept_while_a_request_waits_for_the_host() {
+        let pool = Pool::new();
+        let one = at_once(&pool, 1);
+        {
+            let mut waiting = pin!(pool.checkout(pending::<Opened>()));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            pool.give_back(one);
+            assert!(pool.state().idle.is_empty());
+        }
+        // Its time limit has ended it.
+        pool.give_back(at_once(&pool, 2));
+        assert_eq!(pool.state().idle.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_the_host_was_short() {
+        let pool = Pool::new();
+        let one = at_once(&pool, 1);
+        pool.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
+        pool.give_back(one);
+        assert!(pool.state().idle.is_empty());
+    }
+
+    #[test]
+    fn an_open_that_took_long_tells_that_the_host_is_short() {
+        let pool = Pool::new();
+        let slow = async {
+            std::thread::sleep(SCARCE_AFTER * 2);
+            Opened::Ok(1)
+        };
+        let checkout = pin!(pool.checkout(slow));
+        assert!(
+            checkout
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        );
+        assert!(pool.state().scarce_until.is_some());
+    }
+
+    #[test]
+    fn no_connection_is_kept_for_long() {
+        let pool = Pool::new();
+        let mut old = at_once(&pool, 1);
+        old.opened_at -= MAX_AGE * 2;
+        pool.give_back(old);
+        assert!(pool.state().idle.is_empty());
+
+        pool.give_back(at_once(&pool, 2));
+        assert!(!pool.return_old(Instant::now()));
+        assert!(pool.return_old(Instant::now() + MAX_IDLE));
+        assert!(!pool.state().returning);
+    }
+
+    #[test]
+    fn a_broken_one_takes_the_idle_ones_with_it() {
+        let pool = Pool::new();
+        pool.give_back(at_once(&pool, 1));
+        pool.forget_idle();
+        assert_eq!(at_once(&pool, 2).connection(), &2);
+    }
+}
