@@ -65,11 +65,11 @@ macro_rules! bin_ms {
 macro_rules! percentiles {
     () => {
         concat!(
-            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.5 * (calls - 1))))"),
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.5::float8 * (calls - 1))))"),
             " AS p50_ms, ",
-            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.95 * (calls - 1))))"),
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.95::float8 * (calls - 1))))"),
             " AS p95_ms, ",
-            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.99 * (calls - 1))))"),
+            bin_ms!("(min(bin) FILTER (WHERE reached > floor(0.99::float8 * (calls - 1))))"),
             " AS p99_ms, ",
             bin_ms!("max(bin)"),
             " AS max_ms"
@@ -104,20 +104,21 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                 FROM profile.gathered WHERE began_at = ANY (ARRAY(
                     SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))) AS part
         ), bin AS MATERIALIZED (
-            SELECT id, bin, sum(sign * n)::bigint AS n
+            -- As floating point, exact up to 2^53: added up several times as fast as bigint, which grows to numeric.
+            SELECT id, bin, sum((sign * n)::float8) AS n
             FROM part, unnest(bins, bin_counts) AS one (bin, n)
-            GROUP BY id, bin HAVING sum(sign * n) > 0
+            GROUP BY id, bin HAVING sum((sign * n)::float8) > 0
+        ), whole AS MATERIALIZED (
+            SELECT id, kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
+                   sum(sign * sum_us) AS sum_us, sum(sign * within_target) AS within_target,
+                   sum(sign * query_count) AS query_count
+            FROM part GROUP BY id, kind, name
         ), one AS MATERIALIZED (
             SELECT id, kind, name, count, errors, sum_us, within_target, query_count, p50_ms, p95_ms, p99_ms, max_ms
-            FROM (SELECT id, kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
-                         sum(sign * sum_us) AS sum_us, sum(sign * within_target) AS within_target,
-                         sum(sign * query_count) AS query_count
-                  FROM part GROUP BY id, kind, name) AS sums
-            JOIN (SELECT id, ",
+            FROM whole JOIN (SELECT id, ",
         percentiles!(),
-        " FROM (
-                    SELECT id, bin, sum(n) OVER (PARTITION BY id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached,
-                           sum(n) OVER (PARTITION BY id) AS calls FROM bin) AS running
+        " FROM (SELECT id, bin, sum(n) OVER (PARTITION BY id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached FROM bin) AS running
+                  JOIN (SELECT id, count::float8 AS calls FROM whole) AS every USING (id)
                   GROUP BY id) AS percentiles USING (id)
         ), busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC, name LIMIT 5
@@ -129,12 +130,12 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
             FROM asked, generate_series(to_timestamp(ceil(extract(epoch FROM at) / $2::int) * $2::int), now(),
                                         $2::int * interval '1 second') AS began_at
         ), point AS (
-            SELECT began_at, id, max(calls) AS count, ",
+            SELECT began_at, id, max(calls)::bigint AS count, ",
         percentiles!(),
         "
             FROM (SELECT began_at, id, bin, sum(n) OVER (PARTITION BY began_at, id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached,
                          sum(n) OVER (PARTITION BY began_at, id) AS calls
-                  FROM (SELECT began_at, id, bin, sum(sign * n)::bigint AS n
+                  FROM (SELECT began_at, id, bin, sum((sign * n)::float8) AS n
                         FROM (SELECT step.began_at, name, 1 AS sign, bins, bin_counts
                               FROM step JOIN profile.totals ON totals.ended_at = step.until
                               WHERE totals.ended_at = ANY (ARRAY(SELECT until FROM step WHERE until IS DISTINCT FROM since))
@@ -155,7 +156,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                                                          now(), interval '1 minute') FROM span))
                                 AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
                              ) AS part JOIN busiest USING (name), unnest(bins, bin_counts) AS one (bin, n)
-                        GROUP BY began_at, id, bin HAVING sum(sign * n) > 0) AS bin) AS running
+                        GROUP BY began_at, id, bin HAVING sum((sign * n)::float8) > 0) AS bin) AS running
             GROUP BY began_at, id
         )
         SELECT json_build_object(
@@ -189,7 +190,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
         ", 'to_ms', ",
         bin_ms!("10 * tenth + 9"),
         ", 'queries', n) ORDER BY tenth), '[]')
-                FROM (SELECT ceil(bin / 10.0)::int AS tenth, sum(n) AS n FROM bin
+                FROM (SELECT ceil(bin / 10.0)::int AS tenth, sum(n)::bigint AS n FROM bin
                       WHERE id = (SELECT id FROM one WHERE kind = 'statement' AND name = '') GROUP BY tenth) AS tenths),
             'series', (
                 SELECT coalesce(json_agg(json_build_object('route', name, 'points', points) ORDER BY name), '[]')
