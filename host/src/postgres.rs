@@ -189,10 +189,8 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         parameters: Vec<ParameterValue>,
     ) -> Result<QueryStreams, Error> {
         let client = accessor.with(|mut access| access.get().client(&connection))?;
-        let (rows, columns, outcome) =
-            rows::send(start_query(&client, &statement, parameters).await?);
-        // Columns are known from the first row; without one there are none, as in Spin.
-        let columns = columns.await.unwrap_or_default();
+        let stream = start_query(&client, &statement, parameters).await?;
+        let (rows, columns, outcome) = rows::Rows::start(stream).await;
         let outcome = async move {
             Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|lost| Err(host_failed(lost))))
         };
