@@ -145,7 +145,10 @@ async fn items(
     ];
     parameters.extend(filters);
     let Answer { json, note: next } = db.answer(statement, parameters).await?;
-    Ok(json.map(|json| Items { json, next }))
+    Ok(json.map(|rows| Items {
+        json: ["[", &rows, "]"].concat(),
+        next,
+    }))
 }
 
 fn uuid(id: Uuid) -> Parameter {
@@ -206,10 +209,11 @@ macro_rules! page {
     };
 }
 
-/// A page's JSON: an array of the rows that fit.
+/// A page's JSON: the rows that fit, without the array's brackets. PostgreSQL copies the whole text for each of them, which
+/// is a tenth of the statement; [`items`] does it for less.
 macro_rules! page_json {
     () => {
-        "'[' || coalesce(string_agg(json, ',') FILTER (WHERE fits), '') || ']'"
+        "coalesce(string_agg(json, ',') FILTER (WHERE fits), '')"
     };
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use reznet_bench::{Load, compare};
+use reznet_bench::{Contest, Load, Native, compare};
 
 /// Loads one server, or two in turn to compare them.
 #[derive(Debug, Parser)]
@@ -27,6 +27,10 @@ enum Command {
         #[command(flatten)]
         load: Load,
     },
+    /// Several servers in turn; tables as Markdown
+    Contest(Contest),
+    /// Serves the benchmark's routes natively: the machine's limit
+    Native(Native),
 }
 
 #[tokio::main]
@@ -39,6 +43,11 @@ async fn main() -> Result<()> {
             rounds,
             load,
         } => serde_json::to_value(compare(&server, &against, rounds, &load).await?)?,
+        Command::Contest(contest) => {
+            println!("{}", contest.run().await?);
+            return Ok(());
+        }
+        Command::Native(native) => return native.serve().await,
     };
     println!("{figures}");
     Ok(())

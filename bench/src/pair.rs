@@ -107,7 +107,7 @@ fn as_f64(us: u64) -> f64 {
 }
 
 /// Between the two values next to it where it falls between two.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;
     };

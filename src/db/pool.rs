@@ -2,9 +2,9 @@
 //! each time it's taken, which costs a round trip.
 //!
 //! Many instances share few connections, so none may hoard, or requests elsewhere wait for good. Whatever is given back
-//! here while the host is short goes straight back to the host, and nothing is kept for long. It isn't handed to a request
-//! that waits here: one request can't wake another (wit-bindgen's tasks have wakers of their own, and trap). Such a
-//! request has asked the host, and gets what the host got back.
+//! here while the host is short goes straight back to the host, and nothing is kept for long: a request waits 20 ms at
+//! most for what idles. It isn't handed to a request that waits here: one request can't wake another (wit-bindgen's tasks
+//! have wakers of their own, and trap). Such a request has asked the host, and gets what the host got back.
 //!
 //! Knows nothing of SQL. A connection that was found broken is dropped, not given back.
 
@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use crate::profile::after_response;
 
 /// How long a connection idles here: from this to twice as long.
-const MAX_IDLE: Duration = Duration::from_millis(50);
+const MAX_IDLE: Duration = Duration::from_millis(10);
 
 /// Longer after it was opened a connection isn't kept, however busy: requests of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// An open that took longer waited for others' connections: the host has none to spare.
-const SCARCE_AFTER: Duration = Duration::from_millis(20);
+/// An open that takes longer waits for others' connections: the host has none to spare.
+const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
 /// For so long after such an open nothing is kept here.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
@@ -33,8 +33,9 @@ pub struct Pool<C>(Mutex<State<C>>);
 struct State<C> {
     /// With the moments they were given back. The last one is taken first, so that the others get old.
     idle: Vec<(Checkout<C>, Instant)>,
-    /// Requests that wait for the host.
+    /// Requests that wait for the host, and since when none of them got what it waits for.
     opening: usize,
+    opening_since: Instant,
     scarce_until: Option<Instant>,
     /// A task is under way that returns idle ones to the host.
     returning: bool,
@@ -58,12 +59,20 @@ impl<C> Checkout<C> {
     }
 }
 
+impl<C> State<C> {
+    fn is_scarce(&self, now: Instant) -> bool {
+        self.scarce_until.is_some_and(|until| now < until)
+            || self.opening > 0 && now.duration_since(self.opening_since) > SCARCE_AFTER
+    }
+}
+
 impl<C: Send + 'static> Pool<C> {
     /// Holds nothing yet.
     pub fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             idle: Vec::new(),
             opening: 0,
+            opening_since: Instant::now(),
             scarce_until: None,
             returning: false,
         })))
@@ -95,8 +104,7 @@ impl<C: Send + 'static> Pool<C> {
     pub fn give_back(self: &Arc<Self>, checkout: Checkout<C>) {
         let now = Instant::now();
         let mut state = self.state();
-        let is_scarce = state.opening > 0 || state.scarce_until.is_some_and(|until| now < until);
-        if is_scarce || checkout.is_old(now) {
+        if state.is_scarce(now) || checkout.is_old(now) {
             return;
         }
         state.idle.push((checkout, now));
@@ -143,6 +151,9 @@ struct Opening<'a, C: Send + 'static>(&'a Pool<C>);
 impl<'a, C: Send + 'static> Opening<'a, C> {
     fn count(pool: &'a Pool<C>) -> Self {
         let mut state = pool.state();
+        if state.opening == 0 {
+            state.opening_since = Instant::now();
+        }
         state.opening = state.opening.saturating_add(1);
         drop(state);
         Self(pool)
@@ -153,6 +164,7 @@ impl<C: Send + 'static> Drop for Opening<'_, C> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.opening = state.opening.saturating_sub(1);
+        state.opening_since = Instant::now();
     }
 }
 
@@ -188,19 +200,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_while_a_request_waits_for_the_host() {
+    fn nothing_is_kept_while_a_request_waits_long_for_the_host() {
         let pool = Pool::new();
-        let one = at_once(&pool, 1);
+        let (one, two) = (at_once(&pool, 1), at_once(&pool, 2));
         {
             let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
+            // It has asked just now: that tells nothing.
             pool.give_back(one);
-            assert!(pool.state().idle.is_empty());
+            assert_eq!(pool.state().idle.len(), 1);
+            pool.state().opening_since -= SCARCE_AFTER * 2;
+            pool.give_back(two);
+            assert_eq!(pool.state().idle.len(), 1);
         }
         // Its time limit has ended it.
-        pool.give_back(at_once(&pool, 2));
-        assert_eq!(pool.state().idle.len(), 1);
+        assert!(!pool.state().is_scarce(Instant::now()));
     }
 
     #[test]

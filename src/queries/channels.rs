@@ -140,7 +140,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
         "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid) ",
         page!(
             "CASE WHEN EXISTS (SELECT FROM channel) THEN
-                '[' || coalesce(string_agg(json, ',' ORDER BY key, id) FILTER (WHERE fits), '') || ']' END",
+                coalesce(string_agg(json, ',' ORDER BY key, id) FILTER (WHERE fits), '') END",
             "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN
                 (extract(epoch FROM (array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]) * 1000000)::bigint
                 || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1] END",

@@ -140,7 +140,7 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
     sql: concat!(
         "WITH tasks AS MATERIALIZED (",
         page!(
-            concat!("(", page_json!(), ")::json AS workflow_tasks"),
+            concat!("('[' || ", page_json!(), " || ']')::json AS workflow_tasks"),
             concat!(
                 "CASE WHEN NOT bool_and(fits) THEN ",
                 next_by_place!(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use deadpool::managed::QueueMode;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -78,6 +79,8 @@ impl Pools {
         }
         let pool = Pool::builder(manager(config, ca_root)?)
             .max_size(POOL_SIZE)
+            // The one used last has its statements prepared and its server process at hand; Spin takes them in turn.
+            .queue_mode(QueueMode::Lifo)
             .build()?;
         pools.insert(key, pool.clone());
         Ok(pool)
