@@ -11,12 +11,14 @@ from uuid import UUID
 
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ForeignKey, Uuid, create_engine, func, select
+from sqlalchemy import ForeignKey, Uuid, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-engine = create_engine(os.environ["DATABASE_URL"].replace("postgres://", "postgresql+psycopg://"), pool_size=10, max_overflow=20)
-sessions = sessionmaker(engine, expire_on_commit=False)
+url = os.environ["DATABASE_URL"].replace("postgres://", "postgresql+psycopg://")
+engine = create_async_engine(url, pool_size=10, max_overflow=6)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
 
 
@@ -144,61 +146,62 @@ class MessageIn(BaseModel):
     metadata: dict[str, Any] = {}
 
 
-def database():
-    with sessions() as session:
+async def database():
+    async with sessions() as session:
         yield session
 
 
 @app.get("/api/health")
-def health():
+async def health():
     return {"status": "ok"}
 
 
 @app.get("/api/agents")
-def agent_list(limit: int = 50, db: Session = Depends(database)) -> list[AgentOut]:
-    return db.scalars(select(Agent).order_by(Agent.created_at, Agent.id).limit(limit)).all()
+async def agent_list(limit: int = 50, db: AsyncSession = Depends(database)) -> list[AgentOut]:
+    return (await db.scalars(select(Agent).order_by(Agent.created_at, Agent.id).limit(limit))).all()
 
 
 @app.get("/api/agents/name/{name}")
-def agent_get_by_name(name: str, db: Session = Depends(database)) -> AgentOut:
-    agent = db.scalar(select(Agent).where(Agent.name == (name if name.startswith("@") else "@" + name)))
+async def agent_get_by_name(name: str, db: AsyncSession = Depends(database)) -> AgentOut:
+    agent = await db.scalar(select(Agent).where(Agent.name == (name if name.startswith("@") else "@" + name)))
     if agent is None:
         raise HTTPException(404)
     return agent
 
 
 @app.get("/api/channels/{id}/messages")
-def channel_message_list(id: UUID, limit: int = 100, db: Session = Depends(database)) -> list[MessageOut]:
-    channel = db.get(Channel, id)
+async def channel_message_list(id: UUID, limit: int = 100, db: AsyncSession = Depends(database)) -> list[MessageOut]:
+    channel = await db.get(Channel, id)
     if channel is None:
         raise HTTPException(404)
     newest = select(Message).where(Message.channel_id == id).order_by(Message.created_at.desc(), Message.id.desc()).limit(limit)
     if channel.context_cleared_at is not None:
         newest = newest.where(Message.created_at > channel.context_cleared_at)
-    return list(reversed(db.scalars(newest).all()))
+    return list(reversed((await db.scalars(newest)).all()))
 
 
 @app.get("/api/workflows")
-def workflow_list_status(status: str, limit: int = 50, db: Session = Depends(database)) -> list[WorkflowOut]:
+async def workflow_list_status(status: str, limit: int = 50, db: AsyncSession = Depends(database)) -> list[WorkflowOut]:
     newest = select(Workflow).where(Workflow.status == status).order_by(Workflow.created_at.desc(), Workflow.id.desc())
-    return db.scalars(newest.limit(limit)).all()
+    return (await db.scalars(newest.limit(limit))).all()
 
 
 @app.get("/api/workflows/{id}/tasks")
-def workflow_task_list(id: UUID, limit: int = 50, db: Session = Depends(database)) -> list[WorkflowTaskOut]:
-    tasks = db.scalars(select(WorkflowTask).where(WorkflowTask.workflow_id == id).order_by(WorkflowTask.order_index, WorkflowTask.id).limit(limit)).all()
-    if not tasks and db.get(Workflow, id) is None:
+async def workflow_task_list(id: UUID, limit: int = 50, db: AsyncSession = Depends(database)) -> list[WorkflowTaskOut]:
+    in_order = select(WorkflowTask).where(WorkflowTask.workflow_id == id).order_by(WorkflowTask.order_index, WorkflowTask.id)
+    tasks = (await db.scalars(in_order.limit(limit))).all()
+    if not tasks and await db.get(Workflow, id) is None:
         raise HTTPException(404)
     return tasks
 
 
 @app.post("/api/channels/{id}/messages", status_code=201)
-def message_create(id: UUID, body: MessageIn, db: Session = Depends(database)) -> MessageOut:
-    channel = db.get(Channel, id)
+async def message_create(id: UUID, body: MessageIn, db: AsyncSession = Depends(database)) -> MessageOut:
+    channel = await db.get(Channel, id)
     if channel is None:
         raise HTTPException(404)
     message = Message(channel_id=id, author_id=body.author_id, author_type=body.author_type, author_name=body.author_name,
                       content=body.content, thread_id=body.thread_id, meta=body.metadata)
     db.add(message)
-    db.commit()
+    await db.commit()
     return message

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -14,6 +14,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
+use tokio::time::timeout;
+
+/// A request that takes longer has no answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to send.
 #[derive(Args, Clone, Debug)]
@@ -38,11 +42,11 @@ pub struct Load {
 /// What came of it. Times are in microseconds, from before the connection is opened until the body is in.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Requests answered, in any way.
+    /// Requests sent, whatever came of them.
     pub requests: usize,
     /// How many answers had which status; 0 stands for no answer.
     pub statuses: BTreeMap<u16, usize>,
-    /// Answers a second.
+    /// Successful answers a second.
     pub requests_per_s: f64,
     /// Half of them took no longer.
     pub p50_us: u64,
@@ -103,7 +107,8 @@ impl Load {
             }
             let request = request(server, &self.paths[n % self.paths.len()])?;
             let clock = Instant::now();
-            let mut sample = answer(http, request).await.unwrap_or(Sample {
+            let answered = timeout(PATIENCE, answer(http, request)).await;
+            let mut sample = answered.ok().and_then(Result::ok).unwrap_or(Sample {
                 status: 0,
                 elapsed_us: 0,
                 process_us: 0,
@@ -173,8 +178,11 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     elapsed.sort_unstable();
     process_us.sort_unstable();
     query_us.sort_unstable();
+    let succeeded = samples
+        .iter()
+        .filter(|sample| (200..300).contains(&sample.status));
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let requests_per_s = samples.len() as f64 / seconds;
+    let requests_per_s = succeeded.count() as f64 / seconds;
     Figures {
         requests: samples.len(),
         statuses: by_status,

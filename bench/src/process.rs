@@ -22,7 +22,7 @@ pub fn usage(pid: u32) -> Result<Usage> {
     let children = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(&children).with_context(|| children)?;
     for child in children.split_whitespace() {
-        // One that has just ended is in its parent's account.
+        // One that ends in this moment is missed: of no weight over seconds.
         if let Ok(of_child) = child.parse().map_err(Into::into).and_then(usage_of_child) {
             usage.cpu_ms += of_child.cpu_ms;
             usage.memory_mib += of_child.memory_mib;

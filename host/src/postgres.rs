@@ -189,8 +189,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         parameters: Vec<ParameterValue>,
     ) -> Result<QueryStreams, Error> {
         let client = accessor.with(|mut access| access.get().client(&connection))?;
-        let stream = start_query(&client, &statement, parameters).await?;
-        let (rows, columns, outcome) = rows::Rows::start(stream).await;
+        let (rows, columns, outcome) =
+            rows::send(start_query(&client, &statement, parameters).await?);
+        // Columns are known from the first row; without one there are none, as in Spin.
+        let columns = columns.await.unwrap_or_default();
         let outcome = async move {
             Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|lost| Err(host_failed(lost))))
         };
@@ -303,13 +305,23 @@ async fn prepared(client: &Client, statement: &str) -> Result<Statement, tokio_p
     if client.statement_cache.size() >= MAX_PREPARED {
         client.statement_cache.clear();
     }
-    client.prepare_cached(statement).await
+    let result = client.prepare_cached(statement).await;
+    if result.is_err() {
+        // What couldn't be prepared would stay in the cache, uncounted.
+        client.statement_cache.remove(statement, &[]);
+    }
+    result
 }
 
-/// Whether a table has changed since its statement was prepared ("cached plan must not change result type"). Nothing has
-/// run then.
+/// Whether what was prepared is of no use any more, before anything has run: its table has changed ("cached plan must not
+/// change result type"; functions may raise the same SQLSTATE, but don't come from this routine), or the guest has
+/// deallocated it.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+    error.as_db_error().is_some_and(|error| {
+        *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME
+            || *error.code() == SqlState::FEATURE_NOT_SUPPORTED
+                && error.routine() == Some("RevalidateCachedQuery")
+    })
 }
 
 /// `bytes` is what has come so far and has to be kept: with streamed rows, this one.

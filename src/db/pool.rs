@@ -19,7 +19,8 @@ const MAX_IDLE: Duration = Duration::from_millis(10);
 /// Longer after it was opened a connection isn't kept, however busy: requests of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// An open that takes longer waits for others' connections: the host has none to spare.
+/// An open that takes so much longer than the usual (three times this instance's fastest) waits for others' connections:
+/// the host has none to spare.
 const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
 /// For so long after such an open nothing is kept here.
@@ -36,6 +37,8 @@ struct State<C> {
     /// Requests that wait for the host, and since when none of them got what it waits for.
     opening: usize,
     opening_since: Instant,
+    /// How long the fastest open took.
+    fastest: Option<Duration>,
     scarce_until: Option<Instant>,
     /// A task is under way that returns idle ones to the host.
     returning: bool,
@@ -62,7 +65,21 @@ impl<C> Checkout<C> {
 impl<C> State<C> {
     fn is_scarce(&self, now: Instant) -> bool {
         self.scarce_until.is_some_and(|until| now < until)
-            || self.opening > 0 && now.duration_since(self.opening_since) > SCARCE_AFTER
+            || self.opening > 0 && self.is_long(now.duration_since(self.opening_since))
+    }
+
+    /// Whether an open that takes so long waits for others' connections.
+    fn is_long(&self, elapsed: Duration) -> bool {
+        let usual = self.fastest.unwrap_or_default().saturating_mul(3);
+        elapsed > SCARCE_AFTER.saturating_add(usual)
+    }
+
+    /// Takes out what has idled for long enough, for the host: to be dropped when the lock is free again.
+    fn take_old(&mut self, now: Instant) -> Vec<(Checkout<C>, Instant)> {
+        let is_over = |(checkout, since): &mut (Checkout<C>, Instant)| {
+            now.duration_since(*since) >= MAX_IDLE || checkout.is_old(now)
+        };
+        self.idle.extract_if(.., is_over).collect()
     }
 }
 
@@ -73,6 +90,7 @@ impl<C: Send + 'static> Pool<C> {
             idle: Vec::new(),
             opening: 0,
             opening_since: Instant::now(),
+            fastest: None,
             scarce_until: None,
             returning: false,
         })))
@@ -87,16 +105,12 @@ impl<C: Send + 'static> Pool<C> {
         if let Some((checkout, _)) = idle {
             return Ok(checkout);
         }
-        let _counted = Opening::count(self);
-        let clock = Instant::now();
-        let opened = open.await;
-        let now = Instant::now();
-        if now.duration_since(clock) > SCARCE_AFTER {
-            self.state().scarce_until = Some(now + SCARCE_FOR);
-        }
+        let opening = Opening::count(self);
+        let connection = open.await?;
+        opening.succeeded();
         Ok(Checkout {
-            connection: opened?,
-            opened_at: now,
+            connection,
+            opened_at: Instant::now(),
         })
     }
 
@@ -105,19 +119,23 @@ impl<C: Send + 'static> Pool<C> {
         let now = Instant::now();
         let mut state = self.state();
         if state.is_scarce(now) || checkout.is_old(now) {
+            drop(state);
             return;
         }
+        let over = state.take_old(now);
         state.idle.push((checkout, now));
-        if !state.returning {
-            state.returning = true;
-            drop(state);
+        let returning = std::mem::replace(&mut state.returning, true);
+        drop(state);
+        drop(over);
+        if !returning {
             after_response(self.clone().return_idle());
         }
     }
 
     /// Returns to the host what idles: a connection was found broken, so these may be.
     pub fn forget_idle(&self) {
-        self.state().idle.clear();
+        let idle = std::mem::take(&mut self.state().idle);
+        drop(idle);
     }
 
     /// Returns idle connections to the host when their time is over, until there are none.
@@ -133,11 +151,12 @@ impl<C: Send + 'static> Pool<C> {
     /// Whether none is left.
     fn return_old(&self, now: Instant) -> bool {
         let mut state = self.state();
-        state.idle.retain(|(checkout, since)| {
-            now.duration_since(*since) < MAX_IDLE && !checkout.is_old(now)
-        });
+        let over = state.take_old(now);
         state.returning = !state.idle.is_empty();
-        !state.returning
+        let none_left = !state.returning;
+        drop(state);
+        drop(over);
+        none_left
     }
 
     fn state(&self) -> MutexGuard<'_, State<C>> {
@@ -145,26 +164,44 @@ impl<C: Send + 'static> Pool<C> {
     }
 }
 
-/// Counts a request as waiting for the host, until it's dropped: its time limit may end it.
-struct Opening<'a, C: Send + 'static>(&'a Pool<C>);
+/// A request that waits for the host, until it's dropped: its time limit may end it.
+struct Opening<'a, C: Send + 'static> {
+    pool: &'a Pool<C>,
+    began_at: Instant,
+}
 
 impl<'a, C: Send + 'static> Opening<'a, C> {
     fn count(pool: &'a Pool<C>) -> Self {
+        let began_at = Instant::now();
         let mut state = pool.state();
         if state.opening == 0 {
-            state.opening_since = Instant::now();
+            state.opening_since = began_at;
         }
         state.opening = state.opening.saturating_add(1);
         drop(state);
-        Self(pool)
+        Self { pool, began_at }
+    }
+
+    fn succeeded(&self) {
+        let elapsed = self.began_at.elapsed();
+        let mut state = self.pool.state();
+        state.opening_since = Instant::now();
+        state.fastest = Some(
+            state
+                .fastest
+                .map_or(elapsed, |fastest| fastest.min(elapsed)),
+        );
     }
 }
 
 impl<C: Send + 'static> Drop for Opening<'_, C> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let now = Instant::now();
+        let mut state = self.pool.state();
         state.opening = state.opening.saturating_sub(1);
-        state.opening_since = Instant::now();
+        if state.is_long(now.duration_since(self.began_at)) {
+            state.scarce_until = Some(now + SCARCE_FOR);
+        }
     }
 }
 
@@ -219,6 +256,18 @@ mod tests {
     }
 
     #[test]
+    fn an_open_that_was_given_up_tells_that_the_host_is_short() {
+        let pool = Pool::new();
+        {
+            let mut waiting = pin!(pool.checkout(pending::<Opened>()));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            std::thread::sleep(SCARCE_AFTER * 2);
+        }
+        assert!(pool.state().is_scarce(Instant::now()));
+    }
+
+    #[test]
     fn nothing_is_kept_where_the_host_was_short() {
         let pool = Pool::new();
         let one = at_once(&pool, 1);
@@ -228,19 +277,25 @@ mod tests {
     }
 
     #[test]
-    fn an_open_that_took_long_tells_that_the_host_is_short() {
-        let pool = Pool::new();
-        let slow = async {
-            std::thread::sleep(SCARCE_AFTER * 2);
-            Opened::Ok(1)
+    fn an_open_that_took_longer_than_usual_tells_that_the_host_is_short() {
+        let opened_after = |pool: &Pool<u32>, elapsed| {
+            let open = async move {
+                std::thread::sleep(elapsed);
+                Opened::Ok(1)
+            };
+            let checkout = pin!(pool.checkout(open));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(checkout.poll(&mut context).is_ready());
         };
-        let checkout = pin!(pool.checkout(slow));
-        assert!(
-            checkout
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_ready()
-        );
-        assert!(pool.state().scarce_until.is_some());
+        // A database that's far away: its usual.
+        let pool = Pool::new();
+        opened_after(&pool, SCARCE_AFTER * 2);
+        assert!(!pool.state().is_scarce(Instant::now()));
+
+        let pool = Pool::new();
+        opened_after(&pool, Duration::ZERO);
+        opened_after(&pool, SCARCE_AFTER * 4);
+        assert!(pool.state().is_scarce(Instant::now()));
     }
 
     #[test]

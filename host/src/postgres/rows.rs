@@ -1,14 +1,14 @@
-//! A query's rows on their way to the guest, as it asks for them. Errors come last, through a future of their own, so a
-//! guest that stops reading early never hears of them. That is Spin's behaviour and tests rely on it.
+//! A query's rows on their way to the guest, one by one. Errors come last, through a future of their own,
+//! so a guest that stops reading early never hears of them. That is Spin's behaviour and tests rely on it.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
 };
 
-use futures_util::{Stream as _, TryStreamExt as _};
-use tokio::sync::oneshot;
-use tokio_postgres::{Row as PgRow, RowStream};
+use futures_util::TryStreamExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::RowStream;
 use wasmtime::{
     StoreContextMut,
     component::{Destination, StreamProducer, StreamResult},
@@ -17,59 +17,62 @@ use wasmtime::{
 use super::{convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
 
-type Next = Option<Result<PgRow, tokio_postgres::Error>>;
+/// Rows that wait for the guest: Spin's number. A guest that awaits the outcome before it has read more
+/// rows than this hangs in Spin, so it should hang here.
+const WAITING_ROWS: usize = 4;
+
+/// Reads the stream in a task of its own. The columns come with the first row, or not at all.
+pub fn send(
+    stream: RowStream,
+) -> (
+    Rows,
+    oneshot::Receiver<Vec<Column>>,
+    oneshot::Receiver<Result<(), Error>>,
+) {
+    let (rows, rows_received) = mpsc::channel(WAITING_ROWS);
+    let (columns, columns_received) = oneshot::channel();
+    let (outcome, outcome_received) = oneshot::channel();
+    tokio::spawn(forward(stream, rows, columns, outcome));
+    (Rows(rows_received), columns_received, outcome_received)
+}
+
+async fn forward(
+    stream: RowStream,
+    rows: mpsc::Sender<Row>,
+    columns: oneshot::Sender<Vec<Column>>,
+    outcome: oneshot::Sender<Result<(), Error>>,
+) {
+    let mut stream = Box::pin(stream);
+    let mut columns = Some(columns);
+    let result = loop {
+        let next = tokio::select! {
+            biased;
+            // The guest has dropped the stream: what remains is nobody's.
+            () = rows.closed() => break Ok(()),
+            next = stream.try_next() => next,
+        };
+        let row = match next {
+            Ok(Some(row)) => row,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error::query_failed(error)),
+        };
+        if let Some(columns) = columns.take() {
+            let _ = columns.send(types::columns(&row));
+        }
+        match convert(&row, row.raw_size_bytes()) {
+            Ok(row) => {
+                if let Err(dropped) = rows.send(row).await {
+                    break Err(error::query_text(format!("async error: {dropped}")));
+                }
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    let _ = outcome.send(result);
+}
 
 /// The guest's end of the rows.
-pub struct Rows {
-    stream: Pin<Box<RowStream>>,
-    /// What has come and wasn't asked for yet; `Some(None)` at the end.
-    next: Option<Next>,
-    /// Told once, when no row is to come any more.
-    outcome: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-impl Rows {
-    /// Waits for the first row: the columns come with it, or not at all. The outcome comes when the rows were read.
-    pub async fn start(
-        stream: RowStream,
-    ) -> (Self, Vec<Column>, oneshot::Receiver<Result<(), Error>>) {
-        let mut stream = Box::pin(stream);
-        let first = stream.try_next().await.transpose();
-        let columns = match &first {
-            Some(Ok(row)) => types::columns(row),
-            _ => Vec::new(),
-        };
-        let (outcome, outcome_received) = oneshot::channel();
-        let rows = Self {
-            stream,
-            next: Some(first),
-            outcome: Some(outcome),
-        };
-        (rows, columns, outcome_received)
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        match self.next.take() {
-            Some(next) => Poll::Ready(next),
-            None => self.stream.as_mut().poll_next(cx),
-        }
-    }
-
-    fn end(&mut self, result: Result<(), Error>) -> StreamResult {
-        if let Some(outcome) = self.outcome.take() {
-            // The guest may not want to know.
-            let _ = outcome.send(result);
-        }
-        StreamResult::Dropped
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        // The guest has dropped the stream: what remains is nobody's.
-        self.end(Ok(()));
-    }
-}
+pub struct Rows(mpsc::Receiver<Row>);
 
 impl<D> StreamProducer<D> for Rows {
     type Item = Row;
@@ -86,27 +89,14 @@ impl<D> StreamProducer<D> for Rows {
         if destination.remaining(store) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        let row = match self.poll_next(cx) {
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => return Poll::Ready(Ok(self.end(Ok(())))),
-            Poll::Ready(Some(Err(failed))) => {
-                return Poll::Ready(Ok(self.end(Err(error::query_failed(failed)))));
-            }
-            Poll::Ready(Some(Ok(row))) => row,
-        };
-        match convert(&row, row.raw_size_bytes()) {
-            Ok(row) => destination.set_buffer(Some(row)),
-            Err(error) => return Poll::Ready(Ok(self.end(Err(error)))),
-        }
-        // Most answers are one row, whose end has come with it: then it's told with it.
-        match self.stream.as_mut().poll_next(cx) {
-            Poll::Ready(None) => Poll::Ready(Ok(self.end(Ok(())))),
-            Poll::Ready(next) => {
-                self.next = Some(next);
+        match self.0.poll_recv(cx) {
+            Poll::Ready(Some(row)) => {
+                destination.set_buffer(Some(row));
                 Poll::Ready(Ok(StreamResult::Completed))
             }
-            Poll::Pending => Poll::Ready(Ok(StreamResult::Completed)),
+            Poll::Ready(None) => Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
         }
     }
 }
