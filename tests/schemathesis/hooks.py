@@ -56,6 +56,10 @@ def before_call(ctx, case, kwargs):
     # A workflow and a task of it aren't found together by chance.
     if is_uuid(path.get("task_id")) and is_uuid(path.get("id")) and path["task_id"][-1] in "02468ace":
         path["id"], path["task_id"] = WORKFLOW, TASK
+    # A sequence goes on from an answer's reference, also where that is null.
+    for name, value in path.items():
+        if value in (None, "None"):
+            path[name] = str(uuid.uuid4())
     # What others refer to stays: answers name these rows, so a sequence of requests finds them and would delete them.
     if case.method.upper() == "DELETE":
         for name, row in path.items():
