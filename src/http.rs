@@ -11,6 +11,7 @@ mod health;
 mod input;
 mod messages;
 mod openapi;
+mod packed;
 mod page;
 mod performance;
 mod problem;

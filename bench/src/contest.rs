@@ -148,6 +148,7 @@ impl Contest {
             requests: usize::MAX,
             seconds: Some(self.seconds),
             concurrency: case.concurrency,
+            rate: None,
             keep_alive: case.keep_alive,
         };
         let before = (process::usage(server.pid)?, process::usage(self.postgres)?);

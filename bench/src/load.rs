@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 /// A request that takes longer has no answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,9 +31,12 @@ pub struct Load {
     /// Stop after so many seconds, however many requests are left
     #[arg(long)]
     pub seconds: Option<f64>,
-    /// How many of them at once
+    /// How many of them at once, at most
     #[arg(long, default_value_t = 10)]
     pub concurrency: usize,
+    /// Send no more than so many a second, evenly
+    #[arg(long)]
+    pub rate: Option<f64>,
     /// Send many requests over a connection, not one
     #[arg(long)]
     pub keep_alive: bool,
@@ -104,6 +107,11 @@ impl Load {
                 .is_some_and(|limit| began.elapsed().as_secs_f64() > limit);
             if n >= self.requests || is_over {
                 return Ok(samples);
+            }
+            if let Some(rate) = self.rate {
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+                let due = Duration::from_secs_f64(n as f64 / rate);
+                sleep_until((began + due).into()).await;
             }
             let request = request(server, &self.paths[n % self.paths.len()])?;
             let clock = Instant::now();

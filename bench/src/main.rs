@@ -24,6 +24,9 @@ enum Command {
         /// How often each is loaded; which one goes first alternates
         #[arg(long, default_value_t = 11)]
         rounds: usize,
+        /// Path and query for the other one, where they aren't the same; several are sent in turn
+        #[arg(long = "against-path")]
+        against_paths: Vec<String>,
         #[command(flatten)]
         load: Load,
     },
@@ -41,8 +44,16 @@ async fn main() -> Result<()> {
             server,
             against,
             rounds,
+            against_paths,
             load,
-        } => serde_json::to_value(compare(&server, &against, rounds, &load).await?)?,
+        } => {
+            let mut against_load = load.clone();
+            if !against_paths.is_empty() {
+                against_load.paths = against_paths;
+            }
+            let comparison = compare((&server, &load), (&against, &against_load), rounds).await?;
+            serde_json::to_value(comparison)?
+        }
         Command::Contest(contest) => {
             println!("{}", contest.run().await?);
             return Ok(());

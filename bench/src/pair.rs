@@ -17,6 +17,8 @@ pub struct Comparison {
     pub rounds: Vec<(Figures, Figures)>,
     /// The median of the rounds' ratios.
     pub median: Ratios,
+    /// How much longer the first one's median request takes, in microseconds: the median of the rounds' differences.
+    pub p50_more_us: f64,
     /// Half of the rounds' ratios of p95 lie within this.
     pub p95_quartiles: (f64, f64),
 }
@@ -32,25 +34,25 @@ pub struct Ratios {
     pub p95: f64,
     /// Above 1 where the first takes longer.
     pub p99: f64,
+    /// Of X-Query-Time: above 1 where the first one's queries take longer.
+    pub query_p95: f64,
 }
 
+/// A server, as `http://127.0.0.1:3000`, and what it's loaded with.
+type Loaded<'a> = (&'a str, &'a Load);
+
 /// Loads `server` and `against`, `rounds` times each, after a first round that doesn't count.
-pub async fn compare(
-    server: &str,
-    against: &str,
-    rounds: usize,
-    load: &Load,
-) -> Result<Comparison> {
-    load.run(server).await?;
-    load.run(against).await?;
+pub async fn compare(server: Loaded<'_>, against: Loaded<'_>, rounds: usize) -> Result<Comparison> {
+    server.1.run(server.0).await?;
+    against.1.run(against.0).await?;
     let mut all = Vec::with_capacity(rounds);
     for round in 0..rounds {
         let pair = if round % 2 == 0 {
-            let first = one(server, load).await?;
-            (first, one(against, load).await?)
+            let first = one(server).await?;
+            (first, one(against).await?)
         } else {
-            let second = one(against, load).await?;
-            (one(server, load).await?, second)
+            let second = one(against).await?;
+            (one(server).await?, second)
         };
         eprintln!(
             "round {} of {rounds}: p95 {} and {} µs, {:.0} and {:.0} requests/s",
@@ -77,6 +79,15 @@ pub async fn compare(
             p50: quantile(&ratios(|figures| as_f64(figures.p50_us)), 0.5),
             p95: quantile(&p95, 0.5),
             p99: quantile(&ratios(|figures| as_f64(figures.p99_us)), 0.5),
+            query_p95: quantile(&ratios(|figures| as_f64(figures.query_p95_us)), 0.5),
+        },
+        p50_more_us: {
+            let more = all
+                .iter()
+                .map(|(first, second)| as_f64(first.p50_us) - as_f64(second.p50_us));
+            let mut more: Vec<_> = more.collect();
+            more.sort_unstable_by(f64::total_cmp);
+            quantile(&more, 0.5)
         },
         p95_quartiles: (quantile(&p95, 0.25), quantile(&p95, 0.75)),
         rounds: all,
@@ -86,16 +97,18 @@ pub async fn compare(
         p50,
         p95,
         p99,
+        query_p95,
     } = comparison.median;
     let (low, high) = comparison.p95_quartiles;
     eprintln!(
         "medians of the ratios: p50 {p50:.3}, p95 {p95:.3} (quartiles {low:.3} and {high:.3}), p99 {p99:.3}, \
-         requests/s {requests_per_s:.3}"
+         X-Query-Time's p95 {query_p95:.3}, requests/s {requests_per_s:.3}; p50 is {:.0} µs more",
+        comparison.p50_more_us
     );
     Ok(comparison)
 }
 
-async fn one(server: &str, load: &Load) -> Result<Figures> {
+async fn one((server, load): Loaded<'_>) -> Result<Figures> {
     let figures = load.run(server).await?;
     tokio::time::sleep(PAUSE).await;
     Ok(figures)

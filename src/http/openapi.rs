@@ -4,6 +4,7 @@
 
 use super::contract::Operation;
 use super::input::Input;
+use super::packed;
 use super::problem::ApiError;
 use super::reply::Reply;
 use crate::db::Db;
@@ -17,7 +18,7 @@ pub static OPENAPI: Operation = Operation {
 };
 
 pub async fn openapi(_: Db, _: Input) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(include_str!("../../openapi.json")))
+    Ok(Reply::ok(packed::unpack(packed::OPENAPI)?))
 }
 
 #[cfg(test)]

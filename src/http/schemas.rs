@@ -62,10 +62,24 @@ pub const TASK_STATUS: Kind = Kind::OneOf(&["pending", "in_progress", "completed
 /// The kinds of agents: a word of the installation's own.
 pub const AGENT_TYPE: Kind = Kind::Pattern {
     regex: "^[a-z][a-z0-9_]{0,49}$",
+    matches: |text| {
+        text.len() <= 50
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    },
     form: "It must be a lower-case word of up to 50 letters, digits and _.",
 };
 const AGENT_NAME: Kind = Kind::Pattern {
     regex: "^@?[A-Za-z0-9_.-]{1,99}$",
+    matches: |text| {
+        let name = text.strip_prefix('@').unwrap_or(text);
+        (1..=99).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+    },
     form: "It must be up to 99 letters, digits, _ . and -, with or without a leading @.",
 };
 
@@ -958,3 +972,24 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
     ],
     example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
 };
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_lite::Regex;
+
+    use super::{AGENT_NAME, AGENT_TYPE, Kind};
+
+    proptest! {
+        #[test]
+        fn a_pattern_matches_what_its_regex_says(text in "[@a-zA-Z0-9_.éß\n -]{0,4}|@?[a-z0-9_]{48,101}") {
+            for kind in [AGENT_NAME, AGENT_TYPE] {
+                let Kind::Pattern { regex, matches, .. } = kind else {
+                    return Err(TestCaseError::fail("it is no pattern"));
+                };
+                let regex = Regex::new(regex).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                prop_assert_eq!(matches(&text), regex.is_match(&text), "{:?}", text);
+            }
+        }
+    }
+}

@@ -33,6 +33,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
         paths: paths.map(str::to_owned).to_vec(),
         requests: usize::try_from(REQUESTS).unwrap(),
         concurrency: 50,
+        rate: None,
         seconds: None,
         keep_alive: false,
     };
