@@ -8,12 +8,13 @@
 mod error;
 mod pool;
 mod rows;
+mod session;
 mod types;
 
 use std::sync::Arc;
 
+use deadpool_postgres::Object;
 use futures_util::TryStreamExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::{Row as PgRow, RowStream, Statement, error::SqlState, types::ToSql};
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
@@ -26,24 +27,21 @@ use crate::{
 };
 
 pub use pool::Pools;
+use session::Session;
 
 /// What Spin buffers of one answer at most.
 const MAX_RESULT_BYTES: usize = 128 << 20;
 /// Statements that a connection keeps prepared; one more, and it begins anew. Guests may make up any number of texts.
 const MAX_PREPARED: usize = 256;
 
-type Client = Arc<deadpool_postgres::Object>;
 type QueryStreams = (
     Vec<Column>,
     StreamReader<Row>,
     FutureReader<Result<(), Error>>,
 );
 
-/// A connection that a guest holds; dropped, it goes back to its pool and its permit to the next guest.
-pub struct Connection {
-    client: Client,
-    _permit: Option<OwnedSemaphorePermit>,
-}
+/// A connection that a guest holds; shared with what runs on it.
+pub type Connection = Arc<Session>;
 
 /// What a guest has set for a connection to come.
 #[derive(Clone)]
@@ -81,21 +79,13 @@ impl ConnectionBuilder {
         };
         let client = app.pools.get(&self.address, config, self.ca_root).await;
         let client = client.map_err(|e| Error::ConnectionFailed(error::causes(&e)))?;
-        Ok(Connection {
-            client: Arc::new(client),
-            _permit: permit,
-        })
+        Ok(Arc::new(Session::new(client, permit)))
     }
 }
 
 impl Guest {
-    fn client(&self, connection: &Resource<Connection>) -> Result<Client, Error> {
-        Ok(self
-            .table
-            .get(connection)
-            .map_err(host_failed)?
-            .client
-            .clone())
+    fn session(&self, connection: &Resource<Connection>) -> Result<Connection, Error> {
+        self.table.get(connection).cloned().map_err(host_failed)
     }
 
     fn builder(&self, builder: &Resource<ConnectionBuilder>) -> Result<ConnectionBuilder, Error> {
@@ -146,7 +136,8 @@ impl HostConnection for Guest {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<RowSet, Error> {
-        query(&self.client(&connection)?, &statement, parameters).await
+        let session = self.session(&connection)?;
+        query(&session, &statement, parameters).await
     }
 
     async fn execute(
@@ -155,7 +146,8 @@ impl HostConnection for Guest {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<u64, Error> {
-        execute(&self.client(&connection)?, &statement, parameters).await
+        let session = self.session(&connection)?;
+        execute(&session, &statement, parameters).await
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
@@ -188,9 +180,11 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<QueryStreams, Error> {
-        let client = accessor.with(|mut access| access.get().client(&connection))?;
-        let (rows, columns, outcome) =
-            rows::send(start_query(&client, &statement, parameters).await?);
+        let session = accessor.with(|mut access| access.get().session(&connection))?;
+        let (rows, columns, outcome) = rows::send(
+            start_query(&session, &statement, parameters).await?,
+            session,
+        );
         // Columns are known from the first row; without one there are none, as in Spin.
         let columns = columns.await.unwrap_or_default();
         let outcome = async move {
@@ -209,8 +203,8 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<u64, Error> {
-        let client = accessor.with(|mut access| access.get().client(&connection))?;
-        execute(&client, &statement, parameters).await
+        let session = accessor.with(|mut access| access.get().session(&connection))?;
+        execute(&session, &statement, parameters).await
     }
 }
 
@@ -226,45 +220,53 @@ async fn open<T: Send>(
 }
 
 async fn execute(
-    client: &Client,
+    session: &Session,
     statement: &str,
     parameters: Vec<ParameterValue>,
 ) -> Result<u64, Error> {
     let parameters = types::parameters(parameters)
         .map_err(|e| Error::ValueConversionFailed(error::causes(&e)))?;
+    let client = session.begin(statement);
     let result = match prepared(client, statement).await {
         Ok(prepared) => client.execute_raw(&prepared, borrowed(&parameters)).await,
         Err(error) => Err(error),
     };
-    match result {
+    let result = match result {
         Err(error) if is_stale(&error) => {
             client.statement_cache.clear();
             client.execute_raw(statement, parameters).await
         }
         result => result,
-    }
-    .map_err(error::query_failed)
+    };
+    session.ended();
+    result.map_err(error::query_failed)
 }
 
 async fn query(
-    client: &Client,
+    session: &Session,
     statement: &str,
     parameters: Vec<ParameterValue>,
 ) -> Result<RowSet, Error> {
-    let mut stream = Box::pin(start_query(client, statement, parameters).await?);
+    let mut stream = Box::pin(start_query(session, statement, parameters).await?);
     let mut set = RowSet {
         columns: Vec::new(),
         rows: Vec::new(),
     };
     let mut bytes = 0;
-    while let Some(row) = stream.try_next().await.map_err(midway)? {
+    loop {
+        let row = match stream.try_next().await {
+            Ok(Some(row)) => row,
+            last => {
+                session.ended();
+                return last.map(|_| set).map_err(midway);
+            }
+        };
         bytes += row.raw_size_bytes();
         if set.rows.is_empty() {
             set.columns = types::columns(&row);
         }
         set.rows.push(convert(&row, bytes)?);
     }
-    Ok(set)
 }
 
 /// Once rows may have come, the blocking query of Spin has only a text for an error.
@@ -272,25 +274,30 @@ fn midway(error: tokio_postgres::Error) -> Error {
     error::query_text(error::query_failed(error).to_string())
 }
 
+/// Sends a statement; whoever reads the stream to its end tells the session.
 async fn start_query(
-    client: &Client,
+    session: &Session,
     statement: &str,
     parameters: Vec<ParameterValue>,
 ) -> Result<RowStream, Error> {
     let parameters =
         types::parameters(parameters).map_err(|e| Error::BadParameter(error::causes(&e)))?;
+    let client = session.begin(statement);
     let result = match prepared(client, statement).await {
         Ok(prepared) => client.query_raw(&prepared, borrowed(&parameters)).await,
         Err(error) => Err(error),
     };
-    match result {
+    let result = match result {
         Err(error) if is_stale(&error) => {
             client.statement_cache.clear();
             client.query_raw(statement, parameters).await
         }
         result => result,
-    }
-    .map_err(error::query_failed)
+    };
+    result.map_err(|error| {
+        session.ended();
+        error::query_failed(error)
+    })
 }
 
 fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(dyn ToSql + Sync)> {
@@ -301,7 +308,7 @@ fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(
 
 /// The statement as this connection has prepared it. Spin prepares each anew, which is a round trip and PostgreSQL's
 /// parsing more.
-async fn prepared(client: &Client, statement: &str) -> Result<Statement, tokio_postgres::Error> {
+async fn prepared(client: &Object, statement: &str) -> Result<Statement, tokio_postgres::Error> {
     if client.statement_cache.size() >= MAX_PREPARED {
         client.statement_cache.clear();
     }

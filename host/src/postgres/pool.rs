@@ -49,7 +49,7 @@ impl CaRoot {
 pub struct Pools(Mutex<HashMap<(String, Option<String>), Pool>>);
 
 impl Pools {
-    /// A connection to the address, reset and ready; waits for one if all are out.
+    /// A connection to the address; waits for one if all are out.
     pub async fn get(
         &self,
         address: &str,
@@ -88,9 +88,9 @@ impl Pools {
 }
 
 fn manager(config: Config, ca_root: Option<CaRoot>) -> Result<Manager> {
-    // Clean: what one guest has set on a session must not reach the next.
+    // Sessions are reset before they come back: session.rs.
     let recycling = ManagerConfig {
-        recycling_method: RecyclingMethod::Clean,
+        recycling_method: RecyclingMethod::Fast,
     };
     if config.get_ssl_mode() == SslMode::Disable {
         return Ok(Manager::from_config(config, NoTls, recycling));

@@ -14,16 +14,18 @@ use wasmtime::{
     component::{Destination, StreamProducer, StreamResult},
 };
 
-use super::{convert, error, types};
+use super::{Connection, convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
 
 /// Rows that wait for the guest: Spin's number. A guest that awaits the outcome before it has read more
 /// rows than this hangs in Spin, so it should hang here.
 const WAITING_ROWS: usize = 4;
 
-/// Reads the stream in a task of its own. The columns come with the first row, or not at all.
+/// Reads the stream in a task of its own, to its end or until the guest drops the rows. The columns come with the first
+/// row, or not at all.
 pub fn send(
     stream: RowStream,
+    session: Connection,
 ) -> (
     Rows,
     oneshot::Receiver<Vec<Column>>,
@@ -32,12 +34,13 @@ pub fn send(
     let (rows, rows_received) = mpsc::channel(WAITING_ROWS);
     let (columns, columns_received) = oneshot::channel();
     let (outcome, outcome_received) = oneshot::channel();
-    tokio::spawn(forward(stream, rows, columns, outcome));
+    tokio::spawn(forward(stream, session, rows, columns, outcome));
     (Rows(rows_received), columns_received, outcome_received)
 }
 
 async fn forward(
     stream: RowStream,
+    session: Connection,
     rows: mpsc::Sender<Row>,
     columns: oneshot::Sender<Vec<Column>>,
     outcome: oneshot::Sender<Result<(), Error>>,
@@ -53,8 +56,10 @@ async fn forward(
         };
         let row = match next {
             Ok(Some(row)) => row,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error::query_failed(error)),
+            last => {
+                session.ended();
+                break last.map(|_| ()).map_err(error::query_failed);
+            }
         };
         if let Some(columns) = columns.take() {
             let _ = columns.send(types::columns(&row));
