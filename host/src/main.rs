@@ -9,6 +9,7 @@ mod guest;
 mod instances;
 mod manifest;
 mod output;
+mod places;
 mod postgres;
 mod routes;
 mod server;
@@ -32,6 +33,7 @@ use crate::{
     guest::App,
     instances::{Instances, Lifetime, Reuse},
     manifest::{Manifest, RuntimeConfig},
+    places::Places,
     routes::Routes,
     server::Server,
     variables::{ComponentVariables, Variables},
@@ -136,6 +138,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         routes,
         components,
         lifetime: lifetime.clone(),
+        places: Places::new(),
     })
 }
 

@@ -28,6 +28,7 @@ use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 
 use crate::{
     instances::{Instances, Lifetime, one_line},
+    places::Places,
     routes::{Routes, full_uri},
 };
 
@@ -50,6 +51,8 @@ pub struct Server {
     pub components: HashMap<String, ProxyHandler<Instances>>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
+    /// See [`Places`].
+    pub places: Places,
 }
 
 impl Server {
@@ -165,7 +168,8 @@ impl Server {
         route.set_headers(&mut request, client);
         let what = format!("{} {}", request.method(), request.uri().path());
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
-        match self.components[&route.component].handle((), request).await {
+        let component = &self.components[&route.component];
+        match self.places.run(component.handle((), request)).await {
             Ok(response) => response,
             Err(error) => {
                 eprintln!(
