@@ -13,6 +13,8 @@ use crate::profile::{FleetSettings, LogFormat, Thresholds};
 pub struct Config {
     /// The database's address as the host takes it, session settings included. Secret: holds the password.
     pub db_address: String,
+    /// The certificate, as PEM, of the authority that the database's certificate must come from.
+    pub db_ca: Option<String>,
     /// How long a request waits for a database connection before it is answered 503.
     pub db_connect_timeout: Duration,
     /// How long a statement may run before the database cancels it and the request is answered 504.
@@ -29,8 +31,12 @@ pub struct Config {
     pub write_query_budget: usize,
     /// Whether only an admin sees what a response cost.
     pub hides_profiling_headers: bool,
-    /// What administrators send as `Authorization: Bearer …`; several, so that one can be replaced. None where nobody is one.
+    /// What clients send as `Authorization: Bearer …`; several, so that one can be replaced. None where the API is open.
+    pub api_tokens: Vec<String>,
+    /// The same for administrators. None where nobody is one.
     pub admin_tokens: Vec<String>,
+    /// The origins of pages that may use the API from a browser, as `https://app.example.com`.
+    pub cors_origins: Vec<String>,
     /// How old statistics must be before an index that was never scanned is called unused.
     pub unused_index_days: u32,
     /// How what requests took is gathered for the fleet; not at all where it's off.
@@ -82,9 +88,25 @@ pub enum ConfigError {
     },
     /// A token that's too short to be a secret. Doesn't repeat it.
     #[error(
-        "the variable admin_token has a token of fewer than 16 characters: set it to longer ones, separated by spaces"
+        "the variable {name} has a token of fewer than 16 characters: set it to longer ones, separated by spaces"
     )]
-    TokenTooShort,
+    TokenTooShort {
+        /// The variable.
+        name: &'static str,
+    },
+    /// Not an origin as browsers send it.
+    #[error(
+        "the variable cors_origins has \"{value}\": set it to origins as https://app.example.com, without a path, separated by spaces"
+    )]
+    NotAnOrigin {
+        /// What isn't one.
+        value: String,
+    },
+    /// Not a certificate.
+    #[error(
+        "the variable db_ca isn't a certificate: set it to the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----"
+    )]
+    NotACertificate,
     /// Neither `postgres://…` nor `host=… dbname=…`. Doesn't repeat the value: it holds a password.
     #[error(
         "the variable db_url isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -99,6 +121,7 @@ impl Config {
         let db_statement_timeout_ms = number("db_statement_timeout_ms", 1, 600_000).await?;
         Ok(Self {
             db_address: address(&db_url, db_statement_timeout_ms)?,
+            db_ca: certificate(read("db_ca").await?)?,
             db_connect_timeout: Duration::from_millis(
                 number("db_connect_timeout_ms", 1, 60_000).await?.into(),
             ),
@@ -122,7 +145,9 @@ impl Config {
             read_query_budget: count("read_query_budget", 0, 1_000_000).await?,
             write_query_budget: count("write_query_budget", 0, 1_000_000).await?,
             hides_profiling_headers: !word("profiling_headers", "on", "off").await?,
-            admin_tokens: tokens(&read("admin_token").await?)?,
+            api_tokens: tokens("api_token", &read("api_token").await?)?,
+            admin_tokens: tokens("admin_token", &read("admin_token").await?)?,
+            cors_origins: origins(&read("cors_origins").await?)?,
             unused_index_days: number("unused_index_days", 0, 3650).await?,
             fleet: if word("profiling", "on", "off").await? {
                 Some(FleetSettings {
@@ -183,13 +208,47 @@ fn parse_word(
     }
 }
 
+/// A certificate's text, where there's one.
+fn certificate(text: String) -> Result<Option<String>, ConfigError> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let is_certificate = text.trim_start().starts_with("-----BEGIN CERTIFICATE-----");
+    is_certificate
+        .then_some(Some(text))
+        .ok_or(ConfigError::NotACertificate)
+}
+
 /// Tokens separated by white space.
-fn tokens(text: &str) -> Result<Vec<String>, ConfigError> {
+fn tokens(name: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     let tokens: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     if tokens.iter().any(|token| token.len() < 16) {
-        return Err(ConfigError::TokenTooShort);
+        return Err(ConfigError::TokenTooShort { name });
     }
     Ok(tokens)
+}
+
+/// Origins separated by white space, as browsers send them: scheme, host and port, in lower case.
+fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
+    let is_origin = |origin: &str| {
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        let may_be_in_host =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
+        host.is_some_and(|host| !host.is_empty() && host.bytes().all(may_be_in_host))
+    };
+    let origins = text.split_whitespace();
+    origins
+        .map(|origin| {
+            if is_origin(origin) {
+                Ok(origin.to_owned())
+            } else {
+                let value = origin.to_owned();
+                Err(ConfigError::NotAnOrigin { value })
+            }
+        })
+        .collect()
 }
 
 fn parse_number(name: &'static str, value: String, min: u32, max: u32) -> Result<u32, ConfigError> {
@@ -237,7 +296,11 @@ fn thresholds(
 ///
 /// The address is the key of the host's pool, so it's the same text for every request.
 fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigError> {
-    let db_url = db_url.trim();
+    // Hosts know one way of TLS only, which is the strictest; libpq's names for it are what people write.
+    let db_url = db_url
+        .trim()
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require");
     if db_url.starts_with("postgres://") || db_url.starts_with("postgresql://") {
         let separator = if db_url.contains('?') { '&' } else { '?' };
         Ok(format!(
@@ -253,6 +316,31 @@ fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigErro
         ))
     } else {
         Err(ConfigError::NotAnAddress)
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// One that makes sense, for tests.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            db_address: "postgres://localhost/reznet".to_owned(),
+            db_ca: None,
+            db_connect_timeout: Duration::from_secs(2),
+            db_statement_timeout: Duration::from_secs(5),
+            db_pool_size: 64,
+            thresholds: Thresholds::default(),
+            log_format: LogFormat::Text,
+            read_query_budget: 1,
+            write_query_budget: 3,
+            hides_profiling_headers: false,
+            api_tokens: Vec::new(),
+            admin_tokens: Vec::new(),
+            cors_origins: Vec::new(),
+            unused_index_days: 7,
+            fleet: None,
+        }
     }
 }
 
@@ -277,6 +365,31 @@ mod tests {
     fn a_url_with_parameters_keeps_them() {
         let address = address("postgresql://h/d?sslmode=require", 5000).unwrap();
         assert!(address.starts_with("postgresql://h/d?sslmode=require&application_name="));
+    }
+
+    #[test]
+    fn libpqs_strictest_tls_is_what_hosts_do_anyway() {
+        for mode in ["verify-full", "verify-ca", "require"] {
+            let address = address(&format!("postgres://h/d?sslmode={mode}"), 5000).unwrap();
+            assert!(
+                address.starts_with("postgres://h/d?sslmode=require&"),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_pem() {
+        let pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
+        assert_eq!(certificate(pem.to_owned()).unwrap().as_deref(), Some(pem));
+        assert!(certificate("\n".to_owned()).unwrap().is_none());
+        let error = certificate("/etc/ca.pem".to_owned())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("the variable db_ca isn't a certificate"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -329,11 +442,32 @@ mod tests {
 
     #[test]
     fn tokens_are_long_and_never_repeated_in_an_error() {
+        let tokens = |text: &str| tokens("api_token", text);
         assert!(tokens(" ").unwrap().is_empty());
         let two = format!("{} {}", "a".repeat(16), "b".repeat(20));
         assert_eq!(tokens(&two).unwrap().len(), 2);
         let error = tokens("hunter2").unwrap_err().to_string();
-        assert!(error.contains("admin_token") && !error.contains("hunter2"));
+        assert!(error.contains("api_token") && !error.contains("hunter2"));
+    }
+
+    #[test]
+    fn origins_are_as_browsers_send_them() {
+        assert!(origins("").unwrap().is_empty());
+        assert_eq!(
+            origins(" https://app.example.com  http://localhost:5173 ").unwrap(),
+            ["https://app.example.com", "http://localhost:5173"]
+        );
+        for wrong in [
+            "*",
+            "app.example.com",
+            "https://",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "https://a@b",
+        ] {
+            let error = origins(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{wrong}\"")), "{error}");
+        }
     }
 
     #[test]

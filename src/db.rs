@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use spin_sdk::pg::{Connection, DbValue, ParameterValue, QueryResult};
+use spin_sdk::pg::{Certificate, Connection, DbValue, OpenOptions, ParameterValue, QueryResult};
 
 pub use error::DbError;
-use pool::{Checkout, Pool};
+use pool::{Checkout, NoCheckout, Pool};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
 use crate::config::Config;
-use crate::profile::{self, RequestProfile, SlowQuery, StatementRun, elapsed_us};
+use crate::profile::{self, Level, RequestProfile, SlowQuery, StatementRun, elapsed_us};
 
 /// The database as all requests of an instance share it.
 pub struct Database {
@@ -50,6 +50,8 @@ impl Database {
 pub struct Db {
     database: Arc<Database>,
     profile: Arc<RequestProfile>,
+    /// Under which writes are done once, and the statement that sees to it.
+    key: Option<(String, &'static Statement)>,
 }
 
 /// What a statement gives: one row of one or two texts. No row is an answer without either.
@@ -65,7 +67,11 @@ impl Db {
     /// Access for the request that `profile` belongs to.
     #[must_use]
     pub fn new(database: Arc<Database>, profile: Arc<RequestProfile>) -> Self {
-        Self { database, profile }
+        Self {
+            database,
+            profile,
+            key: None,
+        }
     }
 
     /// Access for what isn't part of any request: it lands in nobody's profile.
@@ -81,39 +87,69 @@ impl Db {
         self.database.config()
     }
 
-    /// Runs a statement, and takes its answer as it came.
+    /// The same access, by which every write is done once under this key; `once` is the statement that sees to it, of the
+    /// key, a name, a statement's text and its parameters.
+    #[must_use]
+    pub fn keyed(mut self, key: String, once: &'static Statement) -> Self {
+        self.key = Some((key, once));
+        self
+    }
+
+    /// Runs a statement, and takes its answer as it came. If the connection breaks, a read is tried once more on another, as
+    /// nothing of it has been passed on; and a write that's done once under its key. Others aren't: they may have been
+    /// carried out.
     pub async fn answer(
         &self,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        let checkout = self.checkout(statement).await?;
-        let fingerprint = fingerprint(&parameters);
-        // Kept for the plan, should it be slow: whether it is shows only afterwards.
-        let kept = is_small(&parameters).then(|| parameters.clone());
+        let key = self.key.as_ref().filter(|_| !statement.is_read());
+        let name = statement.name;
+        let (sql, parameters) = match key {
+            Some((key, once)) => (once.sql, once_parameters(key, statement, &parameters)?),
+            None => (statement.sql, parameters),
+        };
+        match self.answer_once(name, sql, &parameters).await {
+            Err(DbError::Unavailable {
+                sent: true, reason, ..
+            }) if statement.is_read() || key.is_some() => {
+                let message = format!("TRIED AGAIN: {name}: {reason}");
+                let fields = [("event", "tried_again".into())];
+                profile::line(Level::Warning, &message, &self.profile, &fields);
+                self.answer_once(name, sql, &parameters).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn answer_once(
+        &self,
+        name: &'static str,
+        sql: &'static str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, DbError> {
+        let checkout = self.checkout(name).await?;
+        let fingerprint = fingerprint(parameters);
         let clock = Instant::now();
-        let outcome = self.one_answer(&checkout, statement, parameters).await;
+        let rows = self.rows(&checkout, name, sql, parameters.to_vec()).await;
+        let outcome = rows.and_then(|rows| only_answer(name, rows));
         let elapsed_us = elapsed_us(clock);
         self.check_in(checkout, outcome.as_ref().err());
         self.profile.record_statement(StatementRun {
-            name: statement.name,
+            name,
             elapsed_us,
             failed: outcome.is_err(),
             parameters: fingerprint,
         });
-        profile::slow_query(
-            statement.name,
-            statement.sql,
-            elapsed_us,
-            &self.config().thresholds,
-            &self.profile,
-        );
-        if elapsed_us > self.config().thresholds.query_error_us {
+        let thresholds = &self.config().thresholds;
+        profile::slow_query(name, sql, elapsed_us, thresholds, &self.profile);
+        if elapsed_us > thresholds.query_error_us {
             let db = Self::in_the_background(self.database.clone());
+            let kept = is_small(parameters).then(|| parameters.to_vec());
             self.profile.record_slow_query(SlowQuery {
-                name: statement.name,
+                name,
                 elapsed_us,
-                plan: Box::pin(async move { db.plan(statement, kept?).await.ok() }),
+                plan: Box::pin(async move { db.plan(name, sql, kept?).await.ok() }),
             });
         }
         outcome
@@ -122,14 +158,13 @@ impl Db {
     /// The plan for a statement with these parameters, as JSON. It isn't run.
     async fn plan(
         &self,
-        statement: &'static Statement,
+        name: &'static str,
+        sql: &'static str,
         parameters: Vec<ParameterValue>,
     ) -> Result<String, DbError> {
-        let checkout = self.checkout(statement).await?;
-        let explain = ["EXPLAIN (FORMAT JSON) ", statement.sql].concat();
-        let rows = self
-            .rows(&checkout, statement.name, &explain, parameters)
-            .await;
+        let checkout = self.checkout(name).await?;
+        let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
+        let rows = self.rows(&checkout, name, &explain, parameters).await;
         self.check_in(checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
@@ -141,7 +176,7 @@ impl Db {
             _ => Err("no plan".to_owned()),
         }
         .map_err(|found| DbError::Decode {
-            statement: statement.name,
+            statement: name,
             found,
         })
     }
@@ -151,18 +186,19 @@ impl Db {
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
     )]
-    async fn checkout(
-        &self,
-        statement: &'static Statement,
-    ) -> Result<Checkout<Connection>, DbError> {
+    async fn checkout(&self, name: &'static str) -> Result<Checkout<Connection>, DbError> {
         let limit = self.config().db_connect_timeout;
         let clock = Instant::now();
-        let open = Connection::open(self.config().db_address.as_str());
-        let outcome = within(limit, self.database.pool.checkout(open)).await;
+        let options = OpenOptions {
+            ca_root: self.config().db_ca.clone().map(Certificate::Text),
+        };
+        let open = Connection::open_with_options(self.config().db_address.as_str(), options);
+        let outcome = within(limit, self.database.pool.checkout(limit / 2, open)).await;
         self.profile.record_connection_wait(elapsed_us(clock));
         match outcome {
             Some(Ok(checkout)) => Ok(checkout),
-            Some(Err(error)) => Err(DbError::from_host(statement.name, error)),
+            Some(Err(NoCheckout::Crowded(wait))) => Err(DbError::crowded(wait.as_millis())),
+            Some(Err(NoCheckout::Failed(error))) => Err(DbError::from_host(name, error)),
             None => Err(DbError::no_connection_within(limit.as_millis())),
         }
     }
@@ -177,16 +213,6 @@ impl Db {
             // An answer may still be on its way, or it's a fault of the host's.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
         }
-    }
-
-    async fn one_answer(
-        &self,
-        checkout: &Checkout<Connection>,
-        statement: &'static Statement,
-        parameters: Vec<ParameterValue>,
-    ) -> Result<Answer, DbError> {
-        let rows = self.rows(checkout, statement.name, statement.sql, parameters);
-        only_answer(statement.name, rows.await?)
     }
 
     /// Sends a statement and drains its result: rows and errors come while draining, not before.
@@ -215,6 +241,40 @@ impl Db {
     }
 }
 
+/// How many parameters a write may have that's done once: the function of migration 0007 passes on so many.
+const MOST_ONCE_PARAMETERS: usize = 8;
+
+/// The parameters of the statement by which another is done once under a key: it takes the other's as texts.
+fn once_parameters(
+    key: &str,
+    statement: &'static Statement,
+    parameters: &[ParameterValue],
+) -> Result<Vec<ParameterValue>, DbError> {
+    let texts = parameters.iter().map(|parameter| match parameter {
+        ParameterValue::Str(text) | ParameterValue::Uuid(text) => Ok(Some(text.clone())),
+        ParameterValue::Int32(number) => Ok(Some(number.to_string())),
+        ParameterValue::Int64(number) => Ok(Some(number.to_string())),
+        ParameterValue::Boolean(value) => Ok(Some(value.to_string())),
+        ParameterValue::DbNull => Ok(None),
+        _ => Err(DbError::Other {
+            statement: statement.name,
+            reason: "it has a parameter that isn't a text, a number or a truth value".to_owned(),
+        }),
+    });
+    if parameters.len() > MOST_ONCE_PARAMETERS {
+        return Err(DbError::Other {
+            statement: statement.name,
+            reason: format!("more than {MOST_ONCE_PARAMETERS} parameters"),
+        });
+    }
+    Ok(vec![
+        ParameterValue::Str(key.to_owned()),
+        ParameterValue::Str(statement.name.to_owned()),
+        ParameterValue::Str(statement.sql.to_owned()),
+        ParameterValue::ArrayStr(texts.collect::<Result<_, _>>()?),
+    ])
+}
+
 /// Parameters that are longer aren't kept for a plan.
 const MOST_KEPT_BYTES: usize = 64 * 1024;
 
@@ -237,7 +297,10 @@ fn fingerprint(parameters: &[ParameterValue]) -> u64 {
             ParameterValue::Uuid(text) | ParameterValue::Str(text) => text.hash(&mut hasher),
             ParameterValue::Int32(number) => number.hash(&mut hasher),
             ParameterValue::Int64(number) => number.hash(&mut hasher),
-            other => format!("{other:?}").hash(&mut hasher),
+            ParameterValue::ArrayStr(texts) => texts.hash(&mut hasher),
+            ParameterValue::Boolean(value) => value.hash(&mut hasher),
+            // Statements take none. Their Debug texts would be 10 KB of the .wasm.
+            other => std::mem::discriminant(other).hash(&mut hasher),
         }
     }
     hasher.finish()

@@ -1,12 +1,15 @@
 //! The outermost layer: every request comes in here, and every response leaves with its profile.
 //!
-//! Order, from outside: the clock starts, the profile goes around, errors become problem documents, a trailing slash goes
-//! away, the router finds a handler. Holds no SQL and opens no connection.
+//! Order, from outside: the clock starts, the profile goes around, pages of other origins are let in or not, errors become
+//! problem documents, a trailing slash goes away, the router finds a handler. Holds no SQL and opens no connection.
 
 mod agents;
 mod auth;
 mod channels;
 mod contract;
+mod cors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod input;
 mod messages;
@@ -31,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -53,6 +56,11 @@ pub async fn handle(mut request: Request) -> Response {
     request.extensions_mut().insert(profile);
     let method = request.method().clone();
     let Ok(mut response) = instance_service().await.oneshot(request).await;
+    // No browser is to take an answer for something else than it says.
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     if response.status() == StatusCode::NO_CONTENT {
         // RFC 9110, 8.6: a 204 has no Content-Length; the router adds one.
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -78,9 +86,11 @@ async fn instance_service() -> Service {
 
 /// All routes behind all layers; or, without a configuration, the same layers before an error.
 fn service(config: Result<Config, ConfigError>) -> Service {
+    let mut cors = None;
     let (layer, router) = match config {
         Ok(config) => {
             set_log_format(config.log_format);
+            cors = cors::layer(&config.cors_origins);
             let database = Database::new(config);
             let show_statements = from_fn_with_state(database.clone(), auth::show_statements);
             let router = routes::router(database.clone()).layer(show_statements);
@@ -90,6 +100,7 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     };
     let layers = ServiceBuilder::new()
         .layer(layer)
+        .layer(from_fn_with_state(cors, cors::answer))
         .layer(from_fn(problem::render))
         .layer(NormalizePathLayer::trim_trailing_slash());
     BoxCloneSyncService::new(layers.service(router))

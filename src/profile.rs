@@ -13,6 +13,7 @@ mod sketch;
 pub use fleet::{
     Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen, after_response,
 };
+pub use headers::HEADERS;
 pub use layer::ProfileLayer;
 pub use log::{Level, LogFormat, Thresholds, line, set_log_format, slow_query};
 pub use request::{Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us};

@@ -10,6 +10,7 @@ pub mod channels;
 pub mod fleet;
 pub mod fleet_report;
 pub mod health;
+pub mod idempotency;
 pub mod messages;
 pub mod metrics;
 pub mod performance;
@@ -49,6 +50,7 @@ pub static ALL: &[&Statement] = &[
     &fleet::FLEET_ROLLUP,
     &fleet::SLOW_QUERY_KEEP,
     &health::READINESS,
+    &idempotency::WRITE_ONCE,
     &messages::MESSAGE_CREATE,
     &messages::MESSAGE_GET,
     &messages::MESSAGE_LIST,
@@ -276,7 +278,8 @@ mod tests {
     fn indexes_named_are_indexes_of_the_migrations_and_reasons_are_given() {
         let migrations = std::fs::read_to_string("migrations/0001_schema.sql").unwrap()
             + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap();
+            + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap()
+            + &std::fs::read_to_string("migrations/0007_idempotency.sql").unwrap();
         for statement in ALL {
             let (all, one_of) = match statement.access {
                 Access::Indexes(indexes) | Access::Inserts(indexes) => (indexes, &[][..]),

@@ -39,6 +39,9 @@ use crate::{
     variables::{ComponentVariables, Variables},
 };
 
+/// The variable that closes an application to strangers, where it declares one.
+const API_TOKEN: &str = "api_token";
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -90,6 +93,12 @@ async fn run(cli: &Cli) -> Result<()> {
         }
     })?;
     let local = listener.local_addr()?;
+    if server.is_open && !local.ip().is_loopback() {
+        eprintln!(
+            "warning: whoever reaches {local} may use the application: set the variable {API_TOKEN}, \
+             or listen on 127.0.0.1"
+        );
+    }
     let stop = stop_on_signal()?;
     announce(local, &server.routes);
     if !server.run(listener, local, stop).await {
@@ -139,6 +148,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         components,
         lifetime: lifetime.clone(),
         places: Places::new(),
+        is_open: variables.is_empty(API_TOKEN),
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Server {
     pub lifetime: Lifetime,
     /// See [`Places`].
     pub places: Places,
+    /// Whether the application asks nobody who they are, though it could.
+    pub is_open: bool,
 }
 
 impl Server {

@@ -55,6 +55,13 @@ impl Variables {
         Ok(Self(values))
     }
 
+    /// Whether a variable is declared, and has no value.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.0
+            .get(name)
+            .is_some_and(|value| value.trim().is_empty())
+    }
+
     /// Fills in `{{ name }}`.
     pub fn fill(&self, template: &str) -> Result<String> {
         let mut filled = String::new();

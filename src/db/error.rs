@@ -95,6 +95,14 @@ impl DbError {
         Self::unavailable(false, format!("no connection within {limit_ms} ms"))
     }
 
+    /// Others wait already, so long that it makes no sense to queue.
+    pub(super) fn crowded(wait_ms: u128) -> Self {
+        Self::unavailable(
+            false,
+            format!("too many requests wait for a connection, the last one for {wait_ms} ms"),
+        )
+    }
+
     fn unavailable(sent: bool, reason: String) -> Self {
         // With RUST_BACKTRACE set, Spin adds its own stack: of no use here, and a page long.
         let reason = match reason.split_once("Stack backtrace:") {

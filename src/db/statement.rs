@@ -13,6 +13,15 @@ pub struct Statement {
     pub max_rows: u32,
 }
 
+impl Statement {
+    /// Whether it only reads, so that running it twice does no harm. A test holds this against its plan.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        let writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM ", "write_once("];
+        !writes.iter().any(|words| self.sql.contains(words))
+    }
+}
+
 /// How a statement finds its rows.
 #[derive(Debug)]
 pub enum Access {

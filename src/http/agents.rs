@@ -1,6 +1,6 @@
 //! The routes below /api/agents: what they take and give, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -18,25 +18,25 @@ fn absent(input: &Input) -> ApiError {
 pub static AGENT_LIST: Operation = Operation {
     id: "agent_list",
     path: "/api/agents",
-    summary: "The agents, oldest first.",
+    summary: documented("The agents, oldest first."),
     parameters: &[
         Parameter {
             name: "active_only",
             kind: Kind::Boolean,
-            about: "Whether to leave out those that are inactive.",
+            about: documented("Whether to leave out those that are inactive."),
             default: Some("true"),
         },
         Parameter {
             name: "agent_type",
             kind: schemas::AGENT_TYPE,
-            about: "Only agents of this type.",
+            about: documented("Only agents of this type."),
             default: None,
         },
         LIMIT,
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::AGENT)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::AGENT))),
     ..Operation::GET
 };
 
@@ -50,9 +50,9 @@ pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_CREATE: Operation = Operation {
     id: "agent_create",
     path: "/api/agents",
-    summary: "Makes an agent.",
+    summary: documented("Makes an agent."),
     body: Some(&schemas::AGENT_CREATE),
-    answer: Kind::Record(&schemas::AGENT),
+    answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -65,9 +65,9 @@ pub async fn agent_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_GET: Operation = Operation {
     id: "agent_get",
     path: "/api/agents/{id}",
-    summary: "One agent.",
+    summary: documented("One agent."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::AGENT),
+    answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[404],
     ..Operation::GET
 };
@@ -80,14 +80,14 @@ pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_GET_BY_NAME: Operation = Operation {
     id: "agent_get_by_name",
     path: "/api/agents/name/{name}",
-    summary: "One agent, by its name.",
+    summary: documented("One agent, by its name."),
     parameters: &[Parameter {
         name: "name",
         kind: Kind::Text { min: 1, max: 100 },
-        about: "The agent's name, with or without its @.",
+        about: documented("The agent's name, with or without its @."),
         default: None,
     }],
-    answer: Kind::Record(&schemas::AGENT),
+    answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[404],
     ..Operation::GET
 };
@@ -103,10 +103,10 @@ pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> 
 pub static AGENT_UPDATE: Operation = Operation {
     id: "agent_update",
     path: "/api/agents/{id}",
-    summary: "Changes what's given of an agent.",
+    summary: documented("Changes what's given of an agent."),
     parameters: &[ID],
     body: Some(&schemas::AGENT_UPDATE),
-    answer: Kind::Record(&schemas::AGENT),
+    answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[404, 409],
     ..Operation::PATCH
 };
@@ -119,9 +119,9 @@ pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_ACTIVATE: Operation = Operation {
     id: "agent_activate",
     path: "/api/agents/{id}/activate",
-    summary: "Lets an agent take part.",
+    summary: documented("Lets an agent take part."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::AGENT_ACTION),
+    answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
     errors: &[404],
     ..Operation::PATCH
 };
@@ -133,9 +133,9 @@ pub async fn agent_activate(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_DEACTIVATE: Operation = Operation {
     id: "agent_deactivate",
     path: "/api/agents/{id}/deactivate",
-    summary: "Lets an agent take part no longer.",
+    summary: documented("Lets an agent take part no longer."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::AGENT_ACTION),
+    answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
     errors: &[404],
     ..Operation::PATCH
 };
@@ -152,9 +152,9 @@ async fn set_active(db: Db, input: Input, is_active: bool) -> Result<Reply, ApiE
 pub static AGENT_STATUS: Operation = Operation {
     id: "agent_status",
     path: "/api/agents/{id}/status",
-    summary: "Whether an agent is online, and whether it's busy.",
+    summary: documented("Whether an agent is online, and whether it's busy."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::AGENT_STATUS),
+    answer: answered(Kind::Record(&schemas::AGENT_STATUS)),
     errors: &[404],
     ..Operation::GET
 };
@@ -167,9 +167,9 @@ pub async fn agent_status(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_MESSAGE_LIST: Operation = Operation {
     id: "agent_message_list",
     path: "/api/agents/{id}/messages",
-    summary: "What an agent wrote, newest first.",
+    summary: documented("What an agent wrote, newest first."),
     parameters: &[ID, LIMIT, OFFSET, CURSOR],
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE))),
     errors: &[404],
     ..Operation::GET
 };
@@ -183,9 +183,9 @@ pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError>
 pub static AGENT_DM_CHANNEL: Operation = Operation {
     id: "agent_dm_channel",
     path: "/api/agents/{id}/dm-channel",
-    summary: "An agent's direct-message channel, made if there's none.",
+    summary: documented("An agent's direct-message channel, made if there's none."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],
     ..Operation::GET
 };

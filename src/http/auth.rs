@@ -1,4 +1,4 @@
-//! Who may see what: the administrators' token, and what it opens.
+//! Who may have what: tokens of the API's and of administrators', and what they open.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::contract::Audience;
 use crate::config::Config;
 use crate::db::Database;
 use crate::profile::RequestProfile;
@@ -23,7 +24,7 @@ pub async fn show_statements(
         .get("x-profile")
         .is_some_and(|value| value == "1");
     if asked
-        && is_admin(request.headers(), &database.config().admin_tokens)
+        && is_admin(request.headers(), database.config())
         && let Some(profile) = request.extensions().get::<Arc<RequestProfile>>()
     {
         profile.show_statements();
@@ -31,22 +32,43 @@ pub async fn show_statements(
     next.run(request).await
 }
 
-/// Whether the request may have what's for administrators: anyone may where there are none.
-pub fn may_administrate(headers: &HeaderMap, config: &Config) -> bool {
-    config.admin_tokens.is_empty() || is_admin(headers, &config.admin_tokens)
+/// The tokens that open an operation for this audience; none where everyone may have it. Where administrators have no
+/// tokens of their own, what's theirs is open to clients; where clients have none, the API is open, and what's
+/// administrators' isn't.
+pub fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str> + Clone {
+    let (api, admin) = (&config.api_tokens[..], &config.admin_tokens[..]);
+    let (own, also) = match audience {
+        Audience::Everyone => (&[][..], &[][..]),
+        Audience::Clients if api.is_empty() => (&[][..], &[][..]),
+        Audience::Clients => (api, admin),
+        Audience::Administrators if admin.is_empty() => (api, &[][..]),
+        Audience::Administrators => (admin, &[][..]),
+    };
+    own.iter().chain(also).map(String::as_str)
 }
 
-/// Whether the request brings a token of an administrator's: never where there's none.
-fn is_admin(headers: &HeaderMap, tokens: &[String]) -> bool {
+/// Whether the request brings one of these tokens; or there are none, so that none is needed.
+pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a str>) -> bool {
+    let mut tokens = tokens.peekable();
+    if tokens.peek().is_none() {
+        return true;
+    }
     let brought = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.as_bytes().split_first_chunk::<7>());
     match brought {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => tokens
-            .iter()
-            .fold(false, |found, known| found | same(token, known.as_bytes())),
+        // All of them, whichever it is: the time tells nothing.
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            tokens.fold(false, |found, known| found | same(token, known.as_bytes()))
+        }
         _ => false,
     }
+}
+
+/// Whether the request brings a token of an administrator's: never where there's none.
+fn is_admin(headers: &HeaderMap, config: &Config) -> bool {
+    let tokens = config.admin_tokens.iter().map(String::as_str);
+    !config.admin_tokens.is_empty() && brings_one_of(headers, tokens)
 }
 
 /// Compares in a time that tells nothing of where they differ; of the length it may.
@@ -61,20 +83,18 @@ fn same(left: &[u8], right: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn brings(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, value.parse().unwrap());
+        headers
+    }
+
     #[test]
-    fn only_a_whole_known_token_makes_an_administrator() {
-        let tokens = [
-            "one-token-of-16-".to_owned(),
-            "another-token-of-19".to_owned(),
-        ];
-        let brings = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, value.parse().unwrap());
-            headers
-        };
+    fn only_a_whole_known_token_opens() {
+        let tokens = ["one-token-of-16-", "another-token-of-19"];
+        let opens = |headers: &HeaderMap| brings_one_of(headers, tokens.into_iter());
         for value in ["Bearer one-token-of-16-", "bearer another-token-of-19"] {
-            assert!(is_admin(&brings(value), &tokens), "{value}");
-            assert!(!is_admin(&brings(value), &[]), "{value}");
+            assert!(opens(&brings(value)), "{value}");
         }
         for value in [
             "",
@@ -83,8 +103,29 @@ mod tests {
             "Basic one-token-of-16-",
             "one-token-of-16-",
         ] {
-            assert!(!is_admin(&brings(value), &tokens), "{value}");
+            assert!(!opens(&brings(value)), "{value}");
         }
-        assert!(!is_admin(&HeaderMap::new(), &tokens));
+        assert!(!opens(&HeaderMap::new()));
+        assert!(brings_one_of(&HeaderMap::new(), [].into_iter()));
+    }
+
+    #[test]
+    fn tokens_open_what_they_are_for() {
+        let with = |api: &[&str], admin: &[&str]| Config {
+            api_tokens: api.iter().map(ToString::to_string).collect(),
+            admin_tokens: admin.iter().map(ToString::to_string).collect(),
+            ..Config::example()
+        };
+        let of = |audience, config: &Config| {
+            tokens_for(audience, config)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let both = with(&["api"], &["admin"]);
+        assert!(of(Audience::Everyone, &both).is_empty());
+        assert_eq!(of(Audience::Clients, &both), ["api", "admin"]);
+        assert_eq!(of(Audience::Administrators, &both), ["admin"]);
+        assert_eq!(of(Audience::Administrators, &with(&["api"], &[])), ["api"]);
+        assert!(of(Audience::Clients, &with(&[], &["admin"])).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The routes below /api/channels: what they take and give, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -18,9 +18,9 @@ fn absent(input: &Input) -> ApiError {
 pub static CHANNEL_LIST: Operation = Operation {
     id: "channel_list",
     path: "/api/channels",
-    summary: "The channels that aren't archived, oldest first.",
+    summary: documented("The channels that aren't archived, oldest first."),
     parameters: &[LIMIT, OFFSET, CURSOR],
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL))),
     ..Operation::GET
 };
 
@@ -33,9 +33,9 @@ pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_CREATE: Operation = Operation {
     id: "channel_create",
     path: "/api/channels",
-    summary: "Makes a channel.",
+    summary: documented("Makes a channel."),
     body: Some(&schemas::CHANNEL_CREATE),
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -48,9 +48,9 @@ pub async fn channel_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_GET: Operation = Operation {
     id: "channel_get",
     path: "/api/channels/{id}",
-    summary: "One channel.",
+    summary: documented("One channel."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],
     ..Operation::GET
 };
@@ -63,10 +63,10 @@ pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_UPDATE: Operation = Operation {
     id: "channel_update",
     path: "/api/channels/{id}",
-    summary: "Changes what's given of a channel.",
+    summary: documented("Changes what's given of a channel."),
     parameters: &[ID],
     body: Some(&schemas::CHANNEL_UPDATE),
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404, 409],
     ..Operation::PATCH
 };
@@ -79,9 +79,9 @@ pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_ARCHIVE: Operation = Operation {
     id: "channel_archive",
     path: "/api/channels/{id}",
-    summary: "Archives a channel; its messages stay.",
+    summary: documented("Archives a channel; its messages stay."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
     errors: &[404],
     ..Operation::DELETE
 };
@@ -94,9 +94,9 @@ pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_CLEAR: Operation = Operation {
     id: "channel_clear",
     path: "/api/channels/{id}/clear",
-    summary: "Hides everything older than now from a channel's history.",
+    summary: documented("Hides everything older than now from a channel's history."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
     errors: &[404],
     ..Operation::POST
 };
@@ -109,7 +109,9 @@ pub async fn channel_clear(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
     id: "channel_message_list",
     path: "/api/channels/{id}/messages",
-    summary: "A channel's newest messages, in the order they were written; the next page is the one before.",
+    summary: documented(
+        "A channel's newest messages, in the order they were written; the next page is the one before.",
+    ),
     parameters: &[
         ID,
         Parameter {
@@ -119,7 +121,7 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE))),
     errors: &[404],
     ..Operation::GET
 };
@@ -133,10 +135,10 @@ pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static MESSAGE_CREATE: Operation = Operation {
     id: "message_create",
     path: "/api/channels/{id}/messages",
-    summary: "Writes a message into a channel.",
+    summary: documented("Writes a message into a channel."),
     parameters: &[ID],
     body: Some(&schemas::MESSAGE_CREATE),
-    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    answer: answered(Kind::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404, 409],
     ..Operation::CREATE
 };

@@ -1,6 +1,6 @@
 //! Whether the component is up, and whether it can do its work: what load balancers and Kubernetes ask.
 
-use super::contract::{Kind, Operation};
+use super::contract::{Audience, Kind, Operation, answered, documented};
 use super::input::Input;
 use super::problem::{ApiError, Missing};
 use super::reply::Reply;
@@ -11,8 +11,9 @@ use crate::queries::health;
 pub static HEALTH: Operation = Operation {
     id: "health",
     path: "/api/health",
-    summary: "The component is up. Asks the database nothing.",
-    answer: Kind::Record(&schemas::HEALTH),
+    summary: documented("The component is up. Asks the database nothing."),
+    answer: answered(Kind::Record(&schemas::HEALTH)),
+    audience: Audience::Everyone,
     query_count: 0,
     ..Operation::GET
 };
@@ -28,8 +29,11 @@ pub async fn health(_: Db, _: Input) -> Result<Reply, ApiError> {
 pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
-    summary: "The database answers, and has every migration and named index; else 503 with what's missing.",
-    answer: Kind::Record(&schemas::READINESS),
+    summary: documented(
+        "The database answers, and has every migration and named index; else 503 with what's missing.",
+    ),
+    answer: answered(Kind::Record(&schemas::READINESS)),
+    audience: Audience::Everyone,
     ..Operation::GET
 };
 

@@ -20,6 +20,9 @@ use crate::db::within;
 /// The largest body taken.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// The name of the header by which a client names a write.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// How long a body may take to arrive.
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -30,6 +33,8 @@ pub struct Input {
     pub path: String,
     /// The query as it was asked for, decoded.
     pub query: Vec<(String, String)>,
+    /// What the client calls this write, so that a repeat isn't done twice.
+    pub idempotency_key: Option<String>,
     parameters: Map<String, Value>,
     body: Map<String, Value>,
 }
@@ -55,9 +60,14 @@ impl Input {
         if let Some(schema) = operation.body {
             schema.check(&mut body, &mut Vec::new(), &mut findings);
         }
+        let idempotency_key = match operation.method {
+            "GET" => None,
+            _ => idempotency_key(&parts.headers, &mut findings),
+        };
         let input = Self {
             path: parts.uri.path().to_owned(),
             query,
+            idempotency_key,
             parameters,
             body,
         };
@@ -115,6 +125,23 @@ async fn path_parameters(parts: &mut Parts, findings: &mut Findings) -> Vec<(Str
             Vec::new()
         }
     }
+}
+
+/// The header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), where there's one.
+fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<String> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let first = given.next()?;
+    let key = first.to_str().unwrap_or_default();
+    let is_key = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if is_key && given.next().is_none() {
+        return Some(key.to_owned());
+    }
+    let place = Place::Parameter(IDEMPOTENCY_KEY.to_owned());
+    findings.add(
+        place,
+        "It must be one key of 1 to 255 visible ASCII characters.".into(),
+    );
+    None
 }
 
 /// The parameters' values by name, and what's wrong with them.

@@ -1,6 +1,6 @@
 //! The routes below /api/messages: what they take and give, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter, epoch_us};
+use super::contract::{Kind, Operation, Parameter, answered, documented, epoch_us};
 use super::input::Input;
 use super::page::{CURSOR, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -12,12 +12,14 @@ use crate::queries::{Page, messages};
 pub static MESSAGE_LIST: Operation = Operation {
     id: "message_list",
     path: "/api/messages",
-    summary: "The messages of all channels from a time on, oldest first.",
+    summary: documented("The messages of all channels from a time on, oldest first."),
     parameters: &[
         Parameter {
             name: "since",
             kind: Kind::Time,
-            about: "The time, RFC 3339; without an offset it's UTC. All messages where it isn't given.",
+            about: documented(
+                "The time, RFC 3339; without an offset it's UTC. All messages where it isn't given.",
+            ),
             default: None,
         },
         Parameter {
@@ -27,7 +29,7 @@ pub static MESSAGE_LIST: Operation = Operation {
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE))),
     ..Operation::GET
 };
 
@@ -41,9 +43,9 @@ pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static MESSAGE_GET: Operation = Operation {
     id: "message_get",
     path: "/api/messages/{id}",
-    summary: "One message.",
+    summary: documented("One message."),
     parameters: &[Parameter::id("id", "The message's id.")],
-    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    answer: answered(Kind::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],
     ..Operation::GET
 };

@@ -2,7 +2,7 @@
 //!
 //! The file is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
 
-use super::contract::Operation;
+use super::contract::{Operation, documented};
 use super::input::Input;
 use super::packed;
 use super::problem::ApiError;
@@ -12,7 +12,7 @@ use crate::db::Db;
 pub static OPENAPI: Operation = Operation {
     id: "openapi",
     path: "/api/openapi.json",
-    summary: "This description, OpenAPI 3.1.",
+    summary: documented("This description, OpenAPI 3.1."),
     query_count: 0,
     ..Operation::GET
 };
@@ -27,7 +27,7 @@ mod tests {
 
     use serde_json::{Map, Value, json};
 
-    use super::super::contract::{Cursor, Findings, Kind, Operation, Presence, Schema};
+    use super::super::contract::{Audience, Cursor, Findings, Kind, Operation, Presence, Schema};
     use super::super::routes;
 
     type Schemas = BTreeMap<&'static str, Value>;
@@ -64,17 +64,31 @@ mod tests {
                 "schemas": schemas,
                 "headers": headers(),
                 "responses": responses(),
-                "securitySchemes": {"admin": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "One of the tokens in the variable admin_token; none is asked for where it's empty.",
+                "parameters": {"IdempotencyKey": {
+                    "name": "Idempotency-Key",
+                    "in": "header",
+                    "description": "The client's name for this write. A repeat within a day gets the first one's answer, and \
+                        nothing is done twice; for another request it's refused.",
+                    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
                 }},
+                "securitySchemes": {
+                    "api": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "One of the tokens in the variable api_token; none is asked for where it's empty.",
+                    },
+                    "admin": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "One of the tokens in the variable admin_token; where it's empty, one in api_token.",
+                    },
+                },
             },
         })
     }
 
     fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
-        let parameters: Vec<_> = operation
+        let mut parameters: Vec<_> = operation
             .parameters
             .iter()
             .map(|parameter| {
@@ -92,6 +106,9 @@ mod tests {
                 })
             })
             .collect();
+        if operation.method != "GET" {
+            parameters.push(json!({"$ref": "#/components/parameters/IdempotencyKey"}));
+        }
         let mut responses = Map::new();
         responses.insert(operation.status.to_string(), success(operation, schemas));
         let with_body = operation.body.map_or(&[][..], |_| &[400, 408, 413, 415]);
@@ -100,17 +117,17 @@ mod tests {
         } else {
             &[]
         };
-        let for_admins = if operation.is_for_admins {
-            &[401][..]
+        let with_token = if operation.audience == Audience::Everyone {
+            &[][..]
         } else {
-            &[]
+            &[401]
         };
         for status in operation
             .errors
             .iter()
             .chain(with_body)
             .chain(with_database)
-            .chain(for_admins)
+            .chain(with_token)
             .chain(&[422, 500])
         {
             let response = match status {
@@ -131,9 +148,11 @@ mod tests {
             "parameters": parameters,
             "responses": responses,
         });
-        if operation.is_for_admins {
-            described["security"] = json!([{"admin": []}]);
-        }
+        described["security"] = match operation.audience {
+            Audience::Everyone => json!([]),
+            Audience::Clients => json!([{"api": []}, {"admin": []}]),
+            Audience::Administrators => json!([{"admin": []}]),
+        };
         if let Some(body) = operation.body {
             described["requestBody"] = json!({
                 "required": true,

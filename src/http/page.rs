@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Parameter};
+use super::contract::{Kind, Parameter, documented};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -15,7 +15,7 @@ pub const DEFAULT_LIMIT: i64 = 50;
 pub const LIMIT: Parameter = Parameter {
     name: "limit",
     kind: Kind::Integer { min: 1, max: 200 },
-    about: "The most items of a page.",
+    about: documented("The most items of a page."),
     default: Some("50"),
 };
 
@@ -26,7 +26,9 @@ pub const OFFSET: Parameter = Parameter {
         min: 0,
         max: 1_000_000,
     },
-    about: "How many items to pass over. Following the Link header is faster, and misses nothing while others write.",
+    about: documented(
+        "How many items to pass over. Following the Link header is faster, and misses nothing while others write.",
+    ),
     default: Some("0"),
 };
 
@@ -34,7 +36,7 @@ pub const OFFSET: Parameter = Parameter {
 pub const CURSOR: Parameter = Parameter {
     name: "cursor",
     kind: Kind::Cursor,
-    about: "Where the page begins; taken from the Link header of the page before.",
+    about: documented("Where the page begins; taken from the Link header of the page before."),
     default: None,
 };
 

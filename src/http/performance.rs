@@ -1,8 +1,8 @@
 //! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::packed;
 use super::problem::ApiError;
@@ -15,15 +15,17 @@ use crate::queries::{metrics, performance};
 pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
     path: "/api/performance/database",
-    summary: "What all instances measured in a window of time, and what the database's own statistics tell.",
+    summary: documented(
+        "What all instances measured in a window of time, and what the database's own statistics tell.",
+    ),
     parameters: &[Parameter {
         name: "window",
         kind: Kind::OneOf(Window::NAMES),
-        about: "How far back to look.",
+        about: documented("How far back to look."),
         default: Some("15m"),
     }],
-    answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
-    is_for_admins: true,
+    answer: answered(Kind::Record(&schemas::PERFORMANCE_DATABASE)),
+    audience: Audience::Administrators,
     query_count: 2,
     ..Operation::GET
 };
@@ -48,13 +50,15 @@ pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static PERFORMANCE_METRICS: Operation = Operation {
     id: "performance_metrics",
     path: "/api/performance/metrics",
-    summary: "The same for Prometheus: OpenMetrics, with OpenTelemetry's names. Any instance tells of all.",
-    answer: Kind::Text {
+    summary: documented(
+        "The same for Prometheus: OpenMetrics, with OpenTelemetry's names. Any instance tells of all.",
+    ),
+    answer: answered(Kind::Text {
         min: 1,
         max: 10_000_000,
-    },
+    }),
     media_type: metrics::MEDIA_TYPE,
-    is_for_admins: true,
+    audience: Audience::Administrators,
     ..Operation::GET
 };
 
@@ -67,12 +71,13 @@ pub async fn performance_metrics(db: Db, _: Input) -> Result<Reply, ApiError> {
 pub static PERFORMANCE_PAGE: Operation = Operation {
     id: "performance_page",
     path: "/performance",
-    summary: "The report for eyes. It asks for the administrator's token itself.",
-    answer: Kind::Text {
+    summary: documented("The report for eyes. It asks for the administrator's token itself."),
+    answer: answered(Kind::Text {
         min: 1,
         max: 60_000,
-    },
+    }),
     media_type: "text/html; charset=utf-8",
+    audience: Audience::Everyone,
     query_count: 0,
     ..Operation::GET
 };
@@ -85,7 +90,6 @@ pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
     let page = packed::unpack(packed::PAGE)?;
     Ok(Reply::text(PERFORMANCE_PAGE.media_type, page)
         .with(CONTENT_SECURITY_POLICY, PAGE_POLICY)
-        .with(X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with(CACHE_CONTROL, "no-cache"))
 }
 

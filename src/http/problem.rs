@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::contract::{Fault, Place};
-use super::input::{MAX_BODY_BYTES, MAX_BODY_TIME};
+use super::contract::{Audience, Fault, Place};
+use super::input::{IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME};
 use crate::config::ConfigError;
 use crate::db::DbError;
 use crate::profile::{self, Level, RequestProfile};
@@ -24,8 +26,8 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 /// Why a request isn't answered with what it asked for.
 #[derive(Clone, Debug)]
 pub enum ApiError {
-    /// Only administrators may have it, and the request brings no token of theirs.
-    NotAnAdmin,
+    /// The request brings no token, or none of those who may have it.
+    Unauthorized(Audience),
     /// The path leads nowhere.
     NoRoute,
     /// The path is a route, the method isn't one of its.
@@ -77,6 +79,12 @@ pub struct Missing {
 
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
+        if error.constraint() == Some("idempotency_keys_request_check") {
+            return Self::Invalid(vec![Fault {
+                place: Place::Parameter(IDEMPOTENCY_KEY.to_owned()),
+                detail: "It was used for another request before.".into(),
+            }]);
+        }
         match error.constraint().and_then(on_constraint) {
             None if error.is_dangling() => Self::Dangling,
             Some(sentence) => Self::Conflict(sentence.to_owned()),
@@ -124,7 +132,7 @@ impl ApiError {
     /// The one table from error to status.
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotAnAdmin => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::NoRoute | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
@@ -148,7 +156,10 @@ impl ApiError {
     /// One sentence for a person.
     fn detail(&self, method: &Method) -> String {
         match self {
-            Self::NotAnAdmin => "It takes an administrator's token: Authorization: Bearer …".to_owned(),
+            Self::Unauthorized(Audience::Administrators) => {
+                "It takes an administrator's token: Authorization: Bearer …".to_owned()
+            }
+            Self::Unauthorized(_) => "It takes a token: Authorization: Bearer …".to_owned(),
             Self::NoRoute => "There is nothing at this path.".to_owned(),
             Self::MethodNotAllowed => {
                 format!("{method} isn't possible here; the Allow header says what is.")
@@ -297,6 +308,10 @@ fn document(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
+    // Whether it's still so shows only by asking again.
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ use super::{
 use crate::config::ConfigError;
 use crate::db::{Database, Db};
 use crate::profile::RequestProfile;
+use crate::queries::idempotency;
 use crate::queries::references::{self, Reference};
 
 /// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
@@ -96,7 +98,7 @@ macro_rules! operations {
 }
 
 /// Every operation there is: openapi.json is made of this.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn all() -> Vec<&'static Operation> {
     macro_rules! operation {
         ($operation:path, $handler:path) => {
@@ -152,17 +154,24 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         }
         .max(operation.query_count);
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
-        if operation.is_for_admins && !auth::may_administrate(request.headers(), config) {
-            return Err(ApiError::NotAnAdmin);
+        let tokens = auth::tokens_for(operation.audience, config);
+        if !auth::brings_one_of(request.headers(), tokens.clone()) {
+            return Err(ApiError::Unauthorized(operation.audience));
         }
-        let db = Db::new(database, profile);
-        let (input, Findings { faults, references }) = Input::read(operation, request).await?;
+        let is_private = tokens.clone().next().is_some();
+        let db = Db::new(database.clone(), profile);
+        let (mut input, Findings { faults, references }) = Input::read(operation, request).await?;
+        let db = match input.idempotency_key.take() {
+            Some(key) => idempotency::keyed(db, key),
+            None => db,
+        };
         let whole = input.uuid("id");
         if !faults.is_empty() {
             return Err(all_faults(&db, faults, &references, whole).await);
         }
         match handler(db.clone(), input).await {
             Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
+            Ok(reply) if is_private => Ok(reply.with(CACHE_CONTROL, "no-store")),
             outcome => outcome,
         }
     };

@@ -4,7 +4,7 @@
 //! every API test.
 
 use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
-use super::contract::{Kind, Member, Presence, Schema};
+use super::contract::{Kind, Member, Presence, Schema, documented};
 use crate::queries::fleet_report::Window;
 use crate::queries::references::Target;
 
@@ -13,7 +13,7 @@ const fn member(name: &'static str, kind: Kind, presence: Presence, about: &'sta
         name,
         kind,
         presence,
-        about,
+        about: documented(about),
     }
 }
 
@@ -140,7 +140,9 @@ pub static PERSONA: Schema = Schema {
             "What it can do, each in a word.",
         ),
     ],
-    example: r#"{"role": "Backend developer", "goal": "Build services that are fast", "backstory": "Writes the test first.", "capabilities": ["apis", "databases"]}"#,
+    example: documented(
+        r#"{"role": "Backend developer", "goal": "Build services that are fast", "backstory": "Writes the test first.", "capabilities": ["apis", "databases"]}"#,
+    ),
 };
 
 macro_rules! agent_members {
@@ -164,14 +166,18 @@ macro_rules! agent_members {
 pub static AGENT: Schema = Schema {
     name: "Agent",
     members: agent_members!(),
-    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    example: documented(
+        r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    ),
 };
 
 /// An agent after an action.
 pub static AGENT_ACTION: Schema = Schema {
     name: "AgentAction",
     members: agent_members!(MESSAGE),
-    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Agent @backend is active now."}"#,
+    example: documented(
+        r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "persona": {"role": "Backend developer"}, "config": {}, "is_active": true, "is_busy": false, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Agent @backend is active now."}"#,
+    ),
 };
 
 /// Whether an agent is there for others.
@@ -199,7 +205,9 @@ pub static AGENT_STATUS: Schema = Schema {
             "Whether it works on something.",
         ),
     ],
-    example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "status": "online", "is_busy": false}"#,
+    example: documented(
+        r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "status": "online", "is_busy": false}"#,
+    ),
 };
 
 /// A new agent.
@@ -232,7 +240,9 @@ pub static AGENT_CREATE: Schema = Schema {
             "Whether it takes part; true where it isn't given.",
         ),
     ],
-    example: r#"{"name": "@writer", "agent_type": "writer", "persona": {"role": "Writer", "capabilities": ["editing"]}}"#,
+    example: documented(
+        r#"{"name": "@writer", "agent_type": "writer", "persona": {"role": "Writer", "capabilities": ["editing"]}}"#,
+    ),
 };
 
 /// What changes about an agent.
@@ -276,7 +286,7 @@ pub static AGENT_UPDATE: Schema = Schema {
             "Whether it works on something.",
         ),
     ],
-    example: r#"{"is_busy": true}"#,
+    example: documented(r#"{"is_busy": true}"#),
 };
 
 const CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private", "dm"]);
@@ -304,14 +314,18 @@ macro_rules! channel_members {
 pub static CHANNEL: Schema = Schema {
     name: "Channel",
     members: channel_members!(),
-    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": "Everything else", "channel_type": "public", "dm_agent_id": null, "is_archived": false, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    example: documented(
+        r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": "Everything else", "channel_type": "public", "dm_agent_id": null, "is_archived": false, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    ),
 };
 
 /// A channel after an action.
 pub static CHANNEL_ACTION: Schema = Schema {
     name: "ChannelAction",
     members: channel_members!(MESSAGE),
-    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Channel general is archived; its messages stay."}"#,
+    example: documented(
+        r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Channel general is archived; its messages stay."}"#,
+    ),
 };
 
 /// A new channel.
@@ -332,7 +346,7 @@ pub static CHANNEL_CREATE: Schema = Schema {
             "Who it's for; public where it isn't given.",
         ),
     ],
-    example: r#"{"name": "release-2", "topic": "What goes into the second release"}"#,
+    example: documented(r#"{"name": "release-2", "topic": "What goes into the second release"}"#),
 };
 
 /// What changes about a channel.
@@ -348,7 +362,7 @@ pub static CHANNEL_UPDATE: Schema = Schema {
         member("topic", TOPIC, OptionalNullable, "What it's about."),
         member("channel_type", OPEN_CHANNEL_TYPE, Optional, "Who it's for."),
     ],
-    example: r#"{"topic": "What went into the second release"}"#,
+    example: documented(r#"{"topic": "What went into the second release"}"#),
 };
 
 /// A message.
@@ -388,7 +402,9 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
         ),
         CREATED_AT,
     ],
-    example: r#"{"id": "7d0c0f2e-13f8-4b9e-9a52-0b3c9b1d6a3f", "channel_id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "author_id": null, "author_type": "user", "author_name": "maria", "content": "@backend, can you look at this?", "thread_id": null, "metadata": {}, "created_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    example: documented(
+        r#"{"id": "7d0c0f2e-13f8-4b9e-9a52-0b3c9b1d6a3f", "channel_id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "author_id": null, "author_type": "user", "author_name": "maria", "content": "@backend, can you look at this?", "thread_id": null, "metadata": {}, "created_at": "2026-01-31T12:00:00.000001+00:00"}"#,
+    ),
 };
 
 /// A new message.
@@ -438,7 +454,9 @@ pub static MESSAGE_CREATE: Schema = Schema {
             "What the writer adds; the API doesn't look into it.",
         ),
     ],
-    example: r#"{"content": "@backend, can you look at this?", "author_name": "maria"}"#,
+    example: documented(
+        r#"{"content": "@backend, can you look at this?", "author_name": "maria"}"#,
+    ),
 };
 
 macro_rules! workflow_members {
@@ -462,14 +480,18 @@ macro_rules! workflow_members {
 pub static WORKFLOW: Schema = Schema {
     name: "Workflow",
     members: workflow_members!(),
-    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    example: documented(
+        r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    ),
 };
 
 /// A workflow after an action.
 pub static WORKFLOW_ACTION: Schema = Schema {
     name: "WorkflowAction",
     members: workflow_members!(MESSAGE),
-    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "executing", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": "2026-01-31T12:00:01.000001+00:00", "completed_at": null, "message": "Workflow c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d is executing."}"#,
+    example: documented(
+        r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "executing", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": "2026-01-31T12:00:01.000001+00:00", "completed_at": null, "message": "Workflow c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d is executing."}"#,
+    ),
 };
 
 /// A workflow with its tasks.
@@ -484,7 +506,9 @@ pub static WORKFLOW_WITH_TASKS: Schema = Schema {
         Required,
         "Its tasks, by position."
     )),
-    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null, "workflow_tasks": []}"#,
+    example: documented(
+        r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null, "workflow_tasks": []}"#,
+    ),
 };
 
 /// A task as a new workflow brings it along.
@@ -514,7 +538,7 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
             "The places in this list, from 0, of the earlier tasks it waits for in a dag.",
         ),
     ],
-    example: r#"{"description": "Write the release notes", "depends_on": []}"#,
+    example: documented(r#"{"description": "Write the release notes", "depends_on": []}"#),
 };
 
 /// A new workflow.
@@ -555,7 +579,9 @@ pub static WORKFLOW_CREATE: Schema = Schema {
             "Its first tasks.",
         ),
     ],
-    example: r#"{"description": "Ship the second release", "execution_strategy": "dag", "tasks": [{"description": "Freeze the code"}, {"description": "Write the release notes", "depends_on": [0]}]}"#,
+    example: documented(
+        r#"{"description": "Ship the second release", "execution_strategy": "dag", "tasks": [{"description": "Freeze the code"}, {"description": "Write the release notes", "depends_on": [0]}]}"#,
+    ),
 };
 
 /// A workflow's task.
@@ -601,7 +627,9 @@ pub static WORKFLOW_TASK: Schema = Schema {
         STARTED_AT,
         COMPLETED_AT,
     ],
-    example: r#"{"id": "e7a1b9c0-5d3f-4e2a-9b8c-7d6e5f4a3b2c", "workflow_id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Write the release notes", "agent_id": null, "order_index": 1, "depends_on": [], "status": "pending", "output": null, "error": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    example: documented(
+        r#"{"id": "e7a1b9c0-5d3f-4e2a-9b8c-7d6e5f4a3b2c", "workflow_id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Write the release notes", "agent_id": null, "order_index": 1, "depends_on": [], "status": "pending", "output": null, "error": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    ),
 };
 
 /// A task more for a workflow.
@@ -631,7 +659,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
             "The tasks of the same workflow it waits for in a dag.",
         ),
     ],
-    example: r#"{"description": "Tell the press"}"#,
+    example: documented(r#"{"description": "Tell the press"}"#),
 };
 
 /// A report on a workflow's task.
@@ -655,7 +683,7 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
             "Why it failed.",
         ),
     ],
-    example: r#"{"status": "completed", "output": "The notes are in the wiki."}"#,
+    example: documented(r#"{"status": "completed", "output": "The notes are in the wiki."}"#),
 };
 
 /// An agent that asks for work.
@@ -675,7 +703,7 @@ pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
             "The workflow it wants work of; any where it isn't given.",
         ),
     ],
-    example: r#"{"agent_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"}"#,
+    example: documented(r#"{"agent_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"}"#),
 };
 
 /// A task outside workflows.
@@ -703,7 +731,9 @@ pub static TASK: Schema = Schema {
         STARTED_AT,
         COMPLETED_AT,
     ],
-    example: r#"{"id": "f1e2d3c4-b5a6-4978-8a9b-0c1d2e3f4a5b", "description": "Renew the certificate", "assigned_to": null, "status": "pending", "priority": 10, "context": {}, "result": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    example: documented(
+        r#"{"id": "f1e2d3c4-b5a6-4978-8a9b-0c1d2e3f4a5b", "description": "Renew the certificate", "assigned_to": null, "status": "pending", "priority": 10, "context": {}, "result": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null}"#,
+    ),
 };
 
 /// A new task outside workflows.
@@ -730,7 +760,7 @@ pub static TASK_CREATE: Schema = Schema {
             "What there's to know; the API doesn't look into it.",
         ),
     ],
-    example: r#"{"description": "Renew the certificate", "priority": 10}"#,
+    example: documented(r#"{"description": "Renew the certificate", "priority": 10}"#),
 };
 
 /// What changes about a task outside workflows.
@@ -759,7 +789,7 @@ pub static TASK_UPDATE: Schema = Schema {
         ),
         member("result", LONG_TEXT, OptionalNullable, "What came of it."),
     ],
-    example: r#"{"status": "completed", "result": "Valid until 2027."}"#,
+    example: documented(r#"{"status": "completed", "result": "Valid until 2027."}"#),
 };
 
 /// The component is up.
@@ -774,7 +804,7 @@ pub static HEALTH: Schema = Schema {
             "Which version it is.",
         ),
     ],
-    example: r#"{"status": "healthy", "version": "0.1.0"}"#,
+    example: documented(r#"{"status": "healthy", "version": "0.1.0"}"#),
 };
 
 /// The component can do its work.
@@ -786,7 +816,7 @@ pub static READINESS: Schema = Schema {
         Required,
         "It can do its work.",
     )],
-    example: r#"{"status": "ready"}"#,
+    example: documented(r#"{"status": "ready"}"#),
 };
 
 /// How much there is of everything.
@@ -808,7 +838,9 @@ pub static STATS: Schema = Schema {
         ),
         member("workflows", Kind::Object, Required, "Workflows, by status."),
     ],
-    example: r#"{"agents": {"total": 6, "active": 6, "busy": 0}, "messages": {"total": 1200, "is_estimate": false}, "tasks": {"pending": 1}, "workflows": {"executing": 2, "completed": 40}}"#,
+    example: documented(
+        r#"{"agents": {"total": 6, "active": 6, "busy": 0}, "messages": {"total": 1200, "is_estimate": false}, "tasks": {"pending": 1}, "workflows": {"executing": 2, "completed": 40}}"#,
+    ),
 };
 
 /// How many agents there are.
@@ -819,7 +851,7 @@ pub static STATS_AGENTS: Schema = Schema {
         member("active", COUNT, Required, "Those that take part."),
         member("busy", COUNT, Required, "Those that work on something."),
     ],
-    example: r#"{"total": 6, "active": 6, "busy": 0}"#,
+    example: documented(r#"{"total": 6, "active": 6, "busy": 0}"#),
 };
 
 /// How many messages there are.
@@ -834,7 +866,7 @@ pub static STATS_MESSAGES: Schema = Schema {
             "Whether there are so many that they're estimated, not counted.",
         ),
     ],
-    example: r#"{"total": 1200, "is_estimate": false}"#,
+    example: documented(r#"{"total": 1200, "is_estimate": false}"#),
 };
 
 /// What the database's statistics tell.
@@ -970,7 +1002,9 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             "What the profiler gathered, lost and cost.",
         ),
     ],
-    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
+    example: documented(
+        r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
+    ),
 };
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! GET /api/stats: how much there is of everything.
 
-use super::contract::{Kind, Operation};
+use super::contract::{Kind, Operation, answered, documented};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -11,8 +11,8 @@ use crate::queries::stats;
 pub static STATS: Operation = Operation {
     id: "stats",
     path: "/api/stats",
-    summary: "How many agents, messages, tasks and workflows there are.",
-    answer: Kind::Record(&schemas::STATS),
+    summary: documented("How many agents, messages, tasks and workflows there are."),
+    answer: answered(Kind::Record(&schemas::STATS)),
     ..Operation::GET
 };
 

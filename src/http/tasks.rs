@@ -1,6 +1,6 @@
 //! The routes below /api/tasks: what they take and give, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -18,19 +18,19 @@ fn absent(input: &Input) -> ApiError {
 pub static TASK_LIST: Operation = Operation {
     id: "task_list",
     path: "/api/tasks",
-    summary: "The tasks outside workflows, newest first.",
+    summary: documented("The tasks outside workflows, newest first."),
     parameters: &[
         Parameter {
             name: "status",
             kind: schemas::TASK_STATUS,
-            about: "Only tasks in this state.",
+            about: documented("Only tasks in this state."),
             default: None,
         },
         LIMIT,
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::TASK)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::TASK))),
     ..Operation::GET
 };
 
@@ -43,9 +43,9 @@ pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_CREATE: Operation = Operation {
     id: "task_create",
     path: "/api/tasks",
-    summary: "Makes a task outside workflows.",
+    summary: documented("Makes a task outside workflows."),
     body: Some(&schemas::TASK_CREATE),
-    answer: Kind::Record(&schemas::TASK),
+    answer: answered(Kind::Record(&schemas::TASK)),
     ..Operation::CREATE
 };
 
@@ -57,9 +57,9 @@ pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_GET: Operation = Operation {
     id: "task_get",
     path: "/api/tasks/{id}",
-    summary: "One task.",
+    summary: documented("One task."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::TASK),
+    answer: answered(Kind::Record(&schemas::TASK)),
     errors: &[404],
     ..Operation::GET
 };
@@ -72,10 +72,10 @@ pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_UPDATE: Operation = Operation {
     id: "task_update",
     path: "/api/tasks/{id}",
-    summary: "Changes what's given of a task.",
+    summary: documented("Changes what's given of a task."),
     parameters: &[ID],
     body: Some(&schemas::TASK_UPDATE),
-    answer: Kind::Record(&schemas::TASK),
+    answer: answered(Kind::Record(&schemas::TASK)),
     errors: &[404],
     ..Operation::PATCH
 };

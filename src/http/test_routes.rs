@@ -4,7 +4,7 @@
 use axum::Router;
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -16,14 +16,14 @@ use crate::queries::agents;
 static AGENT_LOOP: Operation = Operation {
     id: "agent_loop",
     path: "/test/agent-loop",
-    summary: "Reads agents one by one: N+1.",
+    summary: documented("Reads agents one by one: N+1."),
     parameters: &[Parameter {
         name: "times",
         kind: Kind::Integer { min: 0, max: 1000 },
-        about: "How many.",
+        about: documented("How many."),
         default: Some("0"),
     }],
-    answer: Kind::Object,
+    answer: answered(Kind::Object),
     ..Operation::GET
 };
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -24,20 +24,20 @@ fn absent(input: &Input) -> ApiError {
 pub static WORKFLOW_TASK_LIST: Operation = Operation {
     id: "workflow_task_list",
     path: "/api/workflows/{id}/tasks",
-    summary: "A workflow's tasks, by position.",
+    summary: documented("A workflow's tasks, by position."),
     parameters: &[
         ID,
         Parameter {
             name: "status",
             kind: schemas::WORKFLOW_TASK_STATUS,
-            about: "Only tasks in this state.",
+            about: documented("Only tasks in this state."),
             default: None,
         },
         LIMIT,
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK))),
     errors: &[404],
     ..Operation::GET
 };
@@ -52,10 +52,10 @@ pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError>
 pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     id: "workflow_task_create",
     path: "/api/workflows/{id}/tasks",
-    summary: "Adds a task to a workflow that isn't over.",
+    summary: documented("Adds a task to a workflow that isn't over."),
     parameters: &[ID],
     body: Some(&schemas::WORKFLOW_TASK_CREATE),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404, 409],
     ..Operation::CREATE
 };
@@ -72,9 +72,9 @@ pub async fn workflow_task_create(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static WORKFLOW_TASK_GET: Operation = Operation {
     id: "workflow_task_get",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: "One task of a workflow.",
+    summary: documented("One task of a workflow."),
     parameters: &[ID, TASK_ID],
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404],
     ..Operation::GET
 };
@@ -88,10 +88,10 @@ pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> 
 pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     id: "workflow_task_update",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: "Reports on a task: its state, output or error.",
+    summary: documented("Reports on a task: its state, output or error."),
     parameters: &[ID, TASK_ID],
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404, 409],
     ..Operation::PATCH
 };
@@ -112,9 +112,11 @@ pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     id: "workflow_task_claim",
     path: "/api/workflow-tasks/claim",
-    summary: "Gives an agent its next ready task: one meant for it, else one meant for nobody; 204 where there's none.",
+    summary: documented(
+        "Gives an agent its next ready task: one meant for it, else one meant for nobody; 204 where there's none.",
+    ),
     body: Some(&schemas::WORKFLOW_TASK_CLAIM),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[204, 409],
     ..Operation::POST
 };

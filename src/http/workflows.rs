@@ -1,6 +1,6 @@
 //! The routes below /api/workflows but for its tasks: what they take and give, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
 use super::problem::ApiError;
@@ -18,25 +18,25 @@ pub(super) fn absent(input: &Input) -> ApiError {
 pub static WORKFLOW_LIST: Operation = Operation {
     id: "workflow_list",
     path: "/api/workflows",
-    summary: "The workflows, newest first.",
+    summary: documented("The workflows, newest first."),
     parameters: &[
         Parameter {
             name: "status",
             kind: schemas::WORKFLOW_STATUS,
-            about: "Only workflows in this state.",
+            about: documented("Only workflows in this state."),
             default: None,
         },
         Parameter {
             name: "channel_id",
             kind: Kind::Uuid,
-            about: "Only workflows of this channel.",
+            about: documented("Only workflows of this channel."),
             default: None,
         },
         LIMIT,
         OFFSET,
         CURSOR,
     ],
-    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW)),
+    answer: answered(Kind::page(&Kind::Record(&schemas::WORKFLOW))),
     ..Operation::GET
 };
 
@@ -50,9 +50,9 @@ pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_CREATE: Operation = Operation {
     id: "workflow_create",
     path: "/api/workflows",
-    summary: "Makes a workflow, with its first tasks.",
+    summary: documented("Makes a workflow, with its first tasks."),
     body: Some(&schemas::WORKFLOW_CREATE),
-    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -69,9 +69,11 @@ pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
     path: "/api/workflows/{id}",
-    summary: "One workflow with its tasks; where they're longer than a page may be, Link leads to the others.",
+    summary: documented(
+        "One workflow with its tasks; where they're longer than a page may be, Link leads to the others.",
+    ),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
     errors: &[404],
     ..Operation::GET
 };
@@ -90,9 +92,9 @@ pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_DELETE: Operation = Operation {
     id: "workflow_delete",
     path: "/api/workflows/{id}",
-    summary: "Deletes a workflow with its tasks, unless it's executing.",
+    summary: documented("Deletes a workflow with its tasks, unless it's executing."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
     errors: &[404, 409],
     ..Operation::DELETE
 };
@@ -108,9 +110,11 @@ pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_START: Operation = Operation {
     id: "workflow_start",
     path: "/api/workflows/{id}/start",
-    summary: "Starts a workflow that's pending, planning or failed; what failed is tried again.",
+    summary: documented(
+        "Starts a workflow that's pending, planning or failed; what failed is tried again.",
+    ),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
     errors: &[404, 409],
     ..Operation::POST
 };
@@ -126,9 +130,9 @@ pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_CANCEL: Operation = Operation {
     id: "workflow_cancel",
     path: "/api/workflows/{id}/cancel",
-    summary: "Cancels a workflow that's executing; its open tasks are skipped.",
+    summary: documented("Cancels a workflow that's executing; its open tasks are skipped."),
     parameters: &[ID],
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
     errors: &[404, 409],
     ..Operation::POST
 };

@@ -10,6 +10,15 @@ const X_QUERY_TIME: HeaderName = HeaderName::from_static("x-query-time");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// The headers that a response may get: for whoever has to let them through.
+pub const HEADERS: [HeaderName; 5] = [
+    X_PROCESS_TIME,
+    X_QUERY_COUNT,
+    X_QUERY_TIME,
+    X_REQUEST_ID,
+    SERVER_TIMING,
+];
+
 /// Statements that `Server-Timing` lists at most: a header has its limits.
 const MOST_STATEMENTS: usize = 50;
 

@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0004_workflow_states",
     "0005_roles",
     "0006_profile",
+    "0007_idempotency",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

@@ -1,10 +1,12 @@
 //! The API over HTTP, against a running host with a database for each test. Files mirror the URLs.
 
+mod access;
 mod agents;
 mod channels;
 mod examples;
 mod health;
 mod http;
+mod idempotency;
 mod messages;
 mod openapi;
 mod paging;

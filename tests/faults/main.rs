@@ -1,4 +1,5 @@
 //! What goes wrong around the component, made to go wrong: each fault ends in the answer or the line it should.
 
 mod database;
+mod network;
 mod setup;

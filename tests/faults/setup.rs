@@ -38,3 +38,19 @@ async fn a_variable_that_makes_no_sense_is_named() {
         );
     }
 }
+
+#[tokio::test]
+async fn serving_strangers_without_a_token_is_warned_of() {
+    let database = Database::migrated().await;
+    let warning = "set the variable api_token";
+    let open = Edge::start_for_all(&database, &[]).await;
+    open.log_line(&["warning: ", warning]).await;
+    let token = [("api_token", "a-token-for-this-test")];
+    for quiet in [
+        Edge::start_for_all(&database, &token).await,
+        Edge::start(&database).await,
+    ] {
+        quiet.log_line(&["Serving"]).await;
+        assert!(!quiet.log().contains(warning), "{}", quiet.log());
+    }
+}

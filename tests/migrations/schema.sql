@@ -132,6 +132,34 @@ BEGIN
     RETURN NULL;
 END
 $$;
+CREATE FUNCTION public.write_once(key text, name text, statement text, parameters text[], OUT json text, OUT note text) RETURNS record
+    LANGUAGE plpgsql
+    AS $_$
+#variable_conflict use_column
+DECLARE
+    asked CONSTANT bytea := sha256(convert_to(concat_ws(' ', $2, $4::text), 'UTF8'));
+    first idempotency_keys;
+BEGIN
+    -- Waits for a request under the same key that's still at it.
+    INSERT INTO idempotency_keys (key, request) VALUES ($1, asked) ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        SELECT * INTO STRICT first FROM idempotency_keys AS kept WHERE kept.key = $1;
+        IF first.request <> asked THEN
+            RAISE EXCEPTION 'the key was used for another request'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'idempotency_keys_request_check';
+        END IF;
+        $5 := first.json;
+        $6 := first.note;
+        RETURN;
+    END IF;
+    EXECUTE $3 INTO $5, $6 USING $4[1], $4[2], $4[3], $4[4], $4[5], $4[6], $4[7], $4[8];
+    UPDATE idempotency_keys AS kept SET json = $5, note = $6 WHERE kept.key = $1;
+    -- A few of the old ones go with each: more than come.
+    DELETE FROM idempotency_keys AS kept WHERE kept.key IN (
+        SELECT old.key FROM idempotency_keys AS old WHERE old.created_at < now() - interval '1 day'
+        ORDER BY old.created_at LIMIT 4 FOR UPDATE SKIP LOCKED);
+END
+$_$;
 CREATE UNLOGGED TABLE profile.flushes (
     began_at timestamp with time zone NOT NULL,
     count bigint NOT NULL,
@@ -259,6 +287,14 @@ CREATE TABLE public.channels (
     CONSTRAINT channels_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
     CONSTRAINT channels_topic_check CHECK ((char_length(topic) <= 500))
 );
+CREATE TABLE public.idempotency_keys (
+    key text NOT NULL,
+    request bytea NOT NULL,
+    json text,
+    note text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT idempotency_keys_key_check CHECK (((char_length(key) >= 1) AND (char_length(key) <= 255)))
+);
 CREATE TABLE public.messages (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     channel_id uuid NOT NULL,
@@ -327,6 +363,8 @@ ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_dm_agent_id_key UNIQUE (dm_agent_id);
 ALTER TABLE ONLY public.channels
     ADD CONSTRAINT channels_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (key);
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.migration_ledger
@@ -340,6 +378,7 @@ ALTER TABLE ONLY public.workflows
 CREATE INDEX flushes_began_at_idx ON profile.flushes USING btree (began_at);
 CREATE INDEX samples_began_at_idx ON profile.samples USING btree (began_at);
 CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
+CREATE INDEX idempotency_keys_created_at_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
 CREATE UNIQUE INDEX idx_agents_name ON public.agents USING btree (name);
 CREATE INDEX idx_agents_type ON public.agents USING btree (agent_type, created_at, id);

@@ -79,6 +79,7 @@ impl Rows {
                 list(&[&sample.to_string(), "1", "0", "1"])
             }
             "slow_query_keep" => list(&["agent_get", "600000", "GET /", "r", "0", "[]"]),
+            "write_once" => list(&["key", "stats", "SELECT 1", "{}"]),
             "readiness" => list(&["{0001_schema}", "{idx_agents_name}"]),
             "message_create" => {
                 let body = json!({"content": "x", "author_type": "agent", "author_id": self.agent,

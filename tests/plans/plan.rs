@@ -59,6 +59,12 @@ pub fn findings(statement: &Statement, plan: &Value) -> Vec<String> {
     let text = |node: &Value, member: &str| node[member].as_str().unwrap_or_default().to_owned();
     let used: BTreeSet<String> = nodes.iter().map(|node| text(node, "Index Name")).collect();
     let mut findings = Vec::new();
+    let writes = nodes
+        .iter()
+        .any(|node| text(node, "Node Type") == "ModifyTable");
+    if writes && statement.is_read() {
+        findings.push("it's taken for a read, and writes".to_owned());
+    }
     match statement.access {
         Access::Indexes([]) => {
             findings.push("it declares neither an index nor why it scans".to_owned());

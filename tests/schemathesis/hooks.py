@@ -4,6 +4,7 @@ Lets valid data be valid: a reference in a body names a row that's there, which 
 is a UUID is replaced, so data that's meant to be wrong stays wrong. And checks what DELETE means here.
 """
 
+import re
 import uuid
 
 import requests
@@ -52,6 +53,10 @@ def refer_to_rows(value):
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
     case.body = refer_to_rows(case.body)
+    # A key that's valid is new: the same one for another request is refused, as it should be.
+    headers = case.headers or {}
+    if re.fullmatch("[!-~]{1,255}", headers.get("Idempotency-Key", "")):
+        headers["Idempotency-Key"] = str(uuid.uuid4())
     path = case.path_parameters or {}
     # A workflow and a task of it aren't found together by chance.
     if is_uuid(path.get("task_id")) and is_uuid(path.get("id")) and path["task_id"][-1] in "02468ace":

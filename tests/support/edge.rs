@@ -3,7 +3,7 @@
 //! The host is `$SPIN up` where that's set, else our own: same manifest, same flags, same variables.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +27,8 @@ pub struct Edge {
     address: SocketAddr,
     log: Arc<Mutex<String>>,
     client: Client<HttpConnector, Full<Bytes>>,
+    /// How often a statement may be sent once more.
+    repeats: u32,
 }
 
 /// A response, whole.
@@ -76,15 +78,31 @@ impl Edge {
         .expect("the manifest can be written");
         let (url, host) = (database.app_url(), database.host());
         let variables = [("db_url", url.as_str()), ("db_host", host.as_str())];
-        Self::start_manifest(&folder.join("spin.toml"), &variables, flags).await
+        let manifest = folder.join("spin.toml");
+        Self::start_manifest(&manifest, &variables, flags, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Serves a database to whoever reaches this machine, for a moment.
+    pub async fn start_for_all(database: &Database, variables: &[(&str, &str)]) -> Self {
+        let (url, host) = (database.app_url(), database.host());
+        let mut all = vec![("db_url", url.as_str()), ("db_host", host.as_str())];
+        all.extend(variables);
+        let manifest = project().join("spin.toml");
+        Self::start_manifest(&manifest, &all, &[], Ipv4Addr::UNSPECIFIED).await
     }
 
     /// Serves with exactly these variables set.
     pub async fn start_at(variables: &[(&str, &str)], flags: &[&str]) -> Self {
-        Self::start_manifest(&project().join("spin.toml"), variables, flags).await
+        let manifest = project().join("spin.toml");
+        Self::start_manifest(&manifest, variables, flags, Ipv4Addr::LOCALHOST).await
     }
 
-    async fn start_manifest(manifest: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Self {
+    async fn start_manifest(
+        manifest: &Path,
+        variables: &[(&str, &str)],
+        flags: &[&str],
+        listen: Ipv4Addr,
+    ) -> Self {
         let address = free_address();
         let mut command = host_command();
         command
@@ -92,7 +110,7 @@ impl Edge {
             .current_dir(project())
             .arg("-f")
             .arg(manifest)
-            .args(["--listen", &address.to_string()])
+            .args(["--listen", &format!("{listen}:{}", address.port())])
             .args(["--runtime-config-file", "runtime-config.toml"])
             .args(flags)
             .stdin(Stdio::null())
@@ -114,9 +132,17 @@ impl Edge {
             client: Client::builder(TokioExecutor::new())
                 .pool_max_idle_per_host(0)
                 .build_http(),
+            repeats: 0,
         };
         edge.wait_until_it_listens().await;
         edge
+    }
+
+    /// Where connections break, a statement may be sent twice.
+    #[must_use]
+    pub fn letting_statements_repeat(mut self) -> Self {
+        self.repeats = 1;
+        self
     }
 
     async fn wait_until_it_listens(&mut self) {
@@ -176,7 +202,7 @@ impl Edge {
         };
         // Routes for tests do what no other may.
         if !uri.path().starts_with("/test/") {
-            answer.check(&method, uri.path());
+            answer.check(&method, uri.path(), self.repeats);
             crate::contract::check(&method, uri.path(), &answer);
         }
         answer
@@ -255,7 +281,7 @@ impl Drop for Edge {
 
 impl Answer {
     /// What holds for every response of every route, errors included.
-    fn check(&self, method: &Method, path: &str) {
+    fn check(&self, method: &Method, path: &str, repeats: u32) {
         let milliseconds = |name: &str| {
             let text = self
                 .header(name)
@@ -279,7 +305,7 @@ impl Answer {
             1
         };
         assert!(
-            self.query_count() <= budget,
+            self.query_count() <= budget + repeats,
             "over the query budget: {self:?}"
         );
         let timing = self.header("server-timing");

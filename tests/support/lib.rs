@@ -5,9 +5,11 @@
 pub mod contract;
 mod database;
 mod edge;
+mod proxy;
 
 pub use database::{Cluster, Database, database_variables, migrate};
 pub use edge::{Answer, Edge};
+pub use proxy::{Fault, Proxy};
 
 use std::path::PathBuf;
 

@@ -1,0 +1,71 @@
+//! Fuzz target: keyset cursors. What's read is what was written, and nothing else is read.
+//!
+//! Knows the form of a cursor only as openapi.json tells it; must not use the component's own parser to judge it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use reznet_edge::http::fuzzing::cursor;
+
+/// Sixteen digits are the most a key may have.
+const KEYS: u64 = 10_000_000_000_000_000;
+
+/// Where the hyphens are in a UUID.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+fuzz_target!(|input: (u64, u128, Vec<(u8, char)>, String)| {
+    let (key, id, edits, text) = input;
+    let mut digits = format!("{id:032x}");
+    for at in HYPHENS {
+        digits.insert(at, '-');
+    }
+    let valid = format!("{}.{digits}", key % KEYS);
+    let read = cursor(&valid).map(|(key, id)| format!("{key}.{id}"));
+    assert_eq!(read.as_deref(), Some(valid.as_str()), "written and read");
+
+    // One that's nearly right, with up to 20 digits too, finds more than text out of nowhere.
+    let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
+    for (at, new) in edits {
+        let at = usize::from(at) % (nearly.len() + 1);
+        match nearly.get_mut(at) {
+            Some(old) => *old = new,
+            None => nearly.push(new),
+        }
+    }
+    check(&nearly.into_iter().collect::<String>());
+    check(&text);
+});
+
+fn check(text: &str) {
+    let read = cursor(text);
+    assert_eq!(
+        read.is_some(),
+        is_cursor(text),
+        "{text:?} is read as {read:?}"
+    );
+    let Some((key, id)) = read else { return };
+    let written = format!("{key}.{id}");
+    assert_eq!(
+        cursor(&written),
+        Some((key, id)),
+        "{text:?} is written {written:?}"
+    );
+    // Only zeros in front of the key are lost.
+    let (digits, rest) = text.split_once('.').expect("is_cursor has seen to it");
+    let digits = digits.trim_start_matches('0');
+    let digits = if digits.is_empty() { "0" } else { digits };
+    assert_eq!(written, format!("{digits}.{rest}"));
+}
+
+/// `^[0-9]{1,16}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+fn is_cursor(text: &str) -> bool {
+    let Some((key, id)) = text.split_once('.') else {
+        return false;
+    };
+    let digits = (1..=16).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_digit());
+    let form = |(at, byte)| match byte {
+        b'-' => HYPHENS.contains(&at),
+        b'0'..=b'9' | b'a'..=b'f' => !HYPHENS.contains(&at),
+        _ => false,
+    };
+    digits && id.len() == 36 && id.bytes().enumerate().all(form)
+}

@@ -1,0 +1,243 @@
+//! Fuzz target: requests, read as every operation reads them. What's accepted is accepted again, and means the same, when
+//! it's written out from what was understood; what isn't has faults, and not too many.
+//!
+//! An input is three lines: what stands in the path, the query, and the body. Operations and their members come from the
+//! component's own tables: nothing here may list them.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use reznet_edge::http::fuzzing::{
+    Accepted, Asked, MOST_FAULTS, Reader, Reading, examples, members, words,
+};
+use serde_json::{Map, Value};
+
+static READERS: LazyLock<Vec<Reader>> = LazyLock::new(Reader::all);
+
+fuzz_target!(|data: &[u8]| {
+    let asked = asked(data);
+    for reader in READERS.iter() {
+        let name = reader.name();
+        match reader.read(&asked) {
+            Reading::NoRoute | Reading::NotJson => {}
+            Reading::Faults(count) => {
+                assert!(
+                    (1..=MOST_FAULTS).contains(&count),
+                    "{name} tells of {count} faults"
+                );
+            }
+            Reading::Accepted(accepted) => check(reader, &accepted),
+            Reading::Unexpected(what) => panic!("{name}: {what}"),
+        }
+    }
+});
+
+fn check(reader: &Reader, first: &Accepted) {
+    let name = reader.name();
+    for value in first.parameters.values().chain([&first.body]) {
+        // PostgreSQL would refuse it, in the midst of the handler.
+        assert!(
+            !holds_nul(value),
+            "{name} accepts a NUL character: {first:?}"
+        );
+    }
+    assert_eq!(
+        first.has_cursor,
+        first.parameters.contains_key("cursor"),
+        "{name}: {first:?}"
+    );
+    for (pointer, id) in &first.references {
+        let there = first.body.pointer(pointer).and_then(Value::as_str);
+        let there = there.map(str::to_ascii_lowercase);
+        assert_eq!(
+            there.as_ref(),
+            Some(id),
+            "{name}: {pointer} isn't where the reference is"
+        );
+    }
+    let Reading::Accepted(second) = reader.read(&first.written_out) else {
+        panic!("{name} accepts it, but not what it understood: {first:?}");
+    };
+    assert_eq!(first.parameters, second.parameters, "{name}");
+    assert_eq!(first.body, second.body, "{name}");
+    assert_eq!(first.references, second.references, "{name}");
+    assert_eq!(first.written_out, second.written_out, "{name}");
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+fn asked(data: &[u8]) -> Asked {
+    let mut lines = data.splitn(3, |&byte| byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default().to_vec();
+    Asked {
+        path: line(),
+        query: line(),
+        body: line(),
+    }
+}
+
+// --- how inputs are made ---
+
+/// Values that some check looks at, beside those of the examples.
+const VALUES: &str = r#"[null, true, false, 0, -0, -1, 1, 5.0, 0.5, 1e2, 1E400, -1e-400, 100, 101, 9007199254740993.0,
+    18446744073709551615, -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
+    "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "4A922D03-4C26-4CA9-A1CE-5625FD2F50F6", "4a922d034c264ca9a1ce5625fd2f50f6",
+    "17.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "00.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "@name", "a_word", "A-Word",
+    "2026-01-31T12:00:00Z", "2026-01-31T12:00:00 02:00", "2026-01-31T12:00:60.999999999", "9999-12-31T23:59:59-23:59",
+    {}, [], [0], [1, 0.0], {"a": [{"\u0000": 1}]}, {"n": [1e308, 1E-9]}, {"$serde_json::private::Number": "1"}]"#;
+
+/// Enough of the same for a fault each to be more than are told, and for lists to be too long.
+const MANY: usize = 2 * MOST_FAULTS + 1;
+
+static EXAMPLES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let parsed = examples().into_iter().map(serde_json::from_str);
+    parsed.collect::<Result<_, _>>().expect("examples are JSON")
+});
+
+static MEMBERS: LazyLock<Vec<(&'static str, Value)>> = LazyLock::new(members);
+
+static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(words);
+
+static ALL_VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let mut values: Vec<Value> = serde_json::from_str(VALUES).expect("they're JSON");
+    values.extend(WORDS.iter().map(|&word| word.into()));
+    EXAMPLES
+        .iter()
+        .for_each(|example| add_parts(example, &mut values));
+    values
+});
+
+fn add_parts(value: &Value, parts: &mut Vec<Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add_parts(item, parts)),
+        Value::Object(members) => members.values().for_each(|member| add_parts(member, parts)),
+        _ => {}
+    }
+    parts.push(value.clone());
+}
+
+// Bytes alone hardly ever make JSON, much less a body that fits: half of the inputs are changed by their parts.
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let mut dice = Dice(seed.into());
+    if dice.falls_on_one_of(2) {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    let mut asked = asked(&data[..size]);
+    for _ in 0..=dice.below(3) {
+        change(&mut asked, &mut dice);
+    }
+    let new = [asked.path, asked.query, asked.body].join(&b'\n');
+    if new.len() > max_size {
+        return fuzzer_mutate(data, size, max_size);
+    }
+    data[..new.len()].copy_from_slice(&new);
+    new.len()
+});
+
+fn change(asked: &mut Asked, dice: &mut Dice) {
+    match dice.below(8) {
+        0 => asked.path = text(dice.one(&ALL_VALUES)),
+        1 => asked.query.clear(),
+        2 | 3 => {
+            let parameter = [
+                dice.one(&WORDS).as_bytes(),
+                b"=",
+                &text(dice.one(&ALL_VALUES)),
+                b"&",
+            ];
+            asked.query.extend(parameter.concat());
+            if dice.falls_on_one_of(32) {
+                asked.query = asked.query.repeat(MANY);
+            }
+        }
+        4 => asked.body = dice.one(&EXAMPLES).to_string().into_bytes(),
+        _ => {
+            let parsed = serde_json::from_slice(&asked.body).ok();
+            let mut body = parsed.unwrap_or_else(|| dice.one(&EXAMPLES).clone());
+            change_value(&mut body, dice);
+            asked.body = body.to_string().into_bytes();
+        }
+    }
+}
+
+/// As it stands in a path or a query.
+fn text(value: &Value) -> Vec<u8> {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+        .into_bytes()
+}
+
+/// Changes one place in a value, somewhere.
+fn change_value(value: &mut Value, dice: &mut Dice) {
+    match value {
+        Value::Object(members) if !members.is_empty() && !dice.falls_on_one_of(4) => {
+            let at = dice.below(members.len());
+            if let Some(member) = members.values_mut().nth(at) {
+                change_value(member, dice);
+            }
+        }
+        Value::Object(members) => {
+            let name = members.keys().nth(dice.below(members.len() + 1)).cloned();
+            match name {
+                Some(name) if dice.falls_on_one_of(2) => drop(members.remove(&name)),
+                _ => add_member(members, dice),
+            }
+        }
+        Value::Array(items) if !items.is_empty() && !dice.falls_on_one_of(3) => {
+            let at = dice.below(items.len());
+            change_value(&mut items[at], dice);
+        }
+        Value::Array(items) => match items.last().cloned() {
+            Some(last) if dice.falls_on_one_of(8) => items.resize(items.len() + MANY, last),
+            Some(last) if dice.falls_on_one_of(2) => items.push(last),
+            _ => items.push(dice.one(&ALL_VALUES).clone()),
+        },
+        // An example's text, longer than it may be.
+        Value::String(text) if dice.falls_on_one_of(16) => *text = text.repeat(MANY),
+        _ => *value = dice.one(&ALL_VALUES).clone(),
+    }
+}
+
+/// Mostly one that some operation knows, with a value that fits: the rest of the body may be right, and then it's accepted.
+fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
+    let (name, fitting) = dice.one(&MEMBERS);
+    let name = if dice.falls_on_one_of(8) { "\0" } else { name };
+    let other = dice.falls_on_one_of(4);
+    let value = if other {
+        dice.one(&ALL_VALUES)
+    } else {
+        fitting
+    };
+    members.insert(name.to_owned(), value.clone());
+}
+
+/// Numbers out of a seed (SplitMix64): the fuzzer must be able to do the same again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from(mixed >> 33).unwrap_or(0) % limit.max(1)
+    }
+
+    fn falls_on_one_of(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}

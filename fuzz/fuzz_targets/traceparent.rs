@@ -1,0 +1,78 @@
+//! Fuzz target: the header `traceparent`. Whatever it holds, a request's id is 32 lower-case hex digits: the trace id of
+//! a header that's as the standard wants it (<https://www.w3.org/TR/trace-context/>), else a random UUID.
+//!
+//! Must not judge a header by the component's own parser.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use reznet_edge::http::fuzzing::request_id;
+
+/// The version that the standard forbids.
+const FORBIDDEN: u8 = 0xff;
+
+/// Where the trace id is.
+const TRACE: std::ops::Range<usize> = 3..35;
+
+fuzz_target!(|input: (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>)| {
+    let (version, trace, parent, flags, edits, text) = input;
+    let valid = format!("{version:02x}-{trace:032x}-{parent:016x}-{flags:02x}");
+    let id = check(valid.as_bytes());
+    if version != FORBIDDEN && trace != 0 && parent != 0 {
+        assert_eq!(id, Some(format!("{trace:032x}")), "{valid}");
+    } else {
+        assert_random(id.as_deref(), &valid);
+    }
+    // Version 0 ends there; what later ones have more comes after another hyphen.
+    let more = check(format!("{valid}-more").as_bytes());
+    if version == 0 {
+        assert_random(more.as_deref(), "version 00 with more");
+    }
+    assert_random(
+        check(format!("{valid}more").as_bytes()).as_deref(),
+        "no hyphen",
+    );
+
+    // One that's nearly right finds more than bytes out of nowhere.
+    let mut nearly = valid.into_bytes();
+    for (at, new) in edits {
+        let at = usize::from(at) % (nearly.len() + 1);
+        match nearly.get_mut(at) {
+            Some(old) => *old = new,
+            None => nearly.push(new),
+        }
+    }
+    check(&nearly);
+    check(&text);
+});
+
+/// The id for this header, where it may be one at all.
+fn check(header: &[u8]) -> Option<String> {
+    let id = request_id(header)?;
+    let digits = id
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    assert!(
+        digits && id.len() == 32,
+        "{id:?} for {:?}",
+        header.escape_ascii().to_string()
+    );
+    assert_ne!(
+        id,
+        "0".repeat(32),
+        "{:?}",
+        header.escape_ascii().to_string()
+    );
+    if header.get(TRACE) != Some(id.as_bytes()) {
+        assert_random(Some(&id), &header.escape_ascii().to_string());
+    }
+    Some(id)
+}
+
+/// A UUID of version 4, as RFC 9562 marks it.
+fn assert_random(id: Option<&str>, header: &str) {
+    let marks = id.map(|id| (id.as_bytes()[12], id.as_bytes()[16]));
+    assert!(
+        matches!(marks, None | Some((b'4', b'8' | b'9' | b'a' | b'b'))),
+        "{id:?} isn't random, for {header:?}"
+    );
+}

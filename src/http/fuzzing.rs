@@ -1,0 +1,298 @@
+//! What the fuzz targets (fuzz/) need of the private modules here: requests read as each operation reads them, cursors,
+//! and request ids.
+//!
+//! Built with `--cfg fuzzing` only, which cargo-fuzz sets: never in what ships. Says what came out, not what must: the
+//! assertions are the targets'.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::routing::any;
+use axum::{Extension, Router};
+use futures_util::FutureExt;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+
+pub use super::contract::MOST_FAULTS;
+use super::contract::{Cursor, Findings, Kind, Operation, Presence, Schema};
+use super::input::Input;
+use super::problem::ApiError;
+use super::routes;
+use crate::profile::ProfileLayer;
+
+/// What a client sends; any bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// What stands in the place of each parameter of the path, before it's percent-encoded.
+    pub path: Vec<u8>,
+    /// The query as it's sent. What no URI may hold is percent-encoded.
+    pub query: Vec<u8>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What an operation makes of a request.
+#[derive(Debug)]
+pub enum Reading {
+    /// The path leads nowhere, as with an empty parameter.
+    NoRoute,
+    /// The body isn't JSON.
+    NotJson,
+    /// So many things are wrong.
+    Faults(usize),
+    /// The handler would get it.
+    Accepted(Accepted),
+    /// What no request may end in, as it's sent here.
+    Unexpected(String),
+}
+
+/// What a handler would get.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The parameters' values.
+    pub parameters: Map<String, Value>,
+    /// The body.
+    pub body: Value,
+    /// The rows it refers to: where in the body, and which id.
+    pub references: Vec<(String, String)>,
+    /// Whether it's given a keyset cursor.
+    pub has_cursor: bool,
+    /// The same request, written out from what was understood.
+    pub written_out: Asked,
+}
+
+/// An operation behind a router that knows no other.
+#[derive(Debug)]
+pub struct Reader {
+    operation: &'static Operation,
+    router: Router,
+}
+
+type Read = Arc<Result<(Input, Findings), ApiError>>;
+
+impl Reader {
+    /// One for every operation there is.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        routes::all().into_iter().map(Self::new).collect()
+    }
+
+    fn new(operation: &'static Operation) -> Self {
+        let read = async move |request: Request| -> Extension<Read> {
+            Extension(Arc::new(Input::read(operation, request).await))
+        };
+        let router = Router::new().route(operation.path, any(read));
+        Self { operation, router }
+    }
+
+    /// The operation's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.operation.id
+    }
+
+    /// Sends it a request.
+    #[must_use]
+    pub fn read(&self, asked: &Asked) -> Reading {
+        let request = Request::builder()
+            .method(self.operation.method)
+            .uri(self.uri(asked))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(asked.body.clone()));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Reading::Unexpected(error.to_string()),
+        };
+        // The body is there in whole: nothing waits.
+        let Some(Ok(response)) = self.router.clone().oneshot(request).now_or_never() else {
+            return Reading::Unexpected("it waited".to_owned());
+        };
+        let Some(read) = response.extensions().get::<Read>() else {
+            return Reading::NoRoute;
+        };
+        match &**read {
+            Ok((input, findings)) if findings.faults.is_empty() => {
+                Reading::Accepted(self.accepted(input, findings))
+            }
+            Ok((_, findings)) => Reading::Faults(findings.faults.len()),
+            Err(ApiError::Invalid(faults)) => Reading::Faults(faults.len()),
+            Err(ApiError::NotJson(_)) => Reading::NotJson,
+            Err(error) => Reading::Unexpected(format!("{error:?}")),
+        }
+    }
+
+    fn accepted(&self, input: &Input, findings: &Findings) -> Accepted {
+        let mut parameters = Map::new();
+        let mut written_out = Asked::default();
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for name in self.operation.parameters.iter().map(|known| known.name) {
+            let text = input.text(name).map(Value::from);
+            let other = || input.boolean(name).map(Value::from);
+            let value = text
+                .or_else(other)
+                .or_else(|| input.integer(name).map(Value::from));
+            let Some(value) = value else { continue };
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            if self.operation.in_path(name) {
+                written_out.path = text.into_bytes();
+            } else {
+                query.append_pair(name, &text);
+            }
+            parameters.insert(name.to_owned(), value);
+        }
+        written_out.query = query.finish().into_bytes();
+        if self.operation.body.is_some() {
+            written_out.body = input.body_json().into_bytes();
+        }
+        let references = findings.references.iter();
+        Accepted {
+            parameters,
+            body: Value::Object(input.body().clone()),
+            references: references
+                .map(|reference| (reference.pointer.clone(), reference.id.to_string()))
+                .collect(),
+            has_cursor: input.cursor().is_some(),
+            written_out,
+        }
+    }
+
+    fn uri(&self, asked: &Asked) -> String {
+        let mut uri = String::new();
+        for segment in self.operation.path.split('/').skip(1) {
+            uri.push('/');
+            if segment.starts_with('{') {
+                encode(&mut uri, &asked.path, |byte| byte.is_ascii_alphanumeric());
+            } else {
+                uri.push_str(segment);
+            }
+        }
+        uri.push('?');
+        encode(&mut uri, &asked.query, |byte| {
+            byte.is_ascii_alphanumeric() || b"&=%+-._~".contains(&byte)
+        });
+        uri
+    }
+}
+
+fn encode(text: &mut String, bytes: &[u8], stays: impl Fn(u8) -> bool) {
+    for &byte in bytes {
+        if stays(byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String doesn't fail.
+            let _ = write!(text, "%{byte:02x}");
+        }
+    }
+}
+
+/// A value that fits. Not of a member that must go with others: whatever is made of these is tried, not relied on.
+fn sample(kind: &Kind) -> Value {
+    match kind {
+        Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
+            json!("4a922d03-4c26-4ca9-a1ce-5625fd2f50f6")
+        }
+        Kind::EarlierPosition => json!(0),
+        Kind::Boolean => json!(true),
+        Kind::Integer { min, .. } => json!(min),
+        Kind::Text { min, .. } => json!("a".repeat(*min)),
+        Kind::Pattern { .. } => json!("name"),
+        Kind::OneOf(words) => json!(words.first()),
+        Kind::Time => json!("2026-01-31T12:00:00Z"),
+        Kind::Cursor => json!("17.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"),
+        Kind::Object => json!({"a": {"b": ["c"]}}),
+        Kind::Record(schema) => {
+            let members = schema.members.iter();
+            members
+                .filter(|member| member.presence == Presence::Required)
+                .map(|member| (member.name.to_owned(), sample(&member.kind)))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+        Kind::List { of, .. } => json!([sample(of)]),
+    }
+}
+
+/// The members that bodies and what's in them may have, each with a value that fits.
+#[must_use]
+pub fn members() -> Vec<(&'static str, Value)> {
+    fn of_kind(kind: &Kind, members: &mut Vec<(&'static str, Value)>) {
+        match kind {
+            Kind::List { of, .. } => of_kind(of, members),
+            Kind::Record(schema) => of_schema(schema, members),
+            _ => {}
+        }
+    }
+    fn of_schema(schema: &Schema, members: &mut Vec<(&'static str, Value)>) {
+        for member in schema.members {
+            members.push((member.name, sample(&member.kind)));
+            of_kind(&member.kind, members);
+        }
+    }
+    let mut members = Vec::new();
+    let bodies = routes::all()
+        .into_iter()
+        .filter_map(|operation| operation.body);
+    bodies.for_each(|schema| of_schema(schema, &mut members));
+    members
+}
+
+/// The words that operations know: parameters, members, and values that are one of a few.
+#[must_use]
+pub fn words() -> Vec<&'static str> {
+    fn of_kind(kind: &Kind, words: &mut Vec<&'static str>) {
+        match kind {
+            Kind::OneOf(known) => words.extend(*known),
+            Kind::List { of, .. } => of_kind(of, words),
+            Kind::Record(schema) => of_schema(schema, words),
+            _ => {}
+        }
+    }
+    fn of_schema(schema: &Schema, words: &mut Vec<&'static str>) {
+        for member in schema.members {
+            words.push(member.name);
+            of_kind(&member.kind, words);
+        }
+    }
+    let mut words = Vec::new();
+    for operation in routes::all() {
+        for parameter in operation.parameters {
+            words.push(parameter.name);
+            of_kind(&parameter.kind, &mut words);
+        }
+        if let Some(schema) = operation.body {
+            of_schema(schema, &mut words);
+        }
+    }
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+/// A body as it might be, in JSON, of every operation that takes one.
+#[must_use]
+pub fn examples() -> Vec<&'static str> {
+    let bodies = routes::all()
+        .into_iter()
+        .filter_map(|operation| operation.body);
+    bodies.map(|schema| schema.example).collect()
+}
+
+/// The key and the id of a cursor's text.
+#[must_use]
+pub fn cursor(text: &str) -> Option<(i64, String)> {
+    Cursor::parse(text).map(|cursor| (cursor.key, cursor.id.to_string()))
+}
+
+/// The id that a request with this `traceparent` gets; `None` where no header may hold such bytes.
+#[must_use]
+pub fn request_id(traceparent: &[u8]) -> Option<String> {
+    let mut headers = HeaderMap::new();
+    headers.insert("traceparent", HeaderValue::from_bytes(traceparent).ok()?);
+    Some(ProfileLayer::start(&headers).request_id().to_owned())
+}

@@ -1,0 +1,181 @@
+//! Who may come in: tokens, pages of other origins, and the headers that keep browsers careful.
+
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use support::contract::operations;
+use support::{Answer, Database, Edge};
+
+const API: &str = "an-api-token-of-25-letters";
+const ADMIN: &str = "an-admin-token-of-27-letters";
+const ANYONES: [&str; 3] = ["/api/health", "/api/health/ready", "/performance"];
+const ADMINS: [&str; 2] = ["/api/performance/database", "/api/performance/metrics"];
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+async fn ask(edge: &Edge, method: &Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", edge.url()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    edge.send(request.body(Full::default()).expect("it's valid"))
+        .await
+}
+
+async fn get_as(edge: &Edge, path: &str, token: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    ask(edge, &Method::GET, path, &[("authorization", &bearer)]).await
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_had_but_what_is_anyones() {
+    let database = Database::migrated().await;
+    let variables = [("api_token", API), ("admin_token", ADMIN)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let mut count = 0;
+    for operation in operations() {
+        let path = operation.path_with(NOBODY);
+        for token in [
+            "",
+            "an-api-token-of-25-letter",
+            "An-api-token-of-25-letters",
+        ] {
+            let bearer = format!("Bearer {token}");
+            let answer = ask(
+                &edge,
+                &operation.method,
+                &path,
+                &[("authorization", &bearer)],
+            )
+            .await;
+            if ANYONES.contains(&operation.path.as_str()) {
+                assert_eq!(answer.status, StatusCode::OK, "{path}");
+            } else {
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+                assert_eq!(answer.header("www-authenticate"), "Bearer");
+                assert_eq!(answer.query_count(), 0, "{path}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 90, "only {count} refusals");
+    let log = edge.log();
+    assert!(!log.contains("letters"), "a token in the log:\n{log}");
+}
+
+#[tokio::test]
+async fn a_token_opens_what_it_is_for_and_nothing_is_stored_on_the_way() {
+    let database = Database::migrated().await;
+    let both = format!("{API} another-token-while-it-is-replaced");
+    let variables = [("api_token", both.as_str()), ("admin_token", ADMIN)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    for token in [API, "another-token-while-it-is-replaced", ADMIN] {
+        let answer = get_as(&edge, "/api/agents", token).await;
+        assert_eq!(answer.status, StatusCode::OK, "{token}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    for path in ADMINS {
+        let refused = get_as(&edge, path, API).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+        let answer = get_as(&edge, path, ADMIN).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+}
+
+#[tokio::test]
+async fn the_api_is_open_where_only_administrators_have_a_token() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("admin_token", ADMIN)], &[]).await;
+    assert_eq!(edge.get("/api/agents").await.status, StatusCode::OK);
+    let refused = edge.get("/api/performance/database").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn only_pages_of_the_configured_origins_may_read() {
+    const PAGE: &str = "https://app.example.com";
+    let database = Database::migrated().await;
+    let origins = format!("{PAGE} http://localhost:5173");
+    let edge = Edge::start_with(&database, &[("cors_origins", &origins)], &[]).await;
+    let answer = ask(&edge, &Method::GET, "/api/agents", &[("origin", PAGE)]).await;
+    assert_eq!(answer.header("access-control-allow-origin"), PAGE);
+    assert_eq!(answer.header("timing-allow-origin"), PAGE);
+    let exposed = answer.header("access-control-expose-headers");
+    for name in ["x-query-count", "x-query-time", "server-timing", "link"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
+    assert!(answer.header("vary").contains("origin"));
+    // Errors are for pages to read as well.
+    let error = ask(&edge, &Method::GET, "/api/nothing", &[("origin", PAGE)]).await;
+    assert_eq!(error.header("access-control-allow-origin"), PAGE);
+
+    let preflight = [
+        ("origin", PAGE),
+        ("access-control-request-method", "PATCH"),
+        (
+            "access-control-request-headers",
+            "authorization,idempotency-key",
+        ),
+    ];
+    let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &preflight).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_eq!(answer.header("access-control-allow-origin"), PAGE);
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("PATCH")
+    );
+    let allowed = answer.header("access-control-allow-headers");
+    assert!(allowed.contains("authorization") && allowed.contains("idempotency-key"));
+
+    for stranger in [
+        "https://app.example.com.evil.example",
+        "http://app.example.com",
+        "null",
+    ] {
+        let answer = ask(&edge, &Method::GET, "/api/agents", &[("origin", stranger)]).await;
+        assert!(
+            !answer.headers.contains_key("access-control-allow-origin"),
+            "{answer:?}"
+        );
+        assert!(!answer.headers.contains_key("timing-allow-origin"));
+    }
+}
+
+#[tokio::test]
+async fn without_configured_origins_no_answer_speaks_of_them() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for method in [Method::GET, Method::OPTIONS] {
+        let origin = [("origin", "https://app.example.com")];
+        let answer = ask(&edge, &method, "/api/agents", &origin).await;
+        let mut names = answer.headers.keys();
+        assert!(
+            !names.any(|name| name.as_str().starts_with("access-control")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_be_careful() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for path in [
+        "/api/agents",
+        "/api/nothing",
+        "/performance",
+        "/api/openapi.json",
+    ] {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+    }
+    let page = edge.get("/performance").await;
+    assert!(
+        page.header("content-security-policy")
+            .contains("default-src 'none'")
+    );
+    let error = edge.get("/api/nothing").await;
+    assert_eq!(error.header("cache-control"), "no-store");
+}
