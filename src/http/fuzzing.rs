@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 pub use super::contract::MOST_FAULTS;
-use super::contract::{Cursor, Findings, Kind, Operation, Presence, Schema};
+use super::contract::{Cursor, Findings, Kind, Operation, Schema};
 use super::input::Input;
 use super::problem::ApiError;
 use super::routes;
@@ -191,7 +191,7 @@ fn encode(text: &mut String, bytes: &[u8], stays: impl Fn(u8) -> bool) {
     }
 }
 
-/// A value that fits. Not of a member that must go with others: whatever is made of these is tried, not relied on.
+/// A value that fits, with all the members it may have.
 fn sample(kind: &Kind) -> Value {
     match kind {
         Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
@@ -209,12 +209,16 @@ fn sample(kind: &Kind) -> Value {
         Kind::Record(schema) => {
             let members = schema.members.iter();
             members
-                .filter(|member| member.presence == Presence::Required)
                 .map(|member| (member.name.to_owned(), sample(&member.kind)))
                 .collect::<Map<_, _>>()
                 .into()
         }
-        Kind::List { of, .. } => json!([sample(of)]),
+        // The first item of a list has no earlier one.
+        Kind::List {
+            of: Kind::EarlierPosition,
+            ..
+        } => json!([]),
+        Kind::List { of, .. } => json!([sample(of), sample(of)]),
     }
 }
 
@@ -274,13 +278,18 @@ pub fn words() -> Vec<&'static str> {
     words
 }
 
-/// A body as it might be, in JSON, of every operation that takes one.
+/// Bodies as they might be, of every operation that takes one: its example, and one with all members.
 #[must_use]
-pub fn examples() -> Vec<&'static str> {
+pub fn examples() -> Vec<Value> {
     let bodies = routes::all()
         .into_iter()
         .filter_map(|operation| operation.body);
-    bodies.map(|schema| schema.example).collect()
+    bodies
+        .flat_map(|schema| {
+            let example = serde_json::from_str(schema.example).unwrap_or_default();
+            [example, sample(&Kind::Record(schema))]
+        })
+        .collect()
 }
 
 /// The key and the id of a cursor's text.

@@ -3,3 +3,4 @@
 mod database;
 mod network;
 mod setup;
+mod tls;

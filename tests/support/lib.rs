@@ -6,10 +6,12 @@ pub mod contract;
 mod database;
 mod edge;
 mod proxy;
+mod tls;
 
 pub use database::{Cluster, Database, database_variables, migrate};
 pub use edge::{Answer, Edge};
 pub use proxy::{Fault, Proxy};
+pub use tls::TlsServer;
 
 use std::path::PathBuf;
 

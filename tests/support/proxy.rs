@@ -72,10 +72,15 @@ impl Proxy {
     /// The address of a database, by way of the proxy.
     #[must_use]
     pub fn url(&self, database_url: &str) -> String {
-        let (user, rest) = database_url.rsplit_once('@').expect("user@host:port/…");
-        let (_, database) = rest.split_once('/').expect("host:port/database");
-        format!("{user}@{}/{database}", self.address)
+        by_way_of(self.address, database_url)
     }
+}
+
+/// The address of a database, at another `host:port`.
+pub(crate) fn by_way_of(address: SocketAddr, database_url: &str) -> String {
+    let (user, rest) = database_url.rsplit_once('@').expect("user@host:port/…");
+    let (_, database) = rest.split_once('/').expect("host:port/database");
+    format!("{user}@{address}/{database}")
 }
 
 /// Passes on until one side closes, or a fault does.

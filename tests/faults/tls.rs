@@ -1,0 +1,47 @@
+//! TLS to the database: only a server whose certificate is for its name, and by the authority that's set, is spoken to.
+
+use http::StatusCode;
+use support::{Database, Edge, TlsServer, database_variables};
+
+const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
+
+async fn edge(database: &Database, server: &TlsServer, authority: &str) -> Edge {
+    let url = server.url(&database.app_url());
+    let (_, host) = database_variables(&url)[1];
+    let verified = format!("{url}?sslmode=verify-full");
+    let variables = [
+        ("db_url", verified.as_str()),
+        ("db_host", host),
+        ("db_ca", authority),
+    ];
+    Edge::start_at(&variables, &[]).await
+}
+
+#[tokio::test]
+async fn a_server_of_the_set_authority_is_spoken_to_by_tls() {
+    let database = Database::migrated().await;
+    let server = TlsServer::start(&database.host(), "127.0.0.1").await;
+    let edge = edge(&database, &server, server.authority()).await;
+    let answer = edge.get(ORCHESTRATOR).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", edge.log());
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_prove_who_it_is_is_not() {
+    let database = Database::migrated().await;
+    let server = TlsServer::start(&database.host(), "127.0.0.1").await;
+    let other = TlsServer::start(&database.host(), "other.example").await;
+    for (server, authority) in [
+        // Nobody vouches for it; somebody else does; it's another's certificate.
+        (&server, ""),
+        (&server, other.authority()),
+        (&other, other.authority()),
+    ] {
+        let edge = edge(&database, server, authority).await;
+        let answer = edge.get(ORCHESTRATOR).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        let id = answer.header("x-request-id");
+        let line = edge.log_line(&["DATABASE UNAVAILABLE", id]).await;
+        assert!(line.contains("certificate"), "{line}");
+    }
+}
