@@ -13,7 +13,10 @@ const FORBIDDEN: u8 = 0xff;
 /// Where the trace id is.
 const TRACE: std::ops::Range<usize> = 3..35;
 
-fuzz_target!(|input: (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>)| {
+/// A header's four fields, bytes to change in it by their place, and bytes that are a header themselves.
+type Input = (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>);
+
+fuzz_target!(|input: Input| {
     let (version, trace, parent, flags, edits, text) = input;
     let valid = format!("{version:02x}-{trace:032x}-{parent:016x}-{flags:02x}");
     let id = check(valid.as_bytes());

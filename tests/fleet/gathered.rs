@@ -321,3 +321,18 @@ async fn an_administrator_sees_every_statement_and_the_public_nothing_where_it_i
     assert_eq!(line["route"], "GET /api/health");
     assert!(line["elapsed_us"].is_u64());
 }
+
+/// Ended right after its last answer: what runs then ends, and what's gathered is stored.
+#[tokio::test]
+async fn nothing_is_lost_when_the_host_is_told_to_end() {
+    let database = Database::migrated().await;
+    let mut edge = Edge::start(&database).await;
+    for _ in 0..20 {
+        assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
+    }
+    assert!(edge.terminate().await, "{}", edge.log());
+    let sql = "SELECT coalesce(sum(flushed), 0)::bigint FROM profile.flushes";
+    let client = database.client().await;
+    // Of each request the request itself and its statement.
+    soon(&client, sql, 40).await;
+}

@@ -244,6 +244,21 @@ impl Edge {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// Asks the host to end (SIGTERM), and waits until it has; whether it ended well.
+    pub async fn terminate(&mut self) -> bool {
+        let pid = self.process.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.is_ok_and(|status| status.success()), "no kill");
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return status.success();
+            }
+            assert!(Instant::now() < patience, "it doesn't end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// What the host and the component have written so far.
     #[must_use]
     pub fn log(&self) -> String {
