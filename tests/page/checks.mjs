@@ -435,11 +435,13 @@ const checks = {
     line.delayMs = 250;
     // An answer that was under way already may come in time: what counts are the figures just before it takes long.
     let before;
+    const deadline = Date.now() + 30_000;
     for (let status = ''; !status.startsWith('Loading takes long; figures of');) {
       const shownNow = await page.evaluate(() => ['#status', '#verdict-because'].map((id) => document.querySelector(id).textContent.trim()));
       status = shownNow[0];
       if (status.startsWith('Updated')) before = shownNow[1];
       else if (status.startsWith('Loading takes long; figures of')) assert.equal(shownNow[1], before);
+      assert.ok(Date.now() < deadline, `it never takes long: ${status}`);
       await page.waitForTimeout(20);
     }
     assert.equal(await page.locator('#notice').isVisible(), false);
