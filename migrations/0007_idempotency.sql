@@ -17,7 +17,8 @@ CREATE INDEX IF NOT EXISTS idempotency_keys_created_at_idx ON idempotency_keys (
 
 -- Runs a statement of the API's registry, whose parameters are cast in its text, unless that was done under this key.
 -- Whoever calls it could as well run the statement: it has no other rights than its caller.
-CREATE OR REPLACE FUNCTION write_once(key text, name text, statement text, parameters text[], OUT json text, OUT note text)
+-- json in quotes: since PostgreSQL 17 that word can't name a parameter.
+CREATE OR REPLACE FUNCTION write_once(key text, name text, statement text, parameters text[], OUT "json" text, OUT note text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
