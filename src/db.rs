@@ -15,7 +15,7 @@ use futures_util::future::{Either, select};
 use spin_sdk::pg::{Certificate, Connection, DbValue, OpenOptions, ParameterValue, QueryResult};
 
 pub use error::DbError;
-use pool::{Checkout, NoCheckout, Pool};
+use pool::{Checkout, Pool};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
@@ -193,12 +193,11 @@ impl Db {
             ca_root: self.config().db_ca.clone().map(Certificate::Text),
         };
         let open = Connection::open_with_options(self.config().db_address.as_str(), options);
-        let outcome = within(limit, self.database.pool.checkout(limit / 2, open)).await;
+        let outcome = within(limit, self.database.pool.checkout(open)).await;
         self.profile.record_connection_wait(elapsed_us(clock));
         match outcome {
             Some(Ok(checkout)) => Ok(checkout),
-            Some(Err(NoCheckout::Crowded(wait))) => Err(DbError::crowded(wait.as_millis())),
-            Some(Err(NoCheckout::Failed(error))) => Err(DbError::from_host(name, error)),
+            Some(Err(error)) => Err(DbError::from_host(name, error)),
             None => Err(DbError::no_connection_within(limit.as_millis())),
         }
     }

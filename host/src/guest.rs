@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
@@ -14,7 +13,7 @@ use wasmtime_wasi_http::{
 use crate::{
     allowed_hosts::AllowedHosts,
     output::{Lines, Target},
-    postgres::Pools,
+    postgres::{Permits, Pools},
     variables::ComponentVariables,
 };
 
@@ -28,7 +27,7 @@ pub struct App {
     /// The component's database connections, by address.
     pub pools: Pools,
     /// `[outbound_pg] max_connections`, shared by all components: a permit for each connection that a guest holds.
-    pub connection_permits: Option<Arc<Semaphore>>,
+    pub connection_permits: Option<Permits>,
 }
 
 /// The data of one instance's store.

@@ -22,7 +22,6 @@ use clap::Parser as _;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::handler::ProxyHandler;
@@ -115,9 +114,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         std::env::var(name).ok()
     })?;
     let routes = Routes::new(manifest.triggers())?;
-    let connection_permits = config
-        .max_connections()
-        .map(|count| Arc::new(Semaphore::new(count)));
+    let connection_permits = config.max_connections().map(postgres::Permits::new);
     let reuse = Reuse {
         requests: cli.max_instance_reuse_count,
         concurrent_requests: cli.max_instance_concurrent_reuse_count,

@@ -6,6 +6,7 @@
 )]
 
 mod error;
+mod permits;
 mod pool;
 mod rows;
 mod session;
@@ -26,6 +27,7 @@ use crate::{
     guest::{App, Guest},
 };
 
+pub use permits::Permits;
 pub use pool::Pools;
 use session::Session;
 
@@ -66,15 +68,12 @@ impl ConnectionBuilder {
         app.allowed_hosts
             .check(&config)
             .map_err(Error::ConnectionFailed)?;
-        // The permit first, and without a time limit: like Spin.
+        // The permit first, like Spin.
         let permit = match &app.connection_permits {
-            Some(permits) => Some(
-                permits
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(|e| Error::Other(e.to_string()))?,
-            ),
+            Some(permits) => match permits.acquire().await {
+                Ok(permit) => Some(permit),
+                Err(crowded) => return Err(Error::ConnectionFailed(crowded.to_string())),
+            },
             None => None,
         };
         let client = app.pools.get(&self.address, config, self.ca_root).await;
@@ -238,7 +237,7 @@ async fn execute(
         }
         result => result,
     };
-    session.ended();
+    session.ended(result.as_ref().err());
     result.map_err(error::query_failed)
 }
 
@@ -257,7 +256,7 @@ async fn query(
         let row = match stream.try_next().await {
             Ok(Some(row)) => row,
             last => {
-                session.ended();
+                session.ended(last.as_ref().err());
                 return last.map(|_| set).map_err(midway);
             }
         };
@@ -295,7 +294,7 @@ async fn start_query(
         result => result,
     };
     result.map_err(|error| {
-        session.ended();
+        session.ended(Some(&error));
         error::query_failed(error)
     })
 }

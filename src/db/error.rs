@@ -95,14 +95,6 @@ impl DbError {
         Self::unavailable(false, format!("no connection within {limit_ms} ms"))
     }
 
-    /// Others wait already, so long that it makes no sense to queue.
-    pub(super) fn crowded(wait_ms: u128) -> Self {
-        Self::unavailable(
-            false,
-            format!("too many requests wait for a connection, the last one for {wait_ms} ms"),
-        )
-    }
-
     fn unavailable(sent: bool, reason: String) -> Self {
         // With RUST_BACKTRACE set, Spin adds its own stack: of no use here, and a page long.
         let reason = match reason.split_once("Stack backtrace:") {
@@ -158,14 +150,14 @@ fn advice(reason: &str) -> &'static str {
     let says = |text: &str| reason.contains(text);
     if says("is not permitted") {
         "set db_host to the host:port that db_url names"
+    } else if says("too many") || says("no connection within") {
+        "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
     } else if says("password authentication failed") || says("role \"") || says("InvalidPassword") {
         "check the user and the password in db_url"
     } else if says("database \"") {
         "create the database, or check its name in db_url"
     } else if says("certificate") || says("TLS") {
         "let the host trust the server's certificate, or add sslmode=disable to db_url if the network is trusted"
-    } else if says("too many") || says("no connection within") {
-        "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
     } else {
         "check that PostgreSQL runs at the address in db_url"
     }
@@ -249,6 +241,7 @@ mod tests {
             ("database \"d\" does not exist", "create the database"),
             ("error connecting to server: Connection refused", "runs at"),
             ("no connection within 2000 ms", "more connections"),
+            ("too many connections for role \"u\"", "more connections"),
             (
                 "error performing TLS handshake: invalid peer certificate",
                 "sslmode=disable",

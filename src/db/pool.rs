@@ -26,9 +26,6 @@ const SCARCE_AFTER: Duration = Duration::from_millis(5);
 /// For so long after such an open nothing is kept here.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
 
-/// So many may wait for the host where it keeps them waiting for long; the next is refused at once.
-const MOST_WAITING: usize = 4;
-
 /// The pool of one instance, of connections of type `C`.
 #[derive(Debug)]
 pub struct Pool<C>(Mutex<State<C>>);
@@ -42,20 +39,9 @@ struct State<C> {
     opening_since: Instant,
     /// How long the fastest open took.
     fastest: Option<Duration>,
-    /// How long the last open took, or took until it was given up; and when that was.
-    last: Option<(Duration, Instant)>,
     scarce_until: Option<Instant>,
     /// A task is under way that returns idle ones to the host.
     returning: bool,
-}
-
-/// Why there's no connection.
-#[derive(Debug)]
-pub enum NoCheckout<E> {
-    /// Others wait already, and the last of them waited so long.
-    Crowded(Duration),
-    /// The host has none to give; why.
-    Failed(E),
 }
 
 /// A connection that a request has for itself. Dropped, it goes back to the host.
@@ -88,15 +74,6 @@ impl<C> State<C> {
         elapsed > SCARCE_AFTER.saturating_add(usual)
     }
 
-    /// How long the last open took, where as many wait as may, and that's longer than `patience`.
-    fn crowded(&self, now: Instant, patience: Duration) -> Option<Duration> {
-        let (wait, ended_at) = self.last?;
-        let is_crowded = self.opening >= MOST_WAITING
-            && wait > patience
-            && now.duration_since(ended_at) < SCARCE_FOR;
-        is_crowded.then_some(wait)
-    }
-
     /// Takes out what has idled for long enough, for the host: to be dropped when the lock is free again.
     fn take_old(&mut self, now: Instant) -> Vec<(Checkout<C>, Instant)> {
         let is_over = |(checkout, since): &mut (Checkout<C>, Instant)| {
@@ -114,37 +91,27 @@ impl<C: Send + 'static> Pool<C> {
             opening: 0,
             opening_since: Instant::now(),
             fastest: None,
-            last: None,
             scarce_until: None,
             returning: false,
         })))
     }
 
-    /// An idle connection, else one from the host, by `open`; where several wait, and waiting takes longer than `patience`,
-    /// none. Waits without end: whoever calls sets a limit.
+    /// An idle connection, else one from the host, by `open`. Waits without end: whoever calls sets a limit.
     pub async fn checkout<E>(
         &self,
-        patience: Duration,
         open: impl Future<Output = Result<C, E>>,
-    ) -> Result<Checkout<C>, NoCheckout<E>> {
-        match self.idle_or_crowded(patience) {
-            (Some(checkout), _) => return Ok(checkout),
-            (None, Some(wait)) => return Err(NoCheckout::Crowded(wait)),
-            (None, None) => {}
+    ) -> Result<Checkout<C>, E> {
+        let idle = self.state().idle.pop();
+        if let Some((checkout, _)) = idle {
+            return Ok(checkout);
         }
         let opening = Opening::count(self);
-        let connection = open.await.map_err(NoCheckout::Failed)?;
+        let connection = open.await?;
         opening.succeeded();
         Ok(Checkout {
             connection,
             opened_at: Instant::now(),
         })
-    }
-
-    fn idle_or_crowded(&self, patience: Duration) -> (Option<Checkout<C>>, Option<Duration>) {
-        let mut state = self.state();
-        let idle = state.idle.pop().map(|(checkout, _)| checkout);
-        (idle, state.crowded(Instant::now(), patience))
     }
 
     /// Keeps a connection in good order for the next request, or returns it to the host if that may be short of them.
@@ -232,7 +199,6 @@ impl<C: Send + 'static> Drop for Opening<'_, C> {
         let now = Instant::now();
         let mut state = self.pool.state();
         state.opening = state.opening.saturating_sub(1);
-        state.last = Some((now.duration_since(self.began_at), now));
         if state.is_long(now.duration_since(self.began_at)) {
             state.scarce_until = Some(now + SCARCE_FOR);
         }
@@ -250,11 +216,9 @@ mod tests {
 
     type Opened = Result<u32, Infallible>;
 
-    const PATIENCE: Duration = Duration::from_secs(1);
-
     /// The outcome of a checkout that needn't wait.
     fn at_once(pool: &Pool<u32>, opened: u32) -> Checkout<u32> {
-        let checkout = pin!(pool.checkout(PATIENCE, ready(Opened::Ok(opened))));
+        let checkout = pin!(pool.checkout(ready(Opened::Ok(opened))));
         match checkout.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(checkout)) => checkout,
             _ => panic!("it waits"),
@@ -277,7 +241,7 @@ mod tests {
         let pool = Pool::new();
         let (one, two) = (at_once(&pool, 1), at_once(&pool, 2));
         {
-            let mut waiting = pin!(pool.checkout(PATIENCE, pending::<Opened>()));
+            let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
             // It has asked just now: that tells nothing.
@@ -295,7 +259,7 @@ mod tests {
     fn an_open_that_was_given_up_tells_that_the_host_is_short() {
         let pool = Pool::new();
         {
-            let mut waiting = pin!(pool.checkout(PATIENCE, pending::<Opened>()));
+            let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
             std::thread::sleep(SCARCE_AFTER * 2);
@@ -319,7 +283,7 @@ mod tests {
                 std::thread::sleep(elapsed);
                 Opened::Ok(1)
             };
-            let checkout = pin!(pool.checkout(PATIENCE, open));
+            let checkout = pin!(pool.checkout(open));
             let mut context = Context::from_waker(Waker::noop());
             assert!(checkout.poll(&mut context).is_ready());
         };
@@ -332,36 +296,6 @@ mod tests {
         opened_after(&pool, Duration::ZERO);
         opened_after(&pool, SCARCE_AFTER * 4);
         assert!(pool.state().is_scarce(Instant::now()));
-    }
-
-    #[test]
-    fn where_waiting_takes_long_only_a_few_may_wait() {
-        let pool = Pool::new();
-        let mut context = Context::from_waker(Waker::noop());
-        let mut waiting: Vec<_> = (0..MOST_WAITING)
-            .map(|_| Box::pin(pool.checkout(PATIENCE, pending::<Opened>())))
-            .collect();
-        for one in &mut waiting {
-            assert!(one.as_mut().poll(&mut context).is_pending());
-        }
-        let outcome = || {
-            let one_more = pin!(pool.checkout(PATIENCE, ready(Opened::Ok(1))));
-            one_more.poll(&mut Context::from_waker(Waker::noop()))
-        };
-        pool.state().last = Some((PATIENCE / 2, Instant::now()));
-        assert!(matches!(outcome(), Poll::Ready(Ok(_))));
-        pool.state().last = Some((PATIENCE * 2, Instant::now()));
-        assert!(matches!(
-            outcome(),
-            Poll::Ready(Err(NoCheckout::Crowded(_)))
-        ));
-        let mut long_ago = Instant::now();
-        long_ago -= SCARCE_FOR * 2;
-        pool.state().last = Some((PATIENCE * 2, long_ago));
-        assert!(matches!(outcome(), Poll::Ready(Ok(_))));
-        drop(waiting);
-        pool.state().last = Some((PATIENCE * 2, Instant::now()));
-        assert!(matches!(outcome(), Poll::Ready(Ok(_))));
     }
 
     #[test]

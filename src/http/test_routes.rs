@@ -34,8 +34,24 @@ async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
     Ok(Reply::ok("{}"))
 }
 
+/// Ends its instance as a bug in the component would that slips past clippy.
+static TRAP: Operation = Operation {
+    id: "trap",
+    path: "/test/trap",
+    summary: documented("Traps."),
+    answer: answered(Kind::Object),
+    ..Operation::GET
+};
+
+async fn trap(_: Db, _: Input) -> Result<Reply, ApiError> {
+    std::process::abort()
+}
+
 /// `router` with these routes added.
 pub fn added_to(router: Router<Shared>) -> Router<Shared> {
-    let handler = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
-    router.route(AGENT_LOOP.path, handler)
+    let agent_loop = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
+    let trap = serve(&TRAP, |db, input| Box::pin(trap(db, input)));
+    router
+        .route(AGENT_LOOP.path, agent_loop)
+        .route(TRAP.path, trap)
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use support::{Cluster, Database, Edge, database_variables, migrate};
+use serde_json::json;
+use support::{Answer, Cluster, Database, Edge, database_variables, migrate};
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
@@ -101,4 +102,70 @@ async fn what_is_wrong_with_the_address_is_said_in_one_line_of_the_log() {
             edge.log()
         );
     }
+}
+
+/// Ends the component's sessions in this database.
+async fn end_sessions(database: &Database) {
+    let sql = "SELECT count(pg_terminate_backend(pid, 1000)) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'reznet-edge'";
+    let client = database.client().await;
+    client.batch_execute(sql).await.expect("they can be ended");
+}
+
+async fn write(edge: &Edge) -> Answer {
+    let channels = edge.get("/api/channels").await.json();
+    let id = channels[0]["id"].as_str().expect("a channel");
+    let path = format!("/api/channels/{id}/messages");
+    edge.post(&path, &json!({"content": "written"})).await
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_read_and_after_a_failover_the_next_write_finds_the_other() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await.letting_statements_repeat();
+    assert_eq!(write(&edge).await.status, StatusCode::CREATED);
+    // As the old primary is after a failover, for sessions that begin from now on.
+    let name = database.name();
+    let client = database.client().await;
+    let set = |to: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {to}");
+    client.batch_execute(&set("on")).await.unwrap();
+    end_sessions(&database).await;
+    for _ in 0..3 {
+        assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
+        let refused = write(&edge).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        let line = ["DATABASE UNAVAILABLE", refused.header("x-request-id")];
+        let line = edge.log_line(&line).await;
+        assert!(line.contains("read-only transaction"), "{line}");
+    }
+    // The address leads to the new primary: sessions with the old one must not be used again.
+    let mut client = database.client().await;
+    let transaction = client
+        .build_transaction()
+        .read_only(false)
+        .start()
+        .await
+        .unwrap();
+    transaction.batch_execute(&set("off")).await.unwrap();
+    transaction.commit().await.unwrap();
+    write(&edge).await;
+    let written = write(&edge).await;
+    assert_eq!(written.status, StatusCode::CREATED, "{}", edge.log());
+}
+
+#[tokio::test]
+async fn a_server_out_of_connections_is_503_and_says_what_to_do() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let name = database.name();
+    let client = database.client().await;
+    let limit = |to: i32| format!("ALTER DATABASE {name} CONNECTION LIMIT {to}");
+    client.batch_execute(&limit(0)).await.unwrap();
+    let refused = edge.get(ORCHESTRATOR).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    let line = ["DATABASE UNAVAILABLE", refused.header("x-request-id")];
+    let line = edge.log_line(&line).await;
+    assert!(line.contains("allow PostgreSQL more connections"), "{line}");
+    client.batch_execute(&limit(-1)).await.unwrap();
+    assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
 }

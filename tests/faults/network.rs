@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
@@ -11,13 +12,21 @@ const AGENTS: &str = "/api/agents";
 
 /// Served by way of a proxy, and nothing but requests goes to the database.
 async fn behind_a_proxy(database: &Database, variables: &[(&str, &str)]) -> (Proxy, Edge) {
+    behind_a_proxy_with(database, variables, &[]).await
+}
+
+async fn behind_a_proxy_with(
+    database: &Database,
+    variables: &[(&str, &str)],
+    flags: &[&str],
+) -> (Proxy, Edge) {
     let proxy = Proxy::start(&database.host()).await;
     let url = proxy.url(&database.app_url());
     let mut all = database_variables(&url).to_vec();
     all.push(("profiling", "off"));
     all.extend(variables);
-    let edge = Edge::start_at(&all, &[]).await.letting_statements_repeat();
-    (proxy, edge)
+    let edge = Edge::start_at(&all, flags).await;
+    (proxy, edge.letting_statements_repeat())
 }
 
 async fn channel(edge: &Edge) -> String {
@@ -150,4 +159,64 @@ async fn a_slow_network_shows_in_the_headers_and_breaks_nothing() {
         panic!("{answer:?}")
     };
     assert_eq!(agents.len(), 6);
+}
+
+#[tokio::test]
+async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_hangs() {
+    let database = Database::migrated().await;
+    let config = std::env::temp_dir().join(format!("reznet-crowd-{}.toml", std::process::id()));
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 2\n").expect("it can be written");
+    let flags = ["--runtime-config-file", config.to_str().expect("a path")];
+    let (proxy, edge) = behind_a_proxy_with(&database, &[], &flags).await;
+    assert_eq!(edge.get(AGENTS).await.status, StatusCode::OK);
+    proxy.set(Fault::Delay(Duration::from_millis(60)));
+    // Sixty clients, each one request after the other.
+    let until = Instant::now() + Duration::from_secs(4);
+    let clients = (0..60).map(|_| async {
+        let mut answers = Vec::new();
+        while Instant::now() < until {
+            answers.push(edge.get(AGENTS).await);
+        }
+        answers
+    });
+    let answers: Vec<_> = join_all(clients).await.into_iter().flatten().collect();
+    let (succeeded, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    assert!(succeeded.len() > 20, "{}", succeeded.len());
+    // That they say when to come back is checked of every 503.
+    for answer in &refused {
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    }
+    for answer in &answers {
+        assert!(answer.elapsed < Duration::from_secs(4), "{answer:?}");
+    }
+    let at_once = |answer: &&&Answer| answer.elapsed < Duration::from_millis(500);
+    assert!(
+        refused.iter().filter(at_once).count() > 20,
+        "{} refused",
+        refused.len()
+    );
+    edge.log_line(&["too many requests wait for a connection"])
+        .await;
+    std::fs::remove_file(&config).expect("it's there");
+}
+
+#[tokio::test]
+async fn what_a_network_swallows_is_504_and_soon_all_is_well_again() {
+    let database = Database::migrated().await;
+    let limits = [("db_statement_timeout_ms", "200")];
+    let (proxy, edge) = behind_a_proxy(&database, &limits).await;
+    // Sixteen connections, none of which says that it's dead.
+    let statuses = join_all((0..16).map(|_| edge.get(AGENTS))).await;
+    assert!(statuses.iter().all(|answer| answer.status == 200));
+    proxy.set(Fault::Drop);
+    let swallowed = edge.get(AGENTS).await;
+    assert!(swallowed.status.is_server_error(), "{swallowed:?}");
+    proxy.set(Fault::None);
+    let mut failed = 0;
+    while edge.get(AGENTS).await.status != StatusCode::OK {
+        failed += 1;
+    }
+    // Not one after the other.
+    assert!(failed <= 2, "{failed} more failed:\n{}", edge.log());
 }

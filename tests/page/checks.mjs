@@ -220,7 +220,7 @@ const checks = {
     const facts = await text(page, '#evidence');
     for (const known of [/Within 100 ms\s+9\d\.\d+ %/, /p95\s+[\d.]+ ms/, /Queries\s+1,\d+/]) assert.match(facts, known);
     assert.match(await text(page, '#profiler'), /Gathered\s+[\d,]+\s+Written\s+[\d,]+\s+Lost\s+0\s/);
-    assert.match(await text(page, '#connections'), /\d+ in use and \d+ idle, of 64\./);
+    assert.match(await text(page, '#connections'), /\d+ in use and \d+ idle, of 32\./);
     await close(page);
   },
 

@@ -92,6 +92,12 @@ impl Database {
         url(server.user(APP).password(APP), &self.name)
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The server's `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
@@ -112,21 +118,50 @@ impl Drop for Database {
 /// A cluster of one test, to be stopped and started; its data goes with it.
 pub struct Cluster {
     folder: PathBuf,
+    /// How `scripts/postgres start` is called.
+    options: &'static [&'static str],
 }
 
 impl Cluster {
-    /// A new cluster, running.
+    /// A new cluster, running. What it has committed may be lost when it crashes.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&["--fast"])
+    }
+
+    /// A new cluster, running, that loses nothing that it has committed.
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &'static [&'static str]) -> Self {
         let folder = std::env::temp_dir().join(format!("reznet-test-{}", Uuid::new_v4().simple()));
-        let cluster = Self { folder };
+        let cluster = Self { folder, options };
         cluster.resume();
         cluster
     }
 
-    /// Starts it again after [`stop`](Self::stop).
+    /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash).
     pub fn resume(&self) {
-        self.postgres("start", &["--fast"]);
+        self.postgres("start", self.options);
+    }
+
+    /// Ends all its processes where they are, so that it must recover when it's started again.
+    pub fn crash(&self) {
+        self.postgres("stop", &["--immediate"]);
+    }
+
+    /// Its `host:port`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        host(&self.url().parse().expect("it's an address"))
+    }
+
+    /// The folder of its data; only the server's user may be allowed in.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("cluster/data")
     }
 
     /// Stops it as an operator would; sessions are ended.
@@ -137,6 +172,27 @@ impl Cluster {
     /// A session of the test's own.
     pub async fn client(&self) -> Client {
         connect(&self.url().parse().expect("it's an address")).await
+    }
+
+    /// A session of the superuser's, who comes in by the unix socket only.
+    pub async fn superuser(&self) -> Client {
+        let server: Config = self.url().parse().expect("it's an address");
+        let port = server.get_ports().first().copied().expect("it has a port");
+        let mut local = Config::new();
+        local
+            .host_path(self.folder.join("cluster/socket"))
+            .port(port)
+            .user("postgres")
+            .dbname(server_database(&server));
+        connect(&local).await
+    }
+
+    /// As [`client`](Self::client), of a server that may be away.
+    pub async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
+        let config: Config = self.url().parse()?;
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// The address of its database, for its owner.

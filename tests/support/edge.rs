@@ -40,6 +40,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// From before the connection is opened until the body is in.
+    pub elapsed: Duration,
 }
 
 impl Edge {
@@ -111,11 +113,13 @@ impl Edge {
             .arg("-f")
             .arg(manifest)
             .args(["--listen", &format!("{listen}:{}", address.port())])
-            .args(["--runtime-config-file", "runtime-config.toml"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !flags.contains(&"--runtime-config-file") {
+            command.args(["--runtime-config-file", "runtime-config.toml"]);
+        }
         for (name, value) in variables {
             command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
         }
@@ -183,29 +187,34 @@ impl Edge {
 
     /// Any request, with the checks that every response must pass.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        self.try_send(request)
+            .await
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
+    /// As [`send`](Self::send); an error where there's no answer, or half of one.
+    pub async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let response = self
-            .client
-            .request(request)
-            .await
-            .unwrap_or_else(|error| panic!("{method} {uri}: {error}\n{}", self.log()));
-        let (parts, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .unwrap_or_else(|error| panic!("{method} {uri}: body: {error}\n{}", self.log()))
-            .to_bytes();
+        let clock = Instant::now();
+        let response = self.client.request(request).await;
+        let (parts, body) = response
+            .map_err(|error| format!("{method} {uri}: {error}"))?
+            .into_parts();
+        let body = body.collect().await;
         let answer = Answer {
             status: parts.status,
             headers: parts.headers,
-            body,
+            body: body
+                .map_err(|error| format!("{method} {uri}: body: {error}"))?
+                .to_bytes(),
+            elapsed: clock.elapsed(),
         };
         // Routes for tests do what no other may.
         if !uri.path().starts_with("/test/") {
             answer.check(&method, uri.path(), self.repeats);
             crate::contract::check(&method, uri.path(), &answer);
         }
-        answer
+        Ok(answer)
     }
 
     /// A request with a JSON body, with the checks that every response must pass.
@@ -257,6 +266,12 @@ impl Edge {
             assert!(Instant::now() < patience, "it doesn't end:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The host's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// What the host and the component have written so far.

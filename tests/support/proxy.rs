@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,8 @@ pub enum Fault {
     Delay(Duration),
     /// Nothing passes, and nothing is closed.
     Stall,
+    /// Whatever comes is lost, and nothing is closed. A connection that lost something stays dead: TCP leaves no gaps.
+    Drop,
     /// Every connection is closed.
     Cut,
     /// The first connection on which so many bytes come from the server is closed then; after that it's [`Fault::None`].
@@ -89,6 +92,7 @@ async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Faul
     let (mut client_read, mut client_write) = client.into_split();
     let (mut server_read, mut server_write) = server.into_split();
     let mut cut = faults.subscribe();
+    let is_dead = AtomicBool::new(false);
     let up = async {
         let mut buffer = vec![0; 16 * 1024];
         loop {
@@ -97,7 +101,10 @@ async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Faul
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             hold_up(faults).await;
-            server_write.write_all(&buffer[..count]).await?;
+            is_dead.fetch_or(*faults.borrow() == Fault::Drop, Ordering::Relaxed);
+            if !is_dead.load(Ordering::Relaxed) {
+                server_write.write_all(&buffer[..count]).await?;
+            }
         }
     };
     let down = async {
@@ -110,6 +117,9 @@ async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Faul
             }
             hold_up(faults).await;
             let fault = *faults.borrow();
+            if is_dead.fetch_or(fault == Fault::Drop, Ordering::Relaxed) || fault == Fault::Drop {
+                continue;
+            }
             if fault != since {
                 (passed, since) = (0, fault);
             }

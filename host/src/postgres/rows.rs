@@ -57,7 +57,7 @@ async fn forward(
         let row = match next {
             Ok(Some(row)) => row,
             last => {
-                session.ended();
+                session.ended(last.as_ref().err());
                 break last.map(|_| ()).map_err(error::query_failed);
             }
         };

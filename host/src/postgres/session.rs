@@ -1,13 +1,25 @@
 //! A session while a guest has it, and what it leaves behind: a session that a statement may have changed is reset before
-//! anyone else gets it, and one with a statement still under way is closed.
+//! anyone else gets it, and one with a statement still under way is closed. What a session shows of its server is true of
+//! the idle ones too: they're closed with it where the server takes no writes any more, or doesn't answer.
 //!
 //! Spin resets each session each time it's taken, which is a round trip for every request. Nearly all statements can't
 //! change a session, so here it's done where one could have, and after use, when nobody waits for it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{Object, RecyclingMethod};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::error::SqlState;
+
+/// Whoever gives up on a statement after so long has waited for a server that may be gone without a word; sooner, it's
+/// rather a client that went away.
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection out of its pool. Dropped, it goes back there, and its permit to the next guest.
 pub struct Session {
@@ -17,6 +29,9 @@ pub struct Session {
     changed: AtomicBool,
     /// Statements that were begun and haven't ended.
     unfinished: AtomicUsize,
+    last_begun: Mutex<Instant>,
+    /// The server is read-only: after a failover, its address may lead to another one.
+    is_read_only: AtomicBool,
 }
 
 impl Session {
@@ -27,6 +42,8 @@ impl Session {
             permit,
             changed: AtomicBool::new(false),
             unfinished: AtomicUsize::new(0),
+            last_begun: Mutex::new(Instant::now()),
+            is_read_only: AtomicBool::new(false),
         }
     }
 
@@ -36,11 +53,19 @@ impl Session {
             self.changed.store(true, Ordering::Relaxed);
         }
         self.unfinished.fetch_add(1, Ordering::Relaxed);
+        *self
+            .last_begun
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.client.as_ref().expect("only the drop takes it")
     }
 
-    /// A statement's answer is in, whatever it was. Whoever gives up on one doesn't say so: its answer may still come.
-    pub fn ended(&self) {
+    /// A statement's answer is in, an error or not. Whoever gives up on one doesn't say so: its answer may still come.
+    pub fn ended(&self, error: Option<&tokio_postgres::Error>) {
+        if error.and_then(tokio_postgres::Error::code) == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        {
+            self.is_read_only.store(true, Ordering::Relaxed);
+        }
         self.unfinished.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -50,7 +75,15 @@ impl Drop for Session {
         let Some(client) = self.client.take() else {
             return;
         };
-        if *self.unfinished.get_mut() > 0 {
+        if *self.is_read_only.get_mut() {
+            close_idle(&client, Duration::ZERO);
+            drop(Object::take(client));
+        } else if *self.unfinished.get_mut() > 0 {
+            let begun = self.last_begun.get_mut();
+            let waited = begun.unwrap_or_else(PoisonError::into_inner).elapsed();
+            if waited >= SUSPICIOUS_AFTER {
+                close_idle(&client, waited);
+            }
             // The next one would wait for an answer that's nobody's. PostgreSQL ends the statement by its own limit.
             drop(Object::take(client));
         } else if *self.changed.get_mut() {
@@ -63,6 +96,13 @@ impl Drop for Session {
                 drop(permit);
             });
         }
+    }
+}
+
+/// Closes the idle sessions beside this one that nobody has taken for so long. Those taken since were alive.
+fn close_idle(client: &Object, untaken_for: Duration) {
+    if let Some(pool) = Object::pool(client) {
+        pool.retain(|_, metrics| metrics.last_used() < untaken_for);
     }
 }
 

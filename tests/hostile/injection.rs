@@ -1,0 +1,220 @@
+//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. The database's log
+//! judges: whatever the component's login has run is a statement of the registry, letter by letter.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use futures_util::{StreamExt, stream};
+use http::Request;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use reznet_edge::queries;
+use serde_json::{Value, json};
+use support::contract::{OPENAPI, Operation, operations};
+use support::{Cluster, Edge, database_variables, migrate};
+
+use crate::values::INJECTIONS;
+use crate::{Rows, client, percent_encoded, send};
+
+/// Statements may be explained when they were slow (`src/db.rs`).
+const EXPLAIN: &str = "EXPLAIN (FORMAT JSON) ";
+
+/// What the control runs: by the component's login, and not in the registry.
+const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
+
+#[tokio::test]
+async fn nothing_a_client_sends_becomes_part_of_a_statement() {
+    let cluster = Cluster::start();
+    migrate(&cluster.url()).expect("the new cluster can be migrated");
+    log_every_statement(&cluster).await;
+    let edge = Edge::start_at(&database_variables(&cluster.app_url()), &[]).await;
+    let rows = Rows::create(&edge).await;
+    let requests: Vec<_> = operations()
+        .iter()
+        .flat_map(|operation| requests(operation, &rows, &edge.url()))
+        .collect();
+    assert!(requests.len() > 5_000, "{} requests", requests.len());
+    let client = client();
+    stream::iter(requests)
+        .for_each_concurrent(8, async |request| {
+            let what = format!("{request:?}");
+            send(&client, request, &what).await;
+        })
+        .await;
+
+    let (client, connection) = tokio_postgres::connect(&cluster.app_url(), tokio_postgres::NoTls)
+        .await
+        .expect("the component's login may come in");
+    tokio::spawn(connection);
+    client.query(CONTROL, &[]).await.expect("it's valid");
+    drop(client);
+    drop(edge);
+    cluster.stop();
+    let (run, guilty) = judge(&cluster.data().join("log/statements.json"));
+    assert!(run > 2_000, "only {run} statements are in the log");
+    assert_eq!(guilty, [CONTROL], "all but the control is of the registry");
+}
+
+async fn log_every_statement(cluster: &Cluster) {
+    let client = cluster.superuser().await;
+    for setting in [
+        "logging_collector = on",
+        "log_destination = jsonlog",
+        "log_directory = log",
+        "log_filename = 'statements.log'",
+        "log_rotation_age = 0",
+        "log_rotation_size = 0",
+        "log_statement = 'all'",
+    ] {
+        let sql = format!("ALTER SYSTEM SET {setting}");
+        client.batch_execute(&sql).await.expect("it can be set");
+    }
+    drop(client);
+    cluster.stop();
+    cluster.resume();
+}
+
+/// How many statements the component's login has run, and those of them that are none of the registry's.
+fn judge(log: &Path) -> (usize, Vec<String>) {
+    let known: BTreeSet<&str> = queries::ALL.iter().map(|known| known.sql.trim()).collect();
+    let text =
+        std::fs::read_to_string(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+    let (mut run, mut guilty) = (0, Vec::new());
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("the log is JSON, a line each");
+        if line["user"] != "reznet_api" {
+            continue;
+        }
+        let message = line["message"].as_str().unwrap_or_default();
+        if line["error_severity"] == "ERROR" {
+            // A constraint (class 23) is what the API relies on; anything else is a statement gone wrong.
+            let state = line["state_code"].as_str().unwrap_or_default();
+            if !state.starts_with("23") {
+                guilty.push(line.to_string());
+            }
+        }
+        let statement = match message.split_once(": ") {
+            Some((what, statement)) if what == "statement" || what.starts_with("execute ") => {
+                statement
+            }
+            _ => continue,
+        };
+        run += 1;
+        let bare = statement.strip_prefix(EXPLAIN).unwrap_or(statement).trim();
+        if !known.contains(bare) {
+            guilty.push(statement.to_owned());
+        }
+    }
+    guilty.dedup();
+    (run, guilty)
+}
+
+/// One for each place and text.
+fn requests(operation: &Operation, rows: &Rows, url: &str) -> Vec<Request<Full<Bytes>>> {
+    let mut requests = Vec::new();
+    for text in INJECTIONS {
+        let encoded = percent_encoded(text);
+        let mut add = |path: &str, headers: &[(&str, &str)], body: Option<&Value>| {
+            let mut request = Request::builder()
+                .method(operation.method.clone())
+                .uri(format!("{url}{path}"));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if body.is_some() {
+                request = request.header("content-type", "application/json");
+            }
+            let body = body.map(Value::to_string).unwrap_or_default();
+            // A header can't hold every text.
+            if let Ok(request) = request.body(Full::from(body)) {
+                requests.push(request);
+            }
+        };
+        let path = filled(operation, rows, None);
+        let example = operation.example();
+        for name in path_parameters(operation) {
+            add(
+                &filled(operation, rows, Some((name, &encoded))),
+                &[],
+                example.as_ref(),
+            );
+        }
+        for name in query_parameters(operation) {
+            add(&format!("{path}?{name}={encoded}"), &[], example.as_ref());
+        }
+        add(
+            &format!("{path}?{encoded}={encoded}"),
+            &[],
+            example.as_ref(),
+        );
+        if let Some(example) = &example {
+            for body in bodies(operation, example, text) {
+                add(&path, &[], Some(&body));
+            }
+        }
+        for header in [
+            "idempotency-key",
+            "traceparent",
+            "authorization",
+            "origin",
+            "x-profile",
+        ] {
+            add(&path, &[(header, text)], example.as_ref());
+        }
+    }
+    requests
+}
+
+fn path_parameters(operation: &Operation) -> impl Iterator<Item = &str> {
+    let segments = operation.path.split('/');
+    segments.filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn query_parameters(operation: &Operation) -> impl Iterator<Item = &str> {
+    let parameters = operation.described["parameters"].as_array();
+    let parameters = parameters.into_iter().flatten();
+    parameters
+        .filter(|parameter| parameter["in"] == "query")
+        .filter_map(|parameter| parameter["name"].as_str())
+}
+
+/// The operation's path with rows that are there, but for one parameter.
+fn filled(operation: &Operation, rows: &Rows, but: Option<(&str, &str)>) -> String {
+    let mut path = operation.path.clone();
+    for name in path_parameters(operation) {
+        let value = match but {
+            Some((other, value)) if other == name => value,
+            _ => rows.in_path(&operation.path, name),
+        };
+        path = path.replace(&format!("{{{name}}}"), value);
+    }
+    path
+}
+
+/// The example with the text in the place of each member that it may have, beside them, and inside of what's free-form.
+fn bodies(operation: &Operation, example: &Value, text: &str) -> Vec<Value> {
+    let schema =
+        &operation.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    let schema = schema
+        .as_str()
+        .and_then(|pointer| OPENAPI.pointer(pointer.strip_prefix('#')?));
+    let properties = schema.and_then(|schema| schema["properties"].as_object());
+    let mut bodies = Vec::new();
+    for name in properties.expect("a body has members").keys() {
+        for value in [
+            json!(text),
+            json!([text]),
+            json!({text: text}),
+            json!([{"description": text}]),
+            json!({"role": text, "capabilities": [text]}),
+        ] {
+            let mut body = example.clone();
+            body[name] = value;
+            bodies.push(body);
+        }
+    }
+    let mut body = example.clone();
+    body[text] = json!(text);
+    bodies.push(body);
+    bodies
+}

@@ -1,0 +1,125 @@
+//! Input that means harm: injections into all that a client may send, with the database's log as the judge, and requests
+//! made up at random. What it's answered is none of this suite's business, but that it's answered, and never by a 5xx.
+
+mod injection;
+mod requests;
+mod values;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Request;
+use http::response::Parts;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use support::Edge;
+use tokio::time::timeout;
+
+/// Above this a body is refused before it's read, and the connection with it.
+const MOST_BODY_BYTES: usize = 1 << 20;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Rows that are there: without them most requests would end at "no such row".
+#[derive(Debug)]
+struct Rows(BTreeMap<&'static str, String>);
+
+impl Rows {
+    async fn create(edge: &Edge) -> Self {
+        let id = async |path: &str, body: Value| -> String {
+            let created = edge.post(path, &body).await;
+            assert_eq!(created.status, 201, "{created:?}");
+            created.json()["id"].as_str().expect("an id").to_owned()
+        };
+        let agent = id(
+            "/api/agents",
+            json!({"name": "@target", "agent_type": "target"}),
+        )
+        .await;
+        let channel = id("/api/channels", json!({"name": "target"})).await;
+        let messages = format!("/api/channels/{channel}/messages");
+        let message = id(&messages, json!({"content": "first"})).await;
+        let task = id("/api/tasks", json!({"description": "target"})).await;
+        let workflow = id("/api/workflows", json!({"description": "target"})).await;
+        let tasks = format!("/api/workflows/{workflow}/tasks");
+        let workflow_task = id(&tasks, json!({"description": "target"})).await;
+        Self(BTreeMap::from([
+            ("agents", agent),
+            ("channels", channel),
+            ("messages", message),
+            ("tasks", task),
+            ("workflows", workflow),
+            ("task_id", workflow_task),
+            ("name", "target".to_owned()),
+        ]))
+    }
+
+    /// What stands in the place of a parameter of this path: `{id}` is a row of the table that the path names first.
+    fn in_path(&self, path: &str, parameter: &str) -> &str {
+        let table = path.split('/').nth(2).unwrap_or_default();
+        let row = self.0.get(parameter).or_else(|| self.0.get(table));
+        row.map_or("none", String::as_str)
+    }
+}
+
+/// As it may stand in a path or a query.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a String takes it");
+        }
+    }
+    encoded
+}
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+fn client() -> Http {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// Its status, which isn't one of the server's; 0 where a body is so long that the connection was closed before the answer
+/// was read. Bodies that echo what was sent are none of its business.
+async fn send(client: &Http, request: Request<Full<Bytes>>, what: &str) -> u16 {
+    let is_long = what.len() > MOST_BODY_BYTES;
+    let shown = || what.chars().take(4_000).collect::<String>();
+    let mut outcome = exchange(client, request.clone()).await;
+    if outcome.is_err() && !is_long {
+        // The connection may have been closed behind the answer before, whose request had more of a body than was read.
+        outcome = exchange(client, request).await;
+    }
+    match outcome {
+        Ok(parts) => {
+            let status = parts.status.as_u16();
+            assert!(status < 500, "{parts:?}: {}", shown());
+            // The host itself answers where it can't tell for whom a request is.
+            let by_the_component = parts.headers.contains_key("x-query-count");
+            let has_answer = by_the_component || what.contains("\nhost: ");
+            assert!(has_answer, "{parts:?}: {}", shown());
+            status
+        }
+        Err(error) => {
+            assert!(is_long, "{error}: {}", shown());
+            0
+        }
+    }
+}
+
+async fn exchange(client: &Http, request: Request<Full<Bytes>>) -> Result<Parts, String> {
+    let exchange = async {
+        let response = client.request(request).await;
+        let (parts, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
+        body.collect().await.map_err(|error| format!("{error:?}"))?;
+        Ok(parts)
+    };
+    let answered = timeout(PATIENCE, exchange).await;
+    answered.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+}

@@ -1,0 +1,137 @@
+//! Clients that write and read while everything between them and their rows fails, and the proof that it holds: nothing
+//! acknowledged is lost, nothing is done twice, nothing leaks. `scripts/soak` builds it and runs it.
+//!
+//! Faults come at random, from a seed that it prints; what clients do comes from the same seed. When a fault meets which
+//! request is the machine's doing, and isn't repeatable.
+
+mod clients;
+mod faults;
+mod proof;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use support::{Cluster, Edge, Proxy, database_variables, migrate};
+use tokio::time::sleep;
+
+use clients::{Clients, Phase};
+use faults::Faults;
+use proof::Leaks;
+
+/// After the last fault, everything is as before within this.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Before anything is measured: statements are prepared, connections are open.
+const WARM_UP: Duration = Duration::from_secs(10);
+
+/// So much longer may 95 % of answers take after the faults than before.
+const SLOWER: f64 = 1.2;
+
+/// Writes while everything fails, then proves that nothing acknowledged is lost, doubled or half done.
+#[derive(Debug, Parser)]
+struct Options {
+    /// For how long faults come
+    #[arg(default_value_t = 20.0)]
+    minutes: f64,
+    /// What faults and clients are drawn from; another one each time, without it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many clients at once
+    #[arg(long, default_value_t = 24)]
+    clients: usize,
+    /// Don't fail where answers are slower after the faults: for machines that do other things meanwhile
+    #[arg(long)]
+    no_speed: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let seed = options.seed.unwrap_or_else(rand::random);
+    println!(
+        "soak: {} minutes of faults, {} clients, --seed {seed}",
+        options.minutes, options.clients
+    );
+    let violations = soak(&options, seed).await;
+    for violation in violations.iter().take(50) {
+        println!("VIOLATION  {violation}");
+    }
+    // As cargo test says it: scripts/test counts it.
+    let verdict = if violations.is_empty() {
+        "ok. 1 passed; 0"
+    } else {
+        "FAILED. 0 passed; 1"
+    };
+    println!(
+        "test result: {verdict} failed; {} violations, --seed {seed}",
+        violations.len()
+    );
+    if violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// All of it; what came out that mustn't.
+async fn soak(options: &Options, seed: u64) -> Vec<String> {
+    let cluster = Arc::new(Cluster::start_durable());
+    migrate(&cluster.url()).expect("the new cluster can be migrated");
+    let proxy = Arc::new(Proxy::start(&cluster.host()).await);
+    let url = proxy.url(&cluster.app_url());
+    let mut variables = database_variables(&url).to_vec();
+    variables.push(("db_statement_timeout_ms", "2000"));
+    let edge = Edge::start_at(&variables, &[])
+        .await
+        .letting_statements_repeat();
+    let edge = Arc::new(edge);
+
+    let faults_for = Duration::from_secs_f64(options.minutes * 60.0);
+    let measured_for = (faults_for / 4).clamp(Duration::from_secs(10), Duration::from_mins(1));
+    let clients = Clients::start(edge.clone(), options.clients, seed).await;
+    sleep(WARM_UP).await;
+    clients.enter(Phase::Before);
+    wait(&clients, measured_for, "before any fault").await;
+    let leaks = Leaks::measure(&cluster, &edge).await;
+
+    clients.enter(Phase::Faults);
+    let faults = Faults::start(proxy, cluster.clone(), seed, Instant::now() + faults_for);
+    wait(&clients, faults_for, "faults").await;
+    let counts = faults.end().await;
+    clients.enter(Phase::Recovery);
+    wait(&clients, RECOVERY, "recovering").await;
+    clients.enter(Phase::After);
+    wait(&clients, measured_for, "after the last fault").await;
+
+    let ledger = clients.end().await;
+    println!("faults: {counts}");
+    println!("{}", ledger.summary());
+    let mut violations = proof::violations(&ledger, &cluster.client().await).await;
+    violations.extend(leaks.grown(&cluster, &edge).await);
+    let (before_ms, after_ms) = (ledger.p95_ms(Phase::Before), ledger.p95_ms(Phase::After));
+    let ratio = after_ms / before_ms;
+    println!(
+        "p95 of a second, its median: {before_ms:.2} ms before, {after_ms:.2} ms from 10 s after the last fault on: {ratio:.2} times"
+    );
+    if ratio > SLOWER && !options.no_speed {
+        violations.push(format!(
+            "p95 is {ratio:.2} times that of before: {SLOWER} is the most"
+        ));
+    }
+    violations
+}
+
+/// Lets time pass, and says every few seconds what came of it.
+async fn wait(clients: &Clients, time: Duration, what: &str) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        sleep(left.min(Duration::from_secs(10))).await;
+        println!(
+            "{what}, {:>4} s left: {}",
+            left.as_secs().saturating_sub(10),
+            clients.statuses()
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! Holds the database against what clients were told, its states against the state machines, and the host against how it
+//! was before. Reads only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use support::{Cluster, Edge};
+use tokio_postgres::Client;
+
+use crate::clients::{Fate, Ledger};
+
+/// What's there, and how often: by what the ledger knows it by.
+const WRITTEN: [(&str, &str); 3] = [
+    (
+        "messages",
+        "SELECT content, count(*) FROM messages GROUP BY 1",
+    ),
+    (
+        "agents",
+        "SELECT name, count(*) FROM agents WHERE agent_type = 'soaked' GROUP BY 1",
+    ),
+    (
+        "workflows",
+        "SELECT description, count(*) FROM workflows GROUP BY 1",
+    ),
+];
+
+/// What no row may be; each gives the ids of those that are.
+const ILLEGAL: [(&str, &str); 6] = [
+    (
+        "completed workflows with open or failed tasks",
+        "SELECT w.id::text FROM workflows w JOIN workflow_tasks t ON t.workflow_id = w.id
+         WHERE w.status = 'completed' AND t.status NOT IN ('completed', 'skipped')",
+    ),
+    (
+        "executing workflows without an open task",
+        "SELECT w.id::text FROM workflows w WHERE w.status = 'executing' AND NOT EXISTS
+         (SELECT FROM workflow_tasks t WHERE t.workflow_id = w.id AND t.status NOT IN ('completed', 'skipped'))",
+    ),
+    (
+        "workflows that weren't started, with tasks that were",
+        "SELECT w.id::text FROM workflows w JOIN workflow_tasks t ON t.workflow_id = w.id
+         WHERE w.status IN ('pending', 'planning') AND t.status <> 'pending'",
+    ),
+    (
+        "sequential workflows with two tasks under way",
+        "SELECT w.id::text FROM workflows w JOIN workflow_tasks t ON t.workflow_id = w.id
+         WHERE w.execution_strategy = 'sequential' AND t.status IN ('ready', 'in_progress')
+         GROUP BY 1 HAVING count(*) > 1",
+    ),
+    (
+        "tasks that began before what they depend on had ended",
+        "SELECT t.id::text FROM workflow_tasks t JOIN workflows w ON w.id = t.workflow_id
+         JOIN workflow_tasks d ON d.id = ANY (t.depends_on)
+         WHERE w.execution_strategy = 'dag' AND t.status IN ('ready', 'in_progress', 'completed') AND d.status <> 'completed'",
+    ),
+    (
+        "parallel workflows under way with tasks that aren't ready",
+        "SELECT w.id::text FROM workflows w JOIN workflow_tasks t ON t.workflow_id = w.id
+         WHERE w.execution_strategy = 'parallel' AND w.status = 'executing' AND t.status = 'pending'",
+    ),
+];
+
+/// Everything that isn't as it must be.
+pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
+    let mut violations = ledger.violations.clone();
+    let told = [&ledger.messages, &ledger.agents, &ledger.workflows];
+    for ((what, sql), told) in WRITTEN.into_iter().zip(told) {
+        let rows = client.query(sql, &[]).await.expect("it can be read");
+        let there: BTreeMap<String, i64> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        for (name, fate) in told {
+            let count = there.get(name).copied().unwrap_or(0);
+            let holds = match fate {
+                Fate::Acknowledged => count == 1,
+                Fate::Refused => count == 0,
+                Fate::Unknown => count <= 1,
+            };
+            if !holds {
+                violations.push(format!(
+                    "{what}: {name} was {fate:?}, and is there {count} times"
+                ));
+            }
+        }
+        let unasked = there.keys().filter(|name| !told.contains_key(*name));
+        violations.extend(unasked.map(|name| format!("{what}: nobody wrote {name}")));
+    }
+    for (what, sql) in ILLEGAL {
+        let rows = client.query(sql, &[]).await.expect("it can be read");
+        violations.extend(
+            rows.iter()
+                .map(|row| format!("{what}: {}", row.get::<_, String>(0))),
+        );
+    }
+    violations.extend(tasks(ledger, client).await);
+    let sql = "SELECT key FROM idempotency_keys";
+    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let kept: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let lost = ledger.keys.iter().filter(|key| !kept.contains(*key));
+    violations.extend(lost.map(|key| format!("the answer under {key} isn't kept")));
+    violations
+}
+
+async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut claimed = BTreeSet::new();
+    for id in &ledger.claimed {
+        if !claimed.insert(id) {
+            violations.push(format!("task {id} was given to two"));
+        }
+    }
+    let sql = "SELECT id::text, status, output FROM workflow_tasks";
+    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let there: BTreeMap<String, (String, Option<String>)> = rows
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), row.get(2))))
+        .collect();
+    for id in claimed {
+        let status = there.get(id).map(|(status, _)| status.as_str());
+        if !matches!(status, Some("in_progress" | "completed")) {
+            violations.push(format!("task {id} was claimed, and is {status:?}"));
+        }
+    }
+    for (id, output) in &ledger.completed {
+        let expected = ("completed".to_owned(), Some(output.clone()));
+        if there.get(id) != Some(&expected) {
+            violations.push(format!(
+                "task {id} was completed with {output}, and is {:?}",
+                there.get(id)
+            ));
+        }
+    }
+    violations
+}
+
+/// What a host holds that must not grow.
+#[derive(Debug)]
+pub struct Leaks {
+    /// Open files and sockets, without those to the database.
+    file_count: usize,
+    memory_kib: usize,
+}
+
+/// Sockets of requests under way while it's counted.
+const FILES_MORE: usize = 40;
+
+/// As much again, and what a pool of connections with their prepared statements may have grown by.
+const MEMORY_MORE_KIB: usize = 96 * 1024;
+
+impl Leaks {
+    /// As it is now.
+    pub async fn measure(cluster: &Cluster, edge: &Edge) -> Self {
+        let sessions = sessions(cluster, "true").await;
+        let pid = edge.pid();
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory = memory.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+        Self {
+            file_count: files.saturating_sub(sessions),
+            memory_kib: memory.unwrap_or_default(),
+        }
+    }
+
+    /// What has grown since, or is held that shouldn't be, when nobody asks for anything any more.
+    pub async fn grown(self, cluster: &Cluster, edge: &Edge) -> Vec<String> {
+        let now = Self::measure(cluster, edge).await;
+        let busy = sessions(cluster, "state <> 'idle'").await;
+        let locks = "SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'reznet_api'";
+        let locks: i32 = cluster
+            .client()
+            .await
+            .query_one(locks, &[])
+            .await
+            .expect("it can be read")
+            .get(0);
+        println!(
+            "held before and after: {} and {} files, {} and {} KiB; now {busy} sessions at work, {locks} locks",
+            self.file_count, now.file_count, self.memory_kib, now.memory_kib
+        );
+        let mut violations = Vec::new();
+        if now.file_count > self.file_count + FILES_MORE {
+            violations.push(format!(
+                "files: {} before, {} after",
+                self.file_count, now.file_count
+            ));
+        }
+        if now.memory_kib > 2 * self.memory_kib + MEMORY_MORE_KIB {
+            violations.push(format!(
+                "memory: {} KiB before, {} after",
+                self.memory_kib, now.memory_kib
+            ));
+        }
+        if busy > 0 || locks > 0 {
+            violations.push(format!("{busy} sessions still at work, {locks} locks held"));
+        }
+        violations
+    }
+}
+
+async fn sessions(cluster: &Cluster, which: &str) -> usize {
+    let sql = format!(
+        "SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'reznet_api' AND {which}"
+    );
+    let row = cluster.client().await.query_one(&sql, &[]).await;
+    let count: i32 = row.expect("it can be counted").get(0);
+    usize::try_from(count).unwrap_or_default()
+}
