@@ -38,7 +38,12 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE $3 INTO $5, $6 USING $4[1], $4[2], $4[3], $4[4], $4[5], $4[6], $4[7], $4[8];
-    UPDATE idempotency_keys AS kept SET json = $5, note = $6 WHERE kept.key = $1;
+    IF $5 IS NULL THEN
+        -- Nothing was done, as a state forbade it or a row was missing: a repeat tries again.
+        DELETE FROM idempotency_keys AS kept WHERE kept.key = $1;
+    ELSE
+        UPDATE idempotency_keys AS kept SET json = $5, note = $6 WHERE kept.key = $1;
+    END IF;
     -- A few of the old ones go with each: more than come.
     DELETE FROM idempotency_keys AS kept WHERE kept.key IN (
         SELECT old.key FROM idempotency_keys AS old WHERE old.created_at < now() - interval '1 day'

@@ -282,6 +282,7 @@ fn is_small(parameters: &[ParameterValue]) -> bool {
         .iter()
         .map(|parameter| match parameter {
             ParameterValue::Str(text) => text.len(),
+            ParameterValue::ArrayStr(texts) => texts.iter().flatten().map(String::len).sum(),
             _ => 0,
         })
         .fold(0, usize::saturating_add)

@@ -152,6 +152,8 @@ fn advice(reason: &str) -> &'static str {
         "set db_host to the host:port that db_url names"
     } else if says("too many") || says("no connection within") {
         "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
+    } else if says("read-only transaction") {
+        "after a failover nothing, once db_url leads to the new primary; else end what makes the server read-only"
     } else if says("password authentication failed") || says("role \"") || says("InvalidPassword") {
         "check the user and the password in db_url"
     } else if says("database \"") {
@@ -239,6 +241,10 @@ mod tests {
             ("address postgres://db:5432 is not permitted", "db_host"),
             ("password authentication failed for user \"u\"", "password"),
             ("database \"d\" does not exist", "create the database"),
+            (
+                "cannot execute INSERT in a read-only transaction",
+                "after a failover",
+            ),
             ("error connecting to server: Connection refused", "runs at"),
             ("no connection within 2000 ms", "more connections"),
             ("too many connections for role \"u\"", "more connections"),

@@ -1,5 +1,5 @@
-//! Connections that this instance has out of the host's pool, kept for its next statements: the host resets a connection
-//! each time it's taken, which costs a round trip.
+//! Connections that this instance has out of the host's pool, kept for its next statements: Spin resets a connection each
+//! time it's taken, which costs a round trip.
 //!
 //! Many instances share few connections, so none may hoard, or requests elsewhere wait for good. Whatever is given back
 //! here while the host is short goes straight back to the host, and nothing is kept for long: a request waits 20 ms at

@@ -178,7 +178,10 @@ impl ApiError {
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
                 _ => format!("{} things are wrong with the request; see errors.", faults.len()),
             },
-            Self::NotReady { .. } => "The database lacks migrations or indexes: run scripts/migrate.".to_owned(),
+            Self::NotReady { missing } if missing.missing_migrations.is_empty() => {
+                "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew.".to_owned()
+            }
+            Self::NotReady { .. } => "The database lacks migrations: run scripts/migrate.".to_owned(),
             Self::Database(error) => match **error {
                 DbError::Unavailable { .. } => {
                     "The database can't be reached right now. Try again in a moment.".to_owned()

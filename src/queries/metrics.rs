@@ -137,7 +137,10 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
         "Duration of requests, by route.",
     )?;
     for one in of("route") {
-        let (method, route) = one.name.split_once(' ').unwrap_or(("_OTHER", &one.name));
+        // "(no route)" has none.
+        let by_route = one.name.split_once(" /").map(|(method, _)| method);
+        let method = by_route.unwrap_or("_OTHER");
+        let route = one.name.trim_start_matches(method).trim_start();
         let labels = format!(
             "http_request_method=\"{}\",http_route=\"{}\"",
             escaped(method),

@@ -152,6 +152,25 @@ async fn what_failed_is_not_kept() {
 }
 
 #[tokio::test]
+async fn what_did_nothing_is_not_kept() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let planning = format!("/api/channels/{}", channel(&edge, "planning").await);
+    let archived = edge.request(Method::DELETE, &planning).await;
+    assert_eq!(archived.status, StatusCode::OK);
+    let path = format!("{planning}/messages");
+    let body = json!({"content": "late"});
+    let refused = post(&edge, &path, "k", &body).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{refused:?}");
+    let sql = "UPDATE channels SET is_archived = false WHERE name = 'planning'";
+    let client = database.client().await;
+    client.execute(sql, &[]).await.expect("it's reopened");
+    let written = post(&edge, &path, "k", &body).await;
+    assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
+    assert_eq!(post(&edge, &path, "k", &body).await.body, written.body);
+}
+
+#[tokio::test]
 async fn a_key_that_is_none_is_a_fault_beside_others() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;

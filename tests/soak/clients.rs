@@ -208,16 +208,13 @@ impl Clients {
     pub fn statuses(&self) -> String {
         let phase = self.world.phase();
         let ledger = self.world.ledger.lock().expect("no client panics with it");
-        let mut text = String::new();
-        for ((of, status), count) in &ledger.statuses {
-            if *of == phase {
-                text += &format!("{status}: {count}  ");
-            }
-        }
+        let of_phase = ledger.statuses.iter().filter(|((of, _), _)| *of == phase);
+        let counts = of_phase.map(|((_, status), count)| format!("{status}: {count}"));
+        let mut texts: Vec<_> = counts.collect();
         if !ledger.violations.is_empty() {
-            text += &format!("VIOLATIONS: {}", ledger.violations.len());
+            texts.push(format!("VIOLATIONS: {}", ledger.violations.len()));
         }
-        text
+        texts.join("  ")
     }
 
     /// Lets them finish what they're at.
