@@ -3,7 +3,6 @@
 mod access;
 mod agents;
 mod channels;
-mod examples;
 mod health;
 mod http;
 mod idempotency;

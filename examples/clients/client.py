@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""A client in Python, with the standard library alone: lists page by page, writes that may safely be repeated, errors as the
+API words them, and what each answer cost. The same as client.ts and client.rs.
+
+    python3 examples/clients/client.py http://127.0.0.1:3000
+
+Where the API wants a token, it's taken from REZNET_TOKEN.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+ATTEMPTS = 5
+
+
+class Problem(Exception):
+    """What the API refused, in its own words (RFC 9457)."""
+
+    def __init__(self, problem):
+        faults = "; ".join(fault["detail"] for fault in problem.get("errors", []))
+        super().__init__(f"{problem['status']}: {problem['detail']} {faults} (request {problem['request_id']})")
+        self.status = problem["status"]
+
+
+class RezNet:
+    """The API at an address, as http://127.0.0.1:3000."""
+
+    def __init__(self, address, token=None):
+        self.address = address.rstrip("/")
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.query_count = 0
+
+    def request(self, method, path, body=None):
+        """What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent."""
+        headers = dict(self.headers)
+        if method != "GET":
+            headers["Idempotency-Key"] = str(uuid.uuid4())
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        for attempt in range(1, ATTEMPTS + 1):
+            request = urllib.request.Request(self.address + path, data, headers, method=method)
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    self.query_count += int(answer.headers["X-Query-Count"])
+                    following = re.search(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
+                    text = answer.read()
+                    return json.loads(text) if text else None, following and following[1]
+            except urllib.error.HTTPError as error:
+                wait = error.headers.get("Retry-After", "1")
+                problem = json.load(error)
+                if error.code not in (503, 504) or attempt == ATTEMPTS:
+                    raise Problem(problem) from None
+            except (urllib.error.URLError, TimeoutError):
+                # No answer: a read may be sent again, and so may a write under its key.
+                wait = "1"
+                if attempt == ATTEMPTS:
+                    raise
+            time.sleep(float(wait))
+
+    def pages(self, path):
+        """Every item of a list, page after page; nothing twice, whatever others write meanwhile."""
+        while path:
+            items, path = self.request("GET", path)
+            yield from items
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: client.py ADDRESS, as http://127.0.0.1:3000")
+    api = RezNet(sys.argv[1], os.environ.get("REZNET_TOKEN"))
+
+    names = [agent["name"] for agent in api.pages("/api/agents?limit=2")]
+    print("agents:", *names)
+
+    channels = {channel["name"]: channel for channel in api.pages("/api/channels")}
+    messages = f"/api/channels/{channels['general']['id']}/messages"
+    written, _ = api.request("POST", messages, {"content": "Hello from Python.", "author_name": "client.py"})
+    newest, _ = api.request("GET", f"{messages}?limit=1")
+    assert newest == [written], "what was written is the newest"
+    print("written:", written["content"])
+
+    try:
+        api.request("POST", messages, {"content": "", "autor_name": "a slip"})
+    except Problem as problem:
+        print("refused:", problem)
+    print("queries:", api.query_count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, errors as the API words them, and
+//! what each answer cost. The same as client.py and client.ts.
+//!
+//!     cargo run -p reznet-tests --example client -- http://127.0.0.1:3000
+//!
+//! Where the API wants a token, it's taken from `REZNET_TOKEN`.
+
+use std::error::Error;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::Request;
+use uuid::Uuid;
+
+const ATTEMPTS: u32 = 5;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The API at an address, as `http://127.0.0.1:3000`.
+struct RezNet {
+    address: String,
+    token: Option<String>,
+    agent: Agent,
+    query_count: u32,
+}
+
+impl RezNet {
+    fn new(address: &str, token: Option<String>) -> Self {
+        let config = Agent::config_builder()
+            // A problem document is an answer too.
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)));
+        Self {
+            address: address.trim_end_matches('/').to_owned(),
+            token,
+            agent: config.build().into(),
+            query_count: 0,
+        }
+    }
+
+    /// What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent.
+    fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Value, Option<String>)> {
+        let key = Uuid::new_v4().to_string();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("{}{path}", self.address));
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            if method != "GET" {
+                request = request.header("idempotency-key", &key);
+            }
+            if body.is_some() {
+                request = request.header("content-type", "application/json");
+            }
+            let text = body.map(Value::to_string).unwrap_or_default();
+            let wait_s = match self.agent.run(request.body(text)?) {
+                Ok(mut answer) => {
+                    let header =
+                        |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+                    let (link, wait_s) = (header("link"), header("retry-after"));
+                    let query_count: u32 = header("x-query-count").unwrap_or_default().parse()?;
+                    let text = answer.body_mut().read_to_string()?;
+                    let value = if text.is_empty() {
+                        Value::Null
+                    } else {
+                        serde_json::from_str(&text)?
+                    };
+                    match answer.status().as_u16() {
+                        200..300 => {
+                            self.query_count += query_count;
+                            let next = link.and_then(|link| {
+                                let (path, _) =
+                                    link.strip_prefix('<')?.split_once(">; rel=\"next\"")?;
+                                Some(path.to_owned())
+                            });
+                            return Ok((value, next));
+                        }
+                        503 | 504 if attempt < ATTEMPTS => {
+                            wait_s.unwrap_or_default().parse().unwrap_or(1)
+                        }
+                        _ => return Err(problem(&value).into()),
+                    }
+                }
+                // No answer: a read may be sent again, and so may a write under its key.
+                Err(_) if attempt < ATTEMPTS => 1,
+                Err(error) => return Err(error.into()),
+            };
+            sleep(Duration::from_secs(wait_s));
+        }
+    }
+
+    /// Every item of a list, page after page; nothing twice, whatever others write meanwhile.
+    fn all(&mut self, path: &str) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            let (page, following) = self.request("GET", &path, None)?;
+            items.extend(page.as_array().cloned().unwrap_or_default());
+            next = following;
+        }
+        Ok(items)
+    }
+}
+
+/// What the API refused, in its own words (RFC 9457).
+fn problem(problem: &Value) -> String {
+    let faults: Vec<_> = problem["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|fault| fault["detail"].as_str())
+        .collect();
+    let (detail, id) = (problem["detail"].as_str(), problem["request_id"].as_str());
+    format!(
+        "{}: {} {} (request {})",
+        problem["status"],
+        detail.unwrap_or_default(),
+        faults.join("; "),
+        id.unwrap_or_default()
+    )
+}
+
+fn main() -> Result<()> {
+    let address = std::env::args()
+        .nth(1)
+        .ok_or("usage: client ADDRESS, as http://127.0.0.1:3000")?;
+    let mut api = RezNet::new(&address, std::env::var("REZNET_TOKEN").ok());
+
+    let agents = api.all("/api/agents?limit=2")?;
+    let names: Vec<_> = agents
+        .iter()
+        .filter_map(|agent| agent["name"].as_str())
+        .collect();
+    println!("agents: {}", names.join(" "));
+
+    let channels = api.all("/api/channels")?;
+    let general = channels
+        .iter()
+        .find(|channel| channel["name"] == "general")
+        .ok_or("there is no channel \"general\"")?;
+    let messages = format!(
+        "/api/channels/{}/messages",
+        general["id"].as_str().unwrap_or_default()
+    );
+    let body = json!({"content": "Hello from Rust.", "author_name": "client.rs"});
+    let (written, _) = api.request("POST", &messages, Some(&body))?;
+    let (newest, _) = api.request("GET", &format!("{messages}?limit=1"), None)?;
+    if newest[0] != written {
+        return Err("what was written is not the newest".into());
+    }
+    println!(
+        "written: {}",
+        written["content"].as_str().unwrap_or_default()
+    );
+
+    let slip = json!({"content": "", "autor_name": "a slip"});
+    if let Err(problem) = api.request("POST", &messages, Some(&slip)) {
+        println!("refused: {problem}");
+    }
+    println!("queries: {}", api.query_count);
+    Ok(())
+}

@@ -1,0 +1,95 @@
+// A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
+// errors as the API words them, and what each answer cost. The same as client.py and client.rs.
+//
+//     npx tsc --target es2022 --module nodenext --outDir . client.ts && node client.js http://127.0.0.1:3000
+//
+// Where the API wants a token, it's taken from REZNET_TOKEN.
+
+const ATTEMPTS = 5;
+
+interface Agent { id: string; name: string }
+interface Channel { id: string; name: string }
+interface Message { id: string; content: string; author_name: string }
+interface ProblemDocument { status: number; detail: string; request_id: string; errors?: { detail: string }[] }
+
+/** What the API refused, in its own words (RFC 9457). */
+class Problem extends Error {
+  constructor(readonly problem: ProblemDocument) {
+    const faults = (problem.errors ?? []).map((fault) => fault.detail).join('; ');
+    super(`${problem.status}: ${problem.detail} ${faults} (request ${problem.request_id})`);
+  }
+}
+
+/** The API at an address, as http://127.0.0.1:3000. */
+class RezNet {
+  queryCount = 0;
+
+  constructor(private readonly address: string, private readonly token?: string) {}
+
+  /** What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent. */
+  async request<T>(method: string, path: string, body?: object): Promise<{ value: T; next?: string }> {
+    const headers: Record<string, string> = {};
+    if (this.token) headers['Authorization'] = `Bearer ${this.token}`;
+    if (method !== 'GET') headers['Idempotency-Key'] = crypto.randomUUID();
+    if (body) headers['Content-Type'] = 'application/json';
+    for (let attempt = 1; ; attempt += 1) {
+      const last = attempt === ATTEMPTS;
+      let wait = 1;
+      try {
+        const answer = await fetch(this.address + path, {
+          method,
+          headers,
+          body: body ? JSON.stringify(body) : undefined,
+          signal: AbortSignal.timeout(30_000),
+        });
+        if (answer.ok) {
+          this.queryCount += Number(answer.headers.get('X-Query-Count'));
+          const next = /<(.*)>; rel="next"/.exec(answer.headers.get('Link') ?? '')?.[1];
+          return { value: answer.status === 204 ? (undefined as T) : ((await answer.json()) as T), next };
+        }
+        wait = Number(answer.headers.get('Retry-After') ?? 1);
+        const problem = new Problem((await answer.json()) as ProblemDocument);
+        if (last || ![503, 504].includes(answer.status)) throw problem;
+      } catch (error) {
+        // No answer: a read may be sent again, and so may a write under its key.
+        if (last || error instanceof Problem) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+    }
+  }
+
+  /** Every item of a list, page after page; nothing twice, whatever others write meanwhile. */
+  async *pages<T>(path: string): AsyncGenerator<T> {
+    for (let next: string | undefined = path; next; ) {
+      const page: { value: T[]; next?: string } = await this.request<T[]>('GET', next);
+      yield* page.value;
+      next = page.next;
+    }
+  }
+}
+
+const address = process.argv[2];
+if (!address) throw new Error('usage: client.js ADDRESS, as http://127.0.0.1:3000');
+const api = new RezNet(address, process.env['REZNET_TOKEN']);
+
+const names: string[] = [];
+for await (const agent of api.pages<Agent>('/api/agents?limit=2')) names.push(agent.name);
+console.log('agents:', ...names);
+
+let general: Channel | undefined;
+for await (const channel of api.pages<Channel>('/api/channels')) if (channel.name === 'general') general = channel;
+if (!general) throw new Error('there is no channel "general"');
+const messages = `/api/channels/${general.id}/messages`;
+const body = { content: 'Hello from TypeScript.', author_name: 'client.ts' };
+const written = (await api.request<Message>('POST', messages, body)).value;
+const newest = (await api.request<Message[]>('GET', `${messages}?limit=1`)).value;
+if (newest[0]?.id !== written.id) throw new Error('what was written is not the newest');
+console.log('written:', written.content);
+
+try {
+  await api.request('POST', messages, { content: '', autor_name: 'a slip' });
+} catch (error) {
+  if (!(error instanceof Problem)) throw error;
+  console.log('refused:', error.message);
+}
+console.log('queries:', api.queryCount);

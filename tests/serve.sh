@@ -1,0 +1,45 @@
+# tests/serve.sh: for suites that are scripts: a database of their own, and the host in front of it. Sourced after
+# scripts/lib.sh; knows nothing of what's asked then.
+#
+# Needs REZNET_TEST_DATABASE_URL (scripts/test starts a cluster), and the component and the host built.
+# shellcheck shell=bash
+
+host="" database="" server="${REZNET_TEST_DATABASE_URL:?REZNET_TEST_DATABASE_URL is not set: run it by scripts/test}"
+
+# Ends what was begun here; a script's own finish calls it too.
+stop_serving() {
+  if [ -n "$host" ]; then kill "$host" 2>/dev/null && wait "$host" 2>/dev/null; fi
+  host=""
+  if [ -n "$database" ]; then
+    DATABASE_URL="$server" database_psql -At -c "DROP DATABASE IF EXISTS $database WITH (FORCE)" >/dev/null || true
+  fi
+}
+trap stop_serving EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# make_database NAME: migrated, at $url.
+make_database() {
+  need_psql
+  database="reznet_$1_$$"
+  url="${server%/*}/$database"
+  DATABASE_URL="$server" database_psql -c "CREATE DATABASE $database"
+  scripts/migrate --database "$url" >/dev/null
+}
+
+# start_host NAME: serves $url at $api, with all variables that are set; its log is $log.
+start_host() {
+  local hostport="${server##*@}"
+  hostport="${hostport%%/*}"
+  log="$LOCAL/$1.log" api=""
+  SPIN_VARIABLE_DB_URL="postgres://reznet_api:reznet_api@$hostport/$database" SPIN_VARIABLE_DB_HOST="$hostport" \
+    target/host/reznet-host --listen 127.0.0.1:0 >"$log" 2>&1 &
+  host=$!
+  for _ in $(seq 100); do
+    api="$(sed -n 's/^Serving //p' "$log")"
+    if [ -n "$api" ]; then return; fi
+    kill -0 "$host" 2>/dev/null || fail "the host ended: $(tail -n 1 "$log")"
+    sleep 0.1
+  done
+  fail "the host doesn't serve within 10 s: see $log"
+}
