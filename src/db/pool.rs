@@ -106,7 +106,10 @@ impl<C: Send + 'static> Pool<C> {
             return Ok(checkout);
         }
         let opening = Opening::count(self);
-        let connection = open.await?;
+        let connection = open.await.inspect_err(|_| {
+            // Refused at once, perhaps, as others wait for what would be kept here.
+            self.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
+        })?;
         opening.succeeded();
         Ok(Checkout {
             connection,

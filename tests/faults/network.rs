@@ -175,7 +175,11 @@ async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_han
     let clients = (0..60).map(|_| async {
         let mut answers = Vec::new();
         while Instant::now() < until {
-            answers.push(edge.get(AGENTS).await);
+            let answer = edge.get(AGENTS).await;
+            if answer.status != StatusCode::OK {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            answers.push(answer);
         }
         answers
     });
@@ -204,11 +208,17 @@ async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_han
 #[tokio::test]
 async fn what_a_network_swallows_is_504_and_soon_all_is_well_again() {
     let database = Database::migrated().await;
-    let limits = [("db_statement_timeout_ms", "200")];
+    let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;
     // Sixteen connections, none of which says that it's dead.
+    proxy.set(Fault::Delay(Duration::from_millis(20)));
     let statuses = join_all((0..16).map(|_| edge.get(AGENTS))).await;
     assert!(statuses.iter().all(|answer| answer.status == 200));
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'reznet-edge'";
+    let row = database.client().await.query_one(sql, &[]).await;
+    let sessions: i64 = row.expect("they can be counted").get(0);
+    assert!(sessions >= 8, "only {sessions}");
     proxy.set(Fault::Drop);
     let swallowed = edge.get(AGENTS).await;
     assert!(swallowed.status.is_server_error(), "{swallowed:?}");

@@ -8,8 +8,8 @@ mod values;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Request;
 use http::response::Parts;
+use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -17,12 +17,18 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use support::Edge;
+use support::contract::Operation;
 use tokio::time::timeout;
 
 /// Above this a body is refused before it's read, and the connection with it.
 const MOST_BODY_BYTES: usize = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const NO_ANSWER: &str = "no answer within";
+
+/// No row has it: for what would delete one that others need.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Rows that are there: without them most requests would end at "no such row".
 #[derive(Debug)]
@@ -58,9 +64,12 @@ impl Rows {
         ]))
     }
 
-    /// What stands in the place of a parameter of this path: `{id}` is a row of the table that the path names first.
-    fn in_path(&self, path: &str, parameter: &str) -> &str {
-        let table = path.split('/').nth(2).unwrap_or_default();
+    /// What stands in the place of a parameter of this operation's path: `{id}` is a row of the table that it names first.
+    fn in_path(&self, operation: &Operation, parameter: &str) -> &str {
+        if operation.method == Method::DELETE {
+            return NOBODY;
+        }
+        let table = operation.path.split('/').nth(2).unwrap_or_default();
         let row = self.0.get(parameter).or_else(|| self.0.get(table));
         row.map_or("none", String::as_str)
     }
@@ -92,7 +101,8 @@ async fn send(client: &Http, request: Request<Full<Bytes>>, what: &str) -> u16 {
     let is_long = what.len() > MOST_BODY_BYTES;
     let shown = || what.chars().take(4_000).collect::<String>();
     let mut outcome = exchange(client, request.clone()).await;
-    if outcome.is_err() && !is_long {
+    let is_timeout = matches!(&outcome, Err(error) if error.starts_with(NO_ANSWER));
+    if outcome.is_err() && !is_long && !is_timeout {
         // The connection may have been closed behind the answer before, whose request had more of a body than was read.
         outcome = exchange(client, request).await;
     }
@@ -121,5 +131,5 @@ async fn exchange(client: &Http, request: Request<Full<Bytes>>) -> Result<Parts,
         Ok(parts)
     };
     let answered = timeout(PATIENCE, exchange).await;
-    answered.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+    answered.unwrap_or_else(|_| Err(format!("{NO_ANSWER} {PATIENCE:?}")))
 }

@@ -176,7 +176,7 @@ impl<'a> Maker<'a> {
                 .strip_prefix('{')
                 .and_then(|name| name.strip_suffix('}'))
             {
-                Some(name) if !self.one_in(4) => path += self.rows.in_path(&operation.path, name),
+                Some(name) if !self.one_in(4) => path += self.rows.in_path(operation, name),
                 Some(_) => path += &percent_encoded(&self.short_text()),
                 None => path += segment,
             }

@@ -140,18 +140,22 @@ DECLARE
     asked CONSTANT bytea := sha256(convert_to(concat_ws(' ', $2, $4::text), 'UTF8'));
     first idempotency_keys;
 BEGIN
-    -- Waits for a request under the same key that's still at it.
-    INSERT INTO idempotency_keys (key, request) VALUES ($1, asked) ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        SELECT * INTO STRICT first FROM idempotency_keys AS kept WHERE kept.key = $1;
-        IF first.request <> asked THEN
-            RAISE EXCEPTION 'the key was used for another request'
-                USING ERRCODE = 'check_violation', CONSTRAINT = 'idempotency_keys_request_check';
+    LOOP
+        -- Waits for a request under the same key that's still at it.
+        INSERT INTO idempotency_keys (key, request) VALUES ($1, asked) ON CONFLICT DO NOTHING;
+        EXIT WHEN FOUND;
+        SELECT * INTO first FROM idempotency_keys AS kept WHERE kept.key = $1;
+        IF FOUND THEN
+            IF first.request <> asked THEN
+                RAISE EXCEPTION 'the key was used for another request'
+                    USING ERRCODE = 'check_violation', CONSTRAINT = 'idempotency_keys_request_check';
+            END IF;
+            $5 := first.json;
+            $6 := first.note;
+            RETURN;
         END IF;
-        $5 := first.json;
-        $6 := first.note;
-        RETURN;
-    END IF;
+        -- It was too old, and has gone in between.
+    END LOOP;
     EXECUTE $3 INTO $5, $6 USING $4[1], $4[2], $4[3], $4[4], $4[5], $4[6], $4[7], $4[8];
     IF $5 IS NULL THEN
         -- Nothing was done, as a state forbade it or a row was missing: a repeat tries again.

@@ -39,6 +39,13 @@ pub enum Phase {
     After,
 }
 
+impl Phase {
+    /// Whether requests may fail.
+    fn has_faults(self) -> bool {
+        matches!(self, Self::Faults | Self::Recovery)
+    }
+}
+
 const PHASES: [Phase; 5] = [
     Phase::WarmUp,
     Phase::Before,
@@ -67,6 +74,8 @@ pub struct Ledger {
     pub agents: BTreeMap<String, Fate>,
     /// Workflows by their description.
     pub workflows: BTreeMap<String, Fate>,
+    /// Ids of the workflows that were started.
+    pub started: Vec<String>,
     /// Ids of the tasks that someone was given, in the order told.
     pub claimed: Vec<String>,
     /// The output of each task that was reported as completed.
@@ -315,7 +324,9 @@ impl Client {
                 *ledger.statuses.entry((phase, status)).or_default() += 1;
                 if answer.status.is_success() {
                     ledger.elapsed.push((Instant::now(), phase, answer.elapsed));
-                } else if answer.status.is_server_error() && !is_a_fault(answer.status) {
+                } else if answer.status.is_server_error()
+                    && !(is_a_fault(answer.status) && phase.has_faults())
+                {
                     ledger
                         .violations
                         .push(format!("{method} {path}: {answer:?}"));
@@ -337,7 +348,8 @@ impl Client {
             let answer = self.send(method.clone(), path, Some(&key), body).await;
             match answer {
                 Some(answer) if !is_a_fault(answer.status) => {
-                    if answer.status.is_success() {
+                    // A claim that finds nothing has done nothing: it isn't kept.
+                    if answer.status.is_success() && answer.status != StatusCode::NO_CONTENT {
                         self.world.note(|ledger| ledger.keys.push(key.clone()));
                         if self.dice.random_ratio(1, 8) {
                             self.repeat(method, path, &key, body, &answer).await;
@@ -516,6 +528,7 @@ impl Client {
         let path = format!("/api/workflows/{workflow}/start");
         if let Some(answer) = self.send_keyed(Method::POST, &path, &Value::Null).await {
             self.must(answer.status == 200, "a workflow is started", &answer);
+            self.world.note(|ledger| ledger.started.push(workflow));
         }
         while let Some(task) = self.claim(&agent).await {
             self.pause().await;

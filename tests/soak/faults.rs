@@ -82,7 +82,7 @@ async fn server(cluster: Arc<Cluster>, mut dice: StdRng, until: Instant, counts:
         sleep(milliseconds(&mut dice, 500, 8_000)).await;
         let for_so_long = milliseconds(&mut dice, 100, 5_000);
         let fault = dice.random_range(0..7);
-        let client = cluster.superuser().await;
+        let client = superuser(&cluster).await;
         let name = match fault {
             0 => sessions_ended(&client).await,
             1 => session_killed(&client).await,
@@ -185,6 +185,18 @@ async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
     }
     run(client, "ROLLBACK").await;
     "locked"
+}
+
+/// The server may be about to notice that one of its processes has died.
+async fn superuser(cluster: &Cluster) -> Client {
+    let patience = Instant::now() + Duration::from_mins(1);
+    loop {
+        match cluster.try_superuser().await {
+            Ok(client) => return client,
+            Err(error) => assert!(Instant::now() < patience, "{error}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// After a crash it recovers by itself, and takes its time.

@@ -83,9 +83,14 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     let url = proxy.url(&cluster.app_url());
     let mut variables = database_variables(&url).to_vec();
     variables.push(("db_statement_timeout_ms", "2000"));
-    let edge = Edge::start_at(&variables, &[])
+    let config = std::env::temp_dir().join(format!("reznet-soak-{}.toml", std::process::id()));
+    // Few, so that one that leaks is missed.
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 8\n").expect("it can be written");
+    let flags = ["--runtime-config-file", config.to_str().expect("a path")];
+    let edge = Edge::start_at(&variables, &flags)
         .await
         .letting_statements_repeat();
+    std::fs::remove_file(&config).expect("the host has read it");
     let edge = Arc::new(edge);
 
     let faults_for = Duration::from_secs_f64(options.minutes * 60.0);
@@ -115,7 +120,8 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     println!(
         "p95 of a second, its median: {before_ms:.2} ms before, {after_ms:.2} ms from 10 s after the last fault on: {ratio:.2} times"
     );
-    if ratio > SLOWER && !options.no_speed {
+    // Without any answer it's no number.
+    if !(ratio <= SLOWER || options.no_speed) {
         violations.push(format!(
             "p95 is {ratio:.2} times that of before: {SLOWER} is the most"
         ));

@@ -2,8 +2,10 @@
 //! was before. Reads only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use support::{Cluster, Edge};
+use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use crate::clients::{Fate, Ledger};
@@ -25,7 +27,12 @@ const WRITTEN: [(&str, &str); 3] = [
 ];
 
 /// What no row may be; each gives the ids of those that are.
-const ILLEGAL: [(&str, &str); 6] = [
+const ILLEGAL: [(&str, &str); 7] = [
+    (
+        "workflows without both of their tasks",
+        "SELECT w.id::text FROM workflows w LEFT JOIN workflow_tasks t ON t.workflow_id = w.id
+         GROUP BY w.id HAVING count(t.id) <> 2",
+    ),
     (
         "completed workflows with open or failed tasks",
         "SELECT w.id::text FROM workflows w JOIN workflow_tasks t ON t.workflow_id = w.id
@@ -92,6 +99,11 @@ pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
         );
     }
     violations.extend(tasks(ledger, client).await);
+    let sql = "SELECT id::text FROM workflows WHERE status IN ('pending', 'planning')";
+    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let unstarted: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let lost = ledger.started.iter().filter(|id| unstarted.contains(*id));
+    violations.extend(lost.map(|id| format!("workflow {id} was started, and isn't")));
     let sql = "SELECT key FROM idempotency_keys";
     let rows = client.query(sql, &[]).await.expect("it can be read");
     let kept: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -164,15 +176,13 @@ impl Leaks {
     /// What has grown since, or is held that shouldn't be, when nobody asks for anything any more.
     pub async fn grown(self, cluster: &Cluster, edge: &Edge) -> Vec<String> {
         let now = Self::measure(cluster, edge).await;
-        let busy = sessions(cluster, "state <> 'idle'").await;
-        let locks = "SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'reznet_api'";
-        let locks: i32 = cluster
-            .client()
-            .await
-            .query_one(locks, &[])
-            .await
-            .expect("it can be read")
-            .get(0);
+        // What the profiler does after responses may be under way.
+        let patience = Instant::now() + Duration::from_secs(10);
+        let (mut busy, mut locks) = at_work(cluster).await;
+        while (busy, locks) != (0, 0) && Instant::now() < patience {
+            sleep(Duration::from_millis(100)).await;
+            (busy, locks) = at_work(cluster).await;
+        }
         println!(
             "held before and after: {} and {} files, {} and {} KiB; now {busy} sessions at work, {locks} locks",
             self.file_count, now.file_count, self.memory_kib, now.memory_kib
@@ -195,6 +205,15 @@ impl Leaks {
         }
         violations
     }
+}
+
+/// How many sessions aren't idle, and how many locks they hold.
+async fn at_work(cluster: &Cluster) -> (usize, usize) {
+    let sql = "SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'reznet_api'";
+    let row = cluster.client().await.query_one(sql, &[]).await;
+    let locks: i32 = row.expect("it can be read").get(0);
+    let busy = sessions(cluster, "state <> 'idle'").await;
+    (busy, usize::try_from(locks).unwrap_or_default())
 }
 
 async fn sessions(cluster: &Cluster, which: &str) -> usize {

@@ -119,7 +119,7 @@ impl Drop for Database {
 pub struct Cluster {
     folder: PathBuf,
     /// How `scripts/postgres start` is called.
-    options: &'static [&'static str],
+    options: Vec<String>,
 }
 
 impl Cluster {
@@ -135,16 +135,25 @@ impl Cluster {
         Self::start_with(&[])
     }
 
-    fn start_with(options: &'static [&'static str]) -> Self {
-        let folder = std::env::temp_dir().join(format!("reznet-test-{}", Uuid::new_v4().simple()));
-        let cluster = Self { folder, options };
+    fn start_with(options: &[&str]) -> Self {
+        let id = Uuid::new_v4();
+        let folder = std::env::temp_dir().join(format!("reznet-test-{}", id.simple()));
+        // Below those that the system gives away, or another's connection may have it while the server is down.
+        let port = 20_000 + id.as_u128() % 8_000;
+        let options = options.iter().map(ToString::to_string);
+        let options = options.chain(["--port".to_owned(), port.to_string()]);
+        let cluster = Self {
+            folder,
+            options: options.collect(),
+        };
         cluster.resume();
         cluster
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash).
     pub fn resume(&self) {
-        self.postgres("start", self.options);
+        let options: Vec<_> = self.options.iter().map(String::as_str).collect();
+        self.postgres("start", &options);
     }
 
     /// Ends all its processes where they are, so that it must recover when it's started again.
@@ -176,23 +185,30 @@ impl Cluster {
 
     /// A session of the superuser's, who comes in by the unix socket only.
     pub async fn superuser(&self) -> Client {
-        let server: Config = self.url().parse().expect("it's an address");
-        let port = server.get_ports().first().copied().expect("it has a port");
+        let client = self.try_superuser().await;
+        client.expect("the superuser may come in")
+    }
+
+    /// As [`superuser`](Self::superuser), of a server that may be away.
+    pub async fn try_superuser(&self) -> Result<Client, tokio_postgres::Error> {
+        let server: Config = self.url().parse()?;
+        // Where `cluster` is a symlink, it leads to a path that's short enough for a socket.
+        let home = self.folder.join("cluster");
+        let home = home.canonicalize().unwrap_or(home);
         let mut local = Config::new();
         local
-            .host_path(self.folder.join("cluster/socket"))
-            .port(port)
+            .host_path(home.join("socket"))
             .user("postgres")
             .dbname(server_database(&server));
-        connect(&local).await
+        if let Some(port) = server.get_ports().first() {
+            local.port(*port);
+        }
+        try_connect(&local).await
     }
 
     /// As [`client`](Self::client), of a server that may be away.
     pub async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
-        let config: Config = self.url().parse()?;
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        try_connect(&self.url().parse()?).await
     }
 
     /// The address of its database, for its owner.
@@ -274,12 +290,14 @@ fn server_database(server: &Config) -> &str {
 }
 
 async fn connect(config: &Config) -> Client {
-    let (client, connection) = config
-        .connect(NoTls)
-        .await
-        .expect("the test server answers");
+    let client = try_connect(config).await;
+    client.expect("the test server answers")
+}
+
+async fn try_connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
-    client
+    Ok(client)
 }
 
 fn host(server: &Config) -> String {

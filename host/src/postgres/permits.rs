@@ -58,6 +58,10 @@ impl Permits {
 
     /// One of them, as soon as it's this caller's turn.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, Crowded> {
+        // None is free while anyone waits. Whoever has got his and doesn't look yet keeps nobody out.
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
         let waiting = Waiting::begin(self)?;
         let permit = self.free.clone().acquire_owned().await;
         drop(waiting);

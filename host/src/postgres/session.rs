@@ -14,12 +14,14 @@ use std::{
 };
 
 use deadpool_postgres::{Object, RecyclingMethod};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::error::SqlState;
 
-/// Whoever gives up on a statement after so long has waited for a server that may be gone without a word; sooner, it's
-/// rather a client that went away.
+/// Whoever gives up on a statement after so long has waited for a server that may be gone without a word.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
+
+/// A server that's gone without a word must not keep the permit.
+const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection out of its pool. Dropped, it goes back there, and its permit to the next guest.
 pub struct Session {
@@ -89,7 +91,8 @@ impl Drop for Session {
         } else if *self.changed.get_mut() {
             let permit = self.permit.take();
             tokio::spawn(async move {
-                if reset(&client).await.is_err() {
+                let done = timeout(RESET_TIMEOUT, reset(&client)).await;
+                if !matches!(done, Ok(Ok(()))) {
                     // Nobody may have it as it is.
                     drop(Object::take(client));
                 }
