@@ -1,7 +1,9 @@
 // A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
 // errors as the API words them, and what each answer cost. The same as client.py and client.rs.
 //
-//     npx tsc --target es2022 --module nodenext --outDir . client.ts && node client.js http://127.0.0.1:3000
+//     npm install typescript @types/node
+//     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
+//     node client.js http://127.0.0.1:3000
 //
 // Where the API wants a token, it's taken from REZNET_TOKEN.
 
