@@ -7,13 +7,15 @@
 //! It knows neither HTTP nor components.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
 use tokio::{
+    runtime::Handle,
     sync::Semaphore,
     time::{Instant, sleep_until},
 };
@@ -72,17 +74,50 @@ impl Places {
         }))
     }
 
-    /// Waits for a place, then does `work` in it.
-    pub async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        let place = Place::take(&self.0).await;
-        let mut work = pin!(work);
-        loop {
-            let due = Instant::now() + MOMENT;
-            tokio::select! {
-                biased;
-                output = &mut work => return output,
-                () = sleep_until(due) => place.0.adapt(due.elapsed() < LATE),
+    /// Waits for a place, then does `work` in it, to its end: instances go on with what a client no longer waits for, and
+    /// one that's let in in its stead would be one too many.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let place = Place::take(self.0.clone()).await;
+        let working = async move {
+            let mut work = pin!(work);
+            loop {
+                let due = Instant::now() + MOMENT;
+                tokio::select! {
+                    biased;
+                    output = &mut work => return output,
+                    () = sleep_until(due) => place.0.adapt(due.elapsed() < LATE),
+                }
             }
+        };
+        ToTheEnd(Some(Box::pin(working))).await
+    }
+}
+
+/// Work that's dropped before its end goes on by itself. A task for each would cost a few percent of all requests.
+struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let polled = match &mut self.0 {
+            Some(work) => work.as_mut().poll(context),
+            None => Poll::Pending,
+        };
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
         }
     }
 }
@@ -112,11 +147,11 @@ impl Shared {
     }
 }
 
-/// A place that's taken; dropped, it's given back, also by a request whose client has gone.
-struct Place<'a>(&'a Shared);
+/// A place that's taken; dropped, it's given back.
+struct Place(Arc<Shared>);
 
-impl<'a> Place<'a> {
-    async fn take(shared: &'a Shared) -> Self {
+impl Place {
+    async fn take(shared: Arc<Shared>) -> Self {
         if let Ok(permit) = shared.free.acquire().await {
             permit.forget();
         }
@@ -124,7 +159,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut count = self.0.count();
         if count.going > 0 {
@@ -171,7 +206,10 @@ mod tests {
     async fn a_place_that_is_taken_goes_when_it_is_given_back() {
         let Places(shared) = Places::at_least(1);
         shared.adapt_later(true);
-        let (one, two) = (Place::take(&shared).await, Place::take(&shared).await);
+        let (one, two) = (
+            Place::take(shared.clone()).await,
+            Place::take(shared.clone()).await,
+        );
         shared.adapt(false);
         drop(one);
         assert_eq!(shared.free.available_permits(), 0);
@@ -190,5 +228,17 @@ mod tests {
             () = waits => {}
             answer = other => assert_eq!(answer.ok(), Some("answer")),
         }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_his_place_to_what_he_began() {
+        let places = Places::at_least(1);
+        let (go_on, told) = tokio::sync::oneshot::channel::<()>();
+        let begun = places.run(async { drop(told.await) });
+        assert!(tokio::time::timeout(MOMENT / 5, begun).await.is_err());
+        assert_eq!(places.0.free.available_permits(), 0);
+        drop(go_on);
+        let next = tokio::time::timeout(Duration::from_secs(5), places.run(async {}));
+        assert!(next.await.is_ok());
     }
 }

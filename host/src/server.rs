@@ -170,8 +170,11 @@ impl Server {
         route.set_headers(&mut request, client);
         let what = format!("{} {}", request.method(), request.uri().path());
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
-        let component = &self.components[&route.component];
-        match self.places.run(component.handle((), request)).await {
+        let component = self.components[&route.component].clone();
+        let handled = self
+            .places
+            .run(async move { component.handle((), request).await });
+        match handled.await {
             Ok(response) => response,
             Err(error) => {
                 eprintln!(
