@@ -10,7 +10,7 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::{bindings::Imports, guest::Guest};
+use crate::{bindings::Imports, guest::Guest, log::log};
 
 /// How often a busy guest makes room for others.
 const TICK: Duration = Duration::from_millis(10);
@@ -40,9 +40,9 @@ pub fn build() -> Result<Engine> {
     // In the user's cache folder, keyed by code, settings and wasmtime's version: stale code is never loaded.
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => _ = config.cache(Some(cache)),
-        Err(error) => eprintln!(
-            "warning: compiled code is not cached, so every start compiles anew: {error:#}"
-        ),
+        Err(error) => {
+            log!("warning: compiled code is not cached, so every start compiles anew: {error:#}")
+        }
     }
     let engine = Engine::new(&config).context("can't set up wasmtime")?;
     let clock = engine.weak();

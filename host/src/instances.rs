@@ -31,6 +31,7 @@ use wasmtime_wasi_http::{
 use crate::{
     engine::MAX_INSTANCES,
     guest::{App, Guest},
+    log::log,
 };
 
 /// Far enough for "never", near enough for adding to now.
@@ -201,7 +202,7 @@ impl WorkerState for Worker {
         // First the store: the guest's last output comes before the line about its end.
         drop(store);
         if let Err(error) = result {
-            eprintln!(
+            log!(
                 "error: an instance of {} ended: {}",
                 self.component,
                 one_line(&error)

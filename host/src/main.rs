@@ -7,6 +7,7 @@ mod cli;
 mod engine;
 mod guest;
 mod instances;
+mod log;
 mod manifest;
 mod output;
 mod places;
@@ -31,6 +32,7 @@ use crate::{
     cli::Cli,
     guest::App,
     instances::{Instances, Lifetime, Reuse},
+    log::log,
     manifest::{Manifest, RuntimeConfig},
     places::Places,
     routes::Routes,
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(message: &str) -> ExitCode {
-    eprintln!("error: {}", message.replace('\n', " "));
+    log!("error: {}", message.replace('\n', " "));
     ExitCode::FAILURE
 }
 
@@ -93,7 +95,7 @@ async fn run(cli: &Cli) -> Result<()> {
     })?;
     let local = listener.local_addr()?;
     if server.is_open && !local.ip().is_loopback() {
-        eprintln!(
+        log!(
             "warning: whoever reaches {local} may use the application: set the variable {API_TOKEN}, \
              or listen on 127.0.0.1"
         );
@@ -101,7 +103,7 @@ async fn run(cli: &Cli) -> Result<()> {
     let stop = stop_on_signal()?;
     announce(local, &server.routes);
     if !server.run(listener, local, stop).await {
-        eprintln!("warning: stopped before all work had ended");
+        log!("warning: stopped before all work had ended");
     }
     Ok(())
 }
@@ -174,7 +176,7 @@ fn stop_on_signal() -> Result<CancellationToken> {
             if again {
                 std::process::exit(130);
             }
-            eprintln!("Stopping: running requests may finish; once more to stop at once");
+            log!("Stopping: running requests may finish; once more to stop at once");
             stopping.cancel();
         }
     });

@@ -28,6 +28,7 @@ use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 
 use crate::{
     instances::{Instances, Lifetime, one_line},
+    log::log,
     places::Places,
     routes::{Routes, full_uri},
 };
@@ -89,7 +90,7 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    eprintln!("error: can't accept a connection: {error}");
+                    log!("error: can't accept a connection: {error}");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -128,7 +129,7 @@ impl Server {
             ended = connection.as_mut() => {
                 // Most other errors are the client's going away.
                 if let Err(error) = ended && error.is_user() {
-                    eprintln!("error: an answer broke off midway: {error:?}");
+                    log!("error: an answer broke off midway: {error:?}");
                 }
             }
             () = stop.cancelled() => {
@@ -177,7 +178,7 @@ impl Server {
         match handled.await {
             Ok(response) => response,
             Err(error) => {
-                eprintln!(
+                log!(
                     "error: {what} got no answer from {}: {}",
                     route.component,
                     one_line(&error)

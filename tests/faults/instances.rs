@@ -1,8 +1,12 @@
-//! An instance that traps: what it had is answered, and nobody else notices.
+//! The host's own faults: an instance that traps, and a log that nobody reads any more.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use support::{Database, Edge};
+use support::{Database, Edge, project};
 
 #[tokio::test]
 async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() {
@@ -38,4 +42,36 @@ async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() 
     let told = edge.log();
     let told = told.matches(" got no answer from reznet-edge: ").count();
     assert_eq!(told, failed, "each has its line:\n{}", edge.log());
+}
+
+#[test]
+fn a_host_whose_log_nobody_reads_can_still_be_stopped() {
+    let mut host = Command::new(project().join("target/host/reznet-host"))
+        .current_dir(project())
+        .args(["--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the host starts: scripts/test builds it");
+    let mut lines = BufReader::new(host.stdout.take().expect("piped")).lines();
+    let serving = lines.any(|line| line.is_ok_and(|line| line.starts_with("Serving ")));
+    assert!(serving, "it doesn't serve");
+    drop((lines, host.stderr.take()));
+    let asked = Command::new("kill")
+        .args(["-TERM", &host.id().to_string()])
+        .status();
+    assert!(asked.is_ok_and(|status| status.success()), "no kill");
+    let patience = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Ok(Some(status)) = host.try_wait() {
+            break status;
+        }
+        if Instant::now() > patience {
+            let _ = host.kill();
+            panic!("it doesn't end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
 }

@@ -104,7 +104,7 @@ impl<'a> Maker<'a> {
     /// With a text that shows what it is.
     fn request(&mut self) -> (Request<Full<Bytes>>, String) {
         let mut operation = self.any_operation();
-        if operation.id == "performance_database" && !self.one_in(20) {
+        if operation.id == "performance_database" && !self.one_in(100) {
             // It adds up all that was measured: one in forty requests would be all that the database does.
             operation = self.any_operation();
         }
