@@ -41,7 +41,7 @@ pub fn build() -> Result<Engine> {
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => _ = config.cache(Some(cache)),
         Err(error) => {
-            log!("warning: compiled code is not cached, so every start compiles anew: {error:#}")
+            log!("warning: compiled code is not cached, so every start compiles anew: {error:#}");
         }
     }
     let engine = Engine::new(&config).context("can't set up wasmtime")?;
