@@ -137,10 +137,11 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
         "Duration of requests, by route.",
     )?;
     for one in of("route") {
-        // "(no route)" has none.
-        let by_route = one.name.split_once(" /").map(|(method, _)| method);
-        let method = by_route.unwrap_or("_OTHER");
-        let route = one.name.trim_start_matches(method).trim_start();
+        // "(no route)" has no method.
+        let split = one.name.split_once(' ');
+        let (method, route) = split
+            .filter(|(_, route)| route.starts_with('/'))
+            .unwrap_or(("_OTHER", &one.name));
         let labels = format!(
             "http_request_method=\"{}\",http_route=\"{}\"",
             escaped(method),
