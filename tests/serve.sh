@@ -6,10 +6,8 @@
 
 host="" database="" server="${REZNET_TEST_DATABASE_URL:?REZNET_TEST_DATABASE_URL is not set: run it by scripts/test}"
 
-# Ends what was begun here; a script's own finish calls it too.
 stop_serving() {
-  if [ -n "$host" ]; then kill "$host" 2>/dev/null && wait "$host" 2>/dev/null; fi
-  host=""
+  if [ -n "$host" ] && kill "$host" 2>/dev/null; then wait "$host" || true; fi
   if [ -n "$database" ]; then
     DATABASE_URL="$server" database_psql -At -c "DROP DATABASE IF EXISTS $database WITH (FORCE)" >/dev/null || true
   fi

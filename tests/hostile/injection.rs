@@ -15,7 +15,7 @@ use support::contract::{OPENAPI, Operation, operations};
 use support::{Cluster, Edge, database_variables, migrate};
 
 use crate::values::INJECTIONS;
-use crate::{Rows, client, percent_encoded, send};
+use crate::{Rows, percent_encoded, send};
 
 /// Statements may be explained when they were slow (`src/db.rs`).
 const EXPLAIN: &str = "EXPLAIN (FORMAT JSON) ";
@@ -46,11 +46,10 @@ async fn nothing_a_client_sends_becomes_part_of_a_statement() {
         .flat_map(|operation| requests(operation, &rows, &edge.url()))
         .collect();
     assert!(requests.len() > 5_000, "{} requests", requests.len());
-    let client = client();
     stream::iter(requests)
         .for_each_concurrent(8, async |request| {
             let what = format!("{request:?}");
-            send(&client, request, &what).await;
+            send(&edge, request, &what).await;
         })
         .await;
 

@@ -8,13 +8,9 @@ mod values;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::response::Parts;
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use support::Edge;
 use support::contract::Operation;
@@ -24,8 +20,6 @@ use tokio::time::timeout;
 const MOST_BODY_BYTES: usize = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const NO_ANSWER: &str = "no answer within";
 
 /// No row has it: for what would delete one that others need.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
@@ -89,47 +83,24 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-type Http = Client<HttpConnector, Full<Bytes>>;
-
-fn client() -> Http {
-    Client::builder(TokioExecutor::new()).build_http()
-}
-
 /// Its status, which isn't one of the server's; 0 where a body is so long that the connection was closed before the answer
 /// was read. Bodies that echo what was sent are none of its business.
-async fn send(client: &Http, request: Request<Full<Bytes>>, what: &str) -> u16 {
-    let is_long = what.len() > MOST_BODY_BYTES;
+async fn send(edge: &Edge, request: Request<Full<Bytes>>, what: &str) -> u16 {
     let shown = || what.chars().take(4_000).collect::<String>();
-    let mut outcome = exchange(client, request.clone()).await;
-    let is_timeout = matches!(&outcome, Err(error) if error.starts_with(NO_ANSWER));
-    if outcome.is_err() && !is_long && !is_timeout {
-        // The connection may have been closed behind the answer before, whose request had more of a body than was read.
-        outcome = exchange(client, request).await;
-    }
-    match outcome {
-        Ok(parts) => {
-            let status = parts.status.as_u16();
-            assert!(status < 500, "{parts:?}: {}", shown());
+    let outcome = timeout(PATIENCE, edge.exchange(request)).await;
+    match outcome.unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}: {}", shown())) {
+        Ok(answer) => {
+            let status = answer.status.as_u16();
+            assert!(status < 500, "{answer:?}: {}", shown());
             // The host itself answers where it can't tell for whom a request is.
-            let by_the_component = parts.headers.contains_key("x-query-count");
+            let by_the_component = answer.headers.contains_key("x-query-count");
             let has_answer = by_the_component || what.contains("\nhost: ");
-            assert!(has_answer, "{parts:?}: {}", shown());
+            assert!(has_answer, "{answer:?}: {}", shown());
             status
         }
         Err(error) => {
-            assert!(is_long, "{error}: {}", shown());
+            assert!(what.len() > MOST_BODY_BYTES, "{error}: {}", shown());
             0
         }
     }
-}
-
-async fn exchange(client: &Http, request: Request<Full<Bytes>>) -> Result<Parts, String> {
-    let exchange = async {
-        let response = client.request(request).await;
-        let (parts, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
-        body.collect().await.map_err(|error| format!("{error:?}"))?;
-        Ok(parts)
-    };
-    let answered = timeout(PATIENCE, exchange).await;
-    answered.unwrap_or_else(|_| Err(format!("{NO_ANSWER} {PATIENCE:?}")))
 }

@@ -19,7 +19,7 @@ use support::contract::{Operation, operations};
 use support::{Database, Edge};
 
 use crate::values::{INJECTIONS, ODD};
-use crate::{MOST_BODY_BYTES, Rows, client, percent_encoded, send};
+use crate::{MOST_BODY_BYTES, Rows, percent_encoded, send};
 
 const CLIENTS: u64 = 12;
 
@@ -40,7 +40,6 @@ async fn made_up_requests_are_answered_and_never_by_a_server_error() {
     let edge = Edge::start(&database).await;
     let rows = Rows::create(&edge).await;
     let operations = operations();
-    let client = client();
     let clients = (0..CLIENTS).map(|n| {
         let mut maker = Maker {
             url: edge.url(),
@@ -48,12 +47,12 @@ async fn made_up_requests_are_answered_and_never_by_a_server_error() {
             operations: &operations,
             dice: StdRng::seed_from_u64(seed.wrapping_add(n)),
         };
-        let client = &client;
+        let edge = &edge;
         async move {
             let mut statuses = BTreeMap::new();
             for done in 0..count.div_ceil(CLIENTS) {
                 let (request, what) = maker.request();
-                let status = send(client, request, &what).await;
+                let status = send(edge, request, &what).await;
                 *statuses.entry(status).or_insert(0_u64) += 1;
                 if n == 0 && done % 10_000 == 9_999 {
                     println!("{} of {count}", done * CLIENTS);

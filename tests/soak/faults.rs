@@ -86,8 +86,14 @@ async fn server(cluster: Arc<Cluster>, mut dice: StdRng, until: Instant, counts:
         let name = match fault {
             0 => sessions_ended(&client).await,
             1 => session_killed(&client).await,
-            2 => down(cluster.clone(), Cluster::stop, for_so_long).await,
-            3 => down(cluster.clone(), Cluster::crash, for_so_long).await,
+            2 => {
+                down(cluster.clone(), Cluster::stop, for_so_long).await;
+                "stopped"
+            }
+            3 => {
+                down(cluster.clone(), Cluster::crash, for_so_long).await;
+                "crashed"
+            }
             4 => read_only(&client, for_so_long).await,
             5 => no_connections(&client, for_so_long).await,
             _ => locked(&client, for_so_long).await,
@@ -130,19 +136,13 @@ async fn session_killed(client: &Client) -> &'static str {
     "session killed"
 }
 
-async fn down(cluster: Arc<Cluster>, how: fn(&Cluster), for_so_long: Duration) -> &'static str {
-    spawn_blocking(move || {
+async fn down(cluster: Arc<Cluster>, how: fn(&Cluster), for_so_long: Duration) {
+    let down = spawn_blocking(move || {
         how(&cluster);
         std::thread::sleep(for_so_long);
         cluster.resume();
-    })
-    .await
-    .expect("it stops and starts");
-    if std::ptr::fn_addr_eq(how, Cluster::stop as fn(&Cluster)) {
-        "stopped"
-    } else {
-        "crashed"
-    }
+    });
+    down.await.expect("it stops and starts");
 }
 
 /// As what was the primary before a failover.

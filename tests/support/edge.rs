@@ -195,26 +195,28 @@ impl Edge {
     /// As [`send`](Self::send); an error where there's no answer, or half of one.
     pub async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let clock = Instant::now();
-        let response = self.client.request(request).await;
-        let (parts, body) = response
-            .map_err(|error| format!("{method} {uri}: {error}"))?
-            .into_parts();
-        let body = body.collect().await;
-        let answer = Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: body
-                .map_err(|error| format!("{method} {uri}: body: {error}"))?
-                .to_bytes(),
-            elapsed: clock.elapsed(),
-        };
+        let answer = self.exchange(request).await;
+        let answer = answer.map_err(|error| format!("{method} {uri}: {error}"))?;
         // Routes for tests do what no other may.
         if !uri.path().starts_with("/test/") {
             answer.check(&method, uri.path(), self.repeats);
             crate::contract::check(&method, uri.path(), &answer);
         }
         Ok(answer)
+    }
+
+    /// Any request, over a connection of its own, and its answer as it is.
+    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let clock = Instant::now();
+        let response = self.client.request(request).await;
+        let (parts, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
+        let body = body.collect().await;
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.map_err(|error| format!("body: {error:?}"))?.to_bytes(),
+            elapsed: clock.elapsed(),
+        })
     }
 
     /// A request with a JSON body, with the checks that every response must pass.
