@@ -61,8 +61,8 @@ pub async fn handle(mut request: Request) -> Response {
     response
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    if response.status() == StatusCode::NO_CONTENT {
-        // RFC 9110, 8.6: a 204 has no Content-Length; the router adds one.
+    if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
+        // RFC 9110, 8.6: a 204 has no Content-Length, and a 304 only that of the body it spares; the router adds one.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     if method == Method::HEAD {

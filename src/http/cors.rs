@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, LINK, LOCATION, ORIGIN, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION,
+    ORIGIN, RETRY_AFTER,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -33,8 +34,8 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([&[AUTHORIZATION, CONTENT_TYPE], &asked[..]].concat())
-        .expose_headers([&[LINK, LOCATION, RETRY_AFTER], &HEADERS[..]].concat())
+        .allow_headers([&[AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH], &asked[..]].concat())
+        .expose_headers([&[ETAG, LINK, LOCATION, RETRY_AFTER], &HEADERS[..]].concat())
         .max_age(MAX_AGE);
     Some(layer)
 }

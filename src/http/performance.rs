@@ -1,6 +1,6 @@
 //! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use axum::http::header::CONTENT_SECURITY_POLICY;
 
 use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
@@ -88,9 +88,7 @@ const PAGE_POLICY: &str = include_str!("performance.csp").trim_ascii();
 
 pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
     let page = packed::unpack(packed::PAGE)?;
-    Ok(Reply::text(PERFORMANCE_PAGE.media_type, page)
-        .with(CONTENT_SECURITY_POLICY, PAGE_POLICY)
-        .with(CACHE_CONTROL, "no-cache"))
+    Ok(Reply::text(PERFORMANCE_PAGE.media_type, page).with(CONTENT_SECURITY_POLICY, PAGE_POLICY))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, IF_NONE_MATCH};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
@@ -158,7 +158,12 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         if !auth::brings_one_of(request.headers(), tokens.clone()) {
             return Err(ApiError::Unauthorized(operation.audience));
         }
-        let is_private = tokens.clone().next().is_some();
+        let cache_control = match tokens.clone().next() {
+            Some(_) => "no-store",
+            None => "no-cache",
+        };
+        let held = request.headers().get_all(IF_NONE_MATCH).iter().cloned();
+        let held: Vec<_> = held.collect();
         let db = Db::new(database.clone(), profile);
         let (mut input, Findings { faults, references }) = Input::read(operation, request).await?;
         let db = match input.idempotency_key.take() {
@@ -171,8 +176,13 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         }
         match handler(db.clone(), input).await {
             Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
-            Ok(reply) if is_private => Ok(reply.with(CACHE_CONTROL, "no-store")),
-            outcome => outcome,
+            outcome => outcome.map(|reply| {
+                let reply = match operation.method {
+                    "GET" => reply.revalidated(&held),
+                    _ => reply,
+                };
+                reply.with(CACHE_CONTROL, cache_control)
+            }),
         }
     };
     on(filter(operation.method), serve)
