@@ -27,6 +27,7 @@ mod tasks;
 mod test_routes;
 mod workflow_tasks;
 mod workflows;
+mod written;
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -16,6 +16,7 @@ use axum::response::Response;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
+use super::written::X_WRITTEN;
 use crate::profile::HEADERS;
 
 /// How long a browser may go by the answer to a preflight.
@@ -31,11 +32,13 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
         .filter_map(|origin| origin.parse().ok())
         .collect();
     let asked = ["idempotency-key", "traceparent", "x-profile"].map(HeaderName::from_static);
+    let asked = [&[AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, X_WRITTEN], &asked[..]];
+    let shown = [&[ETAG, LINK, LOCATION, RETRY_AFTER, X_WRITTEN], &HEADERS[..]];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([&[AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH], &asked[..]].concat())
-        .expose_headers([&[ETAG, LINK, LOCATION, RETRY_AFTER], &HEADERS[..]].concat())
+        .allow_headers(asked.concat())
+        .expose_headers(shown.concat())
         .max_age(MAX_AGE);
     Some(layer)
 }

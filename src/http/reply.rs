@@ -66,12 +66,12 @@ impl Reply {
     }
 
     /// With a link to the next page.
-    pub fn with_next(mut self, path_and_query: &str) -> Self {
+    pub fn with_next(self, path_and_query: &str) -> Self {
         // Percent-encoded before: always a valid value.
-        if let Ok(link) = HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
-            self.headers.push((LINK, link));
+        match HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
+            Ok(link) => self.with(LINK, link),
+            Err(_) => self,
         }
-        self
     }
 
     /// With its body's entity tag (RFC 9110, 8.8.3); and without the body, as 304, where it's one of those that the client
@@ -86,15 +86,15 @@ impl Reply {
             self.body = None;
         }
         // Digits between quotes: always a valid value.
-        if let Ok(tag) = HeaderValue::try_from(tag) {
-            self.headers.push((ETAG, tag));
+        match HeaderValue::try_from(tag) {
+            Ok(tag) => self.with(ETAG, tag),
+            Err(_) => self,
         }
-        self
     }
 
-    /// With a header that's always the same.
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+    /// With a header.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 }
