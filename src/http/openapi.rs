@@ -181,6 +181,9 @@ mod tests {
         if operation.method == "GET" {
             headers = with_etag(headers);
         }
+        if operation.method != "GET" {
+            headers["X-Written"] = json!({"$ref": "#/components/headers/X-Written"});
+        }
         if operation.status == 201 {
             headers["Location"] = json!({"$ref": "#/components/headers/Location"});
         }
@@ -313,6 +316,7 @@ mod tests {
             "ETag": header("The body's entity tag: sent back as If-None-Match, it spares a body that's the same.", "^\"[0-9a-f]{16}\"$"),
             "Link": optional("Where the next page is, with rel=\"next\"."),
             "Location": optional("Where it is from now on."),
+            "X-Written": optional("Where a replica is read: sent back with reads, it makes them see this write. Browsers have a cookie for it."),
             "Retry-After": optional("How many seconds to wait."),
         })
     }
