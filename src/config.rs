@@ -13,7 +13,11 @@ use crate::profile::{FleetSettings, LogFormat, Thresholds};
 pub struct Config {
     /// The database's address as the host takes it, session settings included. Secret: holds the password.
     pub db_address: String,
-    /// The certificate, as PEM, of the authority that the database's certificate must come from.
+    /// The same of a replica that reads may go to. Secret as well.
+    pub db_read_address: Option<String>,
+    /// How far behind a replica may be to be read.
+    pub db_read_max_lag: Duration,
+    /// The certificate, as PEM, of the authority that the databases' certificates must come from.
     pub db_ca: Option<String>,
     /// How long a request waits for a database connection before it is answered 503.
     pub db_connect_timeout: Duration,
@@ -109,18 +113,31 @@ pub enum ConfigError {
     NotACertificate,
     /// Neither `postgres://…` nor `host=… dbname=…`. Doesn't repeat the value: it holds a password.
     #[error(
-        "the variable db_url isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+        "the variable {name} isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
-    NotAnAddress,
+    NotAnAddress {
+        /// The variable.
+        name: &'static str,
+    },
 }
 
 impl Config {
     /// Reads every variable from the host and checks it.
     pub async fn from_variables() -> Result<Self, ConfigError> {
         let db_url = read("db_url").await?;
+        let db_read_url = read("db_read_url").await?;
         let db_statement_timeout_ms = number("db_statement_timeout_ms", 1, 600_000).await?;
         Ok(Self {
-            db_address: address(&db_url, db_statement_timeout_ms)?,
+            db_address: address("db_url", &db_url, db_statement_timeout_ms)?,
+            db_read_address: if db_read_url.trim().is_empty() {
+                None
+            } else {
+                let address = address("db_read_url", &db_read_url, db_statement_timeout_ms)?;
+                Some(address)
+            },
+            db_read_max_lag: Duration::from_millis(
+                number("db_read_max_lag_ms", 0, 3_600_000).await?.into(),
+            ),
             db_ca: certificate(read("db_ca").await?)?,
             db_connect_timeout: Duration::from_millis(
                 number("db_connect_timeout_ms", 1, 60_000).await?.into(),
@@ -290,32 +307,36 @@ fn thresholds(
     })
 }
 
-/// `db_url` with what every session of ours needs: a name by which `pg_stat_activity` tells it apart, UTC (times leave
+/// The address in the variable `name`, with what every session of ours needs: a name by which `pg_stat_activity` tells it apart, UTC (times leave
 /// the database as text), no JIT (it costs tens of milliseconds on queries that take one), the isolation that statements
 /// are written for, and a limit on each of them.
 ///
 /// The address is the key of the host's pool, so it's the same text for every request.
-fn address(db_url: &str, statement_timeout_ms: u32) -> Result<String, ConfigError> {
+fn address(
+    name: &'static str,
+    url: &str,
+    statement_timeout_ms: u32,
+) -> Result<String, ConfigError> {
     // Hosts know one way of TLS only, which is the strictest; libpq's names for it are what people write.
-    let db_url = db_url
+    let url = url
         .trim()
         .replace("sslmode=verify-full", "sslmode=require")
         .replace("sslmode=verify-ca", "sslmode=require");
-    if db_url.starts_with("postgres://") || db_url.starts_with("postgresql://") {
-        let separator = if db_url.contains('?') { '&' } else { '?' };
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let separator = if url.contains('?') { '&' } else { '?' };
         Ok(format!(
-            "{db_url}{separator}application_name={APPLICATION_NAME}\
+            "{url}{separator}application_name={APPLICATION_NAME}\
              &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
              %20-c%20statement_timeout%3D{statement_timeout_ms}"
         ))
-    } else if db_url.contains("host=") {
+    } else if url.contains("host=") {
         Ok(format!(
-            "{db_url} application_name={APPLICATION_NAME} \
+            "{url} application_name={APPLICATION_NAME} \
              options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
              -c statement_timeout={statement_timeout_ms}'"
         ))
     } else {
-        Err(ConfigError::NotAnAddress)
+        Err(ConfigError::NotAnAddress { name })
     }
 }
 
@@ -326,6 +347,8 @@ impl Config {
     pub fn example() -> Self {
         Self {
             db_address: "postgres://localhost/reznet".to_owned(),
+            db_read_address: None,
+            db_read_max_lag: Duration::from_secs(1),
             db_ca: None,
             db_connect_timeout: Duration::from_secs(2),
             db_statement_timeout: Duration::from_secs(5),
@@ -354,7 +377,7 @@ mod tests {
     #[test]
     fn a_url_gets_the_session_settings() {
         assert_eq!(
-            address("postgres://u:p@h:1/d", 5000).unwrap(),
+            address("db_url", "postgres://u:p@h:1/d", 5000).unwrap(),
             "postgres://u:p@h:1/d?application_name=reznet-edge\
              &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
              %20-c%20statement_timeout%3D5000"
@@ -363,14 +386,15 @@ mod tests {
 
     #[test]
     fn a_url_with_parameters_keeps_them() {
-        let address = address("postgresql://h/d?sslmode=require", 5000).unwrap();
+        let address = address("db_url", "postgresql://h/d?sslmode=require", 5000).unwrap();
         assert!(address.starts_with("postgresql://h/d?sslmode=require&application_name="));
     }
 
     #[test]
     fn libpqs_strictest_tls_is_what_hosts_do_anyway() {
         for mode in ["verify-full", "verify-ca", "require"] {
-            let address = address(&format!("postgres://h/d?sslmode={mode}"), 5000).unwrap();
+            let address =
+                address("db_url", &format!("postgres://h/d?sslmode={mode}"), 5000).unwrap();
             assert!(
                 address.starts_with("postgres://h/d?sslmode=require&"),
                 "{address}"
@@ -395,7 +419,7 @@ mod tests {
     #[test]
     fn key_value_form_gets_the_session_settings() {
         assert_eq!(
-            address("host=h dbname=d", 1).unwrap(),
+            address("db_url", "host=h dbname=d", 1).unwrap(),
             "host=h dbname=d application_name=reznet-edge \
              options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
              -c statement_timeout=1'"
@@ -404,7 +428,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_being_repeated() {
-        let error = address("hunter2", 1).unwrap_err().to_string();
+        let error = address("db_url", "hunter2", 1).unwrap_err().to_string();
         assert!(error.contains("db_url"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }

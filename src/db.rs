@@ -4,11 +4,13 @@
 
 mod error;
 mod pool;
+mod replica;
 mod statement;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -16,6 +18,8 @@ use spin_sdk::pg::{Certificate, Connection, DbValue, OpenOptions, ParameterValue
 
 pub use error::DbError;
 use pool::{Checkout, Pool};
+use replica::Replica;
+pub use replica::{Freshness, ReplicaReads};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
@@ -25,16 +29,34 @@ use crate::profile::{self, Level, RequestProfile, SlowQuery, StatementRun, elaps
 /// The database as all requests of an instance share it.
 pub struct Database {
     config: Config,
+    primary: Server,
+    replica: Option<Replica>,
+}
+
+/// A PostgreSQL server, and what this instance has of its connections.
+struct Server {
+    address: String,
     pool: Arc<Pool<Connection>>,
+}
+
+impl Server {
+    fn at(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            pool: Pool::new(),
+        }
+    }
 }
 
 impl Database {
     /// The database that `config` names. Opens nothing yet.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
+        let replica = config.db_read_address.as_deref();
         Arc::new(Self {
+            primary: Server::at(&config.db_address),
+            replica: replica.map(|address| Replica::new(Server::at(address))),
             config,
-            pool: Pool::new(),
         })
     }
 
@@ -52,6 +74,10 @@ pub struct Db {
     profile: Arc<RequestProfile>,
     /// Under which writes are done once, and the statement that sees to it.
     key: Option<(String, &'static Statement)>,
+    /// How reads may go to the replica. Not at all where nobody has said.
+    replica_reads: Option<ReplicaReads>,
+    /// Whether anything was sent that may have changed something.
+    has_written: Arc<AtomicBool>,
 }
 
 /// What a statement gives: one row of one or two texts. No row is an answer without either.
@@ -71,6 +97,8 @@ impl Db {
             database,
             profile,
             key: None,
+            replica_reads: None,
+            has_written: Arc::default(),
         }
     }
 
@@ -95,10 +123,43 @@ impl Db {
         self
     }
 
-    /// Runs a statement, and takes its answer as it came. If the connection breaks, a read is tried once more on another, as
+    /// The same access, whose reads go to the replica where there's one that's fresh enough.
+    #[must_use]
+    pub fn reading_replica(mut self, reads: ReplicaReads) -> Self {
+        self.replica_reads = Some(reads);
+        self
+    }
+
+    /// Whether it has sent anything that may have changed something, by whichever clone.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Relaxed)
+    }
+
+    /// Runs a statement, and takes its answer as it came. A read may go to the replica, and goes to the primary where that
+    /// fails.
+    pub async fn answer(
+        &self,
+        statement: &'static Statement,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Answer, DbError> {
+        if !statement.is_read() {
+            self.has_written.store(true, Ordering::Relaxed);
+        } else if let Some((replica, reads)) =
+            self.database.replica.as_ref().zip(self.replica_reads)
+            && let Some(answer) = self
+                .replica_answer(replica, reads, statement, &parameters)
+                .await
+        {
+            return Ok(answer);
+        }
+        self.primary_answer(statement, parameters).await
+    }
+
+    /// As [`answer`](Self::answer), from the primary. If the connection breaks, a read is tried once more on another, as
     /// nothing of it has been passed on; and a write that's done once under its key. Others aren't: they may have been
     /// carried out.
-    pub async fn answer(
+    pub async fn primary_answer(
         &self,
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
@@ -109,14 +170,15 @@ impl Db {
             Some((key, once)) => (once.sql, once_parameters(key, statement, &parameters)?),
             None => (statement.sql, parameters),
         };
-        match self.answer_once(name, sql, &parameters).await {
+        let primary = &self.database.primary;
+        match self.answer_once(primary, name, sql, &parameters).await {
             Err(DbError::Unavailable {
                 sent: true, reason, ..
             }) if statement.is_read() || key.is_some() => {
                 let message = format!("TRIED AGAIN: {name}: {reason}");
                 let fields = [("event", "tried_again".into())];
                 profile::line(Level::Warning, &message, &self.profile, &fields);
-                self.answer_once(name, sql, &parameters).await
+                self.answer_once(primary, name, sql, &parameters).await
             }
             outcome => outcome,
         }
@@ -124,17 +186,31 @@ impl Db {
 
     async fn answer_once(
         &self,
+        server: &Server,
         name: &'static str,
         sql: &'static str,
         parameters: &[ParameterValue],
     ) -> Result<Answer, DbError> {
-        let checkout = self.checkout(name).await?;
+        let limit = self.config().db_connect_timeout;
+        let checkout = self.checkout(server, name, limit).await?;
+        let outcome = self.measured(&checkout, name, sql, parameters).await;
+        Self::check_in(server, checkout, outcome.as_ref().err());
+        outcome
+    }
+
+    /// A statement's answer over this connection, in the profile.
+    async fn measured(
+        &self,
+        checkout: &Checkout<Connection>,
+        name: &'static str,
+        sql: &'static str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, DbError> {
         let fingerprint = fingerprint(parameters);
         let clock = Instant::now();
-        let rows = self.rows(&checkout, name, sql, parameters.to_vec()).await;
+        let rows = self.rows(checkout, name, sql, parameters.to_vec()).await;
         let outcome = rows.and_then(|rows| only_answer(name, rows));
         let elapsed_us = elapsed_us(clock);
-        self.check_in(checkout, outcome.as_ref().err());
         self.profile.record_statement(StatementRun {
             name,
             elapsed_us,
@@ -162,10 +238,11 @@ impl Db {
         sql: &'static str,
         parameters: Vec<ParameterValue>,
     ) -> Result<String, DbError> {
-        let checkout = self.checkout(name).await?;
+        let (primary, limit) = (&self.database.primary, self.config().db_connect_timeout);
+        let checkout = self.checkout(primary, name, limit).await?;
         let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
         let rows = self.rows(&checkout, name, &explain, parameters).await;
-        self.check_in(checkout, rows.as_ref().err());
+        Self::check_in(primary, checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
         match rows.into_iter().flatten().next() {
@@ -186,14 +263,18 @@ impl Db {
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
     )]
-    async fn checkout(&self, name: &'static str) -> Result<Checkout<Connection>, DbError> {
-        let limit = self.config().db_connect_timeout;
+    async fn checkout(
+        &self,
+        server: &Server,
+        name: &'static str,
+        limit: Duration,
+    ) -> Result<Checkout<Connection>, DbError> {
         let clock = Instant::now();
         let options = OpenOptions {
             ca_root: self.config().db_ca.clone().map(Certificate::Text),
         };
-        let open = Connection::open_with_options(self.config().db_address.as_str(), options);
-        let outcome = within(limit, self.database.pool.checkout(open)).await;
+        let open = Connection::open_with_options(server.address.as_str(), options);
+        let outcome = within(limit, server.pool.checkout(open)).await;
         self.profile.record_connection_wait(elapsed_us(clock));
         match outcome {
             Some(Ok(checkout)) => Ok(checkout),
@@ -203,12 +284,12 @@ impl Db {
     }
 
     /// Gives a connection back, unless what it was taken for failed in a way that tells nothing good of it.
-    fn check_in(&self, checkout: Checkout<Connection>, error: Option<&DbError>) {
+    fn check_in(server: &Server, checkout: Checkout<Connection>, error: Option<&DbError>) {
         match error {
             None | Some(DbError::Refused { .. } | DbError::Decode { .. }) => {
-                self.database.pool.give_back(checkout);
+                server.pool.give_back(checkout);
             }
-            Some(DbError::Unavailable { .. }) => self.database.pool.forget_idle(),
+            Some(DbError::Unavailable { .. }) => server.pool.forget_idle(),
             // An answer may still be on its way, or it's a fault of the host's.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
         }

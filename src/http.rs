@@ -27,6 +27,7 @@ mod tasks;
 mod test_routes;
 mod workflow_tasks;
 mod workflows;
+mod written;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -61,15 +62,14 @@ pub async fn handle(mut request: Request) -> Response {
     response
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    if response.status() == StatusCode::NO_CONTENT {
-        // RFC 9110, 8.6: a 204 has no Content-Length; the router adds one.
+    if method == Method::HEAD {
+        response = without_body(response);
+    }
+    if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
+        // RFC 9110, 8.6: a 204 has no Content-Length, and a 304 only that of the body it spares; the router adds one.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
-    if method == Method::HEAD {
-        without_body(response)
-    } else {
-        response
-    }
+    response
 }
 
 /// The service, made once an instance. A configuration that makes no sense isn't kept: the next request looks again.

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod metrics;
 pub mod performance;
 pub mod references;
+pub mod replica;
 pub mod stats;
 pub mod tasks;
 pub mod workflow_tasks;
@@ -59,6 +60,8 @@ pub static ALL: &[&Statement] = &[
     &performance::PERFORMANCE_DATABASE_TOP,
     &fleet_report::PERFORMANCE_FLEET,
     &references::REFERENCE_CHECK,
+    &replica::REPLICA_STATE,
+    &replica::WRITE_POSITION,
     &stats::STATS,
     &tasks::TASK_LIST,
     &tasks::TASK_LIST_STATUS,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, LINK, LOCATION, ORIGIN, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION,
+    ORIGIN, RETRY_AFTER,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -15,6 +16,7 @@ use axum::response::Response;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
+use super::written::X_WRITTEN;
 use crate::profile::HEADERS;
 
 /// How long a browser may go by the answer to a preflight.
@@ -30,11 +32,19 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
         .filter_map(|origin| origin.parse().ok())
         .collect();
     let asked = ["idempotency-key", "traceparent", "x-profile"].map(HeaderName::from_static);
+    let asked = [
+        &[AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, X_WRITTEN],
+        &asked[..],
+    ];
+    let shown = [
+        &[ETAG, LINK, LOCATION, RETRY_AFTER, X_WRITTEN],
+        &HEADERS[..],
+    ];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([&[AUTHORIZATION, CONTENT_TYPE], &asked[..]].concat())
-        .expose_headers([&[LINK, LOCATION, RETRY_AFTER], &HEADERS[..]].concat())
+        .allow_headers(asked.concat())
+        .expose_headers(shown.concat())
         .max_age(MAX_AGE);
     Some(layer)
 }

@@ -54,7 +54,8 @@ mod tests {
                 "summary": "RezNet AI's backend API: agents that work together in channels and workflows.",
                 "description": "Every response says what it cost the database: X-Process-Time, X-Query-Count, \
                     X-Query-Time and Server-Timing. Errors are problem documents (RFC 9457). Lists have a Link header \
-                    to their next page (RFC 8288). HEAD works wherever GET does, OPTIONS everywhere.",
+                    to their next page (RFC 8288). Reads have an ETag: with If-None-Match, what's unchanged is a 304 without \
+                    a body (RFC 9110). HEAD works wherever GET does, OPTIONS everywhere.",
                 "version": env!("CARGO_PKG_VERSION"),
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
@@ -111,6 +112,12 @@ mod tests {
         }
         let mut responses = Map::new();
         responses.insert(operation.status.to_string(), success(operation, schemas));
+        if operation.method == "GET" {
+            let headers = with_etag(profiling());
+            let description = "The client has it: its If-None-Match names the ETag.";
+            let unchanged = json!({"description": description, "headers": headers});
+            responses.insert("304".to_owned(), unchanged);
+        }
         let with_body = operation.body.map_or(&[][..], |_| &[400, 408, 413, 415]);
         let with_database = if operation.query_count > 0 {
             &[503, 504][..]
@@ -171,6 +178,12 @@ mod tests {
         {
             headers["Link"] = json!({"$ref": "#/components/headers/Link"});
         }
+        if operation.method == "GET" {
+            headers = with_etag(headers);
+        }
+        if operation.method != "GET" {
+            headers["X-Written"] = json!({"$ref": "#/components/headers/X-Written"});
+        }
         if operation.status == 201 {
             headers["Location"] = json!({"$ref": "#/components/headers/Location"});
         }
@@ -179,6 +192,11 @@ mod tests {
             "headers": headers,
             "content": {operation.media_type: {"schema": kind(&operation.answer, schemas)}},
         })
+    }
+
+    fn with_etag(mut headers: Value) -> Value {
+        headers["ETag"] = json!({"$ref": "#/components/headers/ETag"});
+        headers
     }
 
     /// A kind as JSON Schema.
@@ -295,8 +313,10 @@ mod tests {
             "X-Query-Time": header("Their total, until the last row is in.", r"^\d+\.\d{2}ms$"),
             "Server-Timing": header("The same for developer tools; conn is the wait for a connection.", "^total;dur="),
             "X-Request-Id": header("The request's name in the log.", "^[0-9a-f]{32}$"),
+            "ETag": header("The body's entity tag: sent back as If-None-Match, it spares a body that's the same.", "^\"[0-9a-f]{16}\"$"),
             "Link": optional("Where the next page is, with rel=\"next\"."),
             "Location": optional("Where it is from now on."),
+            "X-Written": optional("Where a replica is read: sent back with reads, it makes them see this write. Browsers have a cookie for it."),
             "Retry-After": optional("How many seconds to wait."),
         })
     }

@@ -1,6 +1,7 @@
 //! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_SECURITY_POLICY;
 
 use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
@@ -84,13 +85,12 @@ pub static PERFORMANCE_PAGE: Operation = Operation {
 
 /// What the page may do: run the style and the script that are in it, and ask this server. Their hashes are kept right by
 /// a test.
-const PAGE_POLICY: &str = include_str!("performance.csp").trim_ascii();
+const PAGE_POLICY: HeaderValue =
+    HeaderValue::from_static(include_str!("performance.csp").trim_ascii());
 
 pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
     let page = packed::unpack(packed::PAGE)?;
-    Ok(Reply::text(PERFORMANCE_PAGE.media_type, page)
-        .with(CONTENT_SECURITY_POLICY, PAGE_POLICY)
-        .with(CACHE_CONTROL, "no-cache"))
+    Ok(Reply::text(PERFORMANCE_PAGE.media_type, page).with(CONTENT_SECURITY_POLICY, PAGE_POLICY))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What handlers answer with: JSON text as the database gave it, and the few headers that go with it.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, LINK, LOCATION};
+use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use twox_hash::XxHash64;
 
 use super::problem::ApiError;
 use crate::queries::Outcome;
@@ -65,19 +66,52 @@ impl Reply {
     }
 
     /// With a link to the next page.
-    pub fn with_next(mut self, path_and_query: &str) -> Self {
+    pub fn with_next(self, path_and_query: &str) -> Self {
         // Percent-encoded before: always a valid value.
-        if let Ok(link) = HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
-            self.headers.push((LINK, link));
+        match HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
+            Ok(link) => self.with(LINK, link),
+            Err(_) => self,
         }
-        self
     }
 
-    /// With a header that's always the same.
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, HeaderValue::from_static(value)));
+    /// With its body's entity tag (RFC 9110, 8.8.3); and without the body, as 304, where it's one of those that the client
+    /// holds, by the values of its `If-None-Match`.
+    pub fn revalidated(mut self, held: &[HeaderValue]) -> Self {
+        let Some((_, text)) = &self.body else {
+            return self;
+        };
+        let tag = entity_tag(text);
+        if held.iter().any(|tags| names(tags, &tag)) {
+            self.status = StatusCode::NOT_MODIFIED;
+            self.body = None;
+        }
+        // Digits between quotes: always a valid value.
+        match HeaderValue::try_from(tag) {
+            Ok(tag) => self.with(ETAG, tag),
+            Err(_) => self,
+        }
+    }
+
+    /// With a header.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
+}
+
+/// The same for the same text, from whichever instance. Two texts that somebody chose for it may share one: who can
+/// choose them can only hide a change of their own.
+fn entity_tag(text: &str) -> String {
+    format!("\"{:016x}\"", XxHash64::oneshot(0, text.as_bytes()))
+}
+
+/// Whether an `If-None-Match` names this tag, or any (RFC 9110, 13.1.2). Tags of ours have no comma.
+fn names(tags: &HeaderValue, tag: &str) -> bool {
+    let tags = tags.to_str().unwrap_or_default();
+    tags.split(',').map(str::trim).any(|held| {
+        // A proxy that packs bodies makes them weak.
+        held == "*" || held.strip_prefix("W/").unwrap_or(held) == tag
+    })
 }
 
 impl IntoResponse for Reply {
@@ -116,4 +150,38 @@ pub fn written(
 /// For writes that no state forbids.
 pub fn never(state: &str) -> String {
     format!("It is {state}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_the_client_holds_is_not_sent_again() {
+        let tag = entity_tag("{}");
+        assert_eq!(tag.len(), 18, "{tag}");
+        assert_ne!(tag, entity_tag("[]"));
+        let status = |held: &str| {
+            let held = [HeaderValue::try_from(held).unwrap()];
+            let reply = Reply::ok("{}").revalidated(&held);
+            assert_eq!(reply.body.is_none(), reply.status != StatusCode::OK);
+            assert_eq!(
+                reply.headers,
+                [(ETAG, HeaderValue::try_from(&tag).unwrap())]
+            );
+            reply.status
+        };
+        for held in [
+            "*".to_owned(),
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"a,b\" , {tag}"),
+        ] {
+            assert_eq!(status(&held), StatusCode::NOT_MODIFIED, "{held}");
+        }
+        for other in ["", "\"", "\"a\"", tag.trim_matches('"'), "w/*", "\u{e4}"] {
+            assert_eq!(status(other), StatusCode::OK, "{other}");
+        }
+        assert_eq!(Reply::nothing().revalidated(&[]).headers, []);
+    }
 }

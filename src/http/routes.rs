@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, IF_NONE_MATCH};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
-use super::contract::{Fault, Findings, Operation, Place};
+use super::contract::{Audience, Fault, Findings, Operation, Place};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
+use super::written::{freshness, told};
 use super::{
     agents, auth, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
     workflows,
@@ -20,8 +22,8 @@ use super::{
 use crate::config::ConfigError;
 use crate::db::{Database, Db};
 use crate::profile::RequestProfile;
-use crate::queries::idempotency;
 use crate::queries::references::{self, Reference};
+use crate::queries::{idempotency, replica};
 
 /// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
 macro_rules! operations {
@@ -148,18 +150,31 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         // The pattern, not the path: that may hold anything.
-        let budget = match operation.method {
-            "GET" => config.read_query_budget,
-            _ => config.write_query_budget,
-        }
-        .max(operation.query_count);
+        let is_read = operation.method == "GET";
+        let budget = if is_read {
+            config.read_query_budget
+        } else {
+            config.write_query_budget
+        };
+        // One more to ask how far the replica is, or where the primary has got to.
+        let budget =
+            budget.max(operation.query_count) + usize::from(config.db_read_address.is_some());
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
         if !auth::brings_one_of(request.headers(), tokens.clone()) {
             return Err(ApiError::Unauthorized(operation.audience));
         }
-        let is_private = tokens.clone().next().is_some();
+        let cache_control = HeaderValue::from_static(match tokens.clone().next() {
+            Some(_) => "no-store",
+            None => "no-cache",
+        });
+        let held = request.headers().get_all(IF_NONE_MATCH).iter().cloned();
+        let held: Vec<_> = held.collect();
         let db = Db::new(database.clone(), profile);
+        let db = match operation.audience {
+            Audience::Clients if is_read => replica::reading(db, freshness(request.headers())),
+            _ => db,
+        };
         let (mut input, Findings { faults, references }) = Input::read(operation, request).await?;
         let db = match input.idempotency_key.take() {
             Some(key) => idempotency::keyed(db, key),
@@ -171,8 +186,20 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         }
         match handler(db.clone(), input).await {
             Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
-            Ok(reply) if is_private => Ok(reply.with(CACHE_CONTROL, "no-store")),
-            outcome => outcome,
+            Err(error) => Err(error),
+            Ok(reply) => {
+                let reply = if is_read {
+                    reply.revalidated(&held)
+                } else {
+                    reply
+                };
+                let reply = if db.has_written() && config.db_read_address.is_some() {
+                    told(reply, replica::write_position(&db).await)
+                } else {
+                    reply
+                };
+                Ok(reply.with(CACHE_CONTROL, cache_control))
+            }
         }
     };
     on(filter(operation.method), serve)

@@ -48,12 +48,17 @@ fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
         1 => "1 query".to_owned(),
         count => format!("{count} queries"),
     };
-    let timing = format!(
+    let mut timing = format!(
         "total;dur={}, db;dur={};desc=\"{queries}\", conn;dur={}",
         ms(totals.elapsed_us),
         ms(totals.query_us),
         ms(totals.connection_wait_us)
     );
+    if let Some(read_from) = profile.read_from() {
+        timing.push_str(", read;desc=\"");
+        timing.push_str(read_from);
+        timing.push('"');
+    }
     if !profile.is_detailed() {
         return timing;
     }
@@ -121,6 +126,14 @@ mod tests {
         insert(&mut headers, &profile, &profile.totals(), false);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers[X_REQUEST_ID], "abc");
+    }
+
+    #[test]
+    fn where_there_is_a_choice_the_server_that_answered_is_named() {
+        let profile = RequestProfile::start("abc".to_owned());
+        profile.record_read_from("replica");
+        let timing = server_timing(&profile.totals(), &profile);
+        assert!(timing.ends_with(", read;desc=\"replica\""), "{timing}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ struct Account {
     statements: Vec<StatementRun>,
     slow_queries: Vec<SlowQuery>,
     connection_wait_us: u64,
+    read_from: Option<&'static str>,
 }
 
 /// One statement as it was sent: counted whether it succeeded or not.
@@ -148,6 +149,17 @@ impl RequestProfile {
     pub fn record_connection_wait(&self, wait_us: u64) {
         let mut account = self.account();
         account.connection_wait_us = account.connection_wait_us.saturating_add(wait_us);
+    }
+
+    /// Says which server has answered a read, and why that one. The last one stands.
+    pub fn record_read_from(&self, read_from: &'static str) {
+        self.account().read_from = Some(read_from);
+    }
+
+    /// Which server has answered, where there's a choice.
+    #[must_use]
+    pub fn read_from(&self) -> Option<&'static str> {
+        self.account().read_from
     }
 
     /// The statements so far, in the order they ended.

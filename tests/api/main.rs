@@ -3,6 +3,7 @@
 mod access;
 mod agents;
 mod channels;
+mod conditional;
 mod health;
 mod http;
 mod idempotency;

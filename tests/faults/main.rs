@@ -3,5 +3,6 @@
 mod database;
 mod instances;
 mod network;
+mod replica;
 mod setup;
 mod tls;

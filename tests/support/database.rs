@@ -135,6 +135,13 @@ impl Cluster {
         Self::start_with(&[])
     }
 
+    /// A replica of this cluster, running, by streaming replication.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let primary = self.folder.to_string_lossy();
+        Self::start_with(&["--fast", "--replica-of", &primary])
+    }
+
     fn start_with(options: &[&str]) -> Self {
         let id = Uuid::new_v4();
         let folder = std::env::temp_dir().join(format!("reznet-test-{}", id.simple()));

@@ -1,0 +1,81 @@
+//! The token of a client's last write: the position of the write-ahead log that it's before. A client that brings it back
+//! sees what it has written, whichever server is read. Browsers do so by a cookie, others by a header.
+//!
+//! It's no secret, and nothing is believed of it but that something newer is wanted.
+
+use axum::http::header::{COOKIE, HeaderMap, SET_COOKIE};
+use axum::http::{HeaderName, HeaderValue};
+
+use super::reply::Reply;
+use crate::db::Freshness;
+
+/// The header, of requests and of responses.
+pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
+
+const COOKIE_NAME: &str = "reznet_written=";
+
+/// The token where the position isn't known.
+const LATEST: &str = "latest";
+
+/// How long a browser brings the token: replicas that are further behind than this aren't read.
+const KEPT_S: u32 = 60;
+
+/// What a client with these headers must see.
+pub fn freshness(headers: &HeaderMap) -> Freshness {
+    let texts = |name| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default())
+    };
+    let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));
+    let cookies = cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE_NAME));
+    let tokens = texts(X_WRITTEN).chain(cookies);
+    tokens.map(parse).max().unwrap_or(Freshness::Any)
+}
+
+/// A token that's none asks for the most.
+fn parse(token: &str) -> Freshness {
+    token
+        .trim()
+        .parse()
+        .map_or(Freshness::Latest, Freshness::Position)
+}
+
+/// The reply to a write, with its token.
+pub fn told(reply: Reply, position: Option<u64>) -> Reply {
+    let token = position.map_or_else(|| LATEST.to_owned(), |position| position.to_string());
+    let cookie =
+        format!("{COOKIE_NAME}{token}; Max-Age={KEPT_S}; Path=/api; HttpOnly; SameSite=Lax");
+    // Digits and letters: always valid values.
+    let values = [(X_WRITTEN, token), (SET_COOKIE, cookie)];
+    values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
+        .fold(reply, |reply, (name, value)| reply.with(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_all_tokens_counts() {
+        let of = |pairs: &[(HeaderName, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name, value.parse().unwrap());
+            }
+            freshness(&headers)
+        };
+        let position = Freshness::Position;
+        assert_eq!(of(&[]), Freshness::Any);
+        assert_eq!(of(&[(COOKIE, "a=1; b=2")]), Freshness::Any);
+        assert_eq!(of(&[(X_WRITTEN, "12")]), position(12));
+        assert_eq!(of(&[(COOKIE, "a=1; reznet_written=7;b=2")]), position(7));
+        let both = [(X_WRITTEN, "12"), (COOKIE, "reznet_written=13")];
+        assert_eq!(of(&both), position(13));
+        for none in ["latest", "", "-1", "1x", "99999999999999999999"] {
+            let tokens = [(X_WRITTEN, "12"), (X_WRITTEN, none)];
+            assert_eq!(of(&tokens), Freshness::Latest, "{none}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! How far a replica is, and where the primary has got to: what's asked so that a client sees what it has written. Positions
+//! are bytes of the write-ahead log since its beginning.
+
+use crate::db::{Access, Db, Freshness, ReplicaReads, Statement};
+
+pub(super) static REPLICA_STATE: Statement = Statement {
+    name: "replica_state",
+    // Nothing came for long on a quiet system too: one that still receives, and has replayed all of it, isn't behind. A
+    // primary, after a failover, never is.
+    sql: "SELECT CASE
+                WHEN NOT pg_is_in_recovery() THEN 0
+                WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+                    AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0
+                ELSE greatest(0, coalesce(
+                    extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 1000000000)::bigint)
+            END::text,
+            (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
+                - '0/0'::pg_lsn)::text",
+    access: Access::Scans("it reads no table, only what the server knows of itself"),
+    max_rows: 1,
+};
+
+pub(super) static WRITE_POSITION: Statement = Statement {
+    name: "write_position",
+    // After the write's commit, in a statement of its own: within it, the position of the commit isn't known yet.
+    sql: "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text",
+    access: Access::Scans("it reads no table, only what the server knows of itself"),
+    max_rows: 1,
+};
+
+/// Access whose reads may go to the replica, for a client that must see what it has written.
+#[must_use]
+pub fn reading(db: Db, freshness: Freshness) -> Db {
+    db.reading_replica(ReplicaReads {
+        freshness,
+        state: &REPLICA_STATE,
+    })
+}
+
+/// A position that all is before that was written so far. Nothing where it can't be had.
+pub async fn write_position(db: &Db) -> Option<u64> {
+    let answer = db.primary_answer(&WRITE_POSITION, vec![]).await.ok()?;
+    answer.json?.parse().ok()
+}

@@ -1,0 +1,220 @@
+//! A replica by streaming replication: who writes sees what was written, and where the replica is behind or gone the primary
+//! is read.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use support::{Answer, Cluster, Edge, Fault, Proxy, database_variables, migrate};
+use tokio::time::sleep;
+
+const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
+const REPLICA: &str = "replica";
+const JUST_WRITTEN: &str = "primary: the replica has not replayed the client's write";
+const BEHIND: &str = "primary: the replica is too far behind";
+const GONE: &str = "primary: the replica is gone";
+
+/// A primary, its replica, and the edge before both. It may send a statement more, to ask how far the replica is.
+async fn replicated(max_lag_ms: &str) -> (Cluster, Cluster, Edge) {
+    let primary = Cluster::start();
+    migrate(&primary.url()).expect("the new cluster can be migrated");
+    let replica = primary.replica();
+    let edge = edge(&primary, &replica.app_url(), max_lag_ms).await;
+    (primary, replica, edge)
+}
+
+/// An edge that finds the replica at this address.
+async fn edge(primary: &Cluster, read_url: &str, max_lag_ms: &str) -> Edge {
+    let url = primary.app_url();
+    let [_, (_, read_host)] = database_variables(read_url);
+    let mut variables = database_variables(&url).to_vec();
+    variables.extend([
+        ("db_read_url", read_url),
+        ("db_read_host", read_host),
+        ("db_read_max_lag_ms", max_lag_ms),
+        ("db_statement_timeout_ms", "1000"),
+    ]);
+    let edge = Edge::start_at(&variables, &[]).await;
+    edge.letting_statements_repeat()
+}
+
+/// Which server was read, by `Server-Timing`.
+fn read_from(answer: &Answer) -> &str {
+    let timing = answer.header("server-timing");
+    let (_, rest) = timing.split_once("read;desc=\"").expect(timing);
+    rest.split('"').next().unwrap_or_default()
+}
+
+async fn replay(replica: &Cluster, what: &str) {
+    let sql = format!("SELECT pg_wal_replay_{what}()");
+    let superuser = replica.superuser().await;
+    superuser.batch_execute(&sql).await.expect(what);
+}
+
+async fn messages_path(edge: &Edge) -> String {
+    let channels = edge.get("/api/channels").await.json();
+    let id = channels[0]["id"].as_str().expect("a channel");
+    format!("/api/channels/{id}/messages")
+}
+
+async fn get_with(edge: &Edge, path: &str, header: &str, value: &str) -> Answer {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(format!("{}{path}", edge.url()))
+        .header(header, value)
+        .body(Full::default())
+        .unwrap();
+    edge.send(request).await
+}
+
+fn holds(answer: &Answer, content: &str) -> bool {
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let rows = answer.json();
+    let rows = rows.as_array().expect("a list");
+    rows.iter().any(|message| message["content"] == content)
+}
+
+/// Asks until the server that's read is this one.
+async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        if read_from(&answer) == expected {
+            return answer;
+        }
+        assert!(Instant::now() < patience, "not {expected}: {answer:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_writes_sees_it_at_once_and_others_when_the_replica_has_it() {
+    let (_primary, replica, edge) = replicated("3600000").await;
+    let path = messages_path(&edge).await;
+    let first = edge.get(&path).await;
+    assert_eq!(read_from(&first), REPLICA);
+    let sessions = replica.client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reznet-edge'";
+    let sessions: i64 = sessions.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(sessions > 0, "the replica itself has been asked");
+
+    replay(&replica, "pause").await;
+    let written = edge.post(&path, &json!({"content": "new"})).await;
+    assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
+    let position = written.header("x-written").to_owned();
+    assert!(position.parse::<u64>().is_ok(), "{position}");
+    let cookie = written.header("set-cookie").to_owned();
+    assert!(cookie.ends_with("; Max-Age=60; Path=/api; HttpOnly; SameSite=Lax"));
+    let cookie = cookie.split(';').next().unwrap_or_default();
+
+    let other = edge.get(&path).await;
+    assert_eq!(read_from(&other), REPLICA);
+    assert!(!holds(&other, "new"), "it was paused before");
+    for (header, value) in [
+        ("x-written", position.as_str()),
+        ("cookie", cookie),
+        ("x-written", "latest"),
+        ("x-written", "no position at all"),
+    ] {
+        let own = get_with(&edge, &path, header, value).await;
+        assert!(holds(&own, "new"), "{header}: {value}");
+        assert_eq!(read_from(&own), JUST_WRITTEN);
+    }
+    let earlier = get_with(&edge, &path, "x-written", "1").await;
+    assert_eq!(read_from(&earlier), REPLICA, "it's past that position");
+
+    replay(&replica, "resume").await;
+    let patience = Instant::now() + Duration::from_secs(10);
+    while read_from(&get_with(&edge, &path, "x-written", &position).await) != REPLICA {
+        assert!(Instant::now() < patience, "it never catches up");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(holds(&edge.get(&path).await, "new"));
+}
+
+#[tokio::test]
+async fn nobody_misses_a_write_of_their_own_while_replication_runs() {
+    let (_primary, _replica, edge) = replicated("3600000").await;
+    let path = messages_path(&edge).await;
+    let mut from_replica = 0;
+    for number in 0..100 {
+        let content = format!("message {number}");
+        let written = edge.post(&path, &json!({"content": content})).await;
+        let position = written.header("x-written").to_owned();
+        let seen = get_with(&edge, &path, "x-written", &position).await;
+        assert!(holds(&seen, &content), "{content}: {seen:?}");
+        from_replica += u32::from(read_from(&seen) == REPLICA);
+    }
+    // A write in a GET counts as one.
+    let agent = edge.get(ORCHESTRATOR).await.json();
+    let id = agent["id"].as_str().expect("an id");
+    let made = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
+    assert_eq!(made.status, StatusCode::OK, "{made:?}");
+    assert!(made.headers.contains_key("x-written"));
+    println!("{from_replica} of 100 read from the replica right after the write");
+}
+
+#[tokio::test]
+async fn a_replica_too_far_behind_is_passed_over_until_it_has_caught_up() {
+    let (_primary, replica, edge) = replicated("500").await;
+    let path = messages_path(&edge).await;
+    until_read_from(&edge, &path, REPLICA).await;
+    replay(&replica, "pause").await;
+    edge.post(&path, &json!({"content": "new"})).await;
+    let behind = until_read_from(&edge, &path, BEHIND).await;
+    assert!(holds(&behind, "new"));
+    edge.log_line(&["REPLICA BEHIND", "the primary is read"])
+        .await;
+    replay(&replica, "resume").await;
+    let caught_up = until_read_from(&edge, &path, REPLICA).await;
+    assert!(holds(&caught_up, "new"));
+}
+
+#[tokio::test]
+async fn a_replica_that_is_gone_costs_no_answer() {
+    let (primary, replica, edge) = replicated("3600000").await;
+    until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
+    replica.stop();
+    for _ in 0..3 {
+        let answer = edge.get(ORCHESTRATOR).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(read_from(&answer), GONE);
+    }
+    let line = edge.log_line(&["REPLICA GONE", "db_read_url"]).await;
+    assert!(!line.contains("reznet_api:"), "{line}");
+    let ready = edge.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "it's about the primary");
+    replica.resume();
+    until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
+
+    // One that no longer says a word.
+    let proxy = Proxy::start(&replica.host()).await;
+    let silent = self::edge(&primary, &proxy.url(&replica.app_url()), "3600000").await;
+    until_read_from(&silent, ORCHESTRATOR, REPLICA).await;
+    proxy.set(Fault::Stall);
+    let clock = Instant::now();
+    let answer = silent.get(ORCHESTRATOR).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(read_from(&answer), GONE);
+    assert!(
+        clock.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        clock.elapsed()
+    );
+    proxy.set(Fault::None);
+    until_read_from(&silent, ORCHESTRATOR, REPLICA).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_became_the_primary_is_read_on() {
+    let (_primary, replica, edge) = replicated("0").await;
+    replay(&replica, "resume").await;
+    let superuser = replica.superuser().await;
+    superuser
+        .batch_execute("SELECT pg_promote()")
+        .await
+        .expect("it can be promoted");
+    until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
+}
