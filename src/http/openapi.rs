@@ -323,7 +323,7 @@ mod tests {
     fn responses() -> Value {
         [
             (400, "The body isn't JSON."),
-            (401, "It takes an administrator's token."),
+            (401, "It takes a token, or another one."),
             (404, "There's no such row."),
             (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),
