@@ -36,7 +36,10 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     /// Each with its name in this folder.
-    const PAGES: [(&str, &str); 1] = [("performance", include_str!("performance.html"))];
+    const PAGES: [(&str, &str); 2] = [
+        ("docs", include_str!("docs.html")),
+        ("performance", include_str!("performance.html")),
+    ];
 
     /// The hash of all that's between an element's tags, as policies have it.
     fn hash_of(element: &str, page: &str) -> String {

@@ -6,6 +6,8 @@ use super::problem::ApiError;
 
 /// The API's description.
 pub const OPENAPI: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json"));
+/// The same for eyes.
+pub const DOCS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/docs.html"));
 /// The report for eyes.
 pub const PERFORMANCE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/performance.html"));
 
@@ -28,6 +30,7 @@ mod tests {
         // With the most bytes that each may take of the component's megabyte.
         for (packed, text, most) in [
             (OPENAPI, include_str!("../../openapi.json"), 16_000),
+            (DOCS, include_str!("docs.html"), 5_000),
             (PERFORMANCE, include_str!("performance.html"), 16_000),
         ] {
             assert_eq!(unpack(packed).unwrap(), text);

@@ -7,8 +7,13 @@ use support::{Answer, Database, Edge};
 
 const API: &str = "an-api-token-of-25-letters";
 const ADMIN: &str = "an-admin-token-of-27-letters";
-const ANYONES: [&str; 3] = ["/api/health", "/api/health/ready", "/performance"];
-const PAGES: [&str; 1] = ["/performance"];
+const ANYONES: [&str; 4] = [
+    "/api/health",
+    "/api/health/ready",
+    "/api/docs",
+    "/performance",
+];
+const PAGES: [&str; 2] = ["/api/docs", "/performance"];
 const ADMINS: [&str; 2] = ["/api/performance/database", "/api/performance/metrics"];
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -166,6 +171,7 @@ async fn browsers_are_told_to_be_careful() {
     for path in [
         "/api/agents",
         "/api/nothing",
+        "/api/docs",
         "/performance",
         "/api/openapi.json",
     ] {
