@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const TEXTS: [&str; 2] = ["openapi.json", "src/http/performance.html"];
+const TEXTS: [&str; 3] = [
+    "openapi.json",
+    "src/http/docs.html",
+    "src/http/performance.html",
+];
 /// The most compression there is: it's done once a build.
 const LEVEL: u8 = 10;
 

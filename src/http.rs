@@ -11,6 +11,7 @@ mod cors;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
+mod html;
 mod input;
 mod messages;
 mod openapi;

@@ -1,8 +1,10 @@
-//! GET /api/openapi.json: the description of every operation, made from the very tables that check requests.
+//! GET /api/openapi.json: the description of every operation, made from the very tables that check requests. And GET
+//! /api/docs, the page that shows it, which must hold nothing of it.
 //!
-//! The file is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
+//! The description is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
 
 use super::contract::{Operation, documented};
+use super::html;
 use super::input::Input;
 use super::packed;
 use super::problem::ApiError;
@@ -19,6 +21,19 @@ pub static OPENAPI: Operation = Operation {
 
 pub async fn openapi(_: Db, _: Input) -> Result<Reply, ApiError> {
     Ok(Reply::ok(packed::unpack(packed::OPENAPI)?))
+}
+
+pub static OPENAPI_PAGE: Operation = Operation {
+    id: "openapi_page",
+    path: "/api/docs",
+    summary: documented(
+        "This description for eyes: a page. Where it takes a token to read it, the page asks for that.",
+    ),
+    ..html::OPERATION
+};
+
+pub async fn openapi_page(_: Db, _: Input) -> Result<Reply, ApiError> {
+    html::page(packed::DOCS, include_str!("docs.csp"))
 }
 
 #[cfg(test)]
@@ -343,7 +358,7 @@ mod tests {
     fn responses() -> Value {
         [
             (400, "The body isn't JSON."),
-            (401, "It takes an administrator's token."),
+            (401, "It takes a token, or another one."),
             (404, "There's no such row."),
             (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),

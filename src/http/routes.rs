@@ -95,6 +95,7 @@ macro_rules! operations {
             ),
             $with!(performance::PERFORMANCE_PAGE, performance::performance_page),
             $with!(openapi::OPENAPI, openapi::openapi),
+            $with!(openapi::OPENAPI_PAGE, openapi::openapi_page),
         ]
     };
 }

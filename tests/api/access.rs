@@ -7,7 +7,13 @@ use support::{Answer, Database, Edge};
 
 const API: &str = "an-api-token-of-25-letters";
 const ADMIN: &str = "an-admin-token-of-27-letters";
-const ANYONES: [&str; 3] = ["/api/health", "/api/health/ready", "/performance"];
+const ANYONES: [&str; 4] = [
+    "/api/health",
+    "/api/health/ready",
+    "/api/docs",
+    "/performance",
+];
+const PAGES: [&str; 2] = ["/api/docs", "/performance"];
 const ADMINS: [&str; 2] = ["/api/performance/database", "/api/performance/metrics"];
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -165,17 +171,31 @@ async fn browsers_are_told_to_be_careful() {
     for path in [
         "/api/agents",
         "/api/nothing",
+        "/api/docs",
         "/performance",
         "/api/openapi.json",
     ] {
         let answer = edge.get(path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
     }
-    let page = edge.get("/performance").await;
-    assert!(
-        page.header("content-security-policy")
-            .contains("default-src 'none'")
-    );
     let error = edge.get("/api/nothing").await;
     assert_eq!(error.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn pages_go_out_to_anyone_with_a_policy_and_without_a_query() {
+    let database = Database::migrated().await;
+    let variables = [("api_token", API), ("admin_token", ADMIN)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    // They hold no data: that they ask for, with the token that their reader enters.
+    for path in PAGES {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.query_count(), 0, "{path}");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(answer.header("cache-control"), "no-cache");
+        let policy = answer.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
 }

@@ -399,20 +399,3 @@ async fn metrics_are_what_was_gathered() {
     }
     assert!(text.ends_with("# EOF\n"), "{text}");
 }
-
-#[tokio::test]
-async fn the_page_goes_out_with_a_policy_and_without_a_query() {
-    let database = Database::migrated().await;
-    let token = [("admin_token", "an-administrators-token")];
-    let edge = Edge::start_with(&database, &token, &[]).await;
-    // It has no figures: those it asks for with the token that its reader enters.
-    let answer = edge.get("/performance").await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(answer.query_count(), 0);
-    assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
-    assert_eq!(answer.header("cache-control"), "no-cache");
-    let policy = answer.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
-    assert!(!policy.contains("unsafe"), "{policy}");
-}

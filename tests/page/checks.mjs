@@ -1,15 +1,16 @@
-// What tests/page/run checks of the page GET /performance, in a real browser. Its only argument: `checks`, or `picture` to
-// make the README's picture instead.
+// What tests/page/run checks of the pages GET /performance and GET /api/docs, in a real browser. Its only argument: `checks`,
+// or `picture` to make the README's picture instead.
 //
-// Everything is real but one check (hostile names, which no database of ours holds): the component, the host, the database
-// and the load. Between host and database is a line of our own that can be slow or cut, as a network is.
+// Everything is real but what no API of ours answers (hostile names, a broken description): the component, the host, the
+// database and the load. Between host and database is a line of our own that can be slow or cut, as a network is.
 
 import assert from 'node:assert/strict';
-import { spawn, execFileSync } from 'node:child_process';
+import { spawn, execFile, execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 
 const { PAGE_TOOLS, PAGE_PICTURES, PAGE_DATABASE_URL, PSQL, CHROMIUM, SPIN_VARIABLE_DB_HOST, SPIN_VARIABLE_DB_URL } = process.env;
 const { chromium } = createRequire(`${PAGE_TOOLS}/`)('playwright-core');
@@ -18,6 +19,11 @@ const axe = readFileSync(`${PAGE_TOOLS}/node_modules/axe-core/axe.min.js`, 'utf8
 const DESKTOP = { viewport: { width: 1280, height: 900 } };
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const TOKEN = 'a-token-of-the-page-checks';
+// Each page's path, its file with the most bytes that may have, and what's there when it's drawn.
+const PAGES = [
+  { path: '/performance', file: 'src/http/performance.html', most: 60_000, drawn: '#lines svg', name: '' },
+  { path: '/api/docs', file: 'src/http/docs.html', most: 16_000, drawn: '#agent_list', name: 'docs-' },
+];
 // Beyond this a step of a check has failed: the page asks every 5 s.
 const PATIENCE_MS = 20_000;
 // Which one depends on how busy this machine is, but for the check that makes it fail.
@@ -177,6 +183,55 @@ async function isAccessible(page, name) {
   assert.deepEqual(found, [], name);
 }
 
+/** Opens all that can be, and keeps it so. */
+async function openAll(page) {
+  if (await page.locator('#pause').count() > 0) await page.click('#pause');
+  await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
+}
+
+const HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+
+/** The same with hostile words after each text whose name `isWords`. */
+function poisoned(value, isWords, name) {
+  if (Array.isArray(value)) return value.map((one) => poisoned(one, isWords, name));
+  if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, poisoned(one, isWords, key)]));
+  return typeof value === 'string' && isWords(name) ? value + HOSTILE : value;
+}
+
+/** Opens a page that asks for what's at `asks`, and gets it poisoned. */
+function openPoisoned(path, asks, isWords) {
+  return open(DESKTOP, {
+    path,
+    before: (fresh) => fresh.route(asks, async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: poisoned(await answer.json(), isWords) });
+    }),
+  });
+}
+
+// --- the page /api/docs ---
+
+const DOCS = '/api/docs';
+const DESCRIPTION = '**/api/openapi.json';
+const NOBODY = '00000000-0000-0000-0000-000000000000';
+const described = Object.entries(JSON.parse(readFileSync('openapi.json', 'utf8')).paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, one]) => ({ ...one, call: `${method.toUpperCase()} ${path}` })));
+
+const openDocs = (address = '', options = {}) => open(DESKTOP, { path: DOCS + address, ...options });
+const idsShown = (page) => page.locator('main details[id]:visible').evaluateAll((all) => all.map((one) => one.id));
+const isOpen = (page, id) => page.locator(`#${id}`).evaluate((one) => one.open);
+
+/** Waits until an operation is open, seen and focused. */
+async function isVisited(page, id) {
+  await page.waitForFunction((name) => {
+    const one = document.getElementById(name);
+    const { top } = one?.getBoundingClientRect() ?? {};
+    return one?.open && top > -1 && top < innerHeight && document.activeElement === one.querySelector('summary');
+  }, id);
+}
+
+// --- lines of /performance ---
+
 /** A line's path, as the browser draws it. */
 const pathOf = (page, percentile) => page.locator(`#lines path.${percentile}`).getAttribute('d');
 const pointsOf = (path) => path.split(/[ML]/).length - 1;
@@ -185,16 +240,6 @@ const millisecondsToNextMinute = () => 60_000 - (Date.now() % 60_000);
 // --- the checks ---
 
 const checks = {
-  async 'the file is under 60 KB, and goes out with its policy'() {
-    assert.ok(statSync('src/http/performance.html').size < 60_000);
-    const answer = await fetch(`${host.url}/performance`);
-    assert.equal(answer.status, 200);
-    assert.equal(answer.headers.get('content-type'), 'text/html; charset=utf-8');
-    assert.match(answer.headers.get('content-security-policy'), /^default-src 'none'; connect-src 'self'; .*script-src 'sha256-[^']+'; .*frame-ancestors 'none'$/);
-    assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
-    assert.equal(answer.headers.get('cache-control'), 'no-cache');
-  },
-
   async 'an empty database has no verdict, and every section says so'() {
     const page = await open();
     await says(page, '#verdict-word', 'Not enough data');
@@ -208,6 +253,19 @@ const checks = {
     await isAccessible(page, 'empty');
     await picture(page, 'empty');
     await close(page);
+  },
+
+  async 'the files are small, and go out with their policies'() {
+    for (const { path, file, most } of PAGES) {
+      assert.ok(statSync(file).size < most, file);
+      const answer = await fetch(host.url + path);
+      assert.equal(answer.status, 200);
+      assert.equal(answer.headers.get('content-type'), 'text/html; charset=utf-8');
+      assert.match(answer.headers.get('content-security-policy'), /^default-src 'none'; connect-src 'self'; .*script-src 'sha256-[^']+'; .*frame-ancestors 'none'$/);
+      assert.equal(answer.headers.get('x-content-type-options'), 'nosniff');
+      assert.equal(answer.headers.get('cache-control'), 'no-cache');
+      assert.equal(answer.headers.get('x-query-count'), '0');
+    }
   },
 
   async 'under load the verdict is shown with its evidence'() {
@@ -331,29 +389,32 @@ const checks = {
   },
 
   async 'axe finds nothing: light and dark, desktop and phone, all opened'() {
-    for (const [name, options] of [['desktop', DESKTOP], ['phone', PHONE]]) {
-      for (const colorScheme of ['light', 'dark']) {
-        const page = await open({ ...options, colorScheme });
-        await shown(page, '#lines svg');
-        await picture(page, colorScheme === 'light' ? name : `${name}-dark`);
-        await page.click('#pause');
-        await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
-        await isAccessible(page, `${name}, ${colorScheme}`);
-        await close(page);
+    for (const { path, drawn, name } of PAGES) {
+      for (const [size, options] of [['desktop', DESKTOP], ['phone', PHONE]]) {
+        for (const colorScheme of ['light', 'dark']) {
+          const page = await open({ ...options, colorScheme }, { path });
+          await shown(page, drawn);
+          await picture(page, name + (colorScheme === 'light' ? size : `${size}-dark`));
+          await openAll(page);
+          await isAccessible(page, `${path}, ${size}, ${colorScheme}`);
+          await close(page);
+        }
       }
     }
   },
 
   async 'at 320 pixels nothing runs over but tables in their own regions'() {
-    const page = await open({ viewport: { width: 320, height: 640 } });
-    await shown(page, '#lines svg');
-    await page.click('#pause');
-    await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
-    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
-    const regions = await page.locator('.scroll').evaluateAll((all) => all.map((one) => [one.tabIndex, one.getAttribute('aria-label')]));
-    assert.ok(regions.length > 5 && regions.every(([tabIndex, label]) => tabIndex === 0 && label), JSON.stringify(regions));
-    await picture(page, 'narrow');
-    await close(page);
+    for (const { path, drawn, name } of PAGES) {
+      const page = await open({ viewport: { width: 320, height: 640 } }, { path });
+      await shown(page, drawn);
+      await picture(page, `${name}narrow`);
+      await openAll(page);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320, path);
+      const regions = await page.locator('.scroll').evaluateAll((all) => all.map((one) => [one.tabIndex, one.getAttribute('aria-label')]));
+      assert.ok(regions.every(([tabIndex, label]) => tabIndex === 0 && label), JSON.stringify(regions));
+      assert.ok(regions.length > 5 || path === DOCS, `${path} has ${regions.length} regions`);
+      await close(page);
+    }
   },
 
   async 'by keyboard alone every control is reached, and seen'() {
@@ -409,23 +470,164 @@ const checks = {
   },
 
   async 'what the API says is text, whatever it says'() {
-    const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
-    const poisoned = (value, name) => {
-      if (Array.isArray(value)) return value.map((one) => poisoned(one, name));
-      if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, poisoned(one, key)]));
-      return typeof value === 'string' && !['at', 'from', 'to', 'window', 'verdict'].includes(name) ? value + hostile : value;
-    };
-    const page = await open(DESKTOP, {
-      before: (fresh) => fresh.route('**/api/performance/database*', async (route) => {
-        const answer = await route.fetch();
-        await route.fulfill({ response: answer, json: poisoned(await answer.json()) });
-      }),
-    });
+    const page = await openPoisoned('/performance', '**/api/performance/database*', (name) => !['at', 'from', 'to', 'window', 'verdict'].includes(name));
     await shown(page, '#slow');
-    await says(page, '#routes', '<script>document.title=2</script>');
-    assert.equal(await page.locator('main img, main script:not(body > script)').count(), 0);
-    assert.match(await page.title(), /^Database performance/);
+    await says(page, '#routes', HOSTILE);
+    const docs = await openPoisoned(DOCS, DESCRIPTION, (name) => ['summary', 'description', 'title', 'pattern', 'format', 'operationId', 'detail'].includes(name));
+    await says(docs, 'main section:last-child details:last-child summary', HOSTILE);
+    for (const [one, title] of [[page, /^Database performance/], [docs, /^API reference/]]) {
+      assert.equal(await one.locator('img, script:not(body > script)').count(), 0);
+      assert.match(await one.title(), title);
+      await close(one);
+    }
+  },
+
+  async 'the reference has every operation of openapi.json, and nothing is asked for but that'() {
+    const asked = [];
+    const page = await openDocs('', { before: (fresh) => fresh.on('request', (request) => asked.push(new URL(request.url()).pathname)) });
+    await says(page, 'nav p', `${described.length} of ${described.length} operations`);
+    assert.deepEqual((await idsShown(page)).sort(), described.map((one) => one.operationId).sort());
+    assert.equal(await page.locator('nav a').count(), described.length);
+    for (const { operationId, call, summary } of described) {
+      assert.equal(await text(page, `#${operationId} summary`), `${call}\n${summary}`);
+      assert.equal(await text(page, `nav a[href="#${operationId}"]`), call);
+    }
+    assert.deepEqual(asked, [DOCS, '/api/openapi.json']);
     await close(page);
+  },
+
+  async 'an operation tells what it takes and answers, with examples'() {
+    const page = await openDocs();
+    await shown(page, '#agent_list');
+    await openAll(page);
+    const known = {
+      agent_list: [
+        /Token: api or admin\./, /\nParameters\n/, /\nlimit query, optional, integer, 1 to 200, default 50 The most items of a page\./,
+        /\nagent_type query, optional, string, pattern \^\[a-z\]\S+ Only/, /\nAnswer 200\nlist, at most 200, of Agent, as application\/json\n/,
+        /\nHeaders: Link, Server-Timing, X-Process-Time, X-Query-Count, /, /\n503 The database can't be reached.* With Retry-After\./,
+      ],
+      workflow_create: [
+        /\nIdempotency-Key header, optional, string, 1 to 255 characters, /, /\nBody\nWorkflowCreate, as application\/json\n/,
+        /\nexecution_strategy optional, one of sequential, parallel, dag /, /\ntasks optional, list, at most 100, of WorkflowCreateTask /,
+        /\ndescription string, 1 to 10000 characters, no NUL /, /\ndepends_on optional, /, /"depends_on": \[/, /\nAnswer 201\n/, /Headers: Location, /,
+      ],
+      workflow_task_claim: [/\nAnswer 200\nWorkflowTask, /, /\nAnswer 204\nThere's nothing\.\n/],
+      agent_get: [/\nid path, uuid /, /\n404 There's no such row\./],
+      health: [/No token\./, /"status": "healthy"/],
+    };
+    for (const [id, patterns] of Object.entries(known)) {
+      const told = (await text(page, `#${id}`)).replace(/\n+/g, '\n');
+      for (const pattern of patterns) assert.match(told, pattern);
+    }
+    const common = (await text(page, 'main section:first-child')).replace(/\n+/g, '\n');
+    for (const pattern of [/\nX-Query-Count Statements sent/, /\nadmin One of the tokens/, /\nrequest_id string/]) assert.match(common, pattern);
+    await close(page);
+  },
+
+  async 'each line for curl does what it says'() {
+    const page = await openDocs();
+    await shown(page, '#agent_list');
+    await openAll(page);
+    const variables = { ...process.env, NO_PROXY: '*', no_proxy: '*', ID: NOBODY, TASK_ID: NOBODY, NAME: 'nobody', TOKEN };
+    for (const { operationId, responses, call } of described) {
+      const line = await page.locator(`#${operationId} pre`).first().innerText();
+      const { stdout: answer } = await promisify(execFile)('bash', ['-c', line], { env: variables }); // the line to the database is this process's
+      const [, status] = /^HTTP\/1\.1 (\d+)/.exec(answer) ?? [];
+      assert.ok(responses[status], `${line}: ${answer}`);
+      // What's to be there may be missing; what was typed isn't at fault.
+      const isFine = ['200', '201', '204', '404', '409'].includes(status) || (status === '422' && answer.includes("It refers to something that isn't there."));
+      assert.ok(isFine, `${line}: ${answer}`);
+      if (call.startsWith('GET') && !call.includes('{')) assert.equal(status, '200', line);
+    }
+    await close(page);
+  },
+
+  async 'the filter leaves what has all its words, in the index too, by keyboard'() {
+    const page = await openDocs();
+    await shown(page, '#agent_list');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('POST agents');
+    await says(page, 'nav p', `1 of ${described.length} operations`);
+    assert.deepEqual(await idsShown(page), ['agent_create']);
+    assert.equal(await page.locator('nav a:visible').count(), 1);
+    assert.deepEqual(await page.locator('h2:visible').allInnerTexts(), ['All operations', 'agents']);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await isVisited(page, 'agent_create');
+    assert.ok(page.url().endsWith('#agent_create'));
+    await page.keyboard.press('Enter');
+    assert.equal(await isOpen(page, 'agent_create'), false, 'Enter closes it again');
+    await page.click('nav a[href="#agent_create"]');
+    await isVisited(page, 'agent_create');
+    await page.fill('nav input', 'workflow_task_claim');
+    assert.deepEqual(await idsShown(page), ['workflow_task_claim']);
+    await page.fill('nav input', 'no such thing');
+    await says(page, 'nav p', `0 of ${described.length} operations`);
+    assert.deepEqual(await page.locator('h2:visible').allInnerTexts(), ['All operations']);
+    await page.fill('nav input', '');
+    assert.equal((await idsShown(page)).length, described.length);
+    await close(page);
+  },
+
+  async 'an address leads to its operation, on load and later, whatever is filtered'() {
+    const page = await openDocs('#workflow_task_claim');
+    await isVisited(page, 'workflow_task_claim');
+    assert.equal(await page.locator('main details[open]').count(), 1);
+    await picture(page, 'docs-operation');
+    await page.fill('nav input', 'stats');
+    await page.evaluate(() => { location.hash = 'message_create'; });
+    await isVisited(page, 'message_create');
+    assert.equal(await page.inputValue('nav input'), '');
+    await page.goBack();
+    await isVisited(page, 'workflow_task_claim');
+    await page.evaluate(() => { location.hash = '%'; });
+    await close(page);
+    const unknown = await openDocs('#nothing');
+    await shown(unknown, '#agent_list');
+    assert.equal(await unknown.locator('details[open]').count(), 0);
+    await close(unknown);
+  },
+
+  async 'a description that cannot be had is told, with why'() {
+    const problem = JSON.stringify({ title: 'Internal Server Error', status: 500, detail: 'Something of ours is broken.' });
+    for (const [answer, why] of [
+      [(route) => route.abort(), /can't be shown\. The service doesn't answer \(.+\)\. Reload the page to try again\./],
+      [(route) => route.fulfill({ status: 500, contentType: 'application/problem+json', body: problem }), 'The service answered with status 500. Something of ours is broken. Reload'],
+      [(route) => route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad gateway</h1>' }), /What came with status 502 is no description \(.+\)\. Reload/],
+      [(route) => route.fulfill({ status: 200, contentType: 'application/json', body: '{}' }), /What came with status 200 is no description \(.+\)\. Reload/],
+    ]) {
+      const page = await openDocs('', { expected: ['ERR_FAILED', '500', '502'], before: (fresh) => fresh.route(DESCRIPTION, answer) });
+      await says(page, 'header [role=status]', why);
+      assert.equal(await page.locator('nav, form').filter({ visible: true }).count(), 0);
+      await isAccessible(page, String(why));
+      await close(page);
+    }
+  },
+
+  async 'where the description takes a token it is asked for, and kept nowhere'() {
+    await host.restart({ SPIN_VARIABLE_API_TOKEN: TOKEN });
+    const page = await openDocs('#stats', { expected: ['401'] });
+    await says(page, 'header [role=status]', "It takes a token: Authorization: Bearer … Enter a token; it's forgotten with this page.");
+    await isAccessible(page, 'docs, locked');
+    await picture(page, 'docs-locked');
+    await page.fill('form input', 'ein Schlüssel');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.locator('form input').evaluate((input) => input.checkValidity()), false);
+    await page.fill('form input', 'not-the-token-at-all');
+    await page.keyboard.press('Enter');
+    await says(page, 'header [role=status]', 'Enter another token.');
+    await page.fill('form input', TOKEN);
+    await page.keyboard.press('Enter');
+    await isVisited(page, 'stats');
+    assert.equal(await page.locator('form').isVisible(), false);
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 0, '']);
+    assert.equal(page.url().includes(TOKEN), false);
+    assert.equal((await page.content()).includes(TOKEN), false);
+    await page.reload();
+    await says(page, 'header [role=status]', 'Enter a token');
+    await close(page);
+    await host.restart();
   },
 
   async 'a slow answer leaves the old figures, and is told'() {

@@ -1,0 +1,95 @@
+//! The pages for browsers: what operations that answer with one have in common, and how one goes out. Each is one file, which
+//! build.rs packs; what they show is their own affair.
+
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_SECURITY_POLICY;
+
+use super::contract::{Audience, Kind, Operation, answered};
+use super::packed;
+use super::problem::ApiError;
+use super::reply::Reply;
+
+/// What operations that answer with a page have in common. It holds no data, so everyone may have it: what it shows it asks
+/// for, with a token where that takes one.
+pub const OPERATION: Operation = Operation {
+    answer: answered(Kind::Text {
+        min: 1,
+        max: 60_000,
+    }),
+    media_type: "text/html; charset=utf-8",
+    audience: Audience::Everyone,
+    query_count: 0,
+    ..Operation::GET
+};
+
+/// A page with its policy, which says what it may do: run the style and the script that are in it, and ask this server. A
+/// test keeps their hashes right.
+pub fn page(packed: &[u8], policy: &'static str) -> Result<Reply, ApiError> {
+    let policy = HeaderValue::from_static(policy.trim_ascii());
+    let page = Reply::text(OPERATION.media_type, packed::unpack(packed)?);
+    Ok(page.with(CONTENT_SECURITY_POLICY, policy))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use sha2::{Digest, Sha256};
+
+    /// Each with its name in this folder.
+    const PAGES: [(&str, &str); 2] = [
+        ("docs", include_str!("docs.html")),
+        ("performance", include_str!("performance.html")),
+    ];
+
+    /// The hash of all that's between an element's tags, as policies have it.
+    fn hash_of(element: &str, page: &str) -> String {
+        let (open, close) = (format!("<{element}>"), format!("</{element}>"));
+        assert_eq!(page.matches(&open).count(), 1, "{open}");
+        let (_, rest) = page.split_once(&open).unwrap();
+        let (content, _) = rest.split_once(&close).unwrap();
+        format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)))
+    }
+
+    #[test]
+    fn a_pages_policy_allows_its_own_style_and_script_and_no_other() {
+        for (name, page) in PAGES {
+            let file = format!("src/http/{name}.csp");
+            let expected = format!(
+                "default-src 'none'; connect-src 'self'; img-src data:; style-src {}; script-src {}; base-uri 'none'; \
+                 form-action 'none'; frame-ancestors 'none'",
+                hash_of("style", page),
+                hash_of("script", page),
+            );
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::write(&file, format!("{expected}\n")).expect("a policy can be written");
+            }
+            let found = std::fs::read_to_string(&file).unwrap_or_default();
+            assert_eq!(
+                found.trim_ascii(),
+                expected,
+                "{file} is out of date: run UPDATE=1 cargo test -p reznet-edge policy"
+            );
+        }
+    }
+
+    #[test]
+    fn pages_are_small_and_refer_to_nothing_outside() {
+        for (name, page) in PAGES {
+            assert!(page.len() < 60_000, "{name}: {} bytes", page.len());
+            for forbidden in [
+                "https:",
+                "src=",
+                "@import",
+                "url(",
+                "innerHTML",
+                "insertAdjacentHTML",
+                "localStorage",
+                " style=",
+                " onclick=",
+            ] {
+                assert!(!page.contains(forbidden), "{name}: {forbidden}");
+            }
+        }
+    }
+}
