@@ -504,7 +504,7 @@ const checks = {
       agent_list: [
         /Token: api or admin\./, /\nParameters\n/, /\nlimit query, optional, integer, 1 to 200, default 50 The most items of a page\./,
         /\nagent_type query, optional, string, pattern \^\[a-z\]\S+ Only/, /\nAnswer 200\nlist, at most 200, of Agent, as application\/json\n/,
-        /\nHeaders: Link, Server-Timing, X-Process-Time, X-Query-Count, /, /\n503 The database can't be reached.* With Retry-After\./,
+        /\nAnswer 304\nThe client has it: /, /\nHeaders: ETag, Link, Server-Timing, X-Process-Time, X-Query-Count, /, /\n503 The database can't be reached.* With Retry-After\./,
       ],
       workflow_create: [
         /\nIdempotency-Key header, optional, string, 1 to 255 characters, /, /\nBody\nWorkflowCreate, as application\/json\n/,
