@@ -185,23 +185,23 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         if !faults.is_empty() {
             return Err(all_faults(&db, faults, &references, whole).await);
         }
-        match handler(db.clone(), input).await {
-            Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
-            Err(error) => Err(error),
-            Ok(reply) => {
-                let reply = if is_read {
-                    reply.revalidated(&held)
-                } else {
-                    reply
-                };
-                let reply = if db.has_written() && config.db_read_address.is_some() {
-                    told(reply, replica::write_position(&db).await)
-                } else {
-                    reply
-                };
-                Ok(reply.with(CACHE_CONTROL, cache_control))
+        let reply = match handler(db.clone(), input).await {
+            Err(ApiError::Dangling) => {
+                return Err(all_faults(&db, faults, &references, whole).await);
             }
-        }
+            outcome => outcome?,
+        };
+        let reply = if is_read {
+            reply.revalidated(&held)
+        } else {
+            reply
+        };
+        let reply = if db.has_written() && config.db_read_address.is_some() {
+            told(reply, replica::write_position(&db).await)
+        } else {
+            reply
+        };
+        Ok(reply.with(CACHE_CONTROL, cache_control))
     };
     on(filter(operation.method), serve)
 }
