@@ -193,22 +193,29 @@ impl Db {
     ) -> Result<Answer, DbError> {
         let limit = self.config().db_connect_timeout;
         let checkout = self.checkout(server, name, limit).await?;
-        let outcome = self.measured(&checkout, name, sql, parameters).await;
+        let limit = self.silence_limit();
+        let outcome = self.measured(&checkout, name, sql, parameters, limit).await;
         Self::check_in(server, checkout, outcome.as_ref().err());
         outcome
     }
 
-    /// A statement's answer over this connection, in the profile.
+    /// How long the primary may be silent: its own limit comes first.
+    fn silence_limit(&self) -> Duration {
+        self.config().db_statement_timeout + Duration::from_secs(1)
+    }
+
+    /// A statement's answer over this connection, within the limit, in the profile.
     async fn measured(
         &self,
         checkout: &Checkout<Connection>,
         name: &'static str,
         sql: &'static str,
         parameters: &[ParameterValue],
+        limit: Duration,
     ) -> Result<Answer, DbError> {
         let fingerprint = fingerprint(parameters);
         let clock = Instant::now();
-        let rows = self.rows(checkout, name, sql, parameters.to_vec()).await;
+        let rows = Self::rows(checkout, name, sql, parameters.to_vec(), limit).await;
         let outcome = rows.and_then(|rows| only_answer(name, rows));
         let elapsed_us = elapsed_us(clock);
         self.profile.record_statement(StatementRun {
@@ -241,7 +248,7 @@ impl Db {
         let (primary, limit) = (&self.database.primary, self.config().db_connect_timeout);
         let checkout = self.checkout(primary, name, limit).await?;
         let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
-        let rows = self.rows(&checkout, name, &explain, parameters).await;
+        let rows = Self::rows(&checkout, name, &explain, parameters, self.silence_limit()).await;
         Self::check_in(primary, checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
@@ -301,15 +308,13 @@ impl Db {
         reason = "this is the place the rule sends everyone to"
     )]
     async fn rows(
-        &self,
         checkout: &Checkout<Connection>,
         name: &'static str,
         sql: &str,
         parameters: Vec<ParameterValue>,
+        limit: Duration,
     ) -> Result<Vec<Vec<DbValue>>, DbError> {
         let run = async { drain(checkout.connection().query(sql, parameters).await?).await };
-        // The server's own limit comes first; this one is for a server that no longer answers.
-        let limit = self.config().db_statement_timeout + Duration::from_secs(1);
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
             Some(Err(error)) => Err(DbError::from_host(name, error)),

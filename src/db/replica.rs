@@ -1,8 +1,8 @@
 //! Reads on a replica: when it may be asked, and when the primary is asked in its stead.
 //!
-//! A replica may be gone or behind. It's asked about itself once a second by each instance, and each time for a client that
-//! has just written: over the very connection that then reads, as several replicas may share an address. How far it is can't
-//! be asked in the statement that reads: a statement sees what had been replayed when it began, and would ask later.
+//! A replica may be gone or behind. It's asked about itself once a second by each instance, by one request, while the others
+//! go to the primary; and each time for a client that has just written, over the connection that then reads. How far it is
+//! can't be asked in the statement that reads: a statement sees what had been replayed when it began, and would ask later.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +16,11 @@ use crate::profile::{self, Level};
 /// For so long what a replica said of itself holds, and so long it's left alone after it failed.
 const STANDING_FOR: Duration = Duration::from_secs(1);
 
-/// The longest wait for a connection to it: the primary is there.
-const CHECKOUT_LIMIT: Duration = Duration::from_millis(250);
+/// The longest wait for a connection to it, and for its word on itself: the primary is there.
+const ASKING_LIMIT: Duration = Duration::from_millis(250);
+
+/// The longest wait for what's read from it. Each holds one of the host's connections meanwhile, which writes need too.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// How a request's reads may go to the replica.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +45,25 @@ pub enum Freshness {
 /// A replica, and what this instance knows of it.
 pub(super) struct Replica {
     server: Server,
-    standing: Mutex<Option<(Instant, Result<(), PassedOver>)>>,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    /// Since when the verdict holds. Nothing is known where there's none.
+    since: Option<Instant>,
+    verdict: Result<(), PassedOver>,
+    /// Whether the log has been told that it stands badly.
+    told: bool,
 }
 
 /// Why a replica isn't asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PassedOver {
     JustWritten,
+    Asked,
     Behind,
+    Failed,
     Gone,
 }
 
@@ -65,7 +79,9 @@ impl PassedOver {
     const fn read_from(self) -> &'static str {
         match self {
             Self::JustWritten => "primary: the replica has not replayed the client's write",
+            Self::Asked => "primary: the replica is being asked how far it is",
             Self::Behind => "primary: the replica is too far behind",
+            Self::Failed => "primary: the replica failed",
             Self::Gone => "primary: the replica is gone",
         }
     }
@@ -104,24 +120,36 @@ impl Replica {
     pub(super) fn new(server: Server) -> Self {
         Self {
             server,
-            standing: Mutex::new(None),
+            standing: Mutex::new(Standing {
+                since: None,
+                verdict: Ok(()),
+                told: false,
+            }),
         }
     }
 
-    /// What's known of it, while that holds.
-    fn standing(&self, now: Instant) -> Option<Result<(), PassedOver>> {
-        let known = (*self.known())?;
-        let (since, standing) = known;
-        (now.duration_since(since) < STANDING_FOR).then_some(standing)
+    /// What's known of it, while that holds. Else nothing, and who asked is the one to find out.
+    fn verdict(&self, now: Instant) -> Option<Result<(), PassedOver>> {
+        let mut standing = self.standing();
+        let holds = |since: Instant| now.saturating_duration_since(since) < STANDING_FOR;
+        if standing.since.is_some_and(holds) {
+            return Some(standing.verdict);
+        }
+        standing.since = Some(now);
+        standing.verdict = Err(PassedOver::Asked);
+        None
     }
 
-    /// Keeps what was learnt. Whether it stood well before, or nothing was known.
-    fn learn(&self, standing: Result<(), PassedOver>) -> bool {
-        let known = self.known().replace((Instant::now(), standing));
-        known.is_none_or(|(_, before)| before.is_ok())
+    /// Keeps what was found out. Whether it's worth a line in the log: once for each time that it stands badly.
+    fn learn(&self, verdict: Result<(), PassedOver>) -> bool {
+        let mut standing = self.standing();
+        standing.since = Some(Instant::now());
+        standing.verdict = verdict;
+        let told = std::mem::replace(&mut standing.told, verdict.is_err());
+        verdict.is_err() && !told
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<(Instant, Result<(), PassedOver>)>> {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,18 +163,16 @@ impl Db {
         statement: &'static Statement,
         parameters: &[ParameterValue],
     ) -> Option<Answer> {
-        let outcome = match (reads.freshness, replica.standing(Instant::now())) {
-            (Freshness::Latest, _) => Err(PassedOver::JustWritten),
-            (_, Some(Err(passed_over))) => Err(passed_over),
-            (_, standing) => {
-                let answer = self
-                    .replica_read(replica, reads, standing.is_some(), statement, parameters)
-                    .await;
-                answer.unwrap_or_else(|error| {
-                    self.pass_over(replica, statement, &error);
-                    Err(PassedOver::Gone)
-                })
-            }
+        let outcome = match reads.freshness {
+            Freshness::Latest => Err(PassedOver::JustWritten),
+            Freshness::Any | Freshness::Position(_) => match replica.verdict(Instant::now()) {
+                Some(Err(passed_over)) => Err(passed_over),
+                verdict => {
+                    let asks = verdict.is_none() || reads.freshness != Freshness::Any;
+                    self.replica_read(replica, reads, asks, statement, parameters)
+                        .await
+                }
+            },
         };
         let read_from = outcome
             .as_ref()
@@ -159,70 +185,81 @@ impl Db {
         &self,
         replica: &Replica,
         reads: ReplicaReads,
-        stands_well: bool,
+        asks: bool,
         statement: &'static Statement,
         parameters: &[ParameterValue],
-    ) -> Result<Result<Answer, PassedOver>, DbError> {
-        let limit = CHECKOUT_LIMIT.min(self.config().db_connect_timeout);
-        let checkout = self
-            .checkout(&replica.server, statement.name, limit)
-            .await?;
-        let read = async {
-            if !stands_well || reads.freshness != Freshness::Any {
-                let own = self.ask_for_state(replica, reads, &checkout).await?;
-                if let Err(passed_over) = own {
-                    return Ok(Err(passed_over));
-                }
+    ) -> Result<Answer, PassedOver> {
+        let Statement { name, sql, .. } = statement;
+        let checkout = self.checkout(&replica.server, name, ASKING_LIMIT).await;
+        let checkout = checkout.map_err(|error| self.gone(replica, &error))?;
+        if asks {
+            // Passed over, the connection goes back to the host: the primary needs one now.
+            let asked = self.ask_for_state(&checkout, reads).await;
+            let state = asked.map_err(|error| self.gone(replica, &error))?;
+            let (general, own) = state.verdict(self.config().db_read_max_lag, reads.freshness);
+            if replica.learn(general) {
+                let message = format!("REPLICA BEHIND: {} ms: the primary is read", state.lag_ms);
+                self.replica_line(&message);
             }
-            let answer = self.measured(&checkout, statement.name, statement.sql, parameters);
-            answer.await.map(Ok)
-        };
-        let outcome = read.await;
+            own?;
+        }
+        let outcome = self
+            .measured(&checkout, name, sql, parameters, READ_LIMIT)
+            .await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
-        outcome
+        outcome.map_err(|error| {
+            // A replay that needed the rows, or a long read: it says nothing of the next one.
+            let reason = reason(&error);
+            let message = format!("REPLICA FAILED: {name}: {reason}: the primary is read");
+            self.replica_line(&message);
+            PassedOver::Failed
+        })
     }
 
     async fn ask_for_state(
         &self,
-        replica: &Replica,
-        reads: ReplicaReads,
         checkout: &Checkout<Connection>,
-    ) -> Result<Result<(), PassedOver>, DbError> {
+        reads: ReplicaReads,
+    ) -> Result<State, DbError> {
         let Statement { name, sql, .. } = reads.state;
-        let answer = self.measured(checkout, name, sql, &[]).await?;
-        let state = State::of(&answer).ok_or_else(|| DbError::Decode {
+        let answer = self
+            .measured(checkout, name, sql, &[], ASKING_LIMIT)
+            .await?;
+        State::of(&answer).ok_or_else(|| DbError::Decode {
             statement: name,
             found: "no numbers".to_owned(),
-        })?;
-        let (general, own) = state.verdict(self.config().db_read_max_lag, reads.freshness);
-        if replica.learn(general) && general.is_err() {
-            let message = format!("REPLICA BEHIND: {} ms: the primary is read", state.lag_ms);
-            self.replica_line(&message);
-        }
-        Ok(own)
+        })
     }
 
     /// Leaves the replica alone for a while, and says so where it stood well before.
-    fn pass_over(&self, replica: &Replica, statement: &'static Statement, error: &DbError) {
-        if !replica.learn(Err(PassedOver::Gone)) {
-            return;
+    fn gone(&self, replica: &Replica, error: &DbError) -> PassedOver {
+        replica.server.pool.forget_idle();
+        let reason = reason(error);
+        // That's this host's own shortage.
+        if reason.starts_with("too many requests") {
+            return PassedOver::Failed;
         }
-        // What an error advises is about db_url.
-        let reason = match error {
-            DbError::Unavailable { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
-        let message = format!(
-            "REPLICA GONE: {}: {reason}: the primary is read; check that PostgreSQL runs at the address in db_read_url, and \
-             that db_read_host names it",
-            statement.name
-        );
-        self.replica_line(&message);
+        if replica.learn(Err(PassedOver::Gone)) {
+            let message = format!(
+                "REPLICA GONE: {reason}: the primary is read; check that PostgreSQL runs at the address in db_read_url, and \
+                 that db_read_host names it"
+            );
+            self.replica_line(&message);
+        }
+        PassedOver::Gone
     }
 
     fn replica_line(&self, message: &str) {
         let fields = [("event", "replica_passed_over".into())];
         profile::line(Level::Warning, message, &self.profile, &fields);
+    }
+}
+
+/// Without its advice, which is about `db_url`.
+fn reason(error: &DbError) -> String {
+    match error {
+        DbError::Unavailable { reason, .. } => reason.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -268,16 +305,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_holds_for_a_while_and_is_told_once() {
+    fn one_request_finds_out_and_what_it_learns_holds_for_a_while_and_is_told_once() {
         let replica = Replica::new(Server::at("postgres://replica/reznet"));
         let now = Instant::now();
-        assert_eq!(replica.standing(now), None);
+        let later = now + STANDING_FOR * 2;
+        assert_eq!(replica.verdict(now), None);
+        assert_eq!(replica.verdict(now), Some(Err(PassedOver::Asked)));
         let gone = Err(PassedOver::Gone);
         assert!(replica.learn(gone));
         assert!(!replica.learn(gone));
-        assert_eq!(replica.standing(now), Some(gone));
-        assert_eq!(replica.standing(now + STANDING_FOR * 2), None);
+        assert_eq!(replica.verdict(now), Some(gone));
+        assert_eq!(replica.verdict(later), None);
+        assert!(!replica.learn(gone), "it's the same time");
         assert!(!replica.learn(Ok(())));
+        assert_eq!(replica.verdict(now), Some(Ok(())));
         assert!(replica.learn(gone));
     }
 }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, IF_NONE_MATCH};
+use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
@@ -14,7 +15,7 @@ use super::contract::{Audience, Fault, Findings, Operation, Place};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::written::{freshness, told};
+use super::written::{freshness, tell};
 use super::{
     agents, auth, channels, health, messages, openapi, performance, stats, tasks, workflow_tasks,
     workflows,
@@ -157,9 +158,9 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         } else {
             config.write_query_budget
         };
-        // One more to ask how far the replica is, or where the primary has got to.
-        let budget =
-            budget.max(operation.query_count) + usize::from(config.db_read_address.is_some());
+        // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
+        let more = config.db_read_address.as_ref().map_or(0, |_| 2);
+        let budget = budget.max(operation.query_count) + more;
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
         if !auth::brings_one_of(request.headers(), tokens.clone()) {
@@ -185,23 +186,26 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         if !faults.is_empty() {
             return Err(all_faults(&db, faults, &references, whole).await);
         }
-        let reply = match handler(db.clone(), input).await {
-            Err(ApiError::Dangling) => {
-                return Err(all_faults(&db, faults, &references, whole).await);
-            }
-            outcome => outcome?,
+        let outcome = match handler(db.clone(), input).await {
+            Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
+            outcome => outcome,
         };
-        let reply = if is_read {
-            reply.revalidated(&held)
-        } else {
-            reply
+        let is_done = outcome.is_ok();
+        let mut response = match outcome {
+            Ok(reply) if is_read => reply.revalidated(&held).into_response(),
+            outcome => outcome.into_response(),
         };
-        let reply = if db.has_written() && config.db_read_address.is_some() {
-            told(reply, replica::write_position(&db).await)
-        } else {
-            reply
-        };
-        Ok(reply.with(CACHE_CONTROL, cache_control))
+        if db.has_written() && config.db_read_address.is_some() {
+            // What failed may have been done all the same: who looks is to see it.
+            let position = if is_done {
+                replica::write_position(&db).await
+            } else {
+                None
+            };
+            tell(response.headers_mut(), position, config.db_read_max_lag);
+        }
+        response.headers_mut().insert(CACHE_CONTROL, cache_control);
+        Ok(response)
     };
     on(filter(operation.method), serve)
 }

@@ -3,10 +3,11 @@
 //!
 //! It's no secret, and nothing is believed of it but that something newer is wanted.
 
-use axum::http::header::{COOKIE, HeaderMap, SET_COOKIE};
-use axum::http::{HeaderName, HeaderValue};
+use std::time::Duration;
 
-use super::reply::Reply;
+use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
 use crate::db::Freshness;
 
 /// The header, of requests and of responses.
@@ -17,14 +18,15 @@ const COOKIE_NAME: &str = "reznet_written=";
 /// The token where the position isn't known.
 const LATEST: &str = "latest";
 
-/// How long a browser brings the token: replicas that are further behind than this aren't read.
-const KEPT_S: u32 = 60;
+/// How long a browser brings the token, beside the time that a replica may be behind.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// What a client with these headers must see.
 pub fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
-        values.map(|value| value.to_str().unwrap_or_default())
+        // Who sends what isn't text may have sent a token with it: that asks for the most.
+        values.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or(COOKIE_NAME))
     };
     let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));
     let cookies = cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE_NAME));
@@ -40,17 +42,18 @@ fn parse(token: &str) -> Freshness {
         .map_or(Freshness::Latest, Freshness::Position)
 }
 
-/// The reply to a write, with its token.
-pub fn told(reply: Reply, position: Option<u64>) -> Reply {
+/// Adds the token to the headers of an answer after which the client must see what it wrote.
+pub fn tell(headers: &mut HeaderMap, position: Option<u64>, most_lag: Duration) {
     let token = position.map_or_else(|| LATEST.to_owned(), |position| position.to_string());
+    let kept_s = KEPT.saturating_add(most_lag).as_secs();
     let cookie =
-        format!("{COOKIE_NAME}{token}; Max-Age={KEPT_S}; Path=/api; HttpOnly; SameSite=Lax");
-    // Digits and letters: always valid values.
-    let values = [(X_WRITTEN, token), (SET_COOKIE, cookie)];
-    values
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
-        .fold(reply, |reply, (name, value)| reply.with(name, value))
+        format!("{COOKIE_NAME}{token}; Max-Age={kept_s}; Path=/api; HttpOnly; SameSite=Lax");
+    for (name, value) in [(X_WRITTEN, token), (SET_COOKIE, cookie)] {
+        // Digits and letters: always valid values.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +65,7 @@ mod tests {
         let of = |pairs: &[(HeaderName, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
-                headers.append(name, value.parse().unwrap());
+                headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             freshness(&headers)
         };
@@ -73,6 +76,10 @@ mod tests {
         assert_eq!(of(&[(COOKIE, "a=1; reznet_written=7;b=2")]), position(7));
         let both = [(X_WRITTEN, "12"), (COOKIE, "reznet_written=13")];
         assert_eq!(of(&both), position(13));
+        assert_eq!(
+            of(&[(COOKIE, "name=Zo\u{eb}; reznet_written=7")]),
+            position(7)
+        );
         for none in ["latest", "", "-1", "1x", "99999999999999999999"] {
             let tokens = [(X_WRITTEN, "12"), (X_WRITTEN, none)];
             assert_eq!(of(&tokens), Freshness::Latest, "{none}");

@@ -174,11 +174,11 @@ impl RequestProfile {
         std::mem::take(&mut self.account().slow_queries)
     }
 
-    /// The statements that ran more than once, by name.
+    /// The statements that ran more than once, by name. One that failed and was sent again is none.
     #[must_use]
     pub fn repetitions(&self) -> Vec<Repetition> {
         let mut runs: BTreeMap<&'static str, BTreeMap<u64, usize>> = BTreeMap::new();
-        for run in &self.account().statements {
+        for run in self.account().statements.iter().filter(|run| !run.failed) {
             let count = runs
                 .entry(run.name)
                 .or_default()
@@ -285,6 +285,10 @@ mod tests {
         for (name, parameters) in [("a", 1), ("b", 1), ("b", 2), ("b", 2), ("c", 1), ("c", 1)] {
             profile.record_statement(run(name, 1, parameters));
         }
+        profile.record_statement(StatementRun {
+            failed: true,
+            ..run("a", 1, 1)
+        });
         let repetition = |name, different_count, same_count| Repetition {
             name,
             different_count,

@@ -86,8 +86,10 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
             SELECT now() - $1::int * interval '1 second' AS at, $1::int > 900 AS by_totals
         ), span AS MATERIALIZED (
             SELECT at, until, CASE WHEN until IS NOT NULL THEN since END AS since,
-                   coalesce(until, date_trunc('minute', at)) AS minutes_from
-            FROM (SELECT at,
+                   coalesce(until, date_trunc('minute', at)) AS minutes_from,
+                   -- Where nothing was totalled yet: a week's minutes, sought one by one for each sample, take a second.
+                   greatest(coalesce(until, date_trunc('minute', at)), oldest) AS first_minute
+            FROM (SELECT at, least((SELECT min(began_at) FROM profile.minutes), (SELECT min(began_at) FROM profile.samples)) AS oldest,
                          CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at > at) END AS until,
                          CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= at) END AS since
                   FROM asked) AS found
@@ -102,7 +104,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                 UNION ALL
                 SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
                 FROM profile.gathered WHERE began_at = ANY (ARRAY(
-                    SELECT generate_series(minutes_from, now(), interval '1 minute') FROM span))) AS part
+                    SELECT generate_series(first_minute, now(), interval '1 minute') FROM span))) AS part
         ), bin AS MATERIALIZED (
             -- As floating point, exact up to 2^53: added up several times as fast as bigint, which grows to numeric.
             SELECT id, bin, sum((sign * n)::float8) AS n
@@ -152,7 +154,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                               FROM step JOIN profile.gathered
                                 ON gathered.began_at >= step.began_at AND gathered.began_at < step.ended_at
                               WHERE gathered.began_at = ANY (ARRAY(
-                                  SELECT generate_series(CASE WHEN $2::int >= 600 THEN minutes_from ELSE date_trunc('minute', at) END,
+                                  SELECT generate_series(CASE WHEN $2::int >= 600 THEN first_minute ELSE date_trunc('minute', at) END,
                                                          now(), interval '1 minute') FROM span))
                                 AND kind = 'route' AND name = ANY (ARRAY(SELECT name FROM busiest))
                              ) AS part JOIN busiest USING (name), unnest(bins, bin_counts) AS one (bin, n)

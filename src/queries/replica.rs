@@ -1,16 +1,19 @@
 //! How far a replica is, and where the primary has got to: what's asked so that a client sees what it has written. Positions
 //! are bytes of the write-ahead log since its beginning.
 
-use crate::db::{Access, Db, Freshness, ReplicaReads, Statement};
+use std::time::Duration;
+
+use crate::db::{Access, Db, Freshness, ReplicaReads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
-    // Nothing came for long on a quiet system too: one that still receives, and has replayed all of it, isn't behind. A
-    // primary, after a failover, never is.
+    // Nothing came for long on a quiet system too: one that still receives, and has replayed all that its sender had by the
+    // last word of it, isn't behind. One that became a primary itself is nobody's replica: what it has may be something else.
     sql: "SELECT CASE
-                WHEN NOT pg_is_in_recovery() THEN 0
-                WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
-                    AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0
+                WHEN NOT pg_is_in_recovery() THEN 1000000000
+                WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (
+                    SELECT FROM pg_stat_wal_receiver
+                    WHERE pid IS NOT NULL AND coalesce(latest_end_lsn <= pg_last_wal_replay_lsn(), true)) THEN 0
                 ELSE greatest(0, coalesce(
                     extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 1000000000)::bigint)
             END::text,
@@ -37,8 +40,12 @@ pub fn reading(db: Db, freshness: Freshness) -> Db {
     })
 }
 
-/// A position that all is before that was written so far. Nothing where it can't be had.
+/// How long the answer to a write may wait for its position.
+const POSITION_LIMIT: Duration = Duration::from_millis(250);
+
+/// A position that all is before that was written so far. Nothing where it can't be had at once.
 pub async fn write_position(db: &Db) -> Option<u64> {
-    let answer = db.primary_answer(&WRITE_POSITION, vec![]).await.ok()?;
+    let asked = db.primary_answer(&WRITE_POSITION, vec![]);
+    let answer = within(POSITION_LIMIT, asked).await?.ok()?;
     answer.json?.parse().ok()
 }
