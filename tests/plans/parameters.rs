@@ -114,7 +114,7 @@ impl Rows {
                 list(&[&json!(rows).to_string(), &self.channel])
             }
             "fleet_rollup" => list(&["{idx_agents_name}"]),
-            "fleet_compact" | "stats" => list(&[]),
+            "fleet_compact" | "replica_state" | "stats" | "write_position" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),
             "task_create" => {
