@@ -19,7 +19,7 @@ const COOKIE_NAME: &str = "reznet_written=";
 const LATEST: &str = "latest";
 
 /// How long a browser brings the token, beside the time that a replica may be behind.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 /// What a client with these headers must see.
 pub fn freshness(headers: &HeaderMap) -> Freshness {
