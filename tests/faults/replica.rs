@@ -215,9 +215,9 @@ async fn a_replica_that_is_gone_costs_no_answer() {
     proxy.set(Fault::Stall);
     let path = messages_path(&edge).await;
     let clock = Instant::now();
-    let reads = (0..64).map(|_| edge.get(ORCHESTRATOR));
+    let crowd = (0..64).map(|_| edge.get(ORCHESTRATOR));
     let message = json!({"content": "new"});
-    let (answers, written) = join(join_all(reads), edge.post(&path, &message)).await;
+    let (answers, written) = join(join_all(crowd), edge.post(&path, &message)).await;
     for answer in answers {
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         assert_ne!(read_from(&answer), REPLICA);
