@@ -307,9 +307,9 @@ fn thresholds(
     })
 }
 
-/// The address in the variable `name`, with what every session of ours needs: a name by which `pg_stat_activity` tells it apart, UTC (times leave
-/// the database as text), no JIT (it costs tens of milliseconds on queries that take one), the isolation that statements
-/// are written for, and a limit on each of them.
+/// The address in the variable `name`, with what every session of ours needs: a name by which `pg_stat_activity` tells it
+/// apart, UTC (times leave the database as text), no JIT (it costs tens of milliseconds on queries that take one), the
+/// isolation that statements are written for, and a limit on each of them.
 ///
 /// The address is the key of the host's pool, so it's the same text for every request.
 fn address(

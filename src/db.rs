@@ -10,7 +10,6 @@ mod statement;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -76,8 +75,6 @@ pub struct Db {
     key: Option<(String, &'static Statement)>,
     /// How reads may go to the replica. Not at all where nobody has said.
     replica_reads: Option<ReplicaReads>,
-    /// Whether anything was sent that may have changed something.
-    has_written: Arc<AtomicBool>,
 }
 
 /// What a statement gives: one row of one or two texts. No row is an answer without either.
@@ -98,7 +95,6 @@ impl Db {
             profile,
             key: None,
             replica_reads: None,
-            has_written: Arc::default(),
         }
     }
 
@@ -130,10 +126,9 @@ impl Db {
         self
     }
 
-    /// Whether it has sent anything that may have changed something, by whichever clone.
-    #[must_use]
-    pub fn has_written(&self) -> bool {
-        self.has_written.load(Ordering::Relaxed)
+    /// The names of the statements that were sent so far for this request.
+    pub fn sent(&self) -> impl Iterator<Item = &'static str> {
+        self.profile.statements().into_iter().map(|run| run.name)
     }
 
     /// Runs a statement, and takes its answer as it came. A read may go to the replica, and goes to the primary where that
@@ -143,10 +138,8 @@ impl Db {
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        if !statement.is_read() {
-            self.has_written.store(true, Ordering::Relaxed);
-        } else if let Some((replica, reads)) =
-            self.database.replica.as_ref().zip(self.replica_reads)
+        if let Some((replica, reads)) = self.database.replica.as_ref().zip(self.replica_reads)
+            && statement.is_read()
             && let Some(answer) = self
                 .replica_answer(replica, reads, statement, &parameters)
                 .await
@@ -170,15 +163,14 @@ impl Db {
             Some((key, once)) => (once.sql, once_parameters(key, statement, &parameters)?),
             None => (statement.sql, parameters),
         };
-        let primary = &self.database.primary;
-        match self.answer_once(primary, name, sql, &parameters).await {
+        match self.answer_once(name, sql, &parameters).await {
             Err(DbError::Unavailable {
                 sent: true, reason, ..
             }) if statement.is_read() || key.is_some() => {
                 let message = format!("TRIED AGAIN: {name}: {reason}");
                 let fields = [("event", "tried_again".into())];
                 profile::line(Level::Warning, &message, &self.profile, &fields);
-                self.answer_once(primary, name, sql, &parameters).await
+                self.answer_once(name, sql, &parameters).await
             }
             outcome => outcome,
         }
@@ -186,17 +178,20 @@ impl Db {
 
     async fn answer_once(
         &self,
-        server: &Server,
         name: &'static str,
         sql: &'static str,
         parameters: &[ParameterValue],
     ) -> Result<Answer, DbError> {
-        let limit = self.config().db_connect_timeout;
-        let checkout = self.checkout(server, name, limit).await?;
+        let checkout = self.primary_checkout(name).await?;
         let limit = self.silence_limit();
         let outcome = self.measured(&checkout, name, sql, parameters, limit).await;
-        Self::check_in(server, checkout, outcome.as_ref().err());
+        Self::check_in(&self.database.primary, checkout, outcome.as_ref().err());
         outcome
+    }
+
+    async fn primary_checkout(&self, name: &'static str) -> Result<Checkout<Connection>, DbError> {
+        let limit = self.config().db_connect_timeout;
+        self.checkout(&self.database.primary, name, limit).await
     }
 
     /// How long the primary may be silent: its own limit comes first.
@@ -245,11 +240,10 @@ impl Db {
         sql: &'static str,
         parameters: Vec<ParameterValue>,
     ) -> Result<String, DbError> {
-        let (primary, limit) = (&self.database.primary, self.config().db_connect_timeout);
-        let checkout = self.checkout(primary, name, limit).await?;
+        let checkout = self.primary_checkout(name).await?;
         let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
         let rows = Self::rows(&checkout, name, &explain, parameters, self.silence_limit()).await;
-        Self::check_in(primary, checkout, rows.as_ref().err());
+        Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
         match rows.into_iter().flatten().next() {

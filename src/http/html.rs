@@ -24,8 +24,7 @@ pub const OPERATION: Operation = Operation {
 
 /// A page with its policy, which says what it may do: run the style and the script that are in it, and ask this server. A
 /// test keeps their hashes right.
-pub fn page(packed: &[u8], policy: &'static str) -> Result<Reply, ApiError> {
-    let policy = HeaderValue::from_static(policy.trim_ascii());
+pub fn page(packed: &[u8], policy: HeaderValue) -> Result<Reply, ApiError> {
     let page = Reply::text(OPERATION.media_type, packed::unpack(packed)?);
     Ok(page.with(CONTENT_SECURITY_POLICY, policy))
 }

@@ -3,6 +3,8 @@
 //!
 //! The description is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
 
+use axum::http::HeaderValue;
+
 use super::contract::{Operation, documented};
 use super::html;
 use super::input::Input;
@@ -32,8 +34,10 @@ pub static OPENAPI_PAGE: Operation = Operation {
     ..html::OPERATION
 };
 
+const POLICY: HeaderValue = HeaderValue::from_static(include_str!("docs.csp").trim_ascii());
+
 pub async fn openapi_page(_: Db, _: Input) -> Result<Reply, ApiError> {
-    html::page(packed::DOCS, include_str!("docs.csp"))
+    html::page(packed::DOCS, POLICY)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
 
+use axum::http::HeaderValue;
+
 use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
 use super::html;
 use super::input::Input;
@@ -74,6 +76,8 @@ pub static PERFORMANCE_PAGE: Operation = Operation {
     ..html::OPERATION
 };
 
+const POLICY: HeaderValue = HeaderValue::from_static(include_str!("performance.csp").trim_ascii());
+
 pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
-    html::page(packed::PERFORMANCE, include_str!("performance.csp"))
+    html::page(packed::PERFORMANCE, POLICY)
 }

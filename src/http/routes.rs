@@ -159,8 +159,8 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             config.write_query_budget
         };
         // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
-        let more = config.db_read_address.as_ref().map_or(0, |_| 2);
-        let budget = budget.max(operation.query_count) + more;
+        let has_replica = config.db_read_address.is_some();
+        let budget = budget.max(operation.query_count) + if has_replica { 2 } else { 0 };
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
         if !auth::brings_one_of(request.headers(), tokens.clone()) {
@@ -174,7 +174,9 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let held: Vec<_> = held.collect();
         let db = Db::new(database.clone(), profile);
         let db = match operation.audience {
-            Audience::Clients if is_read => replica::reading(db, freshness(request.headers())),
+            Audience::Clients if is_read && has_replica => {
+                replica::reading(db, freshness(request.headers()))
+            }
             _ => db,
         };
         let (mut input, Findings { faults, references }) = Input::read(operation, request).await?;
@@ -195,7 +197,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             Ok(reply) if is_read => reply.revalidated(&held).into_response(),
             outcome => outcome.into_response(),
         };
-        if db.has_written() && config.db_read_address.is_some() {
+        if has_replica && replica::has_written(&db) {
             // What failed may have been done all the same: who looks is to see it.
             let position = if is_done {
                 replica::write_position(&db).await

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::ALL;
 use crate::db::{Access, Db, Freshness, ReplicaReads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
@@ -38,6 +39,16 @@ pub fn reading(db: Db, freshness: Freshness) -> Db {
         freshness,
         state: &REPLICA_STATE,
     })
+}
+
+/// Whether anything was sent for this request that may have changed something.
+#[must_use]
+pub fn has_written(db: &Db) -> bool {
+    let writes = |name| {
+        ALL.iter()
+            .any(|statement| statement.name == name && !statement.is_read())
+    };
+    db.sent().any(writes)
 }
 
 /// How long the answer to a write may wait for its position.
