@@ -22,6 +22,10 @@ async fn replicated(max_lag_ms: &str) -> (Cluster, Cluster, Edge) {
     migrate(&primary.url()).expect("the new cluster can be migrated");
     let replica = primary.replica();
     let edge = edge(&primary, &replica.app_url(), max_lag_ms).await;
+    // How far behind it is can't be told before it has replayed a transaction.
+    let path = messages_path(&edge).await;
+    let written = edge.post(&path, &json!({"content": "first"})).await;
+    until_caught_up(&edge, &path, written.header("x-written")).await;
     (primary, replica, edge)
 }
 

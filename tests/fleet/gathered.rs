@@ -75,7 +75,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     ] {
         soon(&client, sql, expected).await;
     }
-    // Added up on the way, and none of it twice. One flush in 64 does it, by chance: where none was among these, one that
+    // Added up on the way, and none of it twice. By chance, one flush for each 500 rows does it: where none did, one that
     // comes two minutes later does.
     let (samples, minutes) = (
         "SELECT count(*) FROM profile.samples",
