@@ -16,11 +16,13 @@ pub mod metrics;
 pub mod performance;
 pub mod references;
 pub mod replica;
+mod sql;
 pub mod stats;
 pub mod tasks;
 pub mod workflow_tasks;
 pub mod workflows;
 
+use sql::sql;
 use uuid::Uuid;
 
 use crate::db::{Answer, Db, DbError, Parameter, Statement};

@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::channels::channel_columns;
 use super::messages::message_columns;
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
+    uuid,
 };
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
@@ -18,38 +19,48 @@ macro_rules! agent_columns {
 
 pub(super) static AGENT_LIST: Statement = Statement {
     name: "agent_list",
-    sql: list_by_time!(agent_columns!(), "0", "agents WHERE true", after),
+    sql: sql!(list_by_time!(
+        agent_columns!(),
+        "0",
+        "agents WHERE true",
+        after
+    )),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_ACTIVE: Statement = Statement {
     name: "agent_list_active",
-    sql: list_by_time!(agent_columns!(), "0", "agents WHERE is_active", after),
+    sql: sql!(list_by_time!(
+        agent_columns!(),
+        "0",
+        "agents WHERE is_active",
+        after
+    )),
     access: Access::Indexes(&["idx_agents_active"]),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_TYPE: Statement = Statement {
     name: "agent_list_type",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         agent_columns!(),
         "0",
         "agents WHERE agent_type = $5::text",
         after
-    ),
+    )),
     access: Access::Indexes(&["idx_agents_type_active"]),
     max_rows: 200,
 };
 
 pub(super) static AGENT_LIST_TYPE_ACTIVE: Statement = Statement {
     name: "agent_list_type_active",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         agent_columns!(),
         "0",
         "agents WHERE agent_type = $5::text AND is_active",
         after
-    ),
+    )),
     access: Access::Indexes(&["idx_agents_type_active"]),
     max_rows: 200,
 };
@@ -72,7 +83,7 @@ pub async fn agent_list(
 
 pub(super) static AGENT_CREATE: Statement = Statement {
     name: "agent_create",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
@@ -84,7 +95,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
             RETURNING ",
         agent_columns!(),
         ") SELECT row_to_json(agent)::text FROM agent"
-    ),
+    )),
     access: Access::Inserts(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -96,11 +107,11 @@ pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static AGENT_GET: Statement = Statement {
     name: "agent_get",
-    sql: concat!(
+    sql: sql!(concat!(
         "SELECT row_to_json(agent)::text FROM (SELECT ",
         agent_columns!(),
         " FROM agents WHERE id = $1::uuid) AS agent"
-    ),
+    )),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -112,11 +123,11 @@ pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     name: "agent_get_by_name",
-    sql: concat!(
+    sql: sql!(concat!(
         "SELECT row_to_json(agent)::text FROM (SELECT ",
         agent_columns!(),
         " FROM agents WHERE name = $1::text) AS agent"
-    ),
+    )),
     access: Access::Indexes(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -128,7 +139,7 @@ pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<String>, Db
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
     name: "agent_update",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH patch AS (SELECT $2::text::jsonb AS members), agent AS (
             UPDATE agents SET
                 name = coalesce('@' || ltrim(members ->> 'name', '@'), name),
@@ -142,7 +153,7 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
             RETURNING ",
         agent_columns!(),
         ") SELECT row_to_json(agent)::text FROM agent"
-    ),
+    )),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -155,14 +166,14 @@ pub async fn agent_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, Db
 
 pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     name: "agent_set_active",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH agent AS (
             UPDATE agents SET is_active = $2::boolean, updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         agent_columns!(),
         ", 'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END AS message
         ) SELECT row_to_json(agent)::text FROM agent"
-    ),
+    )),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -175,9 +186,9 @@ pub async fn agent_set_active(db: &Db, id: Uuid, is_active: bool) -> Result<Outc
 
 pub(super) static AGENT_STATUS: Statement = Statement {
     name: "agent_status",
-    sql: "SELECT row_to_json(agent)::text FROM (
+    sql: sql!("SELECT row_to_json(agent)::text FROM (
             SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
-            FROM agents WHERE id = $1::uuid) AS agent",
+            FROM agents WHERE id = $1::uuid) AS agent"),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -189,7 +200,7 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
 
 pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
     name: "agent_message_list",
-    sql: page!(
+    sql: sql!(page!(
         concat!(
             "CASE WHEN EXISTS (SELECT FROM agents WHERE id = $5::uuid) THEN ",
             page_json!(),
@@ -203,7 +214,7 @@ pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
             "messages WHERE author_id = $5::uuid AND author_type = 'agent' AND ",
             by_time!(before)
         )
-    ),
+    )),
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
     max_rows: 200,
 };
@@ -217,7 +228,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
     // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row: DO NOTHING would
     // return none, as this statement's snapshot is older than that row. One that was archived is opened again.
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH existing AS (SELECT ",
         channel_columns!(),
         " FROM channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
@@ -230,7 +241,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
         channel_columns!(),
         ") SELECT row_to_json(channel)::text
         FROM (SELECT * FROM existing UNION ALL SELECT * FROM made) AS channel"
-    ),
+    )),
     access: Access::Indexes(&["channels_dm_agent_id_key", "agents_pkey"]),
     max_rows: 1,
 };

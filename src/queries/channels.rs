@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::messages::message_columns;
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
+    uuid,
 };
 use crate::db::{Access, Db, DbError, Statement};
 
@@ -18,12 +19,12 @@ pub(super) use channel_columns;
 
 pub(super) static CHANNEL_LIST: Statement = Statement {
     name: "channel_list",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         channel_columns!(),
         "0",
         "channels WHERE NOT is_archived",
         after
-    ),
+    )),
     access: Access::Scans("nearly all channels are wanted, and there are hundreds, not millions"),
     max_rows: 200,
 };
@@ -35,7 +36,7 @@ pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError>
 
 pub(super) static CHANNEL_CREATE: Statement = Statement {
     name: "channel_create",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
         ), channel AS (
@@ -44,7 +45,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
             RETURNING ",
         channel_columns!(),
         ") SELECT row_to_json(channel)::text FROM channel"
-    ),
+    )),
     access: Access::Inserts(&["channels_name_key"]),
     max_rows: 1,
 };
@@ -56,11 +57,11 @@ pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_GET: Statement = Statement {
     name: "channel_get",
-    sql: concat!(
+    sql: sql!(concat!(
         "SELECT row_to_json(channel)::text FROM (SELECT ",
         channel_columns!(),
         " FROM channels WHERE id = $1::uuid) AS channel"
-    ),
+    )),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -72,7 +73,7 @@ pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {
     name: "channel_update",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH patch AS (SELECT $2::text::jsonb AS members), channel AS (
             UPDATE channels SET
                 name = coalesce(members ->> 'name', name),
@@ -83,7 +84,7 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
             RETURNING ",
         channel_columns!(),
         ") SELECT row_to_json(channel)::text FROM channel"
-    ),
+    )),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -96,14 +97,14 @@ pub async fn channel_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, 
 
 pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     name: "channel_archive",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH channel AS (
             UPDATE channels SET is_archived = true, updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         channel_columns!(),
         ", 'Channel ' || name || ' is archived; its messages stay.' AS message
         ) SELECT row_to_json(channel)::text FROM channel"
-    ),
+    )),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -115,14 +116,14 @@ pub async fn channel_archive(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_CLEAR: Statement = Statement {
     name: "channel_clear",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH channel AS (
             UPDATE channels SET context_cleared_at = clock_timestamp(), updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         channel_columns!(),
         ", 'The history of channel ' || name || ' begins anew.' AS message
         ) SELECT row_to_json(channel)::text FROM channel"
-    ),
+    )),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -136,7 +137,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
     name: "channel_message_list",
     // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
     // So the cursor is the first one's, and says so itself: beside a sorted aggregate the order of an unsorted one is open.
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid) ",
         page!(
             "CASE WHEN EXISTS (SELECT FROM channel) THEN
@@ -152,7 +153,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
                 by_time!(before)
             )
         )
-    ),
+    )),
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
     max_rows: 200,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ALL, text};
+use super::{ALL, sql, text};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// How far back a report looks.
@@ -81,7 +81,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
     name: "performance_fleet",
     // Windows of more than a quarter of an hour are the latest totals less those before the window, and the minutes
     // since. Minutes are named one by one: the planner couldn't know how few a range of unknown length is.
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH asked AS MATERIALIZED (
             SELECT now() - $1::int * interval '1 second' AS at, $1::int > 900 AS by_totals
         ), span AS MATERIALIZED (
@@ -220,7 +220,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                     WHERE seen_at = (SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= at), min(seen_at))
                                      FROM profile.index_scans, asked)),
                 'has_statements', to_regclass('pg_stat_statements') IS NOT NULL)::text"
-    ),
+    )),
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };

@@ -1,6 +1,6 @@
 //! Whether the database is what this version of the component needs: its migrations and its indexes.
 
-use super::names;
+use super::{names, sql};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The migrations this version needs, by file name without `.sql`.
@@ -60,7 +60,8 @@ const UNDEFINED_TABLE: &str = "42P01";
 
 pub(super) static READINESS: Statement = Statement {
     name: "readiness",
-    sql: "SELECT json_build_object(
+    sql: sql!(
+        "SELECT json_build_object(
             'missing_migrations',
             (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
              FROM unnest($1::text[]) AS needed
@@ -70,7 +71,8 @@ pub(super) static READINESS: Statement = Statement {
              FROM unnest($2::text[]) AS needed
              WHERE NOT EXISTS (
                 SELECT FROM pg_index
-                WHERE indexrelid = to_regclass(needed) AND indisvalid)))::text",
+                WHERE indexrelid = to_regclass(needed) AND indisvalid)))::text"
+    ),
     access: Access::Scans("a handful of names against the ledger and the catalogue"),
     max_rows: 1,
 };

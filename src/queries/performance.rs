@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::fleet_report::Use;
 use super::health::NAMED_INDEXES;
-use super::{ALL, names, text};
+use super::{ALL, names, sql, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
@@ -201,14 +201,14 @@ macro_rules! performance_database {
 
 pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
     name: "performance_database",
-    sql: performance_database!("NULL::json"),
+    sql: sql!(performance_database!("NULL::json")),
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
 
 pub(super) static PERFORMANCE_DATABASE_TOP: Statement = Statement {
     name: "performance_database_top",
-    sql: performance_database!(
+    sql: sql!(performance_database!(
         "(SELECT coalesce(json_agg(json_build_object(
                 'query', left(regexp_replace(query, '\\s+', ' ', 'g'), 200), 'calls', calls,
                 'total_ms', round(total_exec_time::numeric, 3), 'mean_ms', round(mean_exec_time::numeric, 3),
@@ -216,7 +216,7 @@ pub(super) static PERFORMANCE_DATABASE_TOP: Statement = Statement {
              FROM (SELECT * FROM pg_stat_statements
                    WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                    ORDER BY total_exec_time DESC LIMIT 10) AS top)"
-    ),
+    )),
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };

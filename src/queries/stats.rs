@@ -1,11 +1,12 @@
 //! Counts over all tables. Knows nothing of requests; gives JSON text.
 
+use super::sql;
 use crate::db::{Access, Db, DbError, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
     // Messages are counted one by one up to 100,000; beyond, by the server's own estimate, which costs nothing.
-    sql: "WITH counted AS (
+    sql: sql!("WITH counted AS (
             SELECT count(*) AS messages FROM (SELECT FROM messages LIMIT 100000) AS first
         ), estimated AS (
             SELECT CASE WHEN messages < 100000 THEN messages
@@ -23,7 +24,7 @@ pub(super) static STATS: Statement = Statement {
                       FROM (SELECT status, count(*) AS n FROM tasks GROUP BY status) AS by_status),
             'workflows', (SELECT coalesce(json_object_agg(status, n ORDER BY status), '{}')
                           FROM (SELECT status, count(*) AS n FROM workflows GROUP BY status) AS by_status)
-        )::text",
+        )::text"),
     access: Access::Scans("it counts: every workflow and task, by index where the visibility map allows"),
     max_rows: 1,
 };

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
+    uuid,
 };
 use crate::db::{Access, Db, DbError, Statement};
 
@@ -16,24 +17,24 @@ macro_rules! task_columns {
 
 pub(super) static TASK_LIST: Statement = Statement {
     name: "task_list",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         task_columns!(),
         "octet_length(description) + coalesce(octet_length(result), 0)",
         "tasks WHERE true",
         before
-    ),
+    )),
     access: Access::Indexes(&["tasks_created_at_idx"]),
     max_rows: 200,
 };
 
 pub(super) static TASK_LIST_STATUS: Statement = Statement {
     name: "task_list_status",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         task_columns!(),
         "octet_length(description) + coalesce(octet_length(result), 0)",
         "tasks WHERE status = $5::text",
         before
-    ),
+    )),
     access: Access::Indexes(&["tasks_status_created_at_idx"]),
     max_rows: 200,
 };
@@ -53,7 +54,7 @@ pub async fn task_list(
 
 pub(super) static TASK_CREATE: Statement = Statement {
     name: "task_create",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, assigned_to uuid, priority int, context jsonb)
@@ -64,7 +65,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
             RETURNING ",
         task_columns!(),
         ") SELECT row_to_json(task)::text FROM task"
-    ),
+    )),
     access: Access::Inserts(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -76,11 +77,11 @@ pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static TASK_GET: Statement = Statement {
     name: "task_get",
-    sql: concat!(
+    sql: sql!(concat!(
         "SELECT row_to_json(task)::text FROM (SELECT ",
         task_columns!(),
         " FROM tasks WHERE id = $1::uuid) AS task"
-    ),
+    )),
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -92,7 +93,7 @@ pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH patch AS (SELECT $2::text::jsonb AS members), task AS (
             UPDATE tasks SET
                 description = coalesce(members ->> 'description', description),
@@ -112,7 +113,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
             RETURNING ",
         task_columns!(),
         ") SELECT row_to_json(task)::text FROM task"
-    ),
+    )),
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };

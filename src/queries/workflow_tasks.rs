@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::{Items, Outcome, Page, items, page, page_json, text, uuid};
+use super::{Items, Outcome, Page, items, page, page_json, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
@@ -61,14 +61,14 @@ macro_rules! workflow_task_list {
 
 pub(super) static WORKFLOW_TASK_LIST: Statement = Statement {
     name: "workflow_task_list",
-    sql: workflow_task_list!(""),
+    sql: sql!(workflow_task_list!("")),
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 200,
 };
 
 pub(super) static WORKFLOW_TASK_LIST_STATUS: Statement = Statement {
     name: "workflow_task_list_status",
-    sql: workflow_task_list!(" AND status = $6::text"),
+    sql: sql!(workflow_task_list!(" AND status = $6::text")),
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
     max_rows: 200,
 };
@@ -90,7 +90,7 @@ pub async fn workflow_task_list(
 
 pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     name: "workflow_task_create",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH new AS (
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
@@ -113,7 +113,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                  WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
                  THEN 'refused ' || (SELECT status FROM workflow)
                  ELSE 'dangling' END"
-    ),
+    )),
     access: Access::IndexesAndOneOf(
         &["workflows_pkey"],
         &[
@@ -137,11 +137,11 @@ pub async fn workflow_task_create(
 
 pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
     name: "workflow_task_get",
-    sql: concat!(
+    sql: sql!(concat!(
         "SELECT row_to_json(workflow_task)::text FROM (SELECT ",
         workflow_task_columns!(),
         " FROM workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid) AS workflow_task"
-    ),
+    )),
     access: Access::Indexes(&["workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -158,7 +158,7 @@ pub async fn workflow_task_get(
 
 pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     name: "workflow_task_update",
-    sql: "WITH patch AS (
+    sql: sql!("WITH patch AS (
             SELECT members, members ->> 'status' AS status FROM (SELECT $3::text::jsonb AS members) AS given
         ), workflow AS (
             SELECT id FROM workflows WHERE id = $1::uuid FOR UPDATE
@@ -182,7 +182,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
             RETURNING workflow_tasks.id, workflow_id, description, agent_id, order_index, depends_on,
                 workflow_tasks.status, output, error, created_at, started_at, completed_at
         ) SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-            coalesce('refused ' || (SELECT status FROM current), 'absent')",
+            coalesce('refused ' || (SELECT status FROM current), 'absent')"),
     access: Access::Indexes(&["workflows_pkey", "workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -233,7 +233,7 @@ macro_rules! workflow_task_claim {
 
 pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
     name: "workflow_task_claim",
-    sql: workflow_task_claim!("", ""),
+    sql: sql!(workflow_task_claim!("", "")),
     access: Access::Indexes(&[
         "idx_workflow_tasks_status",
         "workflow_tasks_pkey",
@@ -244,10 +244,10 @@ pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
 
 pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     name: "workflow_task_claim_workflow",
-    sql: workflow_task_claim!(
+    sql: sql!(workflow_task_claim!(
         " AND workflow_id = $2::uuid",
         " OR NOT EXISTS (SELECT FROM workflows WHERE id = $2::uuid)"
-    ),
+    )),
     access: Access::Indexes(&[
         "idx_workflow_tasks_workflow_status",
         "workflow_tasks_pkey",

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::workflow_tasks::{BY_WORKFLOW, next_by_place, workflow_task_columns};
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, text, uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
+    uuid,
 };
 use crate::db::{Access, Answer, Db, DbError, Statement};
 
@@ -21,48 +22,48 @@ macro_rules! workflow_columns {
 
 pub(super) static WORKFLOW_LIST: Statement = Statement {
     name: "workflow_list",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         workflow_columns!(),
         "octet_length(description)",
         "workflows WHERE true",
         before
-    ),
+    )),
     access: Access::Indexes(&["idx_workflows_created_at"]),
     max_rows: 200,
 };
 
 pub(super) static WORKFLOW_LIST_STATUS: Statement = Statement {
     name: "workflow_list_status",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         workflow_columns!(),
         "octet_length(description)",
         "workflows WHERE status = $5::text",
         before
-    ),
+    )),
     access: Access::Indexes(&["idx_workflows_status_created"]),
     max_rows: 200,
 };
 
 pub(super) static WORKFLOW_LIST_CHANNEL: Statement = Statement {
     name: "workflow_list_channel",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         workflow_columns!(),
         "octet_length(description)",
         "workflows WHERE channel_id = $5::uuid",
         before
-    ),
+    )),
     access: Access::Indexes(&["idx_workflows_channel_id"]),
     max_rows: 200,
 };
 
 pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: Statement = Statement {
     name: "workflow_list_channel_status",
-    sql: list_by_time!(
+    sql: sql!(list_by_time!(
         workflow_columns!(),
         "octet_length(description)",
         "workflows WHERE channel_id = $5::uuid AND status = $6::text",
         before
-    ),
+    )),
     access: Access::Indexes(&["idx_workflows_channel_id"]),
     max_rows: 200,
 };
@@ -87,7 +88,7 @@ pub async fn workflow_list(
 pub(super) static WORKFLOW_CREATE: Statement = Statement {
     name: "workflow_create",
     // A task's depends_on holds positions in the list of tasks: their ids are made here.
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, orchestrator_id uuid, channel_id uuid, execution_strategy text, tasks jsonb)
@@ -125,7 +126,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                 ) AS workflow_tasks FROM workflow) AS answer),
             CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
                  ELSE 'refused orchestratorless' END"
-    ),
+    )),
     access: Access::Indexes(&["idx_agents_type_active", "agents_pkey"]),
     max_rows: 1,
 };
@@ -137,7 +138,7 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
 
 pub(super) static WORKFLOW_GET: Statement = Statement {
     name: "workflow_get",
-    sql: concat!(
+    sql: sql!(concat!(
         "WITH tasks AS MATERIALIZED (",
         page!(
             concat!("('[' || ", page_json!(), " || ']')::json AS workflow_tasks"),
@@ -155,7 +156,7 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
         FROM (SELECT ",
         workflow_columns!(),
         ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
-    ),
+    )),
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
@@ -190,14 +191,14 @@ macro_rules! workflow_returning {
 
 pub(super) static WORKFLOW_DELETE: Statement = Statement {
     name: "workflow_delete",
-    sql: workflow_change!(
+    sql: sql!(workflow_change!(
         "workflow AS (
             DELETE FROM workflows USING current
             WHERE workflows.id = current.id AND workflows.status <> 'executing'
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is deleted.' AS message)"
-    ),
+    )),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -209,7 +210,7 @@ pub async fn workflow_delete(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static WORKFLOW_START: Statement = Statement {
     name: "workflow_start",
-    sql: workflow_change!(
+    sql: sql!(workflow_change!(
         "workflow AS (
             UPDATE workflows
             SET status = 'executing', started_at = coalesce(workflows.started_at, now()), completed_at = NULL
@@ -218,7 +219,7 @@ pub(super) static WORKFLOW_START: Statement = Statement {
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is ' || workflows.status || '.' AS message)"
-    ),
+    )),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -230,7 +231,7 @@ pub async fn workflow_start(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static WORKFLOW_CANCEL: Statement = Statement {
     name: "workflow_cancel",
-    sql: workflow_change!(
+    sql: sql!(workflow_change!(
         "workflow AS (
             UPDATE workflows SET status = 'cancelled', completed_at = now()
             FROM current
@@ -238,7 +239,7 @@ pub(super) static WORKFLOW_CANCEL: Statement = Statement {
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is cancelled; what was not done is skipped.' AS message)"
-    ),
+    )),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };

@@ -1,0 +1,76 @@
+//! [`sql!`]: a statement's text without its indentation, taken away at compile time. Nothing of a text's meaning is known here:
+//! a string literal that goes on in a second line would lose that line's leading spaces, so no statement may have one.
+//!
+//! It's 17 KB of the component, and of what each statement is sent with.
+
+/// A statement's text with every line's leading spaces gone. The line breaks stay: a comment ends with its line.
+macro_rules! sql {
+    ($text:expr) => {{
+        const INDENTED: &str = $text;
+        const BYTES: [u8; $crate::queries::sql::unindented_len(INDENTED)] =
+            $crate::queries::sql::unindented(INDENTED);
+        const TEXT: &str = match std::str::from_utf8(&BYTES) {
+            Ok(text) => text,
+            Err(_) => INDENTED,
+        };
+        TEXT
+    }};
+}
+
+pub(super) use sql;
+
+/// How long `text` is without its indentation.
+pub(super) const fn unindented_len(text: &str) -> usize {
+    let (mut rest, mut line_begins, mut len) = (text.as_bytes(), false, 0);
+    while let [byte, more @ ..] = rest {
+        rest = more;
+        if !(line_begins && *byte == b' ') {
+            len += 1;
+            line_begins = *byte == b'\n';
+        }
+    }
+    len
+}
+
+/// `text` without its indentation, `LEN` bytes.
+pub(super) const fn unindented<const LEN: usize>(text: &str) -> [u8; LEN] {
+    let (mut rest, mut line_begins, mut unindented, mut len) =
+        (text.as_bytes(), false, [0; LEN], 0);
+    while let [byte, more @ ..] = rest {
+        rest = more;
+        if !(line_begins && *byte == b' ') {
+            #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler only")]
+            {
+                unindented[len] = *byte;
+            }
+            len += 1;
+            line_begins = *byte == b'\n';
+        }
+    }
+    unindented
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_indentation_goes() {
+        assert_eq!(
+            sql!("SELECT  1\n   -- naïve  one\n\n      , '  ' "),
+            "SELECT  1\n-- naïve  one\n\n, '  ' "
+        );
+    }
+
+    #[test]
+    fn no_literal_of_a_statement_goes_on_in_a_second_line() {
+        for statement in super::super::ALL {
+            for line in statement.sql.lines() {
+                let code = line.split("--").next().unwrap_or_default();
+                assert!(
+                    code.matches('\'').count() % 2 == 0,
+                    "{}: {line}",
+                    statement.name
+                );
+            }
+        }
+    }
+}
