@@ -35,12 +35,16 @@ class RezNet:
         self.address = address.rstrip("/")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.query_count = 0
+        # Of the latest write: where reads go to a replica or a cache, what it says is seen.
+        self.written = None
 
     def request(self, method, path, body=None):
         """What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent."""
         headers = dict(self.headers)
         if method != "GET":
             headers["Idempotency-Key"] = str(uuid.uuid4())
+        elif self.written:
+            headers["X-Written"] = self.written
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -50,11 +54,13 @@ class RezNet:
             try:
                 with urllib.request.urlopen(request, timeout=30) as answer:
                     self.query_count += int(answer.headers["X-Query-Count"])
+                    self.written = answer.headers.get("X-Written", self.written)
                     following = re.search(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
                     text = answer.read()
                     return json.loads(text) if text else None, following and following[1]
             except urllib.error.HTTPError as error:
                 wait = error.headers.get("Retry-After", "1")
+                self.written = error.headers.get("X-Written", self.written)
                 problem = json.load(error)
                 if error.code not in (503, 504) or attempt == ATTEMPTS:
                     raise Problem(problem) from None

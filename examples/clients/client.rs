@@ -24,6 +24,8 @@ struct RezNet {
     token: Option<String>,
     agent: Agent,
     query_count: u32,
+    /// Of the latest write: where reads go to a replica or a cache, what it says is seen.
+    written: Option<String>,
 }
 
 impl RezNet {
@@ -37,6 +39,7 @@ impl RezNet {
             token,
             agent: config.build().into(),
             query_count: 0,
+            written: None,
         }
     }
 
@@ -59,6 +62,8 @@ impl RezNet {
             }
             if method != "GET" {
                 request = request.header("idempotency-key", &key);
+            } else if let Some(written) = &self.written {
+                request = request.header("x-written", written);
             }
             if body.is_some() {
                 request = request.header("content-type", "application/json");
@@ -69,7 +74,9 @@ impl RezNet {
                     let header =
                         |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
                     let (link, wait_s) = (header("link"), header("retry-after"));
+                    let written = header("x-written");
                     let query_count: u32 = header("x-query-count").unwrap_or_default().parse()?;
+                    self.written = written.or(self.written.take());
                     let text = answer.body_mut().read_to_string()?;
                     let value = if text.is_empty() {
                         Value::Null

@@ -25,6 +25,8 @@ class Problem extends Error {
 /** The API at an address, as http://127.0.0.1:3000. */
 class RezNet {
   queryCount = 0;
+  /** Of the latest write: where reads go to a replica or a cache, what it says is seen. In browsers a cookie does the same. */
+  private written?: string;
 
   constructor(private readonly address: string, private readonly token?: string) {}
 
@@ -33,6 +35,7 @@ class RezNet {
     const headers: Record<string, string> = {};
     if (this.token) headers['Authorization'] = `Bearer ${this.token}`;
     if (method !== 'GET') headers['Idempotency-Key'] = crypto.randomUUID();
+    else if (this.written) headers['X-Written'] = this.written;
     if (body) headers['Content-Type'] = 'application/json';
     for (let attempt = 1; ; attempt += 1) {
       const last = attempt === ATTEMPTS;
@@ -44,6 +47,7 @@ class RezNet {
           body: body ? JSON.stringify(body) : undefined,
           signal: AbortSignal.timeout(30_000),
         });
+        this.written = answer.headers.get('X-Written') ?? this.written;
         if (answer.ok) {
           this.queryCount += Number(answer.headers.get('X-Query-Count'));
           const next = /<(.*)>; rel="next"/.exec(answer.headers.get('Link') ?? '')?.[1];
