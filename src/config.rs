@@ -41,6 +41,8 @@ pub struct Config {
     pub admin_tokens: Vec<String>,
     /// The origins of pages that may use the API from a browser, as `https://app.example.com`.
     pub cors_origins: Vec<String>,
+    /// For how long what was read of agents and channels is kept in the key-value store; not at all where it's zero.
+    pub cache_ttl: Duration,
     /// How old statistics must be before an index that was never scanned is called unused.
     pub unused_index_days: u32,
     /// How what requests took is gathered for the fleet; not at all where it's off.
@@ -165,6 +167,7 @@ impl Config {
             api_tokens: tokens("api_token", &read("api_token").await?)?,
             admin_tokens: tokens("admin_token", &read("admin_token").await?)?,
             cors_origins: origins(&read("cors_origins").await?)?,
+            cache_ttl: Duration::from_secs(number("cache_seconds", 0, 3600).await?.into()),
             unused_index_days: number("unused_index_days", 0, 3650).await?,
             fleet: if word("profiling", "on", "off").await? {
                 Some(FleetSettings {
@@ -361,6 +364,7 @@ impl Config {
             api_tokens: Vec::new(),
             admin_tokens: Vec::new(),
             cors_origins: Vec::new(),
+            cache_ttl: Duration::ZERO,
             unused_index_days: 7,
             fleet: None,
         }

@@ -2,6 +2,7 @@
 //!
 //! Knows neither tables nor HTTP. Nothing else in the component may open a connection.
 
+mod cache;
 mod error;
 mod pool;
 mod replica;
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use spin_sdk::pg::{Certificate, Connection, DbValue, OpenOptions, ParameterValue, QueryResult};
 
+use cache::Cache;
 pub use error::DbError;
 use pool::{Checkout, Pool};
 use replica::Replica;
-pub use replica::{Freshness, ReplicaReads};
+pub use replica::{Freshness, Reads};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use statement::{Access, Statement};
 
@@ -30,6 +32,7 @@ pub struct Database {
     config: Config,
     primary: Server,
     replica: Option<Replica>,
+    cache: Option<Cache>,
 }
 
 /// A PostgreSQL server, and what this instance has of its connections.
@@ -55,6 +58,7 @@ impl Database {
         Arc::new(Self {
             primary: Server::at(&config.db_address),
             replica: replica.map(|address| Replica::new(Server::at(address))),
+            cache: (!config.cache_ttl.is_zero()).then(|| Cache::new(config.cache_ttl)),
             config,
         })
     }
@@ -73,8 +77,8 @@ pub struct Db {
     profile: Arc<RequestProfile>,
     /// Under which writes are done once, and the statement that sees to it.
     key: Option<(String, &'static Statement)>,
-    /// How reads may go to the replica. Not at all where nobody has said.
-    replica_reads: Option<ReplicaReads>,
+    /// How reads may be answered by another than the primary. Not at all where nobody has said.
+    reads: Option<Reads>,
 }
 
 /// What a statement gives: one row of one or two texts. No row is an answer without either.
@@ -94,7 +98,7 @@ impl Db {
             database,
             profile,
             key: None,
-            replica_reads: None,
+            reads: None,
         }
     }
 
@@ -119,10 +123,10 @@ impl Db {
         self
     }
 
-    /// The same access, whose reads go to the replica where there's one that's fresh enough.
+    /// The same access, whose reads go to the cache or the replica where there's one that's fresh enough.
     #[must_use]
-    pub fn reading_replica(mut self, reads: ReplicaReads) -> Self {
-        self.replica_reads = Some(reads);
+    pub fn reading(mut self, reads: Reads) -> Self {
+        self.reads = Some(reads);
         self
     }
 
@@ -138,7 +142,7 @@ impl Db {
         statement: &'static Statement,
         parameters: Vec<ParameterValue>,
     ) -> Result<Answer, DbError> {
-        if let Some((replica, reads)) = self.database.replica.as_ref().zip(self.replica_reads)
+        if let Some((replica, reads)) = self.database.replica.as_ref().zip(self.reads)
             && statement.is_read()
             && let Some(answer) = self
                 .replica_answer(replica, reads, statement, &parameters)
@@ -208,7 +212,7 @@ impl Db {
         parameters: &[ParameterValue],
         limit: Duration,
     ) -> Result<Answer, DbError> {
-        let fingerprint = fingerprint(parameters);
+        let fingerprint = fingerprint(name, parameters);
         let clock = Instant::now();
         let rows = Self::rows(checkout, name, sql, parameters.to_vec(), limit).await;
         let outcome = rows.and_then(|rows| only_answer(name, rows));
@@ -329,6 +333,25 @@ fn once_parameters(
     statement: &'static Statement,
     parameters: &[ParameterValue],
 ) -> Result<Vec<ParameterValue>, DbError> {
+    if parameters.len() > MOST_ONCE_PARAMETERS {
+        return Err(DbError::Other {
+            statement: statement.name,
+            reason: format!("more than {MOST_ONCE_PARAMETERS} parameters"),
+        });
+    }
+    Ok(vec![
+        ParameterValue::Str(key.to_owned()),
+        ParameterValue::Str(statement.name.to_owned()),
+        ParameterValue::Str(statement.sql.to_owned()),
+        ParameterValue::ArrayStr(texts(statement, parameters)?),
+    ])
+}
+
+/// A statement's parameters as texts.
+fn texts(
+    statement: &'static Statement,
+    parameters: &[ParameterValue],
+) -> Result<Vec<Option<String>>, DbError> {
     let texts = parameters.iter().map(|parameter| match parameter {
         ParameterValue::Str(text) | ParameterValue::Uuid(text) => Ok(Some(text.clone())),
         ParameterValue::Int32(number) => Ok(Some(number.to_string())),
@@ -340,18 +363,7 @@ fn once_parameters(
             reason: "it has a parameter that isn't a text, a number or a truth value".to_owned(),
         }),
     });
-    if parameters.len() > MOST_ONCE_PARAMETERS {
-        return Err(DbError::Other {
-            statement: statement.name,
-            reason: format!("more than {MOST_ONCE_PARAMETERS} parameters"),
-        });
-    }
-    Ok(vec![
-        ParameterValue::Str(key.to_owned()),
-        ParameterValue::Str(statement.name.to_owned()),
-        ParameterValue::Str(statement.sql.to_owned()),
-        ParameterValue::ArrayStr(texts.collect::<Result<_, _>>()?),
-    ])
+    texts.collect()
 }
 
 /// Parameters that are longer aren't kept for a plan.
@@ -369,9 +381,10 @@ fn is_small(parameters: &[ParameterValue]) -> bool {
         <= MOST_KEPT_BYTES
 }
 
-/// The same for the same parameters; to tell repetitions from duplicates, not to look anything up.
-fn fingerprint(parameters: &[ParameterValue]) -> u64 {
+/// The same for the same statement and parameters; others may have it too.
+fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64 {
     let mut hasher = DefaultHasher::new();
+    statement.hash(&mut hasher);
     for parameter in parameters {
         match parameter {
             ParameterValue::Uuid(text) | ParameterValue::Str(text) => text.hash(&mut hasher),
@@ -448,10 +461,11 @@ mod tests {
     #[test]
     fn a_fingerprint_is_that_of_all_parameters() {
         let of = |id: &str, number| {
-            fingerprint(&[
+            let parameters = [
                 ParameterValue::Uuid(id.to_owned()),
                 ParameterValue::Int32(number),
-            ])
+            ];
+            fingerprint("agent_get", &parameters)
         };
         assert_eq!(of("a", 1), of("a", 1));
         assert_ne!(of("a", 1), of("a", 2));

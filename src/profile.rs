@@ -16,5 +16,7 @@ pub use fleet::{
 pub use headers::HEADERS;
 pub use layer::ProfileLayer;
 pub use log::{Level, LogFormat, Thresholds, line, set_log_format, slow_query};
-pub use request::{Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us};
+pub use request::{
+    CacheLookup, Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us,
+};
 pub use sketch::{Sketch, SketchTotals, TARGET_US};

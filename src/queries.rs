@@ -6,6 +6,7 @@
 //! why it did nothing ([`Outcome`]).
 
 pub mod agents;
+pub mod cache;
 pub mod channels;
 pub mod fleet;
 pub mod fleet_report;
@@ -41,6 +42,7 @@ pub static ALL: &[&Statement] = &[
     &agents::AGENT_STATUS,
     &agents::AGENT_MESSAGE_LIST,
     &agents::AGENT_DM_CHANNEL,
+    &cache::PERFORMANCE_CACHE,
     &channels::CHANNEL_LIST,
     &channels::CHANNEL_CREATE,
     &channels::CHANNEL_GET,
@@ -59,7 +61,7 @@ pub static ALL: &[&Statement] = &[
     &messages::MESSAGE_LIST,
     &metrics::PERFORMANCE_METRICS,
     &performance::PERFORMANCE_DATABASE,
-    &performance::PERFORMANCE_DATABASE_TOP,
+    &performance::PERFORMANCE_TOP_STATEMENTS,
     &fleet_report::PERFORMANCE_FLEET,
     &references::REFERENCE_CHECK,
     &replica::REPLICA_STATE,
@@ -137,13 +139,15 @@ impl From<Answer> for Outcome {
     }
 }
 
-/// Runs a list's statement. `None` where what it's a list of isn't there.
-async fn items(
-    db: &Db,
-    statement: &'static Statement,
-    page: Page,
-    filters: impl IntoIterator<Item = Parameter>,
-) -> Result<Option<Items>, DbError> {
+/// The statements sent so far for this request that may have changed something.
+fn writes_sent(db: &Db) -> impl Iterator<Item = &'static Statement> {
+    let of = |name| ALL.iter().find(|statement| statement.name == name);
+    let sent = db.sent().filter_map(of).copied();
+    sent.filter(|statement| !statement.is_read())
+}
+
+/// The parameters of a list's statement.
+fn list_parameters(page: Page, filters: impl IntoIterator<Item = Parameter>) -> Vec<Parameter> {
     let mut parameters = vec![
         Parameter::Int64(page.key),
         uuid(page.id),
@@ -151,11 +155,29 @@ async fn items(
         Parameter::Int64(page.offset),
     ];
     parameters.extend(filters);
-    let Answer { json, note: next } = db.answer(statement, parameters).await?;
-    Ok(json.map(|rows| Items {
-        json: ["[", &rows, "]"].concat(),
-        next,
-    }))
+    parameters
+}
+
+impl Items {
+    /// What a list's statement gave; `None` where what it's a list of isn't there.
+    fn of(answer: Answer) -> Option<Self> {
+        let Answer { json, note: next } = answer;
+        json.map(|rows| Self {
+            json: ["[", &rows, "]"].concat(),
+            next,
+        })
+    }
+}
+
+/// Runs a list's statement. `None` where what it's a list of isn't there.
+async fn items(
+    db: &Db,
+    statement: &'static Statement,
+    page: Page,
+    filters: impl IntoIterator<Item = Parameter>,
+) -> Result<Option<Items>, DbError> {
+    let answer = db.answer(statement, list_parameters(page, filters)).await?;
+    Ok(Items::of(answer))
 }
 
 fn uuid(id: Uuid) -> Parameter {

@@ -1,5 +1,6 @@
 //! What the host holds for one instance of a component: its WASI contexts, its resources, and the way to
-//! what all instances share. No files, no environment, no arguments, no network: a guest reaches the database alone.
+//! what all instances share. No files, no environment, no arguments, no network: a guest reaches the database and the
+//! key-value store alone.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use wasmtime_wasi_http::{
 
 use crate::{
     allowed_hosts::AllowedHosts,
+    key_value::Store,
     output::{Lines, Target},
     postgres::{Permits, Pools},
     variables::ComponentVariables,
@@ -26,6 +28,8 @@ pub struct App {
     pub allowed_hosts: AllowedHosts,
     /// The component's database connections, by address.
     pub pools: Pools,
+    /// The key-value store, where `[component.ID] key_value_stores` names it.
+    pub key_value_store: Option<Arc<Store>>,
     /// `[outbound_pg] max_connections`, shared by all components: a permit for each connection that a guest holds.
     pub connection_permits: Option<Permits>,
 }

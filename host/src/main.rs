@@ -7,6 +7,7 @@ mod cli;
 mod engine;
 mod guest;
 mod instances;
+mod key_value;
 mod log;
 mod manifest;
 mod output;
@@ -123,6 +124,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         idle_timeout: cli.idle_instance_timeout,
         request_timeout: cli.request_timeout,
     };
+    let store = Arc::new(key_value::Store::default());
     let engine = engine::build()?;
     let mut components = HashMap::new();
     for (id, component) in &manifest.component {
@@ -131,6 +133,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
             allowed_hosts: AllowedHosts::parse(&component.allowed_outbound_hosts, &variables)
                 .with_context(|| format!("component {id:?}"))?,
             pools: postgres::Pools::default(),
+            key_value_store: (!component.key_value_stores.is_empty()).then(|| store.clone()),
             connection_permits: connection_permits.clone(),
         };
         let instances = Instances {

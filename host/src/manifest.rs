@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, de::IgnoredAny};
 
+use crate::key_value;
+
 /// `spin.toml`, manifest version 2.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +85,9 @@ pub struct Component {
     /// Templates of the addresses that the component may reach.
     #[serde(default)]
     pub allowed_outbound_hosts: Vec<String>,
+    /// The key-value stores that the component may open.
+    #[serde(default)]
+    pub key_value_stores: Vec<String>,
     /// Templates of the variables that the component sees.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
@@ -130,6 +135,15 @@ impl Manifest {
                 trigger.component,
                 trigger.component
             );
+        }
+        for (id, component) in &manifest.component {
+            for label in &component.key_value_stores {
+                ensure!(
+                    label == key_value::LABEL,
+                    "{shown}: component {id:?} wants the key-value store {label:?}; this host has {:?} only",
+                    key_value::LABEL
+                );
+            }
         }
         for (name, variable) in &manifest.variables {
             ensure!(
@@ -260,7 +274,7 @@ command = "cargo build"
     #[test]
     fn what_is_not_supported_is_named_with_its_line() {
         for setting in [
-            "key_value_stores = [\"default\"]",
+            "sqlite_databases = [\"default\"]",
             "ai_models = []",
             "files = []",
             "environment = {}",
@@ -286,6 +300,13 @@ command = "cargo build"
         assert!(
             error(&GOOD.replace("component = \"c\"", "component = \"d\""))
                 .contains("no [component.d]")
+        );
+        assert!(
+            error(&GOOD.replace(
+                "source =",
+                "key_value_stores = [\"default\", \"mine\"]\nsource ="
+            ))
+            .contains("the key-value store \"mine\"; this host has \"default\" only")
         );
         assert!(
             error(&GOOD.replace("required = true", "secret = true")).contains("variable \"key\"")

@@ -22,19 +22,19 @@ const ASKING_LIMIT: Duration = Duration::from_millis(250);
 /// The longest wait for what's read from it. Each holds one of the host's connections meanwhile, which writes need too.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a request's reads may go to the replica.
+/// How a request's reads may be answered by another than the primary.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplicaReads {
+pub struct Reads {
     /// What the client must see.
     pub freshness: Freshness,
     /// The statement that asks a replica how far behind it is, in milliseconds, and up to which position it has replayed.
-    pub state: &'static Statement,
+    pub replica_state: &'static Statement,
 }
 
 /// What a client must see: the later ones more than the earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Freshness {
-    /// What any replica has that isn't too far behind.
+    /// What any replica has that isn't too far behind, or what's in the cache.
     Any,
     /// All up to this position in the write-ahead log, as the client has written there.
     Position(u64),
@@ -159,7 +159,7 @@ impl Db {
     pub(super) async fn replica_answer(
         &self,
         replica: &Replica,
-        reads: ReplicaReads,
+        reads: Reads,
         statement: &'static Statement,
         parameters: &[ParameterValue],
     ) -> Option<Answer> {
@@ -184,7 +184,7 @@ impl Db {
     async fn replica_read(
         &self,
         replica: &Replica,
-        reads: ReplicaReads,
+        reads: Reads,
         asks: bool,
         statement: &'static Statement,
         parameters: &[ParameterValue],
@@ -219,9 +219,9 @@ impl Db {
     async fn ask_for_state(
         &self,
         checkout: &Checkout<Connection>,
-        reads: ReplicaReads,
+        reads: Reads,
     ) -> Result<State, DbError> {
-        let Statement { name, sql, .. } = reads.state;
+        let Statement { name, sql, .. } = reads.replica_state;
         let answer = self
             .measured(checkout, name, sql, &[], ASKING_LIMIT)
             .await?;

@@ -20,6 +20,13 @@ impl Statement {
         let writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM ", "write_once("];
         !writes.iter().any(|words| self.sql.contains(words))
     }
+
+    /// Whether it writes to this table.
+    #[must_use]
+    pub fn changes(&self, table: &str) -> bool {
+        let mut writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM "].into_iter();
+        writes.any(|words| self.sql.contains(&[words, table, " "].concat()))
+    }
 }
 
 /// How a statement finds its rows.

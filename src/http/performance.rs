@@ -11,7 +11,14 @@ use super::reply::Reply;
 use super::schemas;
 use crate::db::{Db, DbError};
 use crate::queries::fleet_report::{self, Use, Window};
-use crate::queries::{metrics, performance};
+use crate::queries::{cache, metrics, performance};
+
+const WINDOW: Parameter = Parameter {
+    name: "window",
+    kind: Kind::OneOf(Window::NAMES),
+    about: documented("How far back to look."),
+    default: Some("15m"),
+};
 
 pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
@@ -19,15 +26,10 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
     summary: documented(
         "What all instances measured in a window of time, and what the database's own statistics tell.",
     ),
-    parameters: &[Parameter {
-        name: "window",
-        kind: Kind::OneOf(Window::NAMES),
-        about: documented("How far back to look."),
-        default: Some("15m"),
-    }],
+    parameters: &[WINDOW],
     answer: answered(Kind::Record(&schemas::PERFORMANCE_DATABASE)),
     audience: Audience::Administrators,
-    query_count: 2,
+    query_count: 3,
     ..Operation::GET
 };
 
@@ -46,6 +48,23 @@ pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiErro
         _ => return Err(ApiError::Bug("a half of the report is no JSON object")),
     };
     Ok(Reply::ok(report))
+}
+
+pub static PERFORMANCE_CACHE: Operation = Operation {
+    id: "performance_cache",
+    path: "/api/performance/cache",
+    summary: documented(
+        "How often what was sought in the cache was there, for all instances together.",
+    ),
+    parameters: &[WINDOW],
+    answer: answered(Kind::Record(&schemas::PERFORMANCE_CACHE)),
+    audience: Audience::Administrators,
+    ..Operation::GET
+};
+
+pub async fn performance_cache(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let window = Window::named(input.text("window"));
+    Ok(Reply::ok(cache::performance_cache(&db, window).await?))
 }
 
 pub static PERFORMANCE_METRICS: Operation = Operation {

@@ -24,7 +24,7 @@ use crate::config::ConfigError;
 use crate::db::{Database, Db};
 use crate::profile::RequestProfile;
 use crate::queries::references::{self, Reference};
-use crate::queries::{idempotency, replica};
+use crate::queries::{cache, idempotency, replica};
 
 /// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
 macro_rules! operations {
@@ -94,6 +94,10 @@ macro_rules! operations {
                 performance::PERFORMANCE_METRICS,
                 performance::performance_metrics
             ),
+            $with!(
+                performance::PERFORMANCE_CACHE,
+                performance::performance_cache
+            ),
             $with!(performance::PERFORMANCE_PAGE, performance::performance_page),
             $with!(openapi::OPENAPI, openapi::openapi),
             $with!(openapi::OPENAPI_PAGE, openapi::openapi_page),
@@ -160,6 +164,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         };
         // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
         let has_replica = config.db_read_address.is_some();
+        let caches = !config.cache_ttl.is_zero();
         let budget = budget.max(operation.query_count) + if has_replica { 2 } else { 0 };
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
@@ -174,7 +179,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let held: Vec<_> = held.collect();
         let db = Db::new(database.clone(), profile);
         let db = match operation.audience {
-            Audience::Clients if is_read && has_replica => {
+            Audience::Clients if is_read && (has_replica || caches) => {
                 replica::reading(db, freshness(request.headers()))
             }
             _ => db,
@@ -197,14 +202,16 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             Ok(reply) if is_read => reply.revalidated(&held).into_response(),
             outcome => outcome.into_response(),
         };
-        if has_replica && replica::has_written(&db) {
+        if (has_replica || caches) && replica::has_written(&db) {
             // What failed may have been done all the same: who looks is to see it.
-            let position = if is_done {
+            cache::forget_changed(&db).await;
+            let position = if is_done && has_replica {
                 replica::write_position(&db).await
             } else {
                 None
             };
-            tell(response.headers_mut(), position, config.db_read_max_lag);
+            let most_lag = config.db_read_max_lag.max(config.cache_ttl);
+            tell(response.headers_mut(), position, most_lag);
         }
         response.headers_mut().insert(CACHE_CONTROL, cache_control);
         Ok(response)

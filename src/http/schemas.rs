@@ -1007,6 +1007,44 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
     ),
 };
 
+pub static PERFORMANCE_CACHE: Schema = Schema {
+    name: "PerformanceCache",
+    members: &[
+        member(
+            "window",
+            Kind::OneOf(Window::NAMES),
+            Required,
+            "How far back it looks.",
+        ),
+        member("from", Kind::Time, Nullable, "Since when."),
+        member("to", Kind::Time, Required, "Until when."),
+        member(
+            "cache_seconds",
+            Kind::Integer { min: 0, max: 3600 },
+            Required,
+            "How long what was read is kept; 0 where nothing is.",
+        ),
+        member(
+            "total",
+            Kind::Object,
+            Required,
+            "How often something was sought and found, and how long that took.",
+        ),
+        member(
+            "statements",
+            Kind::List {
+                of: &Kind::Object,
+                max: 1000,
+            },
+            Required,
+            "The same by statement, the one first that was sought most.",
+        ),
+    ],
+    example: documented(
+        r#"{"window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "cache_seconds": 10, "total": {"lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}, "statements": [{"name": "agent_get", "lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}]}"#,
+    ),
+};
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

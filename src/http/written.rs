@@ -1,5 +1,5 @@
 //! The token of a client's last write: the position of the write-ahead log that it's before. A client that brings it back
-//! sees what it has written, whichever server is read. Browsers do so by a cookie, others by a header.
+//! sees what it has written, whichever server is read, and whatever is in the cache. Browsers do so by a cookie, others by a header.
 //!
 //! It's no secret, and nothing is believed of it but that something newer is wanted.
 
@@ -15,10 +15,10 @@ pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
 
 const COOKIE_NAME: &str = "reznet_written=";
 
-/// The token where the position isn't known.
+/// The token where the position isn't known, or isn't needed: there's a cache and no replica.
 const LATEST: &str = "latest";
 
-/// How long a browser brings the token, beside the time that a replica may be behind.
+/// How long a browser brings the token, beside the time that a replica or the cache may be behind.
 const KEPT: Duration = Duration::from_mins(1);
 
 /// What a client with these headers must see.

@@ -49,9 +49,11 @@ pub struct Key {
 /// The name under which all of a kind are counted together: their percentiles can't be had from each one's.
 pub const ALL: &str = "";
 
-/// Statements and routes are counted apart. In the order of their names.
+/// Statements, routes and lookups are counted apart. In the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// Statements' answers sought in the cache, from the call until the cache had answered.
+    Cache,
     /// Requests, from the handler's first line to the response.
     Route,
     /// Statements, from the call until the last row and the outcome were in.
@@ -63,6 +65,7 @@ impl Kind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Cache => "cache",
             Self::Route => "route",
             Self::Statement => "statement",
         }
@@ -74,7 +77,7 @@ impl Kind {
 pub struct Gathered {
     /// How long they took.
     pub sketch: Sketch,
-    /// Of a route: how many statements its requests sent.
+    /// Of a route: how many statements its requests sent. Of lookups: how many of them had to be sent.
     pub query_count: u64,
 }
 
@@ -304,9 +307,21 @@ impl Batch {
                     .record_weighted(run.elapsed_us, run.failed, weight);
             }
         }
-        self.gathered = self
-            .gathered
-            .saturating_add(query_count.saturating_add(1).saturating_mul(weight));
+        let lookups = profile.cache_lookups();
+        let samples = query_count
+            .saturating_add(1)
+            .saturating_add(lookups.len() as u64);
+        for lookup in lookups {
+            for name in [ALL, lookup.name] {
+                let lookups = self.gathered_of(minute, Kind::Cache, name.into());
+                lookups
+                    .sketch
+                    .record_weighted(lookup.elapsed_us, lookup.failed, weight);
+                let sent = if lookup.is_hit { 0 } else { weight };
+                lookups.query_count = lookups.query_count.saturating_add(sent);
+            }
+        }
+        self.gathered = self.gathered.saturating_add(samples.saturating_mul(weight));
         for slow_query in profile.take_slow_queries() {
             self.slow_queries.push(SlowQuerySeen {
                 slow_query,
@@ -348,7 +363,7 @@ impl Batch {
     fn forget_before(&mut self, minute: i64) {
         let first = Key {
             minute,
-            kind: Kind::Route,
+            kind: Kind::Cache,
             name: Cow::Borrowed(""),
         };
         let kept = self.sketches.split_off(&first);

@@ -26,6 +26,20 @@ struct Account {
     slow_queries: Vec<SlowQuery>,
     connection_wait_us: u64,
     read_from: Option<&'static str>,
+    cache_lookups: Vec<CacheLookup>,
+}
+
+/// A statement's answer as it was sought in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLookup {
+    /// The statement's name in the registry.
+    pub name: &'static str,
+    /// From the call until the cache had answered.
+    pub elapsed_us: u64,
+    /// Whether it was there; else the statement was sent.
+    pub is_hit: bool,
+    /// Whether the cache didn't answer.
+    pub failed: bool,
 }
 
 /// One statement as it was sent: counted whether it succeeded or not.
@@ -151,12 +165,23 @@ impl RequestProfile {
         account.connection_wait_us = account.connection_wait_us.saturating_add(wait_us);
     }
 
-    /// Says which server has answered a read, and why that one. The last one stands.
+    /// Adds a lookup in the cache.
+    pub fn record_cache_lookup(&self, lookup: CacheLookup) {
+        self.account().cache_lookups.push(lookup);
+    }
+
+    /// The lookups in the cache so far.
+    #[must_use]
+    pub fn cache_lookups(&self) -> Vec<CacheLookup> {
+        self.account().cache_lookups.clone()
+    }
+
+    /// Says what has answered a read, a server or the cache, and why that one. The last one stands.
     pub fn record_read_from(&self, read_from: &'static str) {
         self.account().read_from = Some(read_from);
     }
 
-    /// Which server has answered, where there's a choice.
+    /// What has answered, where there's a choice.
     #[must_use]
     pub fn read_from(&self) -> Option<&'static str> {
         self.account().read_from

@@ -2,11 +2,12 @@
 
 use uuid::Uuid;
 
+use super::cache::AGENTS;
 use super::channels::channel_columns;
 use super::messages::message_columns;
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
-    uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, list_parameters, next_by_time, page,
+    page_json, sql, text, uuid,
 };
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
@@ -78,7 +79,8 @@ pub async fn agent_list(
         (false, true) => &AGENT_LIST_TYPE,
         (true, true) => &AGENT_LIST_TYPE_ACTIVE,
     };
-    items(db, statement, page, agent_type.map(text)).await
+    let parameters = list_parameters(page, agent_type.map(text));
+    Ok(Items::of(db.cached(AGENTS, statement, parameters).await?))
 }
 
 pub(super) static AGENT_CREATE: Statement = Statement {
@@ -118,7 +120,7 @@ pub(super) static AGENT_GET: Statement = Statement {
 
 /// One agent; `None` where there's none of that id.
 pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&AGENT_GET, vec![uuid(id)]).await?.json)
+    Ok(db.cached(AGENTS, &AGENT_GET, vec![uuid(id)]).await?.json)
 }
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
@@ -134,7 +136,10 @@ pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
 
 /// One agent; `None` where there's none of that name. `name` begins with the @.
 pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&AGENT_GET_BY_NAME, vec![text(name)]).await?.json)
+    Ok(db
+        .cached(AGENTS, &AGENT_GET_BY_NAME, vec![text(name)])
+        .await?
+        .json)
 }
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
@@ -195,7 +200,7 @@ pub(super) static AGENT_STATUS: Statement = Statement {
 
 /// Whether an agent is there for others, and whether it's busy.
 pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&AGENT_STATUS, vec![uuid(id)]).await?.json)
+    Ok(db.cached(AGENTS, &AGENT_STATUS, vec![uuid(id)]).await?.json)
 }
 
 pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {

@@ -2,10 +2,11 @@
 
 use uuid::Uuid;
 
+use super::cache::CHANNELS;
 use super::messages::message_columns;
 use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
-    uuid,
+    Items, Outcome, Page, by_time, items, list_by_time, list_parameters, next_by_time, page,
+    page_json, sql, text, uuid,
 };
 use crate::db::{Access, Db, DbError, Statement};
 
@@ -31,7 +32,10 @@ pub(super) static CHANNEL_LIST: Statement = Statement {
 
 /// The channels that aren't archived, oldest first.
 pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
-    items(db, &CHANNEL_LIST, page, []).await
+    let parameters = list_parameters(page, []);
+    Ok(Items::of(
+        db.cached(CHANNELS, &CHANNEL_LIST, parameters).await?,
+    ))
 }
 
 pub(super) static CHANNEL_CREATE: Statement = Statement {
@@ -68,7 +72,10 @@ pub(super) static CHANNEL_GET: Statement = Statement {
 
 /// One channel; `None` where there's none of that id.
 pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&CHANNEL_GET, vec![uuid(id)]).await?.json)
+    Ok(db
+        .cached(CHANNELS, &CHANNEL_GET, vec![uuid(id)])
+        .await?
+        .json)
 }
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {

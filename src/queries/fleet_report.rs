@@ -37,7 +37,7 @@ impl Window {
     }
 
     /// Its name, its length, and that of a step of its lines, in seconds.
-    fn parts(self) -> (&'static str, i32, i32) {
+    pub(super) fn parts(self) -> (&'static str, i32, i32) {
         match self {
             Self::QuarterHour => ("15m", 900, 60),
             Self::Hour => ("1h", 3600, 180),
@@ -77,11 +77,14 @@ macro_rules! percentiles {
     };
 }
 
-pub(super) static PERFORMANCE_FLEET: Statement = Statement {
-    name: "performance_fleet",
-    // Windows of more than a quarter of an hour are the latest totals less those before the window, and the minutes
-    // since. Minutes are named one by one: the planner couldn't know how few a range of unknown length is.
-    sql: sql!(concat!(
+/// What was gathered in the window of $1 seconds of the kinds that `$of` names, as `one`, a row for each kind and name; and
+/// what that's made of.
+///
+/// Windows of more than a quarter of an hour are the latest totals less those before the window, and the minutes since.
+/// Minutes are named one by one: the planner couldn't know how few a range of unknown length is.
+macro_rules! measured {
+    ($of:literal) => {
+        concat!(
         "WITH asked AS MATERIALIZED (
             SELECT now() - $1::int * interval '1 second' AS at, $1::int > 900 AS by_totals
         ), span AS MATERIALIZED (
@@ -97,14 +100,14 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
             -- Numbered: numbers are grouped and sorted quicker than names.
             SELECT dense_rank() OVER (ORDER BY kind, name) AS id, part.* FROM (
                 SELECT kind, name, 1 AS sign, count, errors, sum_us, within_target, query_count, bins, bin_counts
-                FROM span, profile.totals WHERE ended_at = until
+                FROM span, profile.totals WHERE ended_at = until AND ", $of, "
                 UNION ALL
                 SELECT kind, name, -1, count, errors, sum_us, within_target, query_count, bins, bin_counts
-                FROM span, profile.totals WHERE ended_at = since
+                FROM span, profile.totals WHERE ended_at = since AND ", $of, "
                 UNION ALL
                 SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
                 FROM profile.gathered WHERE began_at = ANY (ARRAY(
-                    SELECT generate_series(first_minute, now(), interval '1 minute') FROM span))) AS part
+                    SELECT generate_series(first_minute, now(), interval '1 minute') FROM span)) AND ", $of, ") AS part
         ), bin AS MATERIALIZED (
             -- As floating point, exact up to 2^53: added up several times as fast as bigint, which grows to numeric.
             SELECT id, bin, sum((sign * n)::float8) AS n
@@ -122,7 +125,25 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
         " FROM (SELECT id, bin, sum(n) OVER (PARTITION BY id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached FROM bin) AS running
                   JOIN (SELECT id, count::float8 AS calls FROM whole) AS every USING (id)
                   GROUP BY id) AS percentiles USING (id)
-        ), busiest AS MATERIALIZED (
+        )"
+        )
+    };
+}
+
+/// Since when that is.
+macro_rules! window_from {
+    () => {
+        "(SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span)"
+    };
+}
+
+pub(super) use {bin_ms, measured, percentiles, window_from};
+
+pub(super) static PERFORMANCE_FLEET: Statement = Statement {
+    name: "performance_fleet",
+    sql: sql!(concat!(
+        measured!("kind <> 'cache'"),
+        ", busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC, name LIMIT 5
         ), step AS MATERIALIZED (
             SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
@@ -163,7 +184,9 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
         )
         SELECT json_build_object(
             'window', $3::text,
-            'from', (SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span),
+            'from', ",
+        window_from!(),
+        ",
             'to', now(),
             'nfr', (
                 SELECT json_build_object(

@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0005_roles",
     "0006_profile",
     "0007_idempotency",
+    "0008_cache_lookups",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

@@ -17,11 +17,9 @@ const UNINDEXED_KEYS: &[&str] = &[
     "workflows_orchestrator_id_fkey",
 ];
 
-/// The report, with `$top` for what `pg_stat_statements` tells.
-macro_rules! performance_database {
-    ($top:literal) => {
-        concat!(
-            "WITH connections AS (
+pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
+    name: "performance_database",
+    sql: sql!("WITH connections AS (
             SELECT count(*) FILTER (WHERE state = 'idle') AS checked_in,
                    count(*) FILTER (WHERE state IS DISTINCT FROM 'idle') AS checked_out,
                    count(*) AS total
@@ -192,33 +190,23 @@ macro_rules! performance_database {
             (SELECT coalesce(json_agg(json_build_object('name', name, 'level', level, 'detail', detail, 'sql', sql)
                 ORDER BY position(level IN 'error warning info'), name, detail), '[]')
              FROM (SELECT * FROM advice LIMIT 200) AS advice),
-            'top_statements', ",
-            $top,
-            ")::text"
-        )
-    };
-}
-
-pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
-    name: "performance_database",
-    sql: sql!(performance_database!("NULL::json")),
+            'top_statements', $11::text::json)::text"),
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
 
-pub(super) static PERFORMANCE_DATABASE_TOP: Statement = Statement {
-    name: "performance_database_top",
-    sql: sql!(performance_database!(
-        "(SELECT coalesce(json_agg(json_build_object(
+pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
+    name: "performance_top_statements",
+    // A statement of its own: where the extension isn't installed there's no such view to name.
+    sql: sql!("SELECT coalesce(json_agg(json_build_object(
                 'query', left(regexp_replace(query, '\\s+', ' ', 'g'), 200), 'calls', calls,
                 'total_ms', round(total_exec_time::numeric, 3), 'mean_ms', round(mean_exec_time::numeric, 3),
-                'max_ms', round(max_exec_time::numeric, 3), 'rows', rows) ORDER BY total_exec_time DESC), '[]')
+                'max_ms', round(max_exec_time::numeric, 3), 'rows', rows) ORDER BY total_exec_time DESC), '[]')::text
              FROM (SELECT * FROM pg_stat_statements
                    WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   ORDER BY total_exec_time DESC LIMIT 10) AS top)"
-    )),
-    access: Access::Scans("statistics views and the catalogue only"),
-    max_rows: 200,
+                   ORDER BY total_exec_time DESC LIMIT 10) AS top"),
+    access: Access::Scans("a view on the server's memory"),
+    max_rows: 10,
 };
 
 /// The database's half of the report as a JSON object. `used` is what the fleet's half knows of the window.
@@ -233,6 +221,12 @@ pub async fn performance_database(db: &Db, used: &Use) -> Result<String, DbError
     let int64 = |number: u128| Parameter::Int64(i64::try_from(number).unwrap_or(i64::MAX));
     let int32 = |number: u32| Parameter::Int32(i32::try_from(number).unwrap_or(i32::MAX));
     let ms = |us: u64| int64(u128::from(us / 1000));
+    let top_statements = if used.has_statements {
+        let answer = db.answer(&PERFORMANCE_TOP_STATEMENTS, vec![]).await?;
+        answer.json.map_or(Parameter::DbNull, Parameter::Str)
+    } else {
+        Parameter::DbNull
+    };
     let parameters = vec![
         text(APPLICATION_NAME),
         int32(*db_pool_size),
@@ -244,13 +238,9 @@ pub async fn performance_database(db: &Db, used: &Use) -> Result<String, DbError
         names(UNINDEXED_KEYS),
         int32(*unused_index_days),
         int64(db_statement_timeout.as_millis()),
+        top_statements,
     ];
-    let statement = if used.has_statements {
-        &PERFORMANCE_DATABASE_TOP
-    } else {
-        &PERFORMANCE_DATABASE
-    };
-    let answer = db.answer(statement, parameters).await?;
+    let answer = db.answer(&PERFORMANCE_DATABASE, parameters).await?;
     Ok(answer.json.unwrap_or_default())
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{ALL, sql};
-use crate::db::{Access, Db, Freshness, ReplicaReads, Statement, within};
+use super::{sql, writes_sent};
+use crate::db::{Access, Db, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
@@ -32,23 +32,19 @@ pub(super) static WRITE_POSITION: Statement = Statement {
     max_rows: 1,
 };
 
-/// Access whose reads may go to the replica, for a client that must see what it has written.
+/// Access whose reads may go to the cache or the replica, for a client that must see what it has written.
 #[must_use]
 pub fn reading(db: Db, freshness: Freshness) -> Db {
-    db.reading_replica(ReplicaReads {
+    db.reading(Reads {
         freshness,
-        state: &REPLICA_STATE,
+        replica_state: &REPLICA_STATE,
     })
 }
 
 /// Whether anything was sent for this request that may have changed something.
 #[must_use]
 pub fn has_written(db: &Db) -> bool {
-    let writes = |name| {
-        ALL.iter()
-            .any(|statement| statement.name == name && !statement.is_read())
-    };
-    db.sent().any(writes)
+    writes_sent(db).next().is_some()
 }
 
 /// How long the answer to a write may wait for its position.

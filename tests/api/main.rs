@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod cache;
 mod channels;
 mod conditional;
 mod health;

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
+use http::{Method, StatusCode};
 use serde_json::json;
 use support::{Answer, Cluster, Edge, Fault, Proxy, database_variables, migrate};
 use tokio::time::sleep;
@@ -63,13 +62,8 @@ async fn messages_path(edge: &Edge) -> String {
 }
 
 async fn get_with(edge: &Edge, path: &str, header: &str, value: &str) -> Answer {
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(format!("{}{path}", edge.url()))
-        .header(header, value)
-        .body(Full::default())
-        .unwrap();
-    edge.send(request).await
+    edge.request_with(Method::GET, path, &[(header, value)])
+        .await
 }
 
 fn holds(answer: &Answer, content: &str) -> bool {

@@ -204,7 +204,7 @@ CREATE UNLOGGED TABLE profile.samples (
     bins integer[] NOT NULL,
     bin_counts bigint[] NOT NULL,
     CONSTRAINT samples_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
-    CONSTRAINT samples_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text])))
+    CONSTRAINT samples_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text, 'cache'::text])))
 );
 CREATE VIEW profile.gathered AS
  SELECT minutes.began_at,

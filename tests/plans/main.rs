@@ -32,10 +32,10 @@ async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_
 
     let mut broken = Vec::new();
     // It reads pg_stat_statements, which only a superuser can install here; tests/fleet/accuracy.rs runs it where it's
-    // there, and its other half is explained as performance_database.
+    // there.
     let explained = ALL
         .iter()
-        .filter(|statement| statement.name != "performance_database_top");
+        .filter(|statement| statement.name != "performance_top_statements");
     for statement in explained {
         for finding in findings(&client, &rows, statement).await {
             broken.push(format!("{}: {finding}", statement.name));

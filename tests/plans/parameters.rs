@@ -88,7 +88,7 @@ impl Rows {
             }
             "message_get" => list(&[&self.message]),
             "message_list" => page(&["1748736000000000"]),
-            "performance_database" | "performance_database_top" => list(&[
+            "performance_database" => list(&[
                 "reznet-edge",
                 "64",
                 "100",
@@ -99,7 +99,9 @@ impl Rows {
                 "{}",
                 "7",
                 "5000",
+                "[]",
             ]),
+            "performance_cache" => list(&["900", "15m", "0"]),
             "performance_fleet" => list(&["900", "60", "15m", "[]"]),
             "performance_metrics" => list(&["{1,2,3}", "reznet-edge"]),
             "reference_check" => {

@@ -1,0 +1,371 @@
+//! Reads from the key-value store: what was read of a table is kept there for some seconds, and all of a table is forgotten
+//! when it's written to. Optional; what fails here costs a statement, no answer.
+//!
+//! A table has a generation in the store, which a write makes anew. An entry is of the generation that stood before its
+//! statement was sent: one that was read before a write and kept after it is of the old generation, and isn't found. What
+//! is kept takes so many places for each table, whatever is asked for: an entry that comes to a place where another is
+//! takes it.
+//!
+//! Knows no table: their names come from `queries/cache.rs`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::future::join;
+use spin_sdk::key_value::{Error, Store};
+use spin_sdk::pg::ParameterValue;
+use uuid::Uuid;
+
+use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
+use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us};
+
+/// The places for entries of one table.
+const PLACES: u64 = 1024;
+
+/// The longest entry, so that a table takes 64 MiB at most.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// The longest wait for the store: the database is there.
+const LIMIT: Duration = Duration::from_millis(250);
+
+/// For so long nothing is sought in a store that has failed.
+const LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
+
+/// The store, and what this instance knows of it.
+pub(super) struct Cache {
+    ttl: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    store: Option<Arc<Store>>,
+    failed_at: Option<Instant>,
+    /// Whether the log has been told that it fails.
+    told: bool,
+}
+
+/// What an entry is of, and since when.
+#[derive(Debug)]
+struct Header {
+    /// The statement and its parameters.
+    of: String,
+    /// The table's generation before the statement was sent.
+    generation: String,
+    /// When that was, in milliseconds since 1970.
+    read_at_ms: u64,
+}
+
+impl Header {
+    fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
+        let mut of = statement.name.to_owned();
+        for text in texts(statement, parameters)? {
+            // No text has a NUL character: nothing else reads the same.
+            of.push('\0');
+            if let Some(text) = text {
+                of.push('=');
+                of.push_str(&text);
+            }
+        }
+        Ok(Self {
+            of,
+            generation: String::new(),
+            read_at_ms: now_ms(),
+        })
+    }
+}
+
+/// The key of the entry of a statement with these parameters, and of others.
+fn place(table: &str, statement: &Statement, parameters: &[ParameterValue]) -> String {
+    let place = fingerprint(statement.name, parameters) % PLACES;
+    [table, "/", &place.to_string()].concat()
+}
+
+/// An answer as it's kept: a line of when it was read, how long the header's texts and the note are, and all of them. Nothing
+/// where that's too long.
+fn entry(header: &Header, json: &str, note: &str) -> Option<Vec<u8>> {
+    let parts = [&header.generation, &header.of, note];
+    let lengths = parts.map(|part| part.len().to_string()).join(" ");
+    let line = [&header.read_at_ms.to_string(), " ", &lengths, "\n"].concat();
+    let entry = [&line, &parts.concat(), json].concat();
+    (entry.len() <= MOST_BYTES).then(|| entry.into_bytes())
+}
+
+/// The answer of an entry that's of what `sought` says, and that's no older than `ttl`.
+fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
+    let mut rest = String::from_utf8(entry).ok()?;
+    let line = rest.find('\n')?.checked_add(1)?;
+    let json = rest.split_off(line);
+    let mut numbers = rest.trim_end().split(' ').map(str::parse);
+    let mut number = || numbers.next()?.ok();
+    let read_at_ms: u64 = number()?;
+    let mut rest = json;
+    let mut part = || {
+        let length = usize::try_from(number()?).ok()?;
+        let after = rest
+            .is_char_boundary(length)
+            .then(|| rest.split_off(length))?;
+        Some(std::mem::replace(&mut rest, after))
+    };
+    let (generation, of, note) = (part()?, part()?, part()?);
+    // One from the future is another host's whose clock is ahead: nobody knows how old it is.
+    let age_ms = sought.read_at_ms.checked_sub(read_at_ms)?;
+    let is_fresh = u128::from(age_ms) < ttl.as_millis();
+    (is_fresh && generation == sought.generation && of == sought.of).then_some(Answer {
+        json: Some(rest),
+        note: (!note.is_empty()).then_some(note),
+    })
+}
+
+impl Cache {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The store, opened if it isn't yet.
+    async fn store(&self) -> Result<Arc<Store>, Error> {
+        let open = self.state().store.clone();
+        if let Some(store) = open {
+            return Ok(store);
+        }
+        let store = Arc::new(Store::open_default().await?);
+        self.state().store = Some(store.clone());
+        Ok(store)
+    }
+
+    /// A table's generation, and what's in a place of it.
+    async fn look(&self, table: &str, place: &str) -> Result<(String, Option<Vec<u8>>), Error> {
+        let store = self.store().await?;
+        let (generation, entry) = join(store.get(table), store.get(place)).await;
+        // A table that was never written to has none.
+        let generation = generation?.unwrap_or_default();
+        let generation = String::from_utf8(generation).unwrap_or_default();
+        Ok((generation, entry?))
+    }
+
+    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+        self.store().await?.set(key, value).await
+    }
+
+    /// Whether it failed a moment ago.
+    fn is_left_alone(&self) -> bool {
+        let failed_at = self.state().failed_at;
+        failed_at.is_some_and(|failed_at| failed_at.elapsed() < LEFT_ALONE_FOR)
+    }
+
+    /// Takes note of how it went. Whether a failure is worth a line in the log: once for each time that it begins to fail.
+    fn learn(&self, failed: bool) -> bool {
+        let mut state = self.state();
+        if failed {
+            state.failed_at = Some(Instant::now());
+            state.store = None;
+        }
+        let told = std::mem::replace(&mut state.told, failed);
+        failed && !told
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Db {
+    /// As [`answer`](Self::answer), of a read of one table: from the cache where it's there, not for clients that have just
+    /// written. What isn't there comes from the primary, and is kept once the response is sent: a replica's word would be
+    /// older than it says.
+    pub async fn cached(
+        &self,
+        table: &'static str,
+        statement: &'static Statement,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Answer, DbError> {
+        let asks = self
+            .reads
+            .as_ref()
+            .is_some_and(|reads| reads.freshness == Freshness::Any);
+        let cache = self.database.cache.as_ref();
+        let Some(cache) = cache.filter(|cache| asks && !cache.is_left_alone()) else {
+            return self.answer(statement, parameters).await;
+        };
+        let place = place(table, statement, &parameters);
+        let mut header = Header::of(statement, &parameters)?;
+        let clock = Instant::now();
+        let looked = self.asked(cache, cache.look(table, &place)).await;
+        let failed = looked.is_none();
+        let answer = looked.and_then(|(generation, entry)| {
+            header.generation = generation;
+            found(entry?, &header, cache.ttl)
+        });
+        self.profile.record_cache_lookup(CacheLookup {
+            name: statement.name,
+            elapsed_us: elapsed_us(clock),
+            is_hit: answer.is_some(),
+            failed,
+        });
+        if let Some(answer) = answer {
+            self.profile.record_read_from("cache");
+            return Ok(answer);
+        }
+        let answer = self.primary_answer(statement, parameters).await?;
+        let note = answer.note.as_deref().unwrap_or_default();
+        let json = answer.json.as_deref();
+        let entry = json.and_then(|json| entry(&header, json, note));
+        if let Some(entry) = entry.filter(|_| !failed) {
+            let db = self.clone();
+            after_response(async move {
+                if let Some(cache) = &db.database.cache {
+                    db.asked(cache, cache.set(&place, &entry)).await;
+                }
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Forgets what's kept of a table, which has been written to. Where that fails others may see it for as long as
+    /// anything is kept; who wrote is told to ask for more.
+    pub async fn forget(&self, table: &'static str) {
+        if let Some(cache) = &self.database.cache {
+            let generation = Uuid::new_v4().to_string();
+            self.asked(cache, cache.set(table, generation.as_bytes()))
+                .await;
+        }
+    }
+
+    /// What the store gives; nothing where it fails or takes too long.
+    async fn asked<T>(
+        &self,
+        cache: &Cache,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Option<T> {
+        let outcome = within(LIMIT, work).await;
+        let outcome = outcome.unwrap_or_else(|| {
+            let reason = format!("no answer within {} ms", LIMIT.as_millis());
+            Err(Error::Other(reason))
+        });
+        if cache.learn(outcome.is_err())
+            && let Err(error) = &outcome
+        {
+            let message = format!(
+                "CACHE FAILED: {error}: the database is read; check the key-value store \"default\", or set cache_seconds to 0"
+            );
+            let fields = [("event", "cache_failed".into())];
+            profile::line(Level::Warning, &message, &self.profile, &fields);
+        }
+        outcome.ok()
+    }
+}
+
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_1970.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static STATEMENT: Statement = Statement {
+        name: "agent_get",
+        sql: "SELECT",
+        access: super::super::Access::Scans(""),
+        max_rows: 1,
+    };
+
+    fn header(read_at_ms: u64) -> Header {
+        Header {
+            of: "agent_get\0a\nb".to_owned(),
+            generation: "g".to_owned(),
+            read_at_ms,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_found_by_what_it_is_of_while_it_is_fresh() {
+        let second = Duration::from_secs(1);
+        let json = "{\"name\": \"\u{e4}\"}\n";
+        for note in ["", "12.\u{e4}"] {
+            let kept = entry(&header(5000), json, note).unwrap();
+            let answer = Answer {
+                json: Some(json.to_owned()),
+                note: (!note.is_empty()).then(|| note.to_owned()),
+            };
+            let sought = |header: Header| found(kept.clone(), &header, second);
+            assert_eq!(sought(header(5000)), Some(answer.clone()));
+            assert_eq!(sought(header(5999)), Some(answer));
+            assert_eq!(sought(header(6000)), None, "too old");
+            assert_eq!(sought(header(4999)), None, "from the future");
+            let later = Header {
+                generation: "h".to_owned(),
+                ..header(5000)
+            };
+            assert_eq!(sought(later), None, "written to meanwhile");
+            for of in ["agent_get\0a", "agent_get\0a\nbc", "agent_status\0a\nb"] {
+                let of = of.to_owned();
+                let other = Header { of, ..header(5000) };
+                assert_eq!(sought(other), None, "another one in the same place");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_is_not_found_and_what_is_too_long_not_kept() {
+        for text in [
+            "",
+            "\n",
+            "{}\n{}",
+            "1 2\n",
+            "0 1 1 9\nabc",
+            "0 1 1 1\na\u{e4}",
+            "a 0 0 0\n",
+            "0 -1 0 0\n",
+        ] {
+            let bytes = text.as_bytes().to_vec();
+            assert_eq!(found(bytes, &header(0), Duration::MAX), None, "{text}");
+        }
+        assert_eq!(found(vec![0xff, b'\n'], &header(0), Duration::MAX), None);
+        assert!(entry(&header(0), &"a".repeat(MOST_BYTES), "").is_none());
+        assert!(entry(&header(0), &"a".repeat(MOST_BYTES / 2), "").is_some());
+    }
+
+    #[test]
+    fn what_is_sought_is_told_apart_by_every_parameter() {
+        let text = |text: &str| ParameterValue::Str(text.to_owned());
+        let sought = |parameters: &[ParameterValue]| Header::of(&STATEMENT, parameters).unwrap().of;
+        let different = [
+            sought(&[]),
+            sought(&[text("")]),
+            sought(&[ParameterValue::DbNull]),
+            sought(&[text(""), text("")]),
+            sought(&[text("a"), text("b")]),
+            sought(&[text("ab")]),
+        ];
+        for (n, one) in different.iter().enumerate() {
+            assert!(!different[..n].contains(one), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn however_much_is_asked_for_the_store_holds_so_much() {
+        let keys = (0..100_000)
+            .map(|offset| place("agents", &STATEMENT, &[ParameterValue::Int64(offset)]));
+        let keys: std::collections::BTreeSet<_> = keys.collect();
+        assert_eq!(keys.len() as u64, PLACES);
+    }
+
+    #[test]
+    fn a_store_that_fails_is_left_alone_and_told_of_once() {
+        let cache = Cache::new(Duration::from_secs(1));
+        assert!(!cache.is_left_alone());
+        assert!(!cache.learn(false));
+        assert!(cache.learn(true));
+        assert!(cache.is_left_alone());
+        assert!(!cache.learn(true), "it's the same time");
+        assert!(!cache.learn(false));
+        assert!(cache.learn(true));
+    }
+}

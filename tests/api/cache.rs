@@ -1,0 +1,354 @@
+//! The key-value store as a cache of agents and channels: a hit costs no query and says the same, a write is never hidden
+//! from who wrote it, and from others for the configured seconds at most.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Answer, Database, Edge};
+use tokio::time::sleep;
+
+use super::{NOBODY, agent, channel, each, text};
+
+async fn cached(database: &Database, seconds: &str) -> Edge {
+    Edge::start_with(database, &[("cache_seconds", seconds)], &[]).await
+}
+
+fn is_hit(answer: &Answer) -> bool {
+    let says_so = answer
+        .header("server-timing")
+        .contains("read;desc=\"cache\"");
+    assert_eq!(answer.query_count() == 0, says_so, "{answer:?}");
+    says_so
+}
+
+/// Asks until it's a hit: an answer is kept once it's sent.
+async fn until_hit(edge: &Edge, path: &str) -> Answer {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        if is_hit(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < patience, "{path} is never a hit");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hit_costs_no_query_and_says_the_same() {
+    let database = Database::migrated().await;
+    let edge = cached(&database, "3600").await;
+    let (agent, channel) = (agent(&edge, "qa").await, channel(&edge, "general").await);
+    let paths = [
+        "/api/agents".to_owned(),
+        "/api/agents?limit=2&agent_type=backend".to_owned(),
+        "/api/agents?limit=2&offset=1&active_only=false".to_owned(),
+        format!("/api/agents/{agent}"),
+        format!("/api/agents/{agent}/status"),
+        "/api/agents/name/backend".to_owned(),
+        "/api/channels?limit=1".to_owned(),
+        format!("/api/channels/{channel}"),
+    ];
+    let plain = Edge::start(&database).await;
+    for path in &paths {
+        let expected = plain.get(path).await;
+        assert_eq!(expected.query_count(), 1, "off unless it's set");
+        for answer in [edge.get(path).await, until_hit(&edge, path).await] {
+            assert_eq!(answer.body, expected.body, "{path}");
+            for header in ["etag", "link", "cache-control", "content-type"] {
+                let values = [&answer, &expected].map(|answer| answer.headers.get(header));
+                assert_eq!(values[0], values[1], "{path}: {header}");
+            }
+        }
+        let held = [("if-none-match", expected.header("etag"))];
+        let unchanged = edge.request_with(Method::GET, path, &held).await;
+        assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED, "{path}");
+        assert!(is_hit(&unchanged), "{path}");
+    }
+    // What isn't there isn't kept: it may be made elsewhere the next moment.
+    for absent in [
+        format!("/api/agents/{NOBODY}"),
+        "/api/agents/name/no".to_owned(),
+    ] {
+        for _ in 0..3 {
+            let answer = edge.get(&absent).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND);
+            assert_eq!(answer.query_count(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
+    let database = Database::migrated().await;
+    let edge = cached(&database, "3600").await;
+    let agents = "/api/agents?active_only=false&limit=200";
+    let by_name = "/api/agents/name/backend".to_owned();
+    let agent = format!("/api/agents/{}", agent(&edge, "backend").await);
+    let general = format!("/api/channels/{}", channel(&edge, "general").await);
+    let new_agent = json!({"name": "new", "agent_type": "new"});
+    let writes = [
+        (Method::POST, "/api/agents".to_owned(), new_agent, agents),
+        (
+            Method::PATCH,
+            agent.clone(),
+            json!({"is_busy": true}),
+            &by_name,
+        ),
+        (
+            Method::PATCH,
+            agent.clone() + "/deactivate",
+            Value::Null,
+            "/api/agents",
+        ),
+        (
+            Method::PATCH,
+            agent.clone() + "/activate",
+            Value::Null,
+            "/api/agents",
+        ),
+        (
+            Method::POST,
+            "/api/channels".to_owned(),
+            json!({"name": "new"}),
+            "/api/channels",
+        ),
+        (
+            Method::PATCH,
+            general.clone(),
+            json!({"topic": "new"}),
+            &general,
+        ),
+        (
+            Method::POST,
+            general.clone() + "/clear",
+            Value::Null,
+            &general,
+        ),
+        (
+            Method::GET,
+            agent + "/dm-channel",
+            Value::Null,
+            "/api/channels",
+        ),
+        (
+            Method::DELETE,
+            general.clone(),
+            Value::Null,
+            "/api/channels",
+        ),
+    ];
+    for (method, path, body, seen_at) in writes {
+        let before = until_hit(&edge, seen_at).await;
+        let written = if body.is_null() {
+            edge.request(method, &path).await
+        } else {
+            edge.send_json(method, &path, &body).await
+        };
+        assert!(written.status.is_success(), "{path}: {written:?}");
+        assert_eq!(written.header("x-written"), "latest", "{path}");
+        let after = edge.get(seen_at).await;
+        assert_ne!(after.body, before.body, "{path}");
+        assert_eq!(after.query_count(), 1, "{path}");
+    }
+    // What's written elsewhere leaves both in peace.
+    let message = json!({"content": "new"});
+    let random = format!("/api/channels/{}/messages", channel(&edge, "new").await);
+    for path in ["/api/agents", "/api/channels"] {
+        until_hit(&edge, path).await;
+        let written = edge.post(&random, &message).await;
+        assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
+        assert!(is_hit(&edge.get(path).await), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn elsewhere_a_write_is_hidden_for_the_seconds_at_most_and_never_from_who_wrote() {
+    let database = Database::migrated().await;
+    // Each host has a store of its own.
+    let (here, elsewhere) = (cached(&database, "3").await, cached(&database, "3").await);
+    let path = format!("/api/agents/{}", agent(&here, "qa").await);
+    until_hit(&elsewhere, &path).await;
+    let written = here.patch(&path, &json!({"is_busy": true})).await;
+    let acknowledged = Instant::now();
+    assert_eq!(written.header("x-written"), "latest");
+    let cookie = written.header("set-cookie");
+    assert!(
+        cookie.ends_with("; Max-Age=63; Path=/api; HttpOnly; SameSite=Lax"),
+        "a minute longer than anything is kept: {cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap_or_default();
+    let mut stale_count = 0;
+    loop {
+        for own in [("x-written", "latest"), ("cookie", cookie)] {
+            let own = elsewhere.request_with(Method::GET, &path, &[own]).await;
+            assert_eq!(own.json()["is_busy"], true);
+            assert_eq!(own.query_count(), 1);
+        }
+        let asked_after = acknowledged.elapsed();
+        let other = elsewhere.get(&path).await;
+        if other.json()["is_busy"] == true {
+            break;
+        }
+        assert!(is_hit(&other));
+        assert!(
+            asked_after < Duration::from_secs(3),
+            "stale after {asked_after:?}"
+        );
+        stale_count += 1;
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        stale_count > 0,
+        "the other host has kept nothing: it shows nothing"
+    );
+}
+
+#[tokio::test]
+async fn what_is_read_while_it_is_written_is_never_older_than_what_was_acknowledged_before() {
+    let database = Database::migrated().await;
+    let edge = cached(&database, "3600").await;
+    let path = format!("/api/channels/{}", channel(&edge, "general").await);
+    let number = |answer: &Answer| -> u64 {
+        let topic = answer.json()["topic"].as_str().map(str::to_owned);
+        topic.and_then(|topic| topic.parse().ok()).unwrap_or(0)
+    };
+    let acknowledged = std::sync::atomic::AtomicU64::new(0);
+    let order = std::sync::atomic::Ordering::SeqCst;
+    let write = async {
+        for topic in 1..=100_u64 {
+            let written = edge
+                .patch(&path, &json!({"topic": topic.to_string()}))
+                .await;
+            assert_eq!(written.status, StatusCode::OK, "{written:?}");
+            acknowledged.store(topic, order);
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let read = async |_| {
+        let mut hits = 0;
+        while acknowledged.load(order) < 100 {
+            let expected = acknowledged.load(order);
+            let answer = edge.get(&path).await;
+            assert!(number(&answer) >= expected, "{expected}: {answer:?}");
+            hits += u32::from(is_hit(&answer));
+        }
+        hits
+    };
+    let (hits, ()) = futures_util::future::join(join_all((0..8).map(read)), write).await;
+    assert!(
+        hits.iter().sum::<u32>() > 100,
+        "{hits:?}: it was hardly read"
+    );
+}
+
+#[tokio::test]
+async fn the_report_tells_the_hit_rate_of_all_instances() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(
+        &database,
+        &[("cache_seconds", "60"), ("profiling_flush_ms", "50")],
+        &["--max-instance-reuse-count", "8"],
+    )
+    .await;
+    let path = "/api/performance/cache?window=15m";
+    let nothing = edge.get(path).await.json();
+    assert_eq!(nothing["total"]["lookups"], 0, "{nothing}");
+    assert_eq!(nothing["total"]["hit_rate"], Value::Null);
+    assert_eq!(nothing["cache_seconds"], 60);
+    let (mut lookups, mut hits) = (0, 0_u32);
+    for _ in 0..50 {
+        for path in ["/api/agents/name/qa", "/api/channels"] {
+            lookups += 1;
+            hits += u32::from(is_hit(&edge.get(path).await));
+        }
+    }
+    assert!(hits > 0);
+    // Who has written isn't looked up for.
+    let token = [("x-written", "latest")];
+    edge.request_with(Method::GET, "/api/channels", &token)
+        .await;
+    let patience = Instant::now() + Duration::from_secs(20);
+    let report = loop {
+        let report = edge.get(path).await.json();
+        if report["total"]["lookups"] == lookups {
+            break report;
+        }
+        assert!(Instant::now() < patience, "{lookups} lookups: {report}");
+        sleep(Duration::from_millis(100)).await;
+    };
+    let total = &report["total"];
+    assert_eq!(total["hits"], hits, "{report}");
+    let rate = total["hit_rate"].as_f64().expect("a number");
+    let expected = f64::from(hits) / f64::from(lookups);
+    assert!((rate - expected).abs() < 1e-6, "{report}");
+    assert_eq!(total["errors"], 0);
+    assert!(total["p50_ms"].as_f64() > Some(0.0), "{report}");
+    let statements = report["statements"].as_array().expect("a list");
+    let mut names: Vec<_> = statements.iter().map(|one| text(one, "name")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["agent_get_by_name", "channel_list"]);
+    assert!(
+        statements.iter().all(|one| one["lookups"] == 50),
+        "{report}"
+    );
+    // Lookups are no queries and no requests: the other report is as it was.
+    let performance = edge.get("/api/performance/database").await.json();
+    let of = |list: &str, member: &str, name: &str| {
+        let rows = performance[list].as_array().expect("a list");
+        rows.iter().filter(|row| row[member] == name).count()
+    };
+    assert_eq!(of("statements", "name", "channel_list"), 1, "{performance}");
+    assert_eq!(
+        of("routes", "route", "GET /api/channels"),
+        1,
+        "{performance}"
+    );
+    assert_eq!(performance["profiler"]["lost"], 0);
+}
+
+#[tokio::test]
+async fn a_hit_wants_the_token_too() {
+    let database = Database::migrated().await;
+    let token = "0123456789abcdef";
+    let variables = [("cache_seconds", "60"), ("api_token", token)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let bearer = format!("Bearer {token}");
+    let bearer = [("authorization", bearer.as_str())];
+    let mut hit = false;
+    for _ in 0..100 {
+        hit |= is_hit(&edge.request_with(Method::GET, "/api/agents", &bearer).await);
+    }
+    assert!(hit);
+    let stranger = edge.get("/api/agents").await;
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn without_a_store_the_database_answers_and_the_log_says_so_once() {
+    let database = Database::migrated().await;
+    let stores = "key_value_stores = [\"default\"]\n";
+    let edge = Edge::start_changed(&database, &[("cache_seconds", "60")], &[], |manifest| {
+        assert!(manifest.contains(stores), "spin.toml names another store");
+        manifest.replace(stores, "")
+    })
+    .await;
+    let agents = edge.get("/api/agents?limit=1").await;
+    let path = format!("/api/agents/{}", each(&agents, "id")[0]);
+    for _ in 0..20 {
+        assert_eq!(edge.get(&path).await.query_count(), 1);
+    }
+    let written = edge.patch(&path, &json!({"is_busy": true})).await;
+    assert_eq!(written.status, StatusCode::OK, "{written:?}");
+    assert_eq!(edge.get(&path).await.json()["is_busy"], true);
+    edge.log_line(&["CACHE FAILED", "cache_seconds"]).await;
+    assert_eq!(
+        edge.log().matches("CACHE FAILED").count(),
+        1,
+        "{}",
+        edge.log()
+    );
+}
