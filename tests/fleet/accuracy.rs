@@ -253,6 +253,7 @@ impl Rows {
             ("agent_get_by_name", "/api/agents/name/orchestrator"),
             ("channel_list", "/api/channels"),
             ("message_list", "/api/messages"),
+            ("performance_cache", "/api/performance/cache"),
             ("performance_database", "/api/performance/database"),
             ("performance_metrics", "/api/performance/metrics"),
             ("readiness", "/api/health/ready"),
