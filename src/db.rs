@@ -51,14 +51,16 @@ impl Server {
 }
 
 impl Database {
-    /// The database that `config` names. Opens nothing yet.
+    /// The database that `config` names. Opens nothing yet. What's read of the tables `cached` may be kept, where `config` says
+    /// so.
     #[must_use]
-    pub fn new(config: Config) -> Arc<Self> {
+    pub fn new(config: Config, cached: &'static [&'static str]) -> Arc<Self> {
         let replica = config.db_read_address.as_deref();
         Arc::new(Self {
             primary: Server::at(&config.db_address),
             replica: replica.map(|address| Replica::new(Server::at(address))),
-            cache: (!config.cache_ttl.is_zero()).then(|| Cache::new(config.cache_ttl)),
+            cache: (!config.cache_ttl.is_zero())
+                .then(|| Cache::new(config.cache_ttl, &config.db_address, cached)),
             config,
         })
     }
@@ -150,7 +152,12 @@ impl Db {
         {
             return Ok(answer);
         }
-        self.primary_answer(statement, parameters).await
+        let cache = self.database.cache.as_ref();
+        let changed = cache.map_or_else(Vec::new, |cache| cache.changed_by(statement));
+        self.begin_change(&changed).await;
+        let outcome = self.primary_answer(statement, parameters).await;
+        self.end_change(&changed, &outcome).await;
+        outcome
     }
 
     /// As [`answer`](Self::answer), from the primary. If the connection breaks, a read is tried once more on another, as

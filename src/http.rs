@@ -47,7 +47,7 @@ use tower_http::normalize_path::NormalizePathLayer;
 use crate::config::{Config, ConfigError};
 use crate::db::{Database, Db};
 use crate::profile::{Fleet, Flushed, ProfileLayer, set_log_format};
-use crate::queries::fleet;
+use crate::queries::{cache, fleet};
 
 type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
@@ -92,7 +92,7 @@ fn service(config: Result<Config, ConfigError>) -> Service {
         Ok(config) => {
             set_log_format(config.log_format);
             cors = cors::layer(&config.cors_origins);
-            let database = Database::new(config);
+            let database = Database::new(config, cache::TABLES);
             let show_statements = from_fn_with_state(database.clone(), auth::show_statements);
             let router = routes::router(database.clone()).layer(show_statements);
             (profile_layer(&database), router)

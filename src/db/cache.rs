@@ -2,11 +2,13 @@
 //! when it's written to. Optional; what fails here costs a statement, no answer.
 //!
 //! A table has a generation in the store, which a write makes anew. An entry is of the generation that stood before its
-//! statement was sent: one that was read before a write and kept after it is of the old generation, and isn't found. What
-//! is kept takes so many places for each table, whatever is asked for: an entry that comes to a place where another is
+//! statement was sent: one that was read before a write and kept after it is of the old generation, and isn't found. While
+//! a write is under way, or nobody knows what became of it, the generation is a time until which nothing is kept or found.
+//!
+//! What is kept takes so many places for each table, whatever is asked for: an entry that comes to a place where another is
 //! takes it.
 //!
-//! Knows no table: their names come from `queries/cache.rs`.
+//! Knows no table: their names are handed in.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,11 +21,9 @@ use uuid::Uuid;
 use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us};
 
-/// The places for entries of one table.
-const PLACES: u64 = 1024;
-
-/// The longest entry, so that a table takes 64 MiB at most.
-const MOST_BYTES: usize = 64 * 1024;
+/// The places for a table's rows, and for lists of them; and the longest entry there. 96 MiB a table at most.
+const ROWS: (u64, usize) = (8192, 8 * 1024);
+const LISTS: (u64, usize) = (512, 64 * 1024);
 
 /// The longest wait for the store: the database is there.
 const LIMIT: Duration = Duration::from_millis(250);
@@ -34,6 +34,10 @@ const LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
 /// The store, and what this instance knows of it.
 pub(super) struct Cache {
     ttl: Duration,
+    /// The tables whose reads may be kept.
+    tables: &'static [&'static str],
+    /// What all keys begin with: stores may be shared by databases.
+    database: String,
     state: Mutex<State>,
 }
 
@@ -58,7 +62,8 @@ struct Header {
 
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
-        let mut of = statement.name.to_owned();
+        // By its text: another version's statement of the same name may give something else.
+        let mut of = fingerprint(statement.sql, &[]).to_string();
         for text in texts(statement, parameters)? {
             // No text has a NUL character: nothing else reads the same.
             of.push('\0');
@@ -75,20 +80,54 @@ impl Header {
     }
 }
 
-/// The key of the entry of a statement with these parameters, and of others.
-fn place(table: &str, statement: &Statement, parameters: &[ParameterValue]) -> String {
-    let place = fingerprint(statement.name, parameters) % PLACES;
-    [table, "/", &place.to_string()].concat()
+/// A statement's part of its table's places, and the longest entry there.
+fn part(statement: &Statement) -> (&'static str, u64, usize) {
+    let (name, (places, most_bytes)) = match statement.max_rows {
+        1 => ("row", ROWS),
+        _ => ("list", LISTS),
+    };
+    (name, places, most_bytes)
+}
+
+/// The place for the answer of a statement with these parameters, and for others'.
+fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
+    let (part, places, _) = part(statement);
+    let place = fingerprint(statement.sql, parameters) % places;
+    [part, "/", &place.to_string()].concat()
+}
+
+/// The database at an address, without the password.
+fn database(address: &str) -> String {
+    let parts = address.split_whitespace();
+    let parts = parts.filter(|part| !part.starts_with("password="));
+    let parts: Vec<_> = parts
+        .map(|part| part.rsplit('@').next().unwrap_or_default())
+        .collect();
+    format!("{:016x}", fingerprint(&parts.join(" "), &[]))
+}
+
+/// A time before which a table's entries are neither kept nor found; a generation like any other from then on.
+fn closed_until(time_ms: u64) -> String {
+    format!("until {time_ms}")
+}
+
+fn is_closed(generation: &str, now_ms: u64) -> bool {
+    let until_ms = generation.strip_prefix("until ");
+    until_ms.is_some_and(|until_ms| {
+        until_ms
+            .parse()
+            .is_ok_and(|until_ms: u64| now_ms < until_ms)
+    })
 }
 
 /// An answer as it's kept: a line of when it was read, how long the header's texts and the note are, and all of them. Nothing
 /// where that's too long.
-fn entry(header: &Header, json: &str, note: &str) -> Option<Vec<u8>> {
+fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<Vec<u8>> {
     let parts = [&header.generation, &header.of, note];
     let lengths = parts.map(|part| part.len().to_string()).join(" ");
     let line = [&header.read_at_ms.to_string(), " ", &lengths, "\n"].concat();
     let entry = [&line, &parts.concat(), json].concat();
-    (entry.len() <= MOST_BYTES).then(|| entry.into_bytes())
+    (entry.len() <= most_bytes).then(|| entry.into_bytes())
 }
 
 /// The answer of an entry that's of what `sought` says, and that's no older than `ttl`.
@@ -111,16 +150,19 @@ fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
     // One from the future is another host's whose clock is ahead: nobody knows how old it is.
     let age_ms = sought.read_at_ms.checked_sub(read_at_ms)?;
     let is_fresh = u128::from(age_ms) < ttl.as_millis();
-    (is_fresh && generation == sought.generation && of == sought.of).then_some(Answer {
+    let is_sought = generation == sought.generation && of == sought.of;
+    (is_fresh && is_sought).then_some(Answer {
         json: Some(rest),
         note: (!note.is_empty()).then_some(note),
     })
 }
 
 impl Cache {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(super) fn new(ttl: Duration, address: &str, tables: &'static [&'static str]) -> Self {
         Self {
             ttl,
+            tables,
+            database: database(address),
             state: Mutex::default(),
         }
     }
@@ -136,18 +178,31 @@ impl Cache {
         Ok(store)
     }
 
+    /// The key of a table's generation; with a place, of that.
+    fn key(&self, table: &str, place: &str) -> String {
+        [&self.database, "/", table, "/", place].concat()
+    }
+
     /// A table's generation, and what's in a place of it.
     async fn look(&self, table: &str, place: &str) -> Result<(String, Option<Vec<u8>>), Error> {
         let store = self.store().await?;
-        let (generation, entry) = join(store.get(table), store.get(place)).await;
+        let (generation, place) = (self.key(table, ""), self.key(table, place));
+        let (generation, entry) = join(store.get(generation), store.get(place)).await;
         // A table that was never written to has none.
         let generation = generation?.unwrap_or_default();
         let generation = String::from_utf8(generation).unwrap_or_default();
         Ok((generation, entry?))
     }
 
-    async fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
+    async fn set(&self, table: &str, place: &str, value: &[u8]) -> Result<(), Error> {
+        let key = self.key(table, place);
         self.store().await?.set(key, value).await
+    }
+
+    /// The tables that a statement may change.
+    pub(super) fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
+        let tables = self.tables.iter().copied();
+        tables.filter(|table| statement.changes(table)).collect()
     }
 
     /// Whether it failed a moment ago.
@@ -190,14 +245,16 @@ impl Db {
         let Some(cache) = cache.filter(|cache| asks && !cache.is_left_alone()) else {
             return self.answer(statement, parameters).await;
         };
-        let place = place(table, statement, &parameters);
+        let place = place(statement, &parameters);
         let mut header = Header::of(statement, &parameters)?;
         let clock = Instant::now();
         let looked = self.asked(cache, cache.look(table, &place)).await;
         let failed = looked.is_none();
+        let mut may_keep = !failed;
         let answer = looked.and_then(|(generation, entry)| {
+            may_keep = !is_closed(&generation, header.read_at_ms);
             header.generation = generation;
-            found(entry?, &header, cache.ttl)
+            found(entry?, &header, cache.ttl).filter(|_| may_keep)
         });
         self.profile.record_cache_lookup(CacheLookup {
             name: statement.name,
@@ -212,25 +269,57 @@ impl Db {
         let answer = self.primary_answer(statement, parameters).await?;
         let note = answer.note.as_deref().unwrap_or_default();
         let json = answer.json.as_deref();
-        let entry = json.and_then(|json| entry(&header, json, note));
-        if let Some(entry) = entry.filter(|_| !failed) {
+        let (.., most_bytes) = part(statement);
+        let entry = json.and_then(|json| entry(&header, json, note, most_bytes));
+        if let Some(entry) = entry.filter(|_| may_keep) {
             let db = self.clone();
             after_response(async move {
                 if let Some(cache) = &db.database.cache {
-                    db.asked(cache, cache.set(&place, &entry)).await;
+                    db.asked(cache, cache.set(table, &place, &entry)).await;
                 }
             });
         }
         Ok(answer)
     }
 
-    /// Forgets what's kept of a table, which has been written to. Where that fails others may see it for as long as
-    /// anything is kept; who wrote is told to ask for more.
-    pub async fn forget(&self, table: &'static str) {
-        if let Some(cache) = &self.database.cache {
+    /// Forgets what's kept of tables that are about to be written to. Nothing is kept anew for as long as that can take, should
+    /// this request be lost: then nobody knows when the write is done.
+    pub(super) async fn begin_change(&self, tables: &[&'static str]) {
+        let config = self.config();
+        // A write under a key may be sent twice.
+        let longest = (config.db_connect_timeout + self.silence_limit()).saturating_mul(2);
+        let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        let generation = closed_until(now_ms().saturating_add(longest_ms));
+        self.set_generation(tables, &generation).await;
+    }
+
+    /// Lets what's read from now on be kept again; or nothing for a while where nobody knows what became of the write.
+    /// Where that fails others may see what was before for as long as anything is kept; who wrote asks for more.
+    pub(super) async fn end_change(
+        &self,
+        tables: &[&'static str],
+        outcome: &Result<Answer, DbError>,
+    ) {
+        let is_uncertain = matches!(
+            outcome,
+            Err(DbError::Unavailable { sent: true, .. }
+                | DbError::Timeout { .. }
+                | DbError::Other { .. })
+        );
+        if is_uncertain {
+            self.begin_change(tables).await;
+        } else {
             let generation = Uuid::new_v4().to_string();
-            self.asked(cache, cache.set(table, generation.as_bytes()))
-                .await;
+            self.set_generation(tables, &generation).await;
+        }
+    }
+
+    async fn set_generation(&self, tables: &[&'static str], generation: &str) {
+        if let Some(cache) = &self.database.cache {
+            for table in tables {
+                let set = cache.set(table, "", generation.as_bytes());
+                self.asked(cache, set).await;
+            }
         }
     }
 
@@ -269,7 +358,7 @@ fn now_ms() -> u64 {
 mod tests {
     use super::*;
 
-    static STATEMENT: Statement = Statement {
+    const STATEMENT: Statement = Statement {
         name: "agent_get",
         sql: "SELECT",
         access: super::super::Access::Scans(""),
@@ -289,7 +378,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let json = "{\"name\": \"\u{e4}\"}\n";
         for note in ["", "12.\u{e4}"] {
-            let kept = entry(&header(5000), json, note).unwrap();
+            let kept = entry(&header(5000), json, note, 1000).unwrap();
             let answer = Answer {
                 json: Some(json.to_owned()),
                 note: (!note.is_empty()).then(|| note.to_owned()),
@@ -328,14 +417,18 @@ mod tests {
             assert_eq!(found(bytes, &header(0), Duration::MAX), None, "{text}");
         }
         assert_eq!(found(vec![0xff, b'\n'], &header(0), Duration::MAX), None);
-        assert!(entry(&header(0), &"a".repeat(MOST_BYTES), "").is_none());
-        assert!(entry(&header(0), &"a".repeat(MOST_BYTES / 2), "").is_some());
+        let length = entry(&header(0), "{}", "", 1000).unwrap().len();
+        assert!(entry(&header(0), "{}", "", length).is_some());
+        assert!(entry(&header(0), "{}", "", length - 1).is_none());
     }
 
     #[test]
     fn what_is_sought_is_told_apart_by_every_parameter() {
         let text = |text: &str| ParameterValue::Str(text.to_owned());
-        let sought = |parameters: &[ParameterValue]| Header::of(&STATEMENT, parameters).unwrap().of;
+        let sought = |parameters: &[ParameterValue]| {
+            static OF: Statement = STATEMENT;
+            Header::of(&OF, parameters).unwrap().of
+        };
         let different = [
             sought(&[]),
             sought(&[text("")]),
@@ -351,15 +444,49 @@ mod tests {
 
     #[test]
     fn however_much_is_asked_for_the_store_holds_so_much() {
-        let keys = (0..100_000)
-            .map(|offset| place("agents", &STATEMENT, &[ParameterValue::Int64(offset)]));
-        let keys: std::collections::BTreeSet<_> = keys.collect();
-        assert_eq!(keys.len() as u64, PLACES);
+        let list = Statement {
+            max_rows: 200,
+            ..STATEMENT
+        };
+        for (statement, places) in [(&STATEMENT, 8192), (&list, 512)] {
+            let keys =
+                (0..100_000).map(|offset| place(statement, &[ParameterValue::Int64(offset)]));
+            let keys: std::collections::BTreeSet<_> = keys.collect();
+            assert_eq!(keys.len(), places);
+        }
+    }
+
+    #[test]
+    fn a_database_is_known_by_its_address_whatever_the_password() {
+        let first = database("postgres://u:p@h:1/d?application_name=a");
+        assert_eq!(
+            first,
+            database("postgres://u:p@ss@h:1/d?application_name=a")
+        );
+        assert_ne!(first, database("postgres://u:p@h:1/e?application_name=a"));
+        let first = database("host=h password=p dbname=d");
+        assert_eq!(first, database("host=h password=q dbname=d"));
+        assert_ne!(first, database("host=h password=p dbname=e"));
+    }
+
+    #[test]
+    fn while_a_write_is_under_way_nothing_is_kept() {
+        let generation = closed_until(5000);
+        assert!(is_closed(&generation, 4999));
+        assert!(!is_closed(&generation, 5000));
+        for other in [
+            "",
+            "until ",
+            "until x",
+            "5b0e0e5e-8d0f-4a30-9f5b-0a7d9b4a3c11",
+        ] {
+            assert!(!is_closed(other, 0), "{other}");
+        }
     }
 
     #[test]
     fn a_store_that_fails_is_left_alone_and_told_of_once() {
-        let cache = Cache::new(Duration::from_secs(1));
+        let cache = Cache::new(Duration::from_secs(1), "postgres://h/d", &["agents"]);
         assert!(!cache.is_left_alone());
         assert!(!cache.learn(false));
         assert!(cache.learn(true));

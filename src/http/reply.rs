@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use twox_hash::XxHash64;
+use uuid::Uuid;
 
 use super::problem::ApiError;
 use crate::queries::Outcome;
@@ -49,15 +50,17 @@ impl Reply {
 
     /// 201 with the row that was made, and the path where it is from now on: `collection` and its id.
     pub fn created(collection: &str, row: String) -> Result<Self, ApiError> {
-        #[derive(serde::Deserialize)]
-        struct Row<'a> {
-            id: &'a str,
-        }
-        let Row { id } = serde_json::from_str(&row)
-            .map_err(|_| ApiError::Bug("a row that was created has no id"))?;
-        let location = HeaderValue::try_from(format!("{collection}/{id}")).map_err(|_| {
-            ApiError::Bug("a row that was created has an id that can't be in a path")
-        })?;
+        // Its first member, as PostgreSQL shaped it.
+        let id = row
+            .strip_prefix("{\"id\":\"")
+            .and_then(|rest| rest.get(..36));
+        let id = id.and_then(|id| Uuid::try_parse(id).ok());
+        let id = id.ok_or(ApiError::Bug(
+            "a row that was created doesn't begin with its id",
+        ))?;
+        // Letters, digits and dashes: always a valid value.
+        let location = HeaderValue::try_from(format!("{collection}/{id}"))
+            .map_err(|_| ApiError::Bug("an id can't be in a path"))?;
         Ok(Self {
             status: StatusCode::CREATED,
             body: Some((JSON, row)),

@@ -202,16 +202,21 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             Ok(reply) if is_read => reply.revalidated(&held).into_response(),
             outcome => outcome.into_response(),
         };
-        if (has_replica || caches) && replica::has_written(&db) {
+        let hides_write = caches && cache::has_changed(&db);
+        if hides_write || has_replica && replica::has_written(&db) {
             // What failed may have been done all the same: who looks is to see it.
-            cache::forget_changed(&db).await;
             let position = if is_done && has_replica {
                 replica::write_position(&db).await
             } else {
                 None
             };
-            let most_lag = config.db_read_max_lag.max(config.cache_ttl);
-            tell(response.headers_mut(), position, most_lag);
+            let lag = config.db_read_max_lag;
+            let hidden_for = if hides_write {
+                lag.max(config.cache_ttl)
+            } else {
+                lag
+            };
+            tell(response.headers_mut(), position, hidden_for);
         }
         response.headers_mut().insert(CACHE_CONTROL, cache_control);
         Ok(response)

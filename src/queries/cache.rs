@@ -10,13 +10,13 @@ pub const AGENTS: &str = "agents";
 /// See [`AGENTS`].
 pub const CHANNELS: &str = "channels";
 
-/// Forgets what's kept of the tables that statements sent for this request may have changed.
-pub async fn forget_changed(db: &Db) {
-    for table in [AGENTS, CHANNELS] {
-        if writes_sent(db).any(|statement| statement.changes(table)) {
-            db.forget(table).await;
-        }
-    }
+/// All of them.
+pub const TABLES: &[&str] = &[AGENTS, CHANNELS];
+
+/// Whether anything was sent for this request that may have changed what's kept.
+#[must_use]
+pub fn has_changed(db: &Db) -> bool {
+    writes_sent(db).any(|statement| TABLES.iter().any(|table| statement.changes(table)))
 }
 
 pub(super) static PERFORMANCE_CACHE: Statement = Statement {

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use support::{Answer, Database, Edge};
 use tokio::time::sleep;
@@ -161,6 +162,7 @@ async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
         until_hit(&edge, path).await;
         let written = edge.post(&random, &message).await;
         assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
+        assert!(!written.headers.contains_key("x-written"));
         assert!(is_hit(&edge.get(path).await), "{path}");
     }
 }
@@ -243,6 +245,85 @@ async fn what_is_read_while_it_is_written_is_never_older_than_what_was_acknowled
         hits.iter().sum::<u32>() > 100,
         "{hits:?}: it was hardly read"
     );
+}
+
+/// Holds a row of agents locked until it's dropped.
+async fn lock(database: &Database, id: &str) -> tokio_postgres::Client {
+    let client = database.client().await;
+    client.batch_execute("BEGIN").await.unwrap();
+    let sql = format!("SELECT FROM agents WHERE id = '{id}' FOR UPDATE");
+    client.batch_execute(&sql).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_not_hidden() {
+    let database = Database::migrated().await;
+    let variables = [("cache_seconds", "3600")];
+    let edge = Edge::start_with(&database, &variables, &["--request-timeout", "1s"]).await;
+    let id = agent(&edge, "qa").await;
+    let path = format!("/api/agents/{id}");
+    until_hit(&edge, &path).await;
+    let locked = lock(&database, &id).await;
+    let request = Request::builder()
+        .method(Method::PATCH)
+        .uri(format!("{}{path}", edge.url()))
+        .header("content-type", "application/json")
+        .body(Full::from(json!({"is_busy": true}).to_string()))
+        .unwrap();
+    // The host gives it up, and its answer has no token.
+    let given_up = edge.exchange(request);
+    let read = async {
+        sleep(Duration::from_millis(300)).await;
+        for _ in 0..10 {
+            let answer = edge.get(&path).await;
+            assert_eq!(answer.query_count(), 1, "it may be done at any moment");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (given_up, ()) = futures_util::future::join(given_up, read).await;
+    assert_eq!(given_up.unwrap().status, StatusCode::INTERNAL_SERVER_ERROR);
+    edge.get(&path).await;
+    locked.batch_execute("COMMIT").await.unwrap();
+    // Whether it's done or not: what's read is what's there.
+    let client = database.client().await;
+    let sql = format!("SELECT is_busy FROM agents WHERE id = '{id}'");
+    for _ in 0..20 {
+        let before: bool = client.query_one(&sql, &[]).await.unwrap().get(0);
+        let seen = edge.get(&path).await.json()["is_busy"] == true;
+        assert!(seen >= before, "it's done, and hidden");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn databases_that_share_a_store_see_nothing_of_each_other() {
+    let (database, other) = (Database::migrated().await, Database::migrated().await);
+    let sql = "UPDATE agents SET is_busy = true WHERE name = '@qa'";
+    other.client().await.batch_execute(sql).await.unwrap();
+    let edge = Edge::start_changed(&database, &[("cache_seconds", "60")], &[], |manifest| {
+        let (before, component) = manifest
+            .split_once("[component.reznet-edge]")
+            .expect("a component");
+        let of_other = component
+            .replace("[component.reznet-edge.", "[component.other.")
+            .replace("{{ db_url }}", &other.app_url());
+        format!(
+            "{before}[[trigger.http]]\nroute = \"/api/agents/name/qa\"\ncomponent = \"other\"\n
+            [component.reznet-edge]{component}\n[component.other]{of_other}"
+        )
+    })
+    .await;
+    // The same agent of both: without the @ the other's, with it ours.
+    for (path, is_busy) in [
+        ("/api/agents/name/qa", true),
+        ("/api/agents/name/@qa", false),
+    ] {
+        let first = edge.get(path).await;
+        for answer in [first, until_hit(&edge, path).await] {
+            assert_eq!(answer.json()["is_busy"], is_busy, "{path}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test]
