@@ -837,9 +837,15 @@ pub static STATS: Schema = Schema {
             "Tasks outside workflows, by status.",
         ),
         member("workflows", Kind::Object, Required, "Workflows, by status."),
+        member(
+            "counted_at",
+            Kind::Time,
+            Nullable,
+            "When, where they were counted before; null where it's for this answer.",
+        ),
     ],
     example: documented(
-        r#"{"agents": {"total": 6, "active": 6, "busy": 0}, "messages": {"total": 1200, "is_estimate": false}, "tasks": {"pending": 1}, "workflows": {"executing": 2, "completed": 40}}"#,
+        r#"{"agents": {"total": 6, "active": 6, "busy": 0}, "messages": {"total": 1200, "is_estimate": false}, "tasks": {"pending": 1}, "workflows": {"executing": 2, "completed": 40}, "counted_at": null}"#,
     ),
 };
 

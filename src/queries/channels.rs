@@ -26,7 +26,7 @@ pub(super) static CHANNEL_LIST: Statement = Statement {
         "channels WHERE NOT is_archived",
         after
     )),
-    access: Access::Scans("nearly all channels are wanted, and there are hundreds, not millions"),
+    access: Access::Indexes(&["channels_active_idx"]),
     max_rows: 200,
 };
 

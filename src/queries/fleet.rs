@@ -126,8 +126,10 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
             FROM sums JOIN bins USING (ended_at, kind, name)
         ), scans AS (
             INSERT INTO profile.index_scans
-            SELECT now(), indexrelname, idx_scan FROM due, pg_stat_user_indexes
-            WHERE schemaname = 'public' AND indexrelname = ANY ($1::text[])
+            SELECT now(), index, sum(idx_scan) FROM due, (
+                SELECT coalesce(pg_partition_root(indexrelid), indexrelid)::regclass::text AS index, idx_scan
+                FROM pg_stat_user_indexes WHERE schemaname = 'public') AS used
+            WHERE index = ANY ($1::text[]) GROUP BY index
         ), old_minute AS (
             DELETE FROM profile.minutes USING due WHERE began_at < now() - interval '2 days'
         ), old_total AS (

@@ -13,6 +13,8 @@ pub const MIGRATIONS: &[&str] = &[
     "0006_profile",
     "0007_idempotency",
     "0008_cache_lookups",
+    "0009_stats",
+    "0010_partial_indexes",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

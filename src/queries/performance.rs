@@ -17,6 +17,8 @@ const UNINDEXED_KEYS: &[&str] = &[
     "workflows_orchestrator_id_fkey",
 ];
 
+// Partitions are taken together: they're one table to us. Partial indexes may be unused: ours are on what's active, which
+// there may be none of for days, and hold few rows.
 pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
     name: "performance_database",
     sql: sql!("WITH connections AS (
@@ -25,11 +27,16 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
                    count(*) AS total
             FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = $1::text
+        ), usage AS MATERIALIZED (
+            SELECT coalesce(pg_partition_root(relid), relid)::regclass AS \"table\",
+                   coalesce(pg_partition_root(indexrelid), indexrelid)::regclass AS index,
+                   sum(idx_scan)::bigint AS scans, sum(idx_tup_read) AS tuples_read, sum(idx_tup_fetch) AS tuples_fetched
+            FROM pg_stat_user_indexes WHERE schemaname = 'public' GROUP BY 1, 2
         ), contract AS MATERIALIZED (
             SELECT named.*, relation.reltuples, index.indexrelid, scans,
                    CASE WHEN index.indexrelid IS NULL THEN 'missing'
                         WHEN NOT indisvalid THEN 'invalid'
-                        WHEN pg_get_indexdef(index.indexrelid) <> definition THEN 'changed'
+                        WHEN replace(pg_get_indexdef(index.indexrelid), ' ON ONLY ', ' ON ') <> definition THEN 'changed'
                         WHEN calls >= 10 AND scans = 0 AND reltuples >= 10000 THEN 'unused'
                         ELSE 'ok' END AS state
             FROM (SELECT named.*, to_regclass('public.' || name) AS oid
@@ -38,9 +45,9 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
             LEFT JOIN pg_index AS index ON index.indexrelid = named.oid
             LEFT JOIN pg_class AS relation ON relation.oid = index.indrelid
             LEFT JOIN LATERAL (
-                SELECT CASE WHEN idx_scan >= coalesce(scans_before, 0)
-                            THEN idx_scan - coalesce(scans_before, 0) ELSE idx_scan END AS scans
-                FROM pg_stat_user_indexes WHERE indexrelid = named.oid) AS used ON true
+                SELECT CASE WHEN scans >= coalesce(scans_before, 0)
+                            THEN scans - coalesce(scans_before, 0) ELSE scans END AS scans
+                FROM usage WHERE usage.index = named.oid) AS used ON true
         ), index AS MATERIALIZED (
             SELECT i.indexrelid, i.indrelid, class.relname AS name, i.indisvalid, i.indisunique, i.indkey::text AS columns,
                    i.indkey::text || ' ' AS columns_then, i.indclass::text AS classes, i.indcollation::text AS collations,
@@ -49,7 +56,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
                    EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid) AS is_constraint,
                    EXISTS (SELECT FROM contract WHERE contract.indexrelid = i.indexrelid) AS is_named
             FROM pg_index AS i JOIN pg_class AS class ON class.oid = i.indexrelid
-            WHERE class.relnamespace = 'public'::regnamespace
+            WHERE class.relnamespace = 'public'::regnamespace AND NOT class.relispartition
         ), statistics AS (
             SELECT extract(day FROM now() - coalesce(stats_reset, pg_postmaster_start_time())) AS age_days,
                    blks_hit, blks_read
@@ -101,7 +108,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
                    format('DROP INDEX CONCURRENTLY %I;', name)
             FROM statistics, index JOIN pg_stat_user_indexes AS used USING (indexrelid) JOIN pg_class AS relation ON relation.oid = indrelid
             WHERE age_days >= $9::int AND idx_scan = 0 AND relation.reltuples >= 1000
-              AND NOT indisunique AND NOT is_constraint AND NOT is_named AND indisvalid
+              AND NOT indisunique AND NOT is_constraint AND NOT is_named AND indisvalid AND predicate IS NULL
             UNION ALL
             SELECT 'unindexed_foreign_key', 'warning',
                    format('%s on %s has no index: deleting a row of %s scans it.', conname, conrelid::regclass, confrelid::regclass),
@@ -110,7 +117,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
                         FROM unnest(conkey) WITH ORDINALITY AS key (attnum, place)
                         JOIN pg_attribute USING (attnum) WHERE attrelid = conrelid))
             FROM pg_constraint LEFT JOIN pg_stat_user_tables AS parent ON parent.relid = confrelid
-            WHERE contype = 'f' AND connamespace = 'public'::regnamespace
+            WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND conparentid = 0
               AND (conname <> ALL ($8::text[]) OR parent.n_tup_del > 0)
               AND NOT EXISTS (
                 SELECT FROM index
@@ -155,17 +162,14 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
              FROM connections),
             'index_usage',
             (SELECT coalesce(json_agg(index_row), '[]')
-             FROM (SELECT relname AS \"table\", indexrelname AS index, idx_scan AS scans,
-                          idx_tup_read AS tuples_read, idx_tup_fetch AS tuples_fetched
-                   FROM pg_stat_user_indexes
-                   WHERE schemaname = 'public'
-                   ORDER BY idx_scan DESC, indexrelname LIMIT 200) AS index_row),
+             FROM (SELECT * FROM usage ORDER BY scans DESC, index::text LIMIT 200) AS index_row),
             'table_sizes',
             (SELECT coalesce(json_agg(table_row), '[]')
              FROM (SELECT relname AS \"table\", pg_size_pretty(size_bytes) AS size, size_bytes
-                   FROM (SELECT relname, pg_total_relation_size(relid) AS size_bytes
-                         FROM pg_stat_user_tables WHERE schemaname = 'public') AS sized
-                   ORDER BY size_bytes DESC, relname LIMIT 200) AS table_row),
+                   FROM (SELECT coalesce(pg_partition_root(relid), relid)::regclass AS relname,
+                                sum(pg_total_relation_size(relid))::bigint AS size_bytes
+                         FROM pg_stat_user_tables WHERE schemaname = 'public' GROUP BY 1) AS sized
+                   ORDER BY size_bytes DESC, relname::text LIMIT 200) AS table_row),
             'slow_query_logging',
             json_build_object(
                 'query_warn_ms', $3::bigint,

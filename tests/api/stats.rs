@@ -22,6 +22,7 @@ async fn stats_count_what_there_is() {
             "messages": {"total": 1, "is_estimate": false},
             "tasks": {"pending": 1},
             "workflows": {"pending": 1},
+            "counted_at": null,
         })
     );
 }

@@ -1,4 +1,28 @@
 CREATE SCHEMA profile;
+CREATE FUNCTION public.stats_count() RETURNS TABLE(agents json, messages json, tasks json, workflows json)
+    LANGUAGE sql STABLE
+    AS $$
+    -- Messages are counted one by one up to 100,000; beyond, by the server's own estimate, which costs nothing.
+    WITH counted AS (
+        SELECT count(*) AS n FROM (SELECT FROM public.messages LIMIT 100000) AS first
+    ), estimated AS (
+        SELECT sum(reltuples)::bigint AS n FROM pg_class
+        WHERE relkind = 'r' AND reltuples > 0
+          AND (oid = 'public.messages'::regclass OR oid IN (SELECT relid FROM pg_partition_tree('public.messages')))
+    )
+    SELECT
+        (SELECT json_build_object(
+            'total', count(*),
+            'active', count(*) FILTER (WHERE is_active),
+            'busy', count(*) FILTER (WHERE is_busy)) FROM public.agents),
+        (SELECT json_build_object(
+            'total', CASE WHEN counted.n < 100000 THEN counted.n ELSE greatest(estimated.n, counted.n) END,
+            'is_estimate', counted.n >= 100000) FROM counted, estimated),
+        (SELECT coalesce(json_object_agg(status, n ORDER BY status), '{}')
+         FROM (SELECT status, count(*) AS n FROM public.tasks GROUP BY status) AS by_status),
+        (SELECT coalesce(json_object_agg(status, n ORDER BY status), '{}')
+         FROM (SELECT status, count(*) AS n FROM public.workflows GROUP BY status) AS by_status)
+$$;
 CREATE FUNCTION public.workflow_changed() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -326,6 +350,13 @@ CREATE TABLE public.migration_ledger (
     applied_by text DEFAULT CURRENT_USER NOT NULL,
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
+CREATE VIEW public.stats AS
+ SELECT stats_count.agents,
+    stats_count.messages,
+    stats_count.tasks,
+    stats_count.workflows,
+    NULL::timestamp with time zone AS counted_at
+   FROM public.stats_count() stats_count(agents, messages, tasks, workflows);
 CREATE TABLE public.tasks (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     description text NOT NULL,
@@ -386,6 +417,7 @@ ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
 CREATE INDEX flushes_began_at_idx ON profile.flushes USING btree (began_at);
 CREATE INDEX samples_began_at_idx ON profile.samples USING btree (began_at);
+CREATE INDEX channels_active_idx ON public.channels USING btree (created_at, id) WHERE (NOT is_archived);
 CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
 CREATE INDEX idempotency_keys_created_at_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
@@ -406,6 +438,7 @@ CREATE INDEX idx_workflows_status ON public.workflows USING btree (status);
 CREATE INDEX idx_workflows_status_created ON public.workflows USING btree (status, created_at);
 CREATE INDEX tasks_created_at_idx ON public.tasks USING btree (created_at, id);
 CREATE INDEX tasks_status_created_at_idx ON public.tasks USING btree (status, created_at, id);
+CREATE INDEX workflows_active_idx ON public.workflows USING btree (channel_id, created_at, id) WHERE (status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text]));
 CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON public.workflow_tasks FOR EACH ROW EXECUTE FUNCTION public.workflow_task_added();
 CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON public.workflow_tasks FOR EACH ROW WHEN (((new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_task_ended();
 CREATE TRIGGER workflows_changed AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = ANY (ARRAY['executing'::text, 'cancelled'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_changed();

@@ -1,6 +1,6 @@
 //! A plan as PostgreSQL explains it, and what a statement promises of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use reznet_edge::db::{Access, Statement};
 use serde_json::Value;
@@ -9,6 +9,9 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_s
 
 /// Tables that grow with use: scanning one takes longer with every day.
 const LARGE: [&str; 3] = ["messages", "workflows", "workflow_tasks"];
+
+/// A partition that has fewer rows may be scanned: that takes a page or two.
+const FEW_ROWS: f32 = 1000.0;
 
 /// The most rows that may be sorted: the largest page there is.
 const MOST_SORTED_ROWS: f64 = 1000.0;
@@ -38,26 +41,82 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
+/// What's a partition of what: plans name a table's partitions and their indexes, statements the whole.
+pub struct Layout(HashMap<String, (String, f32)>);
+
+impl Layout {
+    /// Looks it up.
+    pub async fn of(client: &Client) -> Self {
+        let sql =
+            "SELECT part.relname::text, whole.relname::text, part.reltuples FROM pg_class AS part
+            JOIN pg_class AS whole ON whole.oid = coalesce(pg_partition_root(part.oid), part.oid)
+            WHERE part.relnamespace = 'public'::regnamespace";
+        let rows = client.query(sql, &[]).await.expect("it's the catalogue");
+        let rows = rows
+            .iter()
+            .map(|row| (row.get(0), (row.get(1), row.get(2))));
+        Self(rows.collect())
+    }
+
+    /// The table or index that it's a part of, or it itself.
+    fn whole<'a>(&'a self, name: &'a str) -> &'a str {
+        self.0.get(name).map_or(name, |(whole, _)| whole)
+    }
+
+    fn may_be_scanned(&self, table: &str) -> bool {
+        let is_small = |(whole, rows): &(String, f32)| whole != table && *rows < FEW_ROWS;
+        !LARGE.contains(&self.whole(table)) || self.0.get(table).is_some_and(is_small)
+    }
+}
+
+/// How many rows of a table a statement reads when it's run.
+pub async fn rows_read(
+    client: &Client,
+    layout: &Layout,
+    sql: &str,
+    parameters: &[String],
+    table: &str,
+) -> f64 {
+    let plan = explain_with(client, "FORMAT JSON, ANALYZE", sql, parameters).await;
+    let mut nodes = Vec::new();
+    collect(&plan, &mut nodes);
+    let number = |node: &Value, member: &str| node[member].as_f64().unwrap_or_default();
+    let scans = nodes
+        .into_iter()
+        .filter(|node| layout.whole(node["Relation Name"].as_str().unwrap_or_default()) == table);
+    scans
+        .map(|node| {
+            let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+            rows * number(node, "Actual Loops")
+        })
+        .sum()
+}
+
 /// The plan for these very parameters, as for a statement that's prepared and executed once.
 pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value {
+    explain_with(client, "FORMAT JSON", sql, parameters).await
+}
+
+async fn explain_with(client: &Client, options: &str, sql: &str, parameters: &[String]) -> Value {
     let texts: Vec<_> = parameters.iter().map(|parameter| Text(parameter)).collect();
     let parameters: Vec<_> = texts
         .iter()
         .map(|text| text as &(dyn ToSql + Sync))
         .collect();
     let row = client
-        .query_one(&format!("EXPLAIN (FORMAT JSON) {sql}"), &parameters)
+        .query_one(&format!("EXPLAIN ({options}) {sql}"), &parameters)
         .await
         .unwrap_or_else(|error| panic!("{error:?}: {sql}"));
     row.get::<_, Value>(0)[0]["Plan"].clone()
 }
 
 /// What a statement promises and its plan doesn't keep.
-pub fn findings(statement: &Statement, plan: &Value) -> Vec<String> {
+pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<String> {
     let mut nodes = Vec::new();
     collect(plan, &mut nodes);
     let text = |node: &Value, member: &str| node[member].as_str().unwrap_or_default().to_owned();
-    let used: BTreeSet<String> = nodes.iter().map(|node| text(node, "Index Name")).collect();
+    let used = nodes.iter().map(|node| text(node, "Index Name"));
+    let used: BTreeSet<String> = used.map(|index| layout.whole(&index).to_owned()).collect();
     let mut findings = Vec::new();
     let writes = nodes
         .iter()
@@ -83,7 +142,7 @@ pub fn findings(statement: &Statement, plan: &Value) -> Vec<String> {
     }
     for node in nodes {
         let (kind, table) = (text(node, "Node Type"), text(node, "Relation Name"));
-        if kind == "Seq Scan" && LARGE.contains(&table.as_str()) {
+        if kind == "Seq Scan" && !layout.may_be_scanned(&table) {
             findings.push(format!("it scans {table}"));
         }
         let rows = node["Plan Rows"].as_f64().unwrap_or_default();

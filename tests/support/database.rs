@@ -1,6 +1,7 @@
 //! Databases for tests: each its own, cloned from one that `scripts/migrate` has migrated.
 //!
-//! Needs a cluster, whose address it takes from `REZNET_TEST_DATABASE_URL` (`scripts/test` starts one).
+//! Needs a cluster, whose address it takes from `REZNET_TEST_DATABASE_URL` (`scripts/test` starts one). With
+//! `REZNET_TEST_BY_MONTH` they have their messages in partitions by month, so that a suite can be run on that layout too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,6 +44,15 @@ impl Database {
         let database = Self::migrated().await;
         database.seed(1_000_000).await;
         database
+    }
+
+    /// Applies an optional migration (`scripts/migrate optional`), or its way back.
+    pub async fn optional(&self, command: &str, name: &str) {
+        let mut migrate = Command::new(project().join("scripts/migrate"));
+        migrate.args([command, name, "--database", &self.url()]);
+        let done = tokio::task::spawn_blocking(move || run(&mut migrate)).await;
+        let done = done.expect("the migration's thread ends");
+        done.unwrap_or_else(|error| panic!("{command} {name}: {error}"));
     }
 
     /// Fills it by `scripts/seed`: so many messages, and what belongs to them.
@@ -281,7 +291,18 @@ fn migrated_template() -> Result<String, String> {
     let server_url = url(&server, server_database(&server));
     psql(&server_url, &format!("DROP DATABASE IF EXISTS {name}"))?;
     psql(&server_url, &format!("CREATE DATABASE {name}"))?;
-    migrate(&url(&server, &name))?;
+    let url = url(&server, &name);
+    migrate(&url)?;
+    if std::env::var_os("REZNET_TEST_BY_MONTH").is_some() {
+        // From a year ago on, so that there are many.
+        let old = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
+            SELECT id, 'user', 'u', 'x', now() - interval '1 year' FROM channels LIMIT 1";
+        psql(&url, old)?;
+        let option = ["optional", "messages_by_month", "--database", &url];
+        run(Command::new(project().join("scripts/migrate")).args(option))?;
+        psql(&url, "CALL messages_mirror_drop()")?;
+        psql(&url, "DELETE FROM messages")?;
+    }
     Ok(name)
 }
 

@@ -1,0 +1,98 @@
+//! `migrations/optional/stats_materialized.sql`: GET /api/stats tells what was counted before, and when.
+
+use serde_json::{Value, json};
+use support::{Database, Edge};
+
+use super::{migrated, succeeds};
+
+#[tokio::test]
+async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let counted = async || edge.get("/api/stats").await.json();
+    let task = json!({"description": "one"});
+    edge.post("/api/tasks", &task).await;
+    let before = counted().await;
+    assert_eq!(before["counted_at"], Value::Null);
+
+    // Twice: it's safe to run again.
+    for _ in 0..2 {
+        succeeds(&database, &["optional", "stats_materialized"]).await;
+    }
+    succeeds(&database, &["verify"]).await;
+    edge.post("/api/tasks", &task).await;
+    let kept = counted().await;
+    assert_eq!(kept["tasks"], json!({"pending": 1}));
+    let first = kept["counted_at"].as_str().expect("a time").to_owned();
+    // What nobody counts anew has the tag it had.
+    assert_eq!(counted().await, kept);
+
+    let refresh = "REFRESH MATERIALIZED VIEW CONCURRENTLY stats_materialized";
+    let client = database.client().await;
+    client.batch_execute(refresh).await.unwrap();
+    let fresh = counted().await;
+    assert_eq!(fresh["tasks"], json!({"pending": 2}));
+    let second = fresh["counted_at"].as_str().expect("a time");
+    assert!(second > first.as_str(), "{second} after {first}");
+
+    // A reader isn't waited for, and doesn't wait: it has the view locked, and a refresh is done all the same.
+    let mut reader = database.client().await;
+    let reading = reader.transaction().await.unwrap();
+    reading.query("SELECT * FROM stats", &[]).await.unwrap();
+    client.batch_execute(refresh).await.unwrap();
+    reading.rollback().await.unwrap();
+
+    // By hand once more, the migration leaves it as it is.
+    let migration = std::fs::read_to_string(support::project().join("migrations/0009_stats.sql"));
+    client.batch_execute(&migration.unwrap()).await.unwrap();
+    assert_ne!(counted().await["counted_at"], Value::Null);
+
+    for _ in 0..2 {
+        succeeds(&database, &["undo", "stats_materialized"]).await;
+    }
+    succeeds(&database, &["verify"]).await;
+    let after = counted().await;
+    assert_eq!(after["counted_at"], Value::Null);
+    assert_eq!(after["tasks"], json!({"pending": 2}));
+}
+
+#[tokio::test]
+async fn the_api_may_read_the_counts_and_nothing_else() {
+    let database = Database::migrated().await;
+    succeeds(&database, &["optional", "stats_materialized"]).await;
+    let (app, connection) = tokio_postgres::connect(&database.app_url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    assert_eq!(
+        app.query("SELECT * FROM stats", &[]).await.unwrap().len(),
+        1
+    );
+    for forbidden in [
+        "SELECT * FROM stats_materialized",
+        "REFRESH MATERIALIZED VIEW stats_materialized",
+        "DELETE FROM stats",
+        "DROP VIEW stats",
+    ] {
+        let error = app.batch_execute(forbidden).await.expect_err(forbidden);
+        let code = error.code().expect("the server refuses it").code();
+        assert!(["42501", "55000"].contains(&code), "{forbidden}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_comes_too_early_is_refused() {
+    let database = Database::empty().await;
+    for (arguments, says) in [
+        (
+            ["optional", "nonsense"],
+            "there's no optional migration nonsense: give one of messages_by_month stats_materialized",
+        ),
+        (["undo", "stats_materialized"], "0001_schema is pending"),
+    ] {
+        let output = migrated(&database, &arguments).await;
+        assert!(!output.status.success(), "{output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(says), "{error}");
+    }
+}
