@@ -145,6 +145,43 @@ async fn the_report_takes_partitions_together() {
 }
 
 #[tokio::test]
+async fn who_is_in_the_way_is_named_and_what_differs_is_not_swapped() {
+    let database = database().await;
+    let client = database.client().await;
+    let mut reader = database.client().await;
+    let reading = reader.transaction().await.unwrap();
+    let read =
+        "SELECT count(*), set_config('application_name', 'nightly-report', false) FROM messages";
+    reading.query(read, &[]).await.unwrap();
+    let arguments = ["optional", "messages_by_month", "--wait", "2"];
+    let output = migrated(&database, &arguments).await;
+    assert!(!output.status.success(), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("nightly-report"), "{error}");
+    reading.rollback().await.unwrap();
+    succeeds(&database, &arguments).await;
+
+    let lose =
+        "DELETE FROM messages_mirror WHERE id = (SELECT id FROM messages OFFSET 15000 LIMIT 1)";
+    client.batch_execute(lose).await.unwrap();
+    let output = migrated(&database, &["undo", "messages_by_month"]).await;
+    assert!(!output.status.success(), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("messages and messages_mirror differ"),
+        "{error}"
+    );
+    let rows = "SELECT count(*) FROM messages";
+    assert_eq!(one::<i64>(&client, rows).await, 30_000);
+    client
+        .batch_execute("CALL messages_mirror_drop()")
+        .await
+        .unwrap();
+    succeeds(&database, &["undo", "messages_by_month"]).await;
+    assert_eq!(one::<i64>(&client, rows).await, 30_000);
+}
+
+#[tokio::test]
 async fn pages_lead_across_months_and_miss_nothing() {
     let database = by_month().await;
     let edge = Edge::start(&database).await;
