@@ -180,7 +180,7 @@ async fn messages_move_and_come_back_while_the_api_writes_whatever_interrupts_it
     assert_eq!(dump(&database).await, schema);
 }
 
-/// The schema as pg_dump has it.
+/// The schema as `pg_dump` has it.
 async fn dump(database: &Database) -> String {
     let url = database.url();
     let output = tokio::task::spawn_blocking(move || {
@@ -196,5 +196,5 @@ async fn dump(database: &Database) -> String {
     let schema = String::from_utf8_lossy(&output.stdout).into_owned();
     // A key of its own in each dump.
     let lines = schema.lines().filter(|line| !line.contains("restrict "));
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
