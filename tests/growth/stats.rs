@@ -86,7 +86,7 @@ async fn what_is_unknown_or_comes_too_early_is_refused() {
     for (arguments, says) in [
         (
             ["optional", "nonsense"],
-            "there's no optional migration nonsense: give one of messages_by_month stats_materialized",
+            "there's no migrations/optional/nonsense.sql: give one of those there are (messages_by_month stats_materialized)",
         ),
         (["undo", "stats_materialized"], "0001_schema is pending"),
     ] {
