@@ -1,7 +1,7 @@
 //! The optional migrations (`migrations/optional`) on a database that the API is using: applied, interrupted, applied again,
 //! undone; and that everything is then as it was, but for what they're for.
 //!
-//! How fast anything is isn't judged here: that's `scripts/bench partitions`, and the suite `plans`.
+//! How fast anything is isn't judged here: that's `scripts/bench options`, and the suite `plans`.
 
 mod months;
 mod moving;
