@@ -154,6 +154,9 @@ impl Db {
         }
         let cache = self.database.cache.as_ref();
         let changed = cache.map_or_else(Vec::new, |cache| cache.changed_by(statement));
+        if changed.is_empty() {
+            return self.primary_answer(statement, parameters).await;
+        }
         self.begin_change(&changed).await;
         let outcome = self.primary_answer(statement, parameters).await;
         self.end_change(&changed, &outcome).await;

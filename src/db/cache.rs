@@ -21,9 +21,10 @@ use uuid::Uuid;
 use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us};
 
-/// The places for a table's rows, and for lists of them; and the longest entry there. 96 MiB a table at most.
-const ROWS: (u64, usize) = (8192, 8 * 1024);
-const LISTS: (u64, usize) = (512, 64 * 1024);
+/// How a table's entries are kept: what their keys begin with, how many places there are, and the longest entry there.
+/// 96 MiB a table at most.
+const ROWS: (&str, u64, usize) = ("row", 8192, 8 * 1024);
+const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 
 /// The longest wait for the store: the database is there.
 const LIMIT: Duration = Duration::from_millis(250);
@@ -80,13 +81,9 @@ impl Header {
     }
 }
 
-/// A statement's part of its table's places, and the longest entry there.
+/// How a statement's answers are kept.
 fn part(statement: &Statement) -> (&'static str, u64, usize) {
-    let (name, (places, most_bytes)) = match statement.max_rows {
-        1 => ("row", ROWS),
-        _ => ("list", LISTS),
-    };
-    (name, places, most_bytes)
+    if statement.max_rows == 1 { ROWS } else { LISTS }
 }
 
 /// The place for the answer of a statement with these parameters, and for others'.
