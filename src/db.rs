@@ -117,6 +117,12 @@ impl Db {
         self.database.config()
     }
 
+    /// Whether reads may be kept in the cache.
+    #[must_use]
+    pub fn caches(&self) -> bool {
+        self.database.cache.is_some()
+    }
+
     /// The same access, by which every write is done once under this key; `once` is the statement that sees to it, of the
     /// key, a name, a statement's text and its parameters.
     #[must_use]
@@ -174,17 +180,17 @@ impl Db {
         let key = self.key.as_ref().filter(|_| !statement.is_read());
         let name = statement.name;
         let (sql, parameters) = match key {
-            Some((key, once)) => (once.sql, once_parameters(key, statement, &parameters)?),
-            None => (statement.sql, parameters),
+            Some((key, once)) => (once.sql(), once_parameters(key, statement, &parameters)?),
+            None => (statement.sql(), parameters),
         };
-        match self.answer_once(name, sql, &parameters).await {
+        match self.answer_once(name, &sql, &parameters).await {
             Err(DbError::Unavailable {
                 sent: true, reason, ..
             }) if statement.is_read() || key.is_some() => {
                 let message = format!("TRIED AGAIN: {name}: {reason}");
                 let fields = [("event", "tried_again".into())];
                 profile::line(Level::Warning, &message, &self.profile, &fields);
-                self.answer_once(name, sql, &parameters).await
+                self.answer_once(name, &sql, &parameters).await
             }
             outcome => outcome,
         }
@@ -193,7 +199,7 @@ impl Db {
     async fn answer_once(
         &self,
         name: &'static str,
-        sql: &'static str,
+        sql: &str,
         parameters: &[ParameterValue],
     ) -> Result<Answer, DbError> {
         let checkout = self.primary_checkout(name).await?;
@@ -218,7 +224,7 @@ impl Db {
         &self,
         checkout: &Checkout<Connection>,
         name: &'static str,
-        sql: &'static str,
+        sql: &str,
         parameters: &[ParameterValue],
         limit: Duration,
     ) -> Result<Answer, DbError> {
@@ -238,10 +244,11 @@ impl Db {
         if elapsed_us > thresholds.query_error_us {
             let db = Self::in_the_background(self.database.clone());
             let kept = is_small(parameters).then(|| parameters.to_vec());
+            let sql = sql.to_owned();
             self.profile.record_slow_query(SlowQuery {
                 name,
                 elapsed_us,
-                plan: Box::pin(async move { db.plan(name, sql, kept?).await.ok() }),
+                plan: Box::pin(async move { db.plan(name, &sql, kept?).await.ok() }),
             });
         }
         outcome
@@ -251,7 +258,7 @@ impl Db {
     async fn plan(
         &self,
         name: &'static str,
-        sql: &'static str,
+        sql: &str,
         parameters: Vec<ParameterValue>,
     ) -> Result<String, DbError> {
         let checkout = self.primary_checkout(name).await?;
@@ -352,7 +359,7 @@ fn once_parameters(
     Ok(vec![
         ParameterValue::Str(key.to_owned()),
         ParameterValue::Str(statement.name.to_owned()),
-        ParameterValue::Str(statement.sql.to_owned()),
+        ParameterValue::Str(statement.sql()),
         ParameterValue::ArrayStr(texts(statement, parameters)?),
     ])
 }

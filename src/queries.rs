@@ -2,8 +2,8 @@
 //!
 //! Functions here take checked values and give JSON text as PostgreSQL shaped it. They never see HTTP.
 //!
-//! Statements answer with one row: the JSON, and a note. A list's note is the cursor of its next page; a write's says
-//! why it did nothing ([`Outcome`]).
+//! Statements answer with one row: the JSON, and a note. A list's note is what its rows are, and the cursor of its next page;
+//! a write's says why it did nothing ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;
@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod fleet_report;
 pub mod health;
 pub mod idempotency;
+mod list;
 pub mod messages;
 pub mod metrics;
 pub mod performance;
@@ -23,33 +24,41 @@ pub mod tasks;
 pub mod workflow_tasks;
 pub mod workflows;
 
+pub use list::{ANY_TAG, Items, Order, Page, TAG_LENGTH, is_held};
 use sql::sql;
 use uuid::Uuid;
 
-use crate::db::{Answer, Db, DbError, Parameter, Statement};
+use crate::db::{Answer, Db, Parameter, Statement};
 
 /// The registry: what isn't listed here mustn't run.
 pub static ALL: &[&Statement] = &[
-    &agents::AGENT_LIST,
-    &agents::AGENT_LIST_ACTIVE,
-    &agents::AGENT_LIST_TYPE,
-    &agents::AGENT_LIST_TYPE_ACTIVE,
+    &agents::AGENT_LIST.page,
+    &agents::AGENT_LIST.tag,
+    &agents::AGENT_LIST_ACTIVE.page,
+    &agents::AGENT_LIST_ACTIVE.tag,
+    &agents::AGENT_LIST_TYPE.page,
+    &agents::AGENT_LIST_TYPE.tag,
+    &agents::AGENT_LIST_TYPE_ACTIVE.page,
+    &agents::AGENT_LIST_TYPE_ACTIVE.tag,
     &agents::AGENT_CREATE,
     &agents::AGENT_GET,
     &agents::AGENT_GET_BY_NAME,
     &agents::AGENT_UPDATE,
     &agents::AGENT_SET_ACTIVE,
     &agents::AGENT_STATUS,
-    &agents::AGENT_MESSAGE_LIST,
+    &agents::AGENT_MESSAGE_LIST.page,
+    &agents::AGENT_MESSAGE_LIST.tag,
     &agents::AGENT_DM_CHANNEL,
     &cache::PERFORMANCE_CACHE,
-    &channels::CHANNEL_LIST,
+    &channels::CHANNEL_LIST.page,
+    &channels::CHANNEL_LIST.tag,
     &channels::CHANNEL_CREATE,
     &channels::CHANNEL_GET,
     &channels::CHANNEL_UPDATE,
     &channels::CHANNEL_ARCHIVE,
     &channels::CHANNEL_CLEAR,
-    &channels::CHANNEL_MESSAGE_LIST,
+    &channels::CHANNEL_MESSAGE_LIST.page,
+    &channels::CHANNEL_MESSAGE_LIST.tag,
     &fleet::FLEET_COMPACT,
     &fleet::FLEET_FLUSH,
     &fleet::FLEET_ROLLUP,
@@ -58,7 +67,8 @@ pub static ALL: &[&Statement] = &[
     &idempotency::WRITE_ONCE,
     &messages::MESSAGE_CREATE,
     &messages::MESSAGE_GET,
-    &messages::MESSAGE_LIST,
+    &messages::MESSAGE_LIST.page,
+    &messages::MESSAGE_LIST.tag,
     &metrics::PERFORMANCE_METRICS,
     &performance::PERFORMANCE_DATABASE,
     &performance::PERFORMANCE_TOP_STATEMENTS,
@@ -67,50 +77,36 @@ pub static ALL: &[&Statement] = &[
     &replica::REPLICA_STATE,
     &replica::WRITE_POSITION,
     &stats::STATS,
-    &tasks::TASK_LIST,
-    &tasks::TASK_LIST_STATUS,
+    &tasks::TASK_LIST.page,
+    &tasks::TASK_LIST.tag,
+    &tasks::TASK_LIST_STATUS.page,
+    &tasks::TASK_LIST_STATUS.tag,
     &tasks::TASK_CREATE,
     &tasks::TASK_GET,
     &tasks::TASK_UPDATE,
-    &workflow_tasks::WORKFLOW_TASK_LIST,
-    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS,
+    &workflow_tasks::WORKFLOW_TASK_LIST.page,
+    &workflow_tasks::WORKFLOW_TASK_LIST.tag,
+    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS.page,
+    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS.tag,
     &workflow_tasks::WORKFLOW_TASK_CREATE,
     &workflow_tasks::WORKFLOW_TASK_GET,
     &workflow_tasks::WORKFLOW_TASK_UPDATE,
     &workflow_tasks::WORKFLOW_TASK_CLAIM,
     &workflow_tasks::WORKFLOW_TASK_CLAIM_WORKFLOW,
-    &workflows::WORKFLOW_LIST,
-    &workflows::WORKFLOW_LIST_STATUS,
-    &workflows::WORKFLOW_LIST_CHANNEL,
-    &workflows::WORKFLOW_LIST_CHANNEL_STATUS,
+    &workflows::WORKFLOW_LIST.page,
+    &workflows::WORKFLOW_LIST.tag,
+    &workflows::WORKFLOW_LIST_STATUS.page,
+    &workflows::WORKFLOW_LIST_STATUS.tag,
+    &workflows::WORKFLOW_LIST_CHANNEL.page,
+    &workflows::WORKFLOW_LIST_CHANNEL.tag,
+    &workflows::WORKFLOW_LIST_CHANNEL_STATUS.page,
+    &workflows::WORKFLOW_LIST_CHANNEL_STATUS.tag,
     &workflows::WORKFLOW_CREATE,
     &workflows::WORKFLOW_GET,
     &workflows::WORKFLOW_DELETE,
     &workflows::WORKFLOW_START,
     &workflows::WORKFLOW_CANCEL,
 ];
-
-/// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// The cursor's key; lists count it in microseconds since 1970, or by position.
-    pub key: i64,
-    /// The cursor's id.
-    pub id: Uuid,
-    /// The most rows.
-    pub limit: i32,
-    /// How many rows to pass over.
-    pub offset: i64,
-}
-
-/// A page's rows as a JSON array, and the cursor of the next page if there may be one.
-#[derive(Debug)]
-pub struct Items {
-    /// The array.
-    pub json: String,
-    /// `key.id`.
-    pub next: Option<String>,
-}
 
 /// What became of a write.
 #[derive(Debug)]
@@ -146,40 +142,6 @@ fn writes_sent(db: &Db) -> impl Iterator<Item = &'static Statement> {
     sent.filter(|statement| !statement.is_read())
 }
 
-/// The parameters of a list's statement.
-fn list_parameters(page: Page, filters: impl IntoIterator<Item = Parameter>) -> Vec<Parameter> {
-    let mut parameters = vec![
-        Parameter::Int64(page.key),
-        uuid(page.id),
-        Parameter::Int32(page.limit),
-        Parameter::Int64(page.offset),
-    ];
-    parameters.extend(filters);
-    parameters
-}
-
-impl Items {
-    /// What a list's statement gave; `None` where what it's a list of isn't there.
-    fn of(answer: Answer) -> Option<Self> {
-        let Answer { json, note: next } = answer;
-        json.map(|rows| Self {
-            json: ["[", &rows, "]"].concat(),
-            next,
-        })
-    }
-}
-
-/// Runs a list's statement. `None` where what it's a list of isn't there.
-async fn items(
-    db: &Db,
-    statement: &'static Statement,
-    page: Page,
-    filters: impl IntoIterator<Item = Parameter>,
-) -> Result<Option<Items>, DbError> {
-    let answer = db.answer(statement, list_parameters(page, filters)).await?;
-    Ok(Items::of(answer))
-}
-
 fn uuid(id: Uuid) -> Parameter {
     Parameter::Uuid(id.to_string())
 }
@@ -191,85 +153,6 @@ fn text(text: impl Into<String>) -> Parameter {
 fn names(names: &[&str]) -> Parameter {
     Parameter::ArrayStr(names.iter().map(|name| Some((*name).to_owned())).collect())
 }
-
-/// The cursor's place in a list by time: rows after it, or before it.
-macro_rules! by_time {
-    (after) => {
-        "(created_at, id) > ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
-         ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
-    };
-    (before) => {
-        "(created_at, id) < ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
-         ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
-    };
-}
-
-/// A page of a list: its JSON, and a note. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
-/// (one row more at most): sixteen requests share an instance's memory.
-///
-/// `$json` and `$note` are made of the rows `page`: their `key` and `id`, their `json`, and whether each `fits`. `$rows`
-/// is a FROM with an ORDER BY and a LIMIT. `$long` is how long a row's long texts are, which costs nothing to know: rows
-/// that can't fit aren't turned into JSON. OFFSET 0 keeps a row's JSON from being made twice.
-macro_rules! page {
-    ($json:expr, $note:expr, $key:literal, $long:literal, $columns:expr, $rows:expr) => {
-        concat!(
-            "SELECT ",
-            $json,
-            ", ",
-            $note,
-            " FROM (
-                SELECT key, id, json, json IS NOT NULL AND 2097152 > coalesce(
-                    sum(octet_length(json)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS fits
-                FROM (
-                    SELECT key, id, CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
-                    FROM (
-                        SELECT item, item.id, item.",
-            $key,
-            " AS key, coalesce(sum(",
-            $long,
-            ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-                        FROM (SELECT ",
-            $columns,
-            " FROM ",
-            $rows,
-            ") AS item) AS sized
-                    OFFSET 0) AS line) AS page"
-        )
-    };
-}
-
-/// A page's JSON: the rows that fit, without the array's brackets. PostgreSQL copies the whole text for each of them, which
-/// is a tenth of the statement; [`items`] does it for less.
-macro_rules! page_json {
-    () => {
-        "coalesce(string_agg(json, ',') FILTER (WHERE fits), '')"
-    };
-}
-
-/// The note of a page by time: the cursor of its last row, where it's full.
-macro_rules! next_by_time {
-    () => {
-        "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN
-            (extract(epoch FROM (array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]) * 1000000)::bigint
-            || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)] END"
-    };
-}
-
-/// A list by time: `columns` of the rows of `source`, a FROM with a WHERE that has a condition.
-macro_rules! list_by_time {
-    ($columns:expr, $long:literal, $source:literal, $direction:tt) => {
-        page!(
-            page_json!(),
-            next_by_time!(),
-            "created_at",
-            $long,
-            $columns,
-            concat!($source, " AND ", by_time!($direction))
-        )
-    };
-}
-
-use {by_time, list_by_time, next_by_time, page, page_json};
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +180,8 @@ mod tests {
         for file in std::fs::read_dir("src/queries").unwrap() {
             let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
             defined += source.matches(": Statement = Statement {").count();
+            // Of a page, and of its tag.
+            defined += 2 * source.matches(": List = list! {").count();
         }
         assert_eq!(defined, ALL.len(), "a statement is missing in queries::ALL");
     }
@@ -322,6 +207,23 @@ mod tests {
                 assert!(migrations.contains(index), "{}: {index}", statement.name);
             }
             assert!(statement.max_rows > 0, "{}", statement.name);
+        }
+    }
+
+    #[test]
+    fn no_words_that_are_looked_for_are_in_two_parts() {
+        for statement in ALL {
+            let whole = Statement {
+                name: statement.name,
+                sql: vec![&*statement.sql().leak()].leak(),
+                access: Access::Scans(""),
+                max_rows: 1,
+            };
+            assert_eq!(whole.is_read(), statement.is_read(), "{}", statement.name);
+            for table in cache::TABLES {
+                let changes = statement.changes(table);
+                assert_eq!(whole.changes(table), changes, "{}", statement.name);
+            }
         }
     }
 

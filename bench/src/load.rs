@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What to send.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
-    /// Path and query of a request; several are sent in turn. `POST PATH BODY` writes BODY
+    /// Path and query of a request; several are sent in turn. `POST PATH BODY` writes BODY; `HELD PATH` asks whether what's
+    /// held has changed
     #[arg(long = "path", required = true)]
     pub paths: Vec<String>,
     /// How many requests
@@ -132,14 +133,15 @@ impl Load {
 }
 
 fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
-    let request = match path
-        .strip_prefix("POST ")
-        .and_then(|rest| rest.split_once(' '))
-    {
-        None => Request::get(format!("{server}{path}")).body(Full::default()),
-        Some((path, body)) => Request::post(format!("{server}{path}"))
+    let (method, rest) = path.split_once(' ').unwrap_or(("GET", path));
+    let request = match (method, rest.split_once(' ')) {
+        ("POST", Some((path, body))) => Request::post(format!("{server}{path}"))
             .header("content-type", "application/json")
             .body(Full::from(body.to_owned())),
+        ("HELD", None) => Request::get(format!("{server}{rest}"))
+            .header("if-none-match", "*")
+            .body(Full::default()),
+        _ => Request::get(format!("{server}{rest}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))
 }
@@ -184,7 +186,7 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     // What's refused is refused at once: it would make the others look quicker.
     let succeeded = samples
         .iter()
-        .filter(|sample| (200..300).contains(&sample.status));
+        .filter(|sample| (200..300).contains(&sample.status) || sample.status == 304);
     let mut elapsed: Vec<_> = succeeded.map(|sample| sample.elapsed_us).collect();
     let with_query = samples.iter().filter(|sample| sample.query_count > 0);
     let mut query_us: Vec<_> = with_query.map(|sample| sample.query_us).collect();

@@ -64,7 +64,7 @@ struct Header {
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
         // By its text: another version's statement of the same name may give something else.
-        let mut of = fingerprint(statement.sql, &[]).to_string();
+        let mut of = fingerprint(&statement.sql(), &[]).to_string();
         for text in texts(statement, parameters)? {
             // No text has a NUL character: nothing else reads the same.
             of.push('\0');
@@ -89,7 +89,7 @@ fn part(statement: &Statement) -> (&'static str, u64, usize) {
 /// The place for the answer of a statement with these parameters, and for others'.
 fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
     let (part, places, _) = part(statement);
-    let place = fingerprint(statement.sql, parameters) % places;
+    let place = fingerprint(&statement.sql(), parameters) % places;
     [part, "/", &place.to_string()].concat()
 }
 
@@ -357,7 +357,7 @@ mod tests {
 
     const STATEMENT: Statement = Statement {
         name: "agent_get",
-        sql: "SELECT",
+        sql: &["SELECT"],
         access: super::super::Access::Scans(""),
         max_rows: 1,
     };

@@ -189,7 +189,7 @@ impl Db {
         statement: &'static Statement,
         parameters: &[ParameterValue],
     ) -> Result<Answer, PassedOver> {
-        let Statement { name, sql, .. } = statement;
+        let name = statement.name;
         let checkout = self.checkout(&replica.server, name, ASKING_LIMIT).await;
         let checkout = checkout.map_err(|error| self.gone(replica, &error))?;
         if asks {
@@ -204,7 +204,7 @@ impl Db {
             own?;
         }
         let outcome = self
-            .measured(&checkout, name, sql, parameters, READ_LIMIT)
+            .measured(&checkout, name, &statement.sql(), parameters, READ_LIMIT)
             .await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
@@ -221,12 +221,18 @@ impl Db {
         checkout: &Checkout<Connection>,
         reads: Reads,
     ) -> Result<State, DbError> {
-        let Statement { name, sql, .. } = reads.replica_state;
+        let statement = reads.replica_state;
         let answer = self
-            .measured(checkout, name, sql, &[], ASKING_LIMIT)
+            .measured(
+                checkout,
+                statement.name,
+                &statement.sql(),
+                &[],
+                ASKING_LIMIT,
+            )
             .await?;
         State::of(&answer).ok_or_else(|| DbError::Decode {
-            statement: name,
+            statement: statement.name,
             found: "no numbers".to_owned(),
         })
     }

@@ -5,8 +5,8 @@
 pub struct Statement {
     /// Object first: `agent_list`. The name in logs, percentiles and tests.
     pub name: &'static str,
-    /// Constant text with `$1` parameters, each cast to its type.
-    pub sql: &'static str,
+    /// Constant text with `$1` parameters, each cast to its type; in parts, as statements share some.
+    pub sql: &'static [&'static str],
     /// How it finds its rows.
     pub access: Access,
     /// The most rows it may put into its answer.
@@ -14,18 +14,29 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Its text.
+    #[must_use]
+    pub fn sql(&self) -> String {
+        self.sql.concat()
+    }
+
     /// Whether it only reads, so that running it twice does no harm. A test holds this against its plan.
     #[must_use]
     pub fn is_read(&self) -> bool {
         let writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM ", "write_once("];
-        !writes.iter().any(|words| self.sql.contains(words))
+        !writes.iter().any(|words| self.says(words))
     }
 
     /// Whether it writes to this table.
     #[must_use]
     pub fn changes(&self, table: &str) -> bool {
         let mut writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM "].into_iter();
-        writes.any(|words| self.sql.contains(&[words, table, " "].concat()))
+        writes.any(|words| self.says(&[words, table, " "].concat()))
+    }
+
+    /// Whether one of its parts has these words; none that's asked for is ever in two (a test sees to it).
+    fn says(&self, words: &str) -> bool {
+        self.sql.iter().any(|part| part.contains(words))
     }
 }
 

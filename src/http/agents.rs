@@ -2,12 +2,12 @@
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::{Reply, never, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Page, agents};
+use crate::queries::{Order, Page, agents};
 
 const ID: Parameter = Parameter::id("id", "The agent's id.");
 
@@ -41,7 +41,7 @@ pub static AGENT_LIST: Operation = Operation {
 };
 
 pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Oldest, DEFAULT_LIMIT);
     let active_only = input.boolean("active_only").unwrap_or(true);
     let items = agents::agent_list(&db, page, active_only, input.text("agent_type")).await?;
     list(items, &input, ApiError::NoRoute)
@@ -175,7 +175,7 @@ pub static AGENT_MESSAGE_LIST: Operation = Operation {
 };
 
 pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Descending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Newest, DEFAULT_LIMIT);
     let items = agents::agent_message_list(&db, page, input.uuid("id")).await?;
     list(items, &input, absent(&input))
 }

@@ -2,12 +2,12 @@
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::{Reply, never, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Page, channels, messages};
+use crate::queries::{Order, Page, channels, messages};
 
 const ID: Parameter = Parameter::id("id", "The channel's id.");
 
@@ -25,7 +25,7 @@ pub static CHANNEL_LIST: Operation = Operation {
 };
 
 pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Oldest, DEFAULT_LIMIT);
     let items = channels::channel_list(&db, page).await?;
     list(items, &input, ApiError::NoRoute)
 }
@@ -127,7 +127,7 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
 };
 
 pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Descending, 100);
+    let page = Page::of(&input, Order::NewestLast, 100);
     let items = channels::channel_message_list(&db, page, input.uuid("id")).await?;
     list(items, &input, absent(&input))
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::contract::{Cursor, Findings, Operation, Place};
 use super::problem::ApiError;
+use super::reply::held_tags;
 use crate::db::within;
 
 /// The largest body taken.
@@ -33,6 +34,8 @@ pub struct Input {
     pub path: String,
     /// The query as it was asked for, decoded.
     pub query: Vec<(String, String)>,
+    /// The tags of what the client holds of it already.
+    pub held: Vec<String>,
     /// What the client calls this write, so that a repeat isn't done twice.
     pub idempotency_key: Option<String>,
     parameters: Map<String, Value>,
@@ -67,6 +70,7 @@ impl Input {
         let input = Self {
             path: parts.uri.path().to_owned(),
             query,
+            held: held_tags(&parts.headers),
             idempotency_key,
             parameters,
             body,

@@ -2,12 +2,12 @@
 
 use super::contract::{Kind, Operation, Parameter, answered, documented, epoch_us};
 use super::input::Input;
-use super::page::{CURSOR, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Page, messages};
+use crate::queries::{Order, Page, messages};
 
 pub static MESSAGE_LIST: Operation = Operation {
     id: "message_list",
@@ -34,7 +34,7 @@ pub static MESSAGE_LIST: Operation = Operation {
 };
 
 pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Ascending, 100);
+    let page = Page::of(&input, Order::Oldest, 100);
     let since_us = input.text("since").and_then(epoch_us).unwrap_or(0);
     let items = messages::message_list(&db, page, since_us).await?;
     list(items, &input, ApiError::NoRoute)

@@ -6,7 +6,7 @@ use super::contract::{Kind, Parameter, documented};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
-use crate::queries::{Items, Page};
+use crate::queries::{Items, Order, Page};
 
 /// How many rows a page has where nobody says.
 pub const DEFAULT_LIMIT: i64 = 50;
@@ -40,24 +40,15 @@ pub const CURSOR: Parameter = Parameter {
     default: None,
 };
 
-/// Which way a list goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Order {
-    /// From the smallest key on.
-    Ascending,
-    /// From the largest key on.
-    Descending,
-}
-
 impl Page {
     /// The page a request asks for.
     pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
         let (key, id) = match (input.cursor(), order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
             // Before everything: times of the year 1 and positions are above both.
-            (None, Order::Ascending) => (-62_135_596_800_000_000, Uuid::nil()),
+            (None, Order::Oldest | Order::Place) => (-62_135_596_800_000_000, Uuid::nil()),
             // After everything: the end of the year 9999.
-            (None, Order::Descending) => (253_402_300_799_999_999, Uuid::max()),
+            (None, Order::Newest | Order::NewestLast) => (253_402_300_799_999_999, Uuid::max()),
         };
         let limit = input.integer("limit").unwrap_or(default_limit);
         Self {
@@ -65,6 +56,7 @@ impl Page {
             id,
             limit: i32::try_from(limit).unwrap_or(i32::MAX),
             offset: input.integer("offset").unwrap_or(0),
+            held: input.held.clone(),
         }
     }
 }
@@ -72,8 +64,8 @@ impl Page {
 /// The answer of a list: its page, with a `Link` to the next one where there may be one (RFC 8288). `what` it's a list
 /// of may not be there.
 pub fn list(items: Option<Items>, input: &Input, absent: ApiError) -> Result<Reply, ApiError> {
-    let Items { json, next } = items.ok_or(absent)?;
-    let reply = Reply::ok(json);
+    let Items { json, next, tag } = items.ok_or(absent)?;
+    let reply = Reply::page(json, tag);
     Ok(match next {
         None => reply,
         Some(cursor) => {

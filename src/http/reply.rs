@@ -1,14 +1,14 @@
 //! What handlers answer with: JSON text as the database gave it, and the few headers that go with it.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use twox_hash::XxHash64;
 use uuid::Uuid;
 
 use super::problem::ApiError;
-use crate::queries::Outcome;
+use crate::queries::{ANY_TAG, Outcome, TAG_LENGTH, is_held};
 
 const JSON: &str = "application/json";
 
@@ -17,6 +17,8 @@ const JSON: &str = "application/json";
 pub struct Reply {
     status: StatusCode,
     body: Option<(&'static str, String)>,
+    /// Its tag, where that isn't made of the body.
+    tag: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -26,6 +28,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             body: Some((JSON, json.into())),
+            tag: None,
             headers: Vec::new(),
         }
     }
@@ -35,7 +38,23 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             body: Some((media_type, text.into())),
+            tag: None,
             headers: Vec::new(),
+        }
+    }
+
+    /// 200 with a list's page and its tag; 304 where there's only the tag, as the client holds the page.
+    pub fn page(json: Option<String>, tag: String) -> Self {
+        let reply = match json {
+            Some(json) => Self::ok(json),
+            None => Self {
+                status: StatusCode::NOT_MODIFIED,
+                ..Self::nothing()
+            },
+        };
+        Self {
+            tag: Some(tag),
+            ..reply
         }
     }
 
@@ -44,6 +63,7 @@ impl Reply {
         Self {
             status: StatusCode::NO_CONTENT,
             body: None,
+            tag: None,
             headers: Vec::new(),
         }
     }
@@ -64,6 +84,7 @@ impl Reply {
         Ok(Self {
             status: StatusCode::CREATED,
             body: Some((JSON, row)),
+            tag: None,
             headers: vec![(LOCATION, location)],
         })
     }
@@ -77,19 +98,20 @@ impl Reply {
         }
     }
 
-    /// With its body's entity tag (RFC 9110, 8.8.3); and without the body, as 304, where it's one of those that the client
-    /// holds, by the values of its `If-None-Match`.
-    pub fn revalidated(mut self, held: &[HeaderValue]) -> Self {
-        let Some((_, text)) = &self.body else {
-            return self;
+    /// With its entity tag (RFC 9110, 8.8.3); and without the body, as 304, where that's one of those that the client holds.
+    pub fn revalidated(mut self, held: &[String]) -> Self {
+        let (strength, tag) = match (self.tag.take(), &self.body) {
+            // Rows that are equal may be written in two ways: 1.0 and 1.00 in a member that holds anything.
+            (Some(tag), _) => ("W/", tag),
+            (None, Some((_, text))) => ("", body_tag(text)),
+            (None, None) => return self,
         };
-        let tag = entity_tag(text);
-        if held.iter().any(|tags| names(tags, &tag)) {
+        if is_held(held, &tag) {
             self.status = StatusCode::NOT_MODIFIED;
             self.body = None;
         }
         // Digits between quotes: always a valid value.
-        match HeaderValue::try_from(tag) {
+        match HeaderValue::try_from(format!("{strength}\"{tag}\"")) {
             Ok(tag) => self.with(ETAG, tag),
             Err(_) => self,
         }
@@ -104,17 +126,25 @@ impl Reply {
 
 /// The same for the same text, from whichever instance. Two texts that somebody chose for it may share one: who can
 /// choose them can only hide a change of their own.
-fn entity_tag(text: &str) -> String {
-    format!("\"{:016x}\"", XxHash64::oneshot(0, text.as_bytes()))
+fn body_tag(text: &str) -> String {
+    format!("{:016x}", XxHash64::oneshot(0, text.as_bytes()))
 }
 
-/// Whether an `If-None-Match` names this tag, or any (RFC 9110, 13.1.2). Tags of ours have no comma.
-fn names(tags: &HeaderValue, tag: &str) -> bool {
-    let tags = tags.to_str().unwrap_or_default();
-    tags.split(',').map(str::trim).any(|held| {
-        // A proxy that packs bodies makes them weak.
-        held == "*" || held.strip_prefix("W/").unwrap_or(held) == tag
-    })
+/// The tags that `If-None-Match` names (RFC 9110, 13.1.2), as far as they can be ours, which have no comma. Whether they're
+/// weak is no matter: a proxy that packs bodies makes them so.
+pub fn held_tags(headers: &HeaderMap) -> Vec<String> {
+    let lists = headers.get_all(IF_NONE_MATCH).iter();
+    let lists = lists.filter_map(|tags| tags.to_str().ok());
+    let tags = lists.flat_map(|tags| tags.split(',')).map(str::trim);
+    let ours = tags.filter_map(|tag| {
+        if tag == ANY_TAG {
+            return Some(tag);
+        }
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
+        (tag.len() == TAG_LENGTH).then_some(tag)
+    });
+    ours.map(str::to_owned).collect()
 }
 
 impl IntoResponse for Reply {
@@ -159,14 +189,17 @@ pub fn never(state: &str) -> String {
 mod tests {
     use super::*;
 
+    fn held(tags: &str) -> Vec<String> {
+        let tags = HeaderValue::try_from(tags).unwrap();
+        held_tags(&HeaderMap::from_iter([(IF_NONE_MATCH, tags)]))
+    }
+
     #[test]
     fn a_body_that_the_client_holds_is_not_sent_again() {
-        let tag = entity_tag("{}");
-        assert_eq!(tag.len(), 18, "{tag}");
-        assert_ne!(tag, entity_tag("[]"));
-        let status = |held: &str| {
-            let held = [HeaderValue::try_from(held).unwrap()];
-            let reply = Reply::ok("{}").revalidated(&held);
+        let tag = format!("\"{}\"", body_tag("{}"));
+        assert_ne!(body_tag("{}"), body_tag("[]"));
+        let status = |tags: &str| {
+            let reply = Reply::ok("{}").revalidated(&held(tags));
             assert_eq!(reply.body.is_none(), reply.status != StatusCode::OK);
             assert_eq!(
                 reply.headers,
@@ -174,17 +207,42 @@ mod tests {
             );
             reply.status
         };
-        for held in [
+        for tags in [
             "*".to_owned(),
             tag.clone(),
             format!("W/{tag}"),
             format!("\"a,b\" , {tag}"),
         ] {
-            assert_eq!(status(&held), StatusCode::NOT_MODIFIED, "{held}");
+            assert_eq!(status(&tags), StatusCode::NOT_MODIFIED, "{tags}");
         }
-        for other in ["", "\"", "\"a\"", tag.trim_matches('"'), "w/*", "\u{e4}"] {
+        for other in [
+            "",
+            "\"",
+            "\"*\"",
+            "\"a\"",
+            tag.trim_matches('"'),
+            "w/*",
+            "\u{e4}",
+        ] {
             assert_eq!(status(other), StatusCode::OK, "{other}");
         }
         assert_eq!(Reply::nothing().revalidated(&[]).headers, []);
+    }
+
+    #[test]
+    fn a_page_has_its_own_tag_with_and_without_its_rows() {
+        let tag = "0123456789abcdef";
+        let held = held("W/\"0123456789abcdef\"");
+        for (json, held, expected) in [
+            (Some("[]"), &[][..], StatusCode::OK),
+            (Some("[]"), &held, StatusCode::NOT_MODIFIED),
+            (None, &held, StatusCode::NOT_MODIFIED),
+        ] {
+            let page = Reply::page(json.map(str::to_owned), tag.to_owned());
+            let reply = page.revalidated(held);
+            assert_eq!(reply.status, expected);
+            assert_eq!(reply.body.is_some(), expected == StatusCode::OK);
+            assert_eq!(reply.headers[0].1, "W/\"0123456789abcdef\"");
+        }
     }
 }

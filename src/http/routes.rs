@@ -162,10 +162,13 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         } else {
             config.write_query_budget
         };
-        // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
         let has_replica = config.db_read_address.is_some();
         let caches = !config.cache_ttl.is_zero();
-        let budget = budget.max(operation.query_count) + if has_replica { 2 } else { 0 };
+        // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
+        let of_replica = if has_replica { 2 } else { 0 };
+        // To ask for a page's tag before the page.
+        let of_tag = usize::from(is_read && request.headers().contains_key(IF_NONE_MATCH));
+        let budget = budget.max(operation.query_count) + of_replica + of_tag;
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
         if !auth::brings_one_of(request.headers(), tokens.clone()) {
@@ -175,8 +178,6 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             Some(_) => "no-store",
             None => "no-cache",
         });
-        let held = request.headers().get_all(IF_NONE_MATCH).iter().cloned();
-        let held: Vec<_> = held.collect();
         let db = Db::new(database.clone(), profile);
         let db = match operation.audience {
             Audience::Clients if is_read && (has_replica || caches) => {
@@ -193,6 +194,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         if !faults.is_empty() {
             return Err(all_faults(&db, faults, &references, whole).await);
         }
+        let held = input.held.clone();
         let outcome = match handler(db.clone(), input).await {
             Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
             outcome => outcome,

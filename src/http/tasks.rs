@@ -2,12 +2,12 @@
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::{Reply, never, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Page, tasks};
+use crate::queries::{Order, Page, tasks};
 
 const ID: Parameter = Parameter::id("id", "The task's id.");
 
@@ -35,7 +35,7 @@ pub static TASK_LIST: Operation = Operation {
 };
 
 pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Descending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Newest, DEFAULT_LIMIT);
     let items = tasks::task_list(&db, page, input.text("status")).await?;
     list(items, &input, ApiError::NoRoute)
 }

@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::{Reply, written};
 use super::schemas;
 use super::workflows::absent as workflow_absent;
 use crate::db::Db;
-use crate::queries::{Outcome, Page, workflow_tasks};
+use crate::queries::{Order, Outcome, Page, workflow_tasks};
 
 const ID: Parameter = Parameter::id("id", "The workflow's id.");
 
@@ -43,7 +43,7 @@ pub static WORKFLOW_TASK_LIST: Operation = Operation {
 };
 
 pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Ascending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Place, DEFAULT_LIMIT);
     let (id, status) = (input.uuid("id"), input.text("status"));
     let items = workflow_tasks::workflow_task_list(&db, page, id, status).await?;
     list(items, &input, workflow_absent(&input))

@@ -2,12 +2,12 @@
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, Order, list};
+use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
 use super::reply::{Reply, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Items, Page, workflows};
+use crate::queries::{Order, Page, workflows};
 
 const ID: Parameter = Parameter::id("id", "The workflow's id.");
 
@@ -41,7 +41,7 @@ pub static WORKFLOW_LIST: Operation = Operation {
 };
 
 pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Descending, DEFAULT_LIMIT);
+    let page = Page::of(&input, Order::Newest, DEFAULT_LIMIT);
     let channel_id = input.text("channel_id").map(|_| input.uuid("channel_id"));
     let items = workflows::workflow_list(&db, page, channel_id, input.text("status")).await?;
     list(items, &input, ApiError::NoRoute)
@@ -81,8 +81,8 @@ pub static WORKFLOW_GET: Operation = Operation {
 pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let id = input.uuid("id");
     let workflow = workflows::workflow_get(&db, id).await?;
-    let Items { json, next } = workflow.ok_or_else(|| absent(&input))?;
-    let reply = Reply::ok(json);
+    let (workflow, next) = workflow.ok_or_else(|| absent(&input))?;
+    let reply = Reply::ok(workflow);
     Ok(match next {
         None => reply,
         Some(cursor) => reply.with_next(&format!("/api/workflows/{id}/tasks?cursor={cursor}")),

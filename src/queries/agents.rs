@@ -4,11 +4,9 @@ use uuid::Uuid;
 
 use super::cache::AGENTS;
 use super::channels::channel_columns;
+use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
-use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, list_parameters, next_by_time, page,
-    page_json, sql, text, uuid,
-};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
@@ -18,52 +16,48 @@ macro_rules! agent_columns {
     };
 }
 
-pub(super) static AGENT_LIST: Statement = Statement {
+pub(super) static AGENT_LIST: List = list! {
     name: "agent_list",
-    sql: sql!(list_by_time!(
-        agent_columns!(),
-        "0",
-        "agents WHERE true",
-        after
-    )),
+    of: "true",
+    columns: agent_columns!(),
+    long: "0",
+    rows: "agents WHERE true",
+    order: Order::Oldest,
+    cached: Some(AGENTS),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
-    max_rows: 200,
 };
 
-pub(super) static AGENT_LIST_ACTIVE: Statement = Statement {
+pub(super) static AGENT_LIST_ACTIVE: List = list! {
     name: "agent_list_active",
-    sql: sql!(list_by_time!(
-        agent_columns!(),
-        "0",
-        "agents WHERE is_active",
-        after
-    )),
+    of: "true",
+    columns: agent_columns!(),
+    long: "0",
+    rows: "agents WHERE is_active",
+    order: Order::Oldest,
+    cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_active"]),
-    max_rows: 200,
 };
 
-pub(super) static AGENT_LIST_TYPE: Statement = Statement {
+pub(super) static AGENT_LIST_TYPE: List = list! {
     name: "agent_list_type",
-    sql: sql!(list_by_time!(
-        agent_columns!(),
-        "0",
-        "agents WHERE agent_type = $5::text",
-        after
-    )),
+    of: "true",
+    columns: agent_columns!(),
+    long: "0",
+    rows: "agents WHERE agent_type = $5::text",
+    order: Order::Oldest,
+    cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_type_active"]),
-    max_rows: 200,
 };
 
-pub(super) static AGENT_LIST_TYPE_ACTIVE: Statement = Statement {
+pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
     name: "agent_list_type_active",
-    sql: sql!(list_by_time!(
-        agent_columns!(),
-        "0",
-        "agents WHERE agent_type = $5::text AND is_active",
-        after
-    )),
+    of: "true",
+    columns: agent_columns!(),
+    long: "0",
+    rows: "agents WHERE agent_type = $5::text AND is_active",
+    order: Order::Oldest,
+    cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_type_active"]),
-    max_rows: 200,
 };
 
 /// The agents, oldest first: those of one type, or of all; the active ones, or all.
@@ -73,19 +67,18 @@ pub async fn agent_list(
     active_only: bool,
     agent_type: Option<&str>,
 ) -> Result<Option<Items>, DbError> {
-    let statement = match (active_only, agent_type.is_some()) {
+    let list = match (active_only, agent_type.is_some()) {
         (false, false) => &AGENT_LIST,
         (true, false) => &AGENT_LIST_ACTIVE,
         (false, true) => &AGENT_LIST_TYPE,
         (true, true) => &AGENT_LIST_TYPE_ACTIVE,
     };
-    let parameters = list_parameters(page, agent_type.map(text));
-    Ok(Items::of(db.cached(AGENTS, statement, parameters).await?))
+    items(db, list, page, agent_type.map(text)).await
 }
 
 pub(super) static AGENT_CREATE: Statement = Statement {
     name: "agent_create",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
@@ -97,7 +90,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
             RETURNING ",
         agent_columns!(),
         ") SELECT row_to_json(agent)::text FROM agent"
-    )),
+    ],
     access: Access::Inserts(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -109,11 +102,11 @@ pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static AGENT_GET: Statement = Statement {
     name: "agent_get",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(agent)::text FROM (SELECT ",
         agent_columns!(),
         " FROM agents WHERE id = $1::uuid) AS agent"
-    )),
+    ],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -125,11 +118,11 @@ pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     name: "agent_get_by_name",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(agent)::text FROM (SELECT ",
         agent_columns!(),
         " FROM agents WHERE name = $1::text) AS agent"
-    )),
+    ],
     access: Access::Indexes(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -144,7 +137,7 @@ pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<String>, Db
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
     name: "agent_update",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH patch AS (SELECT $2::text::jsonb AS members), agent AS (
             UPDATE agents SET
                 name = coalesce('@' || ltrim(members ->> 'name', '@'), name),
@@ -158,7 +151,7 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
             RETURNING ",
         agent_columns!(),
         ") SELECT row_to_json(agent)::text FROM agent"
-    )),
+    ],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -171,14 +164,14 @@ pub async fn agent_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, Db
 
 pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     name: "agent_set_active",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH agent AS (
             UPDATE agents SET is_active = $2::boolean, updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         agent_columns!(),
         ", 'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END AS message
         ) SELECT row_to_json(agent)::text FROM agent"
-    )),
+    ],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -191,9 +184,9 @@ pub async fn agent_set_active(db: &Db, id: Uuid, is_active: bool) -> Result<Outc
 
 pub(super) static AGENT_STATUS: Statement = Statement {
     name: "agent_status",
-    sql: sql!("SELECT row_to_json(agent)::text FROM (
+    sql: sql!["SELECT row_to_json(agent)::text FROM (
             SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
-            FROM agents WHERE id = $1::uuid) AS agent"),
+            FROM agents WHERE id = $1::uuid) AS agent"],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -203,25 +196,15 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
     Ok(db.cached(AGENTS, &AGENT_STATUS, vec![uuid(id)]).await?.json)
 }
 
-pub(super) static AGENT_MESSAGE_LIST: Statement = Statement {
+pub(super) static AGENT_MESSAGE_LIST: List = list! {
     name: "agent_message_list",
-    sql: sql!(page!(
-        concat!(
-            "CASE WHEN EXISTS (SELECT FROM agents WHERE id = $5::uuid) THEN ",
-            page_json!(),
-            " END"
-        ),
-        next_by_time!(),
-        "created_at",
-        "octet_length(content)",
-        message_columns!(),
-        concat!(
-            "messages WHERE author_id = $5::uuid AND author_type = 'agent' AND ",
-            by_time!(before)
-        )
-    )),
+    of: "EXISTS (SELECT FROM agents WHERE id = $5::uuid)",
+    columns: message_columns!(),
+    long: "octet_length(content)",
+    rows: "messages WHERE author_id = $5::uuid AND author_type = 'agent'",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
-    max_rows: 200,
 };
 
 /// What an agent wrote, newest first; `None` where there's no such agent.
@@ -233,7 +216,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
     // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row: DO NOTHING would
     // return none, as this statement's snapshot is older than that row. One that was archived is opened again.
-    sql: sql!(concat!(
+    sql: sql![
         "WITH existing AS (SELECT ",
         channel_columns!(),
         " FROM channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
@@ -246,7 +229,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
         channel_columns!(),
         ") SELECT row_to_json(channel)::text
         FROM (SELECT * FROM existing UNION ALL SELECT * FROM made) AS channel"
-    )),
+    ],
     access: Access::Indexes(&["channels_dm_agent_id_key", "agents_pkey"]),
     max_rows: 1,
 };

@@ -21,7 +21,7 @@ pub fn has_changed(db: &Db) -> bool {
 
 pub(super) static PERFORMANCE_CACHE: Statement = Statement {
     name: "performance_cache",
-    sql: sql!(concat!(
+    sql: sql![
         measured!("kind = 'cache'"),
         ", counted AS (
             SELECT name, count AS lookups, count - query_count AS hits, round((count - query_count) / count, 6) AS hit_rate,
@@ -38,7 +38,7 @@ pub(super) static PERFORMANCE_CACHE: Statement = Statement {
                 'max_ms', max(max_ms)),
             'statements', (SELECT coalesce(json_agg(counted ORDER BY lookups DESC, name), '[]') FROM counted WHERE name <> ''))::text
         FROM counted WHERE name = ''"
-    )),
+    ],
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };

@@ -3,11 +3,9 @@
 use uuid::Uuid;
 
 use super::cache::CHANNELS;
+use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
-use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, list_parameters, next_by_time, page,
-    page_json, sql, text, uuid,
-};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a channel, in the order the API shows them.
@@ -18,29 +16,25 @@ macro_rules! channel_columns {
 }
 pub(super) use channel_columns;
 
-pub(super) static CHANNEL_LIST: Statement = Statement {
+pub(super) static CHANNEL_LIST: List = list! {
     name: "channel_list",
-    sql: sql!(list_by_time!(
-        channel_columns!(),
-        "0",
-        "channels WHERE NOT is_archived",
-        after
-    )),
+    of: "true",
+    columns: channel_columns!(),
+    long: "0",
+    rows: "channels WHERE NOT is_archived",
+    order: Order::Oldest,
+    cached: Some(CHANNELS),
     access: Access::Indexes(&["channels_active_idx"]),
-    max_rows: 200,
 };
 
 /// The channels that aren't archived, oldest first.
 pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
-    let parameters = list_parameters(page, []);
-    Ok(Items::of(
-        db.cached(CHANNELS, &CHANNEL_LIST, parameters).await?,
-    ))
+    items(db, &CHANNEL_LIST, page, []).await
 }
 
 pub(super) static CHANNEL_CREATE: Statement = Statement {
     name: "channel_create",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
         ), channel AS (
@@ -49,7 +43,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
             RETURNING ",
         channel_columns!(),
         ") SELECT row_to_json(channel)::text FROM channel"
-    )),
+    ],
     access: Access::Inserts(&["channels_name_key"]),
     max_rows: 1,
 };
@@ -61,11 +55,11 @@ pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_GET: Statement = Statement {
     name: "channel_get",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(channel)::text FROM (SELECT ",
         channel_columns!(),
         " FROM channels WHERE id = $1::uuid) AS channel"
-    )),
+    ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -80,7 +74,7 @@ pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {
     name: "channel_update",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH patch AS (SELECT $2::text::jsonb AS members), channel AS (
             UPDATE channels SET
                 name = coalesce(members ->> 'name', name),
@@ -91,7 +85,7 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
             RETURNING ",
         channel_columns!(),
         ") SELECT row_to_json(channel)::text FROM channel"
-    )),
+    ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -104,14 +98,14 @@ pub async fn channel_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, 
 
 pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     name: "channel_archive",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH channel AS (
             UPDATE channels SET is_archived = true, updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         channel_columns!(),
         ", 'Channel ' || name || ' is archived; its messages stay.' AS message
         ) SELECT row_to_json(channel)::text FROM channel"
-    )),
+    ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -123,14 +117,14 @@ pub async fn channel_archive(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_CLEAR: Statement = Statement {
     name: "channel_clear",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH channel AS (
             UPDATE channels SET context_cleared_at = clock_timestamp(), updated_at = now() WHERE id = $1::uuid
             RETURNING ",
         channel_columns!(),
         ", 'The history of channel ' || name || ' begins anew.' AS message
         ) SELECT row_to_json(channel)::text FROM channel"
-    )),
+    ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -140,29 +134,17 @@ pub async fn channel_clear(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
     Ok(db.answer(&CHANNEL_CLEAR, vec![uuid(id)]).await?.into())
 }
 
-pub(super) static CHANNEL_MESSAGE_LIST: Statement = Statement {
-    name: "channel_message_list",
+pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
-    // So the cursor is the first one's, and says so itself: beside a sorted aggregate the order of an unsorted one is open.
-    sql: sql!(concat!(
-        "WITH channel AS (SELECT context_cleared_at FROM channels WHERE id = $5::uuid) ",
-        page!(
-            "CASE WHEN EXISTS (SELECT FROM channel) THEN
-                coalesce(string_agg(json, ',' ORDER BY key, id) FILTER (WHERE fits), '') END",
-            "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN
-                (extract(epoch FROM (array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]) * 1000000)::bigint
-                || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1] END",
-            "created_at",
-            "octet_length(content)", message_columns!(),
-            concat!(
-                "messages WHERE channel_id = $5::uuid
-                    AND created_at > coalesce((SELECT context_cleared_at FROM channel), '-infinity') AND ",
-                by_time!(before)
-            )
-        )
-    )),
+    name: "channel_message_list",
+    of: "EXISTS (SELECT FROM channels WHERE id = $5::uuid)",
+    columns: message_columns!(),
+    long: "octet_length(content)",
+    rows: "messages WHERE channel_id = $5::uuid AND created_at > coalesce(
+        (SELECT context_cleared_at FROM channels WHERE id = $5::uuid), '-infinity')",
+    order: Order::NewestLast,
+    cached: None,
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
-    max_rows: 200,
 };
 
 /// A channel's newest messages in the order they were written; `None` where there's no such channel.

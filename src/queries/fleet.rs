@@ -11,7 +11,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
     // Rows are only added: nothing here waits for another flush. The account reads the count of what was written, to be
     // timed after it. One row in 500 finds that it's time to add up, so nobody has to count what waits, and what waits is
     // bounded: over 5,000 rows come once in twenty thousand times. By flushes, however many rows each has, it wasn't.
-    sql: sql!("WITH sample AS (
+    sql: sql!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
                    bin_counts
@@ -28,7 +28,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
         )
         SELECT NULL::text, CASE WHEN random() < (SELECT count(*) FROM sample) / 500.0
             OR (SELECT min(began_at) FROM profile.samples) < now() - interval '2 minutes' THEN 'compact' END
-        FROM flush"),
+        FROM flush"],
     access: Access::Inserts(&["samples_began_at_idx"]),
     max_rows: 1,
 };
@@ -37,7 +37,7 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
     name: "fleet_compact",
     // Of all who find that it's due one does the work; the others don't wait for it. A part of what waits, the oldest: all
     // that piled up while nobody could might never be done within a statement's time.
-    sql: sql!("WITH due AS MATERIALIZED (
+    sql: sql!["WITH due AS MATERIALIZED (
             SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
         ), sample AS MATERIALIZED (
             DELETE FROM profile.samples USING due
@@ -82,7 +82,7 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
             SELECT FROM profile.minutes
             WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
               AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
-        FROM due"),
+        FROM due"],
     access: Access::Scans("the samples of some seconds"),
     max_rows: 1,
 };
@@ -91,7 +91,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
     // Of all who find that ten minutes are over one does the work; the others don't wait for it. An hour of them at
     // most, the next one does the rest. Of what's older than two days an hour's last totals are kept.
-    sql: sql!("WITH due AS MATERIALIZED (
+    sql: sql!["WITH due AS MATERIALIZED (
             SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
             FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
                          to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600) AS past) AS span,
@@ -147,14 +147,14 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
         ), old_slow_query AS (
             DELETE FROM profile.slow_queries USING due WHERE ran_at < now() - interval '30 days'
         )
-        SELECT NULL::text, NULL::text FROM due"),
+        SELECT NULL::text, NULL::text FROM due"],
     access: Access::Scans("every ten minutes, the minutes of that time and the totals before it"),
     max_rows: 1,
 };
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    sql: sql!("WITH slower AS (
+    sql: sql!["WITH slower AS (
             SELECT count(*) AS count FROM (
                 SELECT FROM profile.slow_queries WHERE statement = $1::text AND elapsed_us >= $2::bigint LIMIT 15) AS of
         ), kept AS (
@@ -167,7 +167,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
                 SELECT id FROM profile.slow_queries WHERE statement = $1::text
                 ORDER BY elapsed_us DESC, id OFFSET 14)
         )
-        SELECT NULL::text, NULL::text"),
+        SELECT NULL::text, NULL::text"],
     access: Access::Scans("there are fifteen rows for each statement"),
     max_rows: 1,
 };

@@ -141,7 +141,7 @@ pub(super) use {bin_ms, measured, percentiles, window_from};
 
 pub(super) static PERFORMANCE_FLEET: Statement = Statement {
     name: "performance_fleet",
-    sql: sql!(concat!(
+    sql: sql![
         measured!("kind <> 'cache'"),
         ", busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC, name LIMIT 5
@@ -243,7 +243,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                     WHERE seen_at = (SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= at), min(seen_at))
                                      FROM profile.index_scans, asked)),
                 'has_statements', to_regclass('pg_stat_statements') IS NOT NULL)::text"
-    )),
+    ],
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };

@@ -63,7 +63,7 @@ const UNDEFINED_TABLE: &str = "42P01";
 
 pub(super) static READINESS: Statement = Statement {
     name: "readiness",
-    sql: sql!(
+    sql: sql![
         "SELECT json_build_object(
             'missing_migrations',
             (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
@@ -75,7 +75,7 @@ pub(super) static READINESS: Statement = Statement {
              WHERE NOT EXISTS (
                 SELECT FROM pg_index
                 WHERE indexrelid = to_regclass(needed) AND indisvalid)))::text"
-    ),
+    ],
     access: Access::Scans("a handful of names against the ledger and the catalogue"),
     max_rows: 1,
 };

@@ -2,10 +2,8 @@
 
 use uuid::Uuid;
 
-use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
-    uuid,
-};
+use super::list::{Items, List, Order, Page, items, list};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a message, in the order the API shows them.
@@ -18,7 +16,7 @@ pub(super) use message_columns;
 
 pub(super) static MESSAGE_CREATE: Statement = Statement {
     name: "message_create",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(content text, author_id uuid, author_type text, author_name text, thread_id uuid, metadata jsonb)
@@ -43,7 +41,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
             CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
                  WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
                  ELSE 'dangling' END"
-    )),
+    ],
     access: Access::Indexes(&["channels_pkey", "agents_pkey", "messages_pkey"]),
     max_rows: 1,
 };
@@ -56,11 +54,11 @@ pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<O
 
 pub(super) static MESSAGE_GET: Statement = Statement {
     name: "message_get",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(message)::text FROM (SELECT ",
         message_columns!(),
         " FROM messages WHERE id = $1::uuid) AS message"
-    )),
+    ],
     access: Access::Indexes(&["messages_pkey"]),
     max_rows: 1,
 };
@@ -70,17 +68,16 @@ pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
     Ok(db.answer(&MESSAGE_GET, vec![uuid(id)]).await?.json)
 }
 
-pub(super) static MESSAGE_LIST: Statement = Statement {
-    name: "message_list",
+pub(super) static MESSAGE_LIST: List = list! {
     // The cursor alone would do for the time as well; but a list has its filter, whichever page it is.
-    sql: sql!(list_by_time!(
-        message_columns!(),
-        "octet_length(content)",
-        "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
-        after
-    )),
+    name: "message_list",
+    of: "true",
+    columns: message_columns!(),
+    long: "octet_length(content)",
+    rows: "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
+    order: Order::Oldest,
+    cached: None,
     access: Access::Indexes(&["idx_messages_created_at"]),
-    max_rows: 200,
 };
 
 /// The messages of all channels from a time on (microseconds since 1970), oldest first.

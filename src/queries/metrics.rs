@@ -33,7 +33,7 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
     name: "performance_metrics",
     // The latest totals and the minutes since: it only ever grows, until PostgreSQL crashes. Of each bin: the first
     // bucket that has it.
-    sql: sql!("WITH last AS MATERIALIZED (
+    sql: sql!["WITH last AS MATERIALIZED (
             SELECT max(ended_at) AS ended_at FROM profile.totals
         ), part AS MATERIALIZED (
             SELECT kind, name, count, sum_us, within_target, bins, bin_counts
@@ -62,7 +62,7 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
                      WHERE datname = current_database() AND application_name = $2::text AND state IS DISTINCT FROM 'idle'),
             'lost', (SELECT coalesce(sum(lost), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
             'flushed', (SELECT coalesce(sum(flushed), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
-            'database', current_database())::text"),
+            'database', current_database())::text"],
     access: Access::Scans("the latest totals, and the minutes since"),
     max_rows: 1,
 };

@@ -21,7 +21,7 @@ const UNINDEXED_KEYS: &[&str] = &[
 // there may be none of for days, and hold few rows.
 pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
     name: "performance_database",
-    sql: sql!("WITH connections AS (
+    sql: sql!["WITH connections AS (
             SELECT count(*) FILTER (WHERE state = 'idle') AS checked_in,
                    count(*) FILTER (WHERE state IS DISTINCT FROM 'idle') AS checked_out,
                    count(*) AS total
@@ -194,7 +194,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
             (SELECT coalesce(json_agg(json_build_object('name', name, 'level', level, 'detail', detail, 'sql', sql)
                 ORDER BY position(level IN 'error warning info'), name, detail), '[]')
              FROM (SELECT * FROM advice LIMIT 200) AS advice),
-            'top_statements', $11::text::json)::text"),
+            'top_statements', $11::text::json)::text"],
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
@@ -202,13 +202,13 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
 pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
     // A statement of its own: where the extension isn't installed there's no such view to name.
-    sql: sql!("SELECT coalesce(json_agg(json_build_object(
+    sql: sql!["SELECT coalesce(json_agg(json_build_object(
                 'query', left(regexp_replace(query, '\\s+', ' ', 'g'), 200), 'calls', calls,
                 'total_ms', round(total_exec_time::numeric, 3), 'mean_ms', round(mean_exec_time::numeric, 3),
                 'max_ms', round(max_exec_time::numeric, 3), 'rows', rows) ORDER BY total_exec_time DESC), '[]')::text
              FROM (SELECT * FROM pg_stat_statements
                    WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   ORDER BY total_exec_time DESC LIMIT 10) AS top"),
+                   ORDER BY total_exec_time DESC LIMIT 10) AS top"],
     access: Access::Scans("a view on the server's memory"),
     max_rows: 10,
 };

@@ -36,7 +36,7 @@ pub struct Reference {
 
 pub(super) static REFERENCE_CHECK: Statement = Statement {
     name: "reference_check",
-    sql: sql!("SELECT json_agg(pointer ORDER BY position)::text
+    sql: sql!["SELECT json_agg(pointer ORDER BY position)::text
         FROM ROWS FROM (jsonb_to_recordset($1::text::jsonb) AS (pointer text, \"to\" text, id uuid))
             WITH ORDINALITY AS reference(pointer, \"to\", id, position)
         WHERE NOT CASE \"to\"
@@ -46,7 +46,7 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
                 SELECT FROM messages WHERE messages.id = reference.id AND channel_id = $2::uuid)
             WHEN 'workflow' THEN EXISTS (SELECT FROM workflows WHERE workflows.id = reference.id)
             ELSE EXISTS (
-                SELECT FROM workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"),
+                SELECT FROM workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"],
     // Of agents and channels there are hundreds: the planner may read them whole.
     access: Access::IndexesAndOneOf(
         &["messages_pkey", "workflows_pkey"],

@@ -10,7 +10,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
     // Nothing came for long on a quiet system too: one that still receives, and has replayed all that its sender had by the
     // last word of it, isn't behind. One that became a primary itself is nobody's replica: what it has may be something else.
-    sql: sql!("SELECT CASE
+    sql: sql!["SELECT CASE
                 WHEN NOT pg_is_in_recovery() THEN 1000000000
                 WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (
                     SELECT FROM pg_stat_wal_receiver
@@ -19,7 +19,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
                     extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000, 1000000000)::bigint)
             END::text,
             (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
-                - '0/0'::pg_lsn)::text"),
+                - '0/0'::pg_lsn)::text"],
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,
 };
@@ -27,7 +27,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
 pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
     // After the write's commit, in a statement of its own: within it, the position of the commit isn't known yet.
-    sql: sql!("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"),
+    sql: sql!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,
 };

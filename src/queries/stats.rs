@@ -1,11 +1,12 @@
 //! Counts over all tables. Knows nothing of requests; gives JSON text.
 
+use super::sql;
 use crate::db::{Access, Db, DbError, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
     // The view of migrations/0009_stats.sql, which counts, or an optional migration's, which tells what was counted before.
-    sql: "SELECT row_to_json(stats)::text FROM stats",
+    sql: sql!["SELECT row_to_json(stats)::text FROM stats"],
     access: Access::Scans(
         "it counts: every workflow and task, by index where the visibility map allows",
     ),

@@ -2,10 +2,8 @@
 
 use uuid::Uuid;
 
-use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
-    uuid,
-};
+use super::list::{Items, List, Order, Page, items, list};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a task, in the order the API shows them.
@@ -15,28 +13,26 @@ macro_rules! task_columns {
     };
 }
 
-pub(super) static TASK_LIST: Statement = Statement {
+pub(super) static TASK_LIST: List = list! {
     name: "task_list",
-    sql: sql!(list_by_time!(
-        task_columns!(),
-        "octet_length(description) + coalesce(octet_length(result), 0)",
-        "tasks WHERE true",
-        before
-    )),
+    of: "true",
+    columns: task_columns!(),
+    long: "octet_length(description) + coalesce(octet_length(result), 0)",
+    rows: "tasks WHERE true",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["tasks_created_at_idx"]),
-    max_rows: 200,
 };
 
-pub(super) static TASK_LIST_STATUS: Statement = Statement {
+pub(super) static TASK_LIST_STATUS: List = list! {
     name: "task_list_status",
-    sql: sql!(list_by_time!(
-        task_columns!(),
-        "octet_length(description) + coalesce(octet_length(result), 0)",
-        "tasks WHERE status = $5::text",
-        before
-    )),
+    of: "true",
+    columns: task_columns!(),
+    long: "octet_length(description) + coalesce(octet_length(result), 0)",
+    rows: "tasks WHERE status = $5::text",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["tasks_status_created_at_idx"]),
-    max_rows: 200,
 };
 
 /// The tasks, newest first: those of one status, or of all.
@@ -45,16 +41,16 @@ pub async fn task_list(
     page: Page,
     status: Option<&str>,
 ) -> Result<Option<Items>, DbError> {
-    let statement = match status {
+    let list = match status {
         None => &TASK_LIST,
         Some(_) => &TASK_LIST_STATUS,
     };
-    items(db, statement, page, status.map(text)).await
+    items(db, list, page, status.map(text)).await
 }
 
 pub(super) static TASK_CREATE: Statement = Statement {
     name: "task_create",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, assigned_to uuid, priority int, context jsonb)
@@ -65,7 +61,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
             RETURNING ",
         task_columns!(),
         ") SELECT row_to_json(task)::text FROM task"
-    )),
+    ],
     access: Access::Inserts(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -77,11 +73,11 @@ pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static TASK_GET: Statement = Statement {
     name: "task_get",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(task)::text FROM (SELECT ",
         task_columns!(),
         " FROM tasks WHERE id = $1::uuid) AS task"
-    )),
+    ],
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -93,7 +89,7 @@ pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
 
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH patch AS (SELECT $2::text::jsonb AS members), task AS (
             UPDATE tasks SET
                 description = coalesce(members ->> 'description', description),
@@ -113,7 +109,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
             RETURNING ",
         task_columns!(),
         ") SELECT row_to_json(task)::text FROM task"
-    )),
+    ],
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };

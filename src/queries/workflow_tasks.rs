@@ -5,7 +5,8 @@
 
 use uuid::Uuid;
 
-use super::{Items, Outcome, Page, items, page, page_json, sql, text, uuid};
+use super::list::{Items, List, Order, Page, items, list};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
@@ -23,54 +24,26 @@ pub(super) const BY_WORKFLOW: &[&str] = &[
     "idx_workflow_tasks_workflow_status",
 ];
 
-/// The cursor of the last task that fits.
-macro_rules! next_by_place {
-    () => {
-        "(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]
-            || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
-    };
-}
-pub(super) use next_by_place;
-
-/// A workflow's tasks by position; $1 is the cursor's position, $5 the workflow.
-macro_rules! workflow_task_list {
-    ($condition:literal) => {
-        page!(
-            concat!(
-                "CASE WHEN EXISTS (SELECT FROM workflows WHERE id = $5::uuid) THEN ",
-                page_json!(),
-                " END"
-            ),
-            concat!(
-                "CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ",
-                next_by_place!(),
-                " END"
-            ),
-            "order_index",
-            "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
-            workflow_task_columns!(),
-            concat!(
-                "workflow_tasks WHERE workflow_id = $5::uuid",
-                $condition,
-                " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
-                  ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint"
-            )
-        )
-    };
-}
-
-pub(super) static WORKFLOW_TASK_LIST: Statement = Statement {
+pub(super) static WORKFLOW_TASK_LIST: List = list! {
     name: "workflow_task_list",
-    sql: sql!(workflow_task_list!("")),
+    of: "EXISTS (SELECT FROM workflows WHERE id = $5::uuid)",
+    columns: workflow_task_columns!(),
+    long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+    rows: "workflow_tasks WHERE workflow_id = $5::uuid",
+    order: Order::Place,
+    cached: None,
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
-    max_rows: 200,
 };
 
-pub(super) static WORKFLOW_TASK_LIST_STATUS: Statement = Statement {
+pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     name: "workflow_task_list_status",
-    sql: sql!(workflow_task_list!(" AND status = $6::text")),
+    of: "EXISTS (SELECT FROM workflows WHERE id = $5::uuid)",
+    columns: workflow_task_columns!(),
+    long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+    rows: "workflow_tasks WHERE workflow_id = $5::uuid AND status = $6::text",
+    order: Order::Place,
+    cached: None,
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
-    max_rows: 200,
 };
 
 /// A workflow's tasks by position: those of one status, or all. `None` where there's no such workflow.
@@ -80,17 +53,17 @@ pub async fn workflow_task_list(
     workflow_id: Uuid,
     status: Option<&str>,
 ) -> Result<Option<Items>, DbError> {
-    let statement = match status {
+    let list = match status {
         None => &WORKFLOW_TASK_LIST,
         Some(_) => &WORKFLOW_TASK_LIST_STATUS,
     };
     let filters = [uuid(workflow_id)].into_iter().chain(status.map(text));
-    items(db, statement, page, filters).await
+    items(db, list, page, filters).await
 }
 
 pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     name: "workflow_task_create",
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
@@ -113,7 +86,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                  WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
                  THEN 'refused ' || (SELECT status FROM workflow)
                  ELSE 'dangling' END"
-    )),
+    ],
     access: Access::IndexesAndOneOf(
         &["workflows_pkey"],
         &[
@@ -137,11 +110,11 @@ pub async fn workflow_task_create(
 
 pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
     name: "workflow_task_get",
-    sql: sql!(concat!(
+    sql: sql![
         "SELECT row_to_json(workflow_task)::text FROM (SELECT ",
         workflow_task_columns!(),
         " FROM workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid) AS workflow_task"
-    )),
+    ],
     access: Access::Indexes(&["workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -158,7 +131,7 @@ pub async fn workflow_task_get(
 
 pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     name: "workflow_task_update",
-    sql: sql!("WITH patch AS (
+    sql: sql!["WITH patch AS (
             SELECT members, members ->> 'status' AS status FROM (SELECT $3::text::jsonb AS members) AS given
         ), workflow AS (
             SELECT id FROM workflows WHERE id = $1::uuid FOR UPDATE
@@ -182,7 +155,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
             RETURNING workflow_tasks.id, workflow_id, description, agent_id, order_index, depends_on,
                 workflow_tasks.status, output, error, created_at, started_at, completed_at
         ) SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-            coalesce('refused ' || (SELECT status FROM current), 'absent')"),
+            coalesce('refused ' || (SELECT status FROM current), 'absent')"],
     access: Access::Indexes(&["workflows_pkey", "workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -201,7 +174,7 @@ pub async fn workflow_task_update(
 /// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
-        concat!(
+        sql![
             "WITH agent AS (
                 SELECT id, is_active FROM agents WHERE id = $1::uuid
             ), own AS (
@@ -227,13 +200,13 @@ macro_rules! workflow_task_claim {
             " THEN 'dangling'
                      WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
                      ELSE 'absent' END"
-        )
+        ]
     };
 }
 
 pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
     name: "workflow_task_claim",
-    sql: sql!(workflow_task_claim!("", "")),
+    sql: workflow_task_claim!("", ""),
     access: Access::Indexes(&[
         "idx_workflow_tasks_status",
         "workflow_tasks_pkey",
@@ -244,10 +217,10 @@ pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
 
 pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     name: "workflow_task_claim_workflow",
-    sql: sql!(workflow_task_claim!(
+    sql: workflow_task_claim!(
         " AND workflow_id = $2::uuid",
         " OR NOT EXISTS (SELECT FROM workflows WHERE id = $2::uuid)"
-    )),
+    ),
     access: Access::Indexes(&[
         "idx_workflow_tasks_workflow_status",
         "workflow_tasks_pkey",

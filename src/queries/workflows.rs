@@ -6,11 +6,9 @@
 
 use uuid::Uuid;
 
-use super::workflow_tasks::{BY_WORKFLOW, next_by_place, workflow_task_columns};
-use super::{
-    Items, Outcome, Page, by_time, items, list_by_time, next_by_time, page, page_json, sql, text,
-    uuid,
-};
+use super::list::{Items, List, Order, Page, items, list, page};
+use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
+use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Answer, Db, DbError, Statement};
 
 /// The members of a workflow, in the order the API shows them.
@@ -20,52 +18,48 @@ macro_rules! workflow_columns {
     };
 }
 
-pub(super) static WORKFLOW_LIST: Statement = Statement {
+pub(super) static WORKFLOW_LIST: List = list! {
     name: "workflow_list",
-    sql: sql!(list_by_time!(
-        workflow_columns!(),
-        "octet_length(description)",
-        "workflows WHERE true",
-        before
-    )),
+    of: "true",
+    columns: workflow_columns!(),
+    long: "octet_length(description)",
+    rows: "workflows WHERE true",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["idx_workflows_created_at"]),
-    max_rows: 200,
 };
 
-pub(super) static WORKFLOW_LIST_STATUS: Statement = Statement {
+pub(super) static WORKFLOW_LIST_STATUS: List = list! {
     name: "workflow_list_status",
-    sql: sql!(list_by_time!(
-        workflow_columns!(),
-        "octet_length(description)",
-        "workflows WHERE status = $5::text",
-        before
-    )),
+    of: "true",
+    columns: workflow_columns!(),
+    long: "octet_length(description)",
+    rows: "workflows WHERE status = $5::text",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["idx_workflows_status_created"]),
-    max_rows: 200,
 };
 
-pub(super) static WORKFLOW_LIST_CHANNEL: Statement = Statement {
+pub(super) static WORKFLOW_LIST_CHANNEL: List = list! {
     name: "workflow_list_channel",
-    sql: sql!(list_by_time!(
-        workflow_columns!(),
-        "octet_length(description)",
-        "workflows WHERE channel_id = $5::uuid",
-        before
-    )),
+    of: "true",
+    columns: workflow_columns!(),
+    long: "octet_length(description)",
+    rows: "workflows WHERE channel_id = $5::uuid",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["idx_workflows_channel_id"]),
-    max_rows: 200,
 };
 
-pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: Statement = Statement {
+pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: List = list! {
     name: "workflow_list_channel_status",
-    sql: sql!(list_by_time!(
-        workflow_columns!(),
-        "octet_length(description)",
-        "workflows WHERE channel_id = $5::uuid AND status = $6::text",
-        before
-    )),
+    of: "true",
+    columns: workflow_columns!(),
+    long: "octet_length(description)",
+    rows: "workflows WHERE channel_id = $5::uuid AND status = $6::text",
+    order: Order::Newest,
+    cached: None,
     access: Access::Indexes(&["idx_workflows_channel_id"]),
-    max_rows: 200,
 };
 
 /// The workflows, newest first: those of one status, of one channel, of both, or all.
@@ -75,20 +69,20 @@ pub async fn workflow_list(
     channel_id: Option<Uuid>,
     status: Option<&str>,
 ) -> Result<Option<Items>, DbError> {
-    let statement = match (channel_id, status) {
+    let list = match (channel_id, status) {
         (None, None) => &WORKFLOW_LIST,
         (None, Some(_)) => &WORKFLOW_LIST_STATUS,
         (Some(_), None) => &WORKFLOW_LIST_CHANNEL,
         (Some(_), Some(_)) => &WORKFLOW_LIST_CHANNEL_STATUS,
     };
     let filters = channel_id.map(uuid).into_iter().chain(status.map(text));
-    items(db, statement, page, filters).await
+    items(db, list, page, filters).await
 }
 
 pub(super) static WORKFLOW_CREATE: Statement = Statement {
     name: "workflow_create",
     // A task's depends_on holds positions in the list of tasks: their ids are made here.
-    sql: sql!(concat!(
+    sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, orchestrator_id uuid, channel_id uuid, execution_strategy text, tasks jsonb)
@@ -126,7 +120,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                 ) AS workflow_tasks FROM workflow) AS answer),
             CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
                  ELSE 'refused orchestratorless' END"
-    )),
+    ],
     access: Access::Indexes(&["idx_agents_type_active", "agents_pkey"]),
     max_rows: 1,
 };
@@ -138,47 +132,43 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
 
 pub(super) static WORKFLOW_GET: Statement = Statement {
     name: "workflow_get",
-    sql: sql!(concat!(
-        "WITH tasks AS MATERIALIZED (",
-        page!(
-            concat!("('[' || ", page_json!(), " || ']')::json AS workflow_tasks"),
-            concat!(
-                "CASE WHEN NOT bool_and(fits) THEN ",
-                next_by_place!(),
-                " END AS next"
-            ),
-            "order_index",
-            "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
-            workflow_task_columns!(),
-            "workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"
-        ),
-        ") SELECT row_to_json(workflow)::text, (SELECT next FROM tasks)
-        FROM (SELECT ",
-        workflow_columns!(),
-        ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks FROM workflows WHERE id = $1::uuid) AS workflow"
-    )),
+    sql: page!(
+        begin: "WITH tasks AS MATERIALIZED (",
+        json: ["('[' || ", Order::Place.json(), " || ']')::json AS workflow_tasks"],
+        note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Place.next(), " END AS next"],
+        key: Order::Place.key(),
+        columns: workflow_task_columns!(),
+        long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+        rows: ["workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"],
+        end: [
+            ") SELECT row_to_json(workflow)::text, (SELECT next FROM tasks)
+            FROM (SELECT ", workflow_columns!(), ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
+                  FROM workflows WHERE id = $1::uuid) AS workflow"
+        ]
+    ),
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
 
-/// One workflow with its tasks, all of them or as many as a page holds; `None` where there's none of that id.
-pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<Items>, DbError> {
+/// One workflow with its tasks, all of them or as many as a page holds: then with the cursor of the tasks' next page. `None`
+/// where there's none of that id.
+pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(String, Option<String>)>, DbError> {
     let Answer { json, note: next } = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
-    Ok(json.map(|json| Items { json, next }))
+    Ok(json.map(|json| (json, next)))
 }
 
 /// A change of one workflow from the states allowed; the note says in which state it was otherwise.
 /// `current` holds its row, locked, as it was.
 macro_rules! workflow_change {
     ($($change:expr),+) => {
-        concat!(
+        sql![
             "WITH current AS (
                 SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
             ), ",
             $($change),+,
             " SELECT (SELECT row_to_json(workflow)::text FROM workflow),
                 coalesce('refused ' || (SELECT status FROM current), 'absent')"
-        )
+        ]
     };
 }
 
@@ -191,14 +181,14 @@ macro_rules! workflow_returning {
 
 pub(super) static WORKFLOW_DELETE: Statement = Statement {
     name: "workflow_delete",
-    sql: sql!(workflow_change!(
+    sql: workflow_change!(
         "workflow AS (
             DELETE FROM workflows USING current
             WHERE workflows.id = current.id AND workflows.status <> 'executing'
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is deleted.' AS message)"
-    )),
+    ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -210,7 +200,7 @@ pub async fn workflow_delete(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static WORKFLOW_START: Statement = Statement {
     name: "workflow_start",
-    sql: sql!(workflow_change!(
+    sql: workflow_change!(
         "workflow AS (
             UPDATE workflows
             SET status = 'executing', started_at = coalesce(workflows.started_at, now()), completed_at = NULL
@@ -219,7 +209,7 @@ pub(super) static WORKFLOW_START: Statement = Statement {
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is ' || workflows.status || '.' AS message)"
-    )),
+    ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -231,7 +221,7 @@ pub async fn workflow_start(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
 
 pub(super) static WORKFLOW_CANCEL: Statement = Statement {
     name: "workflow_cancel",
-    sql: sql!(workflow_change!(
+    sql: workflow_change!(
         "workflow AS (
             UPDATE workflows SET status = 'cancelled', completed_at = now()
             FROM current
@@ -239,7 +229,7 @@ pub(super) static WORKFLOW_CANCEL: Statement = Statement {
             RETURNING ",
         workflow_returning!(),
         ", 'Workflow ' || workflows.id || ' is cancelled; what was not done is skipped.' AS message)"
-    )),
+    ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };

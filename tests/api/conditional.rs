@@ -1,7 +1,7 @@
 //! Reads that the client has already: `ETag` and `If-None-Match`, on every one of them.
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::contract::operations;
 use support::{Answer, Database, Edge};
 
@@ -15,9 +15,17 @@ const CHANGING: [&str; 4] = [
     "readiness",
 ];
 
+/// Whose it is sees which statements ran.
+const ADMIN_TOKEN: &str = "a-token-for-administrators";
+
 async fn get_unless(edge: &Edge, method: Method, path: &str, held: &str) -> Answer {
-    edge.request_with(method, path, &[("if-none-match", held)])
-        .await
+    let token = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [
+        ("if-none-match", held),
+        ("x-profile", "1"),
+        ("authorization", &token),
+    ];
+    edge.request_with(method, path, &headers).await
 }
 
 #[tokio::test]
@@ -56,7 +64,7 @@ async fn what_the_client_holds_is_304_without_a_body_on_every_read() {
         let held = if CHANGING.contains(&operation.id.as_str()) {
             "*".to_owned()
         } else {
-            format!("\"another\", W/{tag}")
+            format!("\"another\", W/{}", tag.trim_start_matches("W/"))
         };
         for method in [Method::GET, Method::HEAD] {
             let unchanged = get_unless(&edge, method, &path, &held).await;
@@ -113,4 +121,220 @@ async fn errors_and_writes_are_never_304() {
     let written = get_unless(&edge, Method::POST, &path, "*").await;
     assert_eq!(written.status, StatusCode::OK);
     assert!(!written.headers.contains_key("etag"));
+}
+
+/// Every list there is, with the statement that reads it.
+fn lists(agent: &str, channel: &str, workflow: &str) -> Vec<(&'static str, String)> {
+    let of_channel = format!("/api/workflows?channel_id={channel}");
+    vec![
+        ("agent_list", "/api/agents?active_only=false".to_owned()),
+        ("agent_list_active", "/api/agents".to_owned()),
+        (
+            "agent_list_type",
+            "/api/agents?active_only=false&agent_type=writer".to_owned(),
+        ),
+        (
+            "agent_list_type_active",
+            "/api/agents?agent_type=writer".to_owned(),
+        ),
+        (
+            "agent_message_list",
+            format!("/api/agents/{agent}/messages?limit=3"),
+        ),
+        ("channel_list", "/api/channels?limit=2".to_owned()),
+        (
+            "channel_message_list",
+            format!("/api/channels/{channel}/messages?limit=3&offset=1"),
+        ),
+        ("message_list", "/api/messages?limit=200".to_owned()),
+        ("task_list", "/api/tasks?limit=2".to_owned()),
+        ("task_list_status", "/api/tasks?status=pending".to_owned()),
+        ("workflow_list", "/api/workflows".to_owned()),
+        (
+            "workflow_list_status",
+            "/api/workflows?status=pending".to_owned(),
+        ),
+        ("workflow_list_channel", of_channel.clone()),
+        (
+            "workflow_list_channel_status",
+            format!("{of_channel}&status=executing"),
+        ),
+        (
+            "workflow_task_list",
+            format!("/api/workflows/{workflow}/tasks"),
+        ),
+        (
+            "workflow_task_list_status",
+            format!("/api/workflows/{workflow}/tasks?status=ready"),
+        ),
+    ]
+}
+
+/// Writes of every kind there is that a list may tell of, one after the other and again.
+async fn write(edge: &Edge, n: usize, agent: &str, channel: &str, workflow: &str) {
+    let (agents, channels) = (
+        format!("/api/agents/{agent}"),
+        format!("/api/channels/{channel}"),
+    );
+    let workflows = format!("/api/workflows/{workflow}");
+    let (create, change) = (Method::POST, Method::PATCH);
+    let written = match n % 16 {
+        0 => (
+            create,
+            "/api/agents".into(),
+            json!({"name": format!("a{n}"), "agent_type": "writer"}),
+        ),
+        1 => (change, agents, json!({"config": {"n": n}})),
+        2 => (change, agents + "/deactivate", Value::Null),
+        3 => (change, agents + "/activate", Value::Null),
+        4 => (
+            create,
+            "/api/channels".into(),
+            json!({"name": format!("c{n}")}),
+        ),
+        5 => (change, channels, json!({"topic": format!("{n}")})),
+        6 => (
+            create,
+            channels + "/messages",
+            json!({"content": "by nobody"}),
+        ),
+        7 => (
+            create,
+            channels + "/messages",
+            json!({"content": "x", "author_type": "agent", "author_id": agent}),
+        ),
+        8 if n > 32 => (create, channels + "/clear", Value::Null),
+        8 | 9 => (create, "/api/tasks".into(), json!({"description": "t"})),
+        10 => (
+            create,
+            "/api/workflows".into(),
+            json!({"description": "w", "channel_id": channel}),
+        ),
+        11 => (
+            create,
+            workflows + "/tasks",
+            json!({"description": format!("{n}"), "order_index": n}),
+        ),
+        12 => (create, workflows + "/start", Value::Null),
+        13 => (
+            create,
+            "/api/workflow-tasks/claim".into(),
+            json!({"agent_id": agent, "workflow_id": workflow}),
+        ),
+        14 => (create, workflows + "/cancel", Value::Null),
+        // Nothing is written.
+        _ => (Method::GET, agents, Value::Null),
+    };
+    let (method, path, body) = written;
+    let answer = if body.is_null() {
+        edge.request(method, &path).await
+    } else {
+        edge.send_json(method, &path, &body).await
+    };
+    assert!(!answer.status.is_server_error(), "{path}: {answer:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_is_held_costs_its_tag_and_is_304_only_while_it_is_the_same() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("admin_token", ADMIN_TOKEN)], &[]).await;
+    let agent = agent(&edge, "orchestrator").await;
+    let channel = channel(&edge, "general").await;
+    let workflow =
+        json!({"description": "w", "channel_id": channel, "tasks": [{"description": "a"}]});
+    let workflow = edge.post("/api/workflows", &workflow).await.json();
+    let workflow = text(&workflow, "id");
+    let lists = lists(&agent, &channel, workflow);
+    let mut held = Vec::new();
+    for (_, path) in &lists {
+        held.push(edge.get(path).await);
+    }
+    let mut changes = vec![0; lists.len()];
+    for n in 0..64 {
+        write(&edge, n, &agent, &channel, workflow).await;
+        for (i, (statement, path)) in lists.iter().enumerate() {
+            let asked = get_unless(&edge, Method::GET, path, held[i].header("etag")).await;
+            let whole = edge.get(path).await;
+            let is_same = whole.body == held[i].body && whole.next() == held[i].next();
+            let timing = asked.header("server-timing");
+            let ran = |name: &str| timing.contains(&format!("{name};"));
+            assert!(ran(&format!("{statement}_tag")), "{path}: {timing}");
+            if is_same {
+                assert_eq!(asked.status, StatusCode::NOT_MODIFIED, "{n}: {path}");
+                assert_eq!(asked.query_count(), 1, "{path}");
+            } else {
+                assert_eq!(asked.status, StatusCode::OK, "{n}: {path}");
+                assert_eq!(asked.query_count(), 2, "{path}");
+                assert!(ran(statement), "{path}: {timing}");
+                assert_eq!(asked.body, whole.body, "{path}");
+                changes[i] += 1;
+            }
+            for answer in [&asked, &whole] {
+                let tag = answer.header("etag");
+                assert_eq!(tag == held[i].header("etag"), is_same, "{n}: {path}: {tag}");
+            }
+            held[i] = whole;
+        }
+    }
+    for ((statement, _), changes) in lists.iter().zip(changes) {
+        assert!(changes > 1, "{statement} has changed {changes} times");
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_what_is_gone_is_404_to_who_holds_it() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let workflow = json!({"description": "w"});
+    let workflow = edge.post("/api/workflows", &workflow).await.json();
+    let path = format!("/api/workflows/{}", text(&workflow, "id"));
+    let tasks = format!("{path}/tasks");
+    let empty = edge.get(&tasks).await;
+    assert_eq!(empty.json(), json!([]));
+    let tag = empty.header("etag");
+    let held = get_unless(&edge, Method::GET, &tasks, tag).await;
+    assert_eq!(held.status, StatusCode::NOT_MODIFIED);
+    edge.request(Method::DELETE, &path).await;
+    for held in [tag, "*"] {
+        let gone = get_unless(&edge, Method::GET, &tasks, held).await;
+        assert_eq!(gone.status, StatusCode::NOT_FOUND, "{held}");
+        assert_eq!(gone.query_count(), 1, "{held}");
+    }
+}
+
+#[tokio::test]
+async fn whether_there_is_a_next_page_is_told_by_the_tag() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    let edge = Edge::start(&database).await;
+    let channel = channel(&edge, "general").await;
+    // Thirty are more than the 2 MiB of a page, which ends early; its oldest rows are read by nobody.
+    client
+        .batch_execute(&format!(
+            "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
+             SELECT '{channel}', 'user', 'user', repeat('x', 100000), now() - n * interval '1 s' FROM generate_series(1, 30) AS n"
+        ))
+        .await
+        .unwrap();
+    let path = format!("/api/channels/{channel}/messages?limit=200");
+    let forget_all_but = async |count: usize| {
+        let sql = format!(
+            "DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY created_at DESC OFFSET {count})"
+        );
+        client.batch_execute(&sql).await.unwrap();
+    };
+    let page = edge.get(&path).await;
+    let count = page.json().as_array().unwrap().len();
+    assert!(count < 29, "{count}");
+    forget_all_but(count + 1).await;
+    let page = edge.get(&path).await;
+    assert!(page.next().is_some());
+    let tag = page.header("etag");
+    let held = get_unless(&edge, Method::GET, &path, tag).await;
+    assert_eq!(held.status, StatusCode::NOT_MODIFIED);
+    forget_all_but(count).await;
+    let last = get_unless(&edge, Method::GET, &path, tag).await;
+    assert_eq!(last.status, StatusCode::OK);
+    assert_eq!(last.body, page.body);
+    assert_eq!(last.next(), None);
 }

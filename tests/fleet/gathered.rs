@@ -148,18 +148,18 @@ async fn a_slow_query_is_kept_with_its_plan() {
     soon(&client, "SELECT count(*) FROM profile.slow_queries", 1).await;
 }
 
-fn statement(name: &str) -> &'static str {
+fn statement(name: &str) -> String {
     let statement = reznet_edge::queries::ALL
         .iter()
         .find(|one| one.name == name);
-    statement.expect("it's registered").sql
+    statement.expect("it's registered").sql()
 }
 
 #[tokio::test]
 async fn only_the_worst_fifteen_are_kept() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    let keep = client.prepare(statement("slow_query_keep")).await.unwrap();
+    let keep = client.prepare(&statement("slow_query_keep")).await.unwrap();
     for n in 0..40_i64 {
         let elapsed_us = 1000 * ((n * 7) % 40);
         let nothing = None::<&str>;
@@ -198,7 +198,7 @@ async fn minutes_are_added_up_and_the_old_ones_go() {
     let named = vec!["idx_agents_name", "idx_messages_created_at"];
     // The old one's ten minutes, then the hour; and nothing more.
     for _ in 0..4 {
-        client.query(rollup, &[&named]).await.unwrap();
+        client.query(&rollup, &[&named]).await.unwrap();
     }
     let total = |what: &str, when: &str| {
         format!(
@@ -252,7 +252,7 @@ async fn old_totals_are_thinned_out() {
         .unwrap();
     let named = vec!["idx_agents_name"];
     client
-        .query(statement("fleet_rollup"), &[&named])
+        .query(&statement("fleet_rollup"), &[&named])
         .await
         .unwrap();
     // Four hours' and the new one.

@@ -92,7 +92,8 @@ async fn log_every_statement(cluster: &Cluster) {
 /// How many statements the component's login has run, how many it had explained, and those that are none of the
 /// registry's.
 fn judge(log: &Path) -> (usize, usize, Vec<String>) {
-    let known: BTreeSet<&str> = queries::ALL.iter().map(|known| known.sql.trim()).collect();
+    let known: Vec<_> = queries::ALL.iter().map(|known| known.sql()).collect();
+    let known: BTreeSet<&str> = known.iter().map(|known| known.trim()).collect();
     // The server doesn't wait for what writes its log.
     let patience = Instant::now() + Duration::from_secs(10);
     while !std::fs::read_to_string(log).is_ok_and(|text| text.contains("system is shut down")) {

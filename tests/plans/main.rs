@@ -22,7 +22,7 @@ async fn findings(
     statement: &Statement,
 ) -> Vec<String> {
     let parameters = rows.parameters(statement.name);
-    let plan = plan::explain(client, statement.sql, &parameters).await;
+    let plan = plan::explain(client, &statement.sql(), &parameters).await;
     plan::findings(statement, &plan, layout)
 }
 
@@ -96,7 +96,7 @@ async fn what_goes_on_in_a_channel_is_found_by_itself(
     assert_eq!(status, "completed");
     "executing".clone_into(status);
     let found = async |client: &Client| {
-        let plan = plan::explain(client, statement.sql, &parameters).await;
+        let plan = plan::explain(client, &statement.sql(), &parameters).await;
         plan::findings(&active, &plan, layout)
     };
     assert!(found(client).await.is_empty(), "{:?}", found(client).await);
@@ -116,9 +116,9 @@ async fn what_goes_on_in_a_channel_is_found_by_itself(
 async fn a_page_reads_a_page(client: &Client, rows: &Rows, layout: &Layout) {
     for name in ["agent_message_list", "channel_message_list", "message_list"] {
         let statement = ALL.iter().find(|statement| statement.name == name);
-        let sql = statement.expect("it's registered").sql;
+        let sql = statement.expect("it's registered").sql();
         let parameters = rows.parameters(name);
-        let read = plan::rows_read(client, layout, sql, &parameters, "messages").await;
+        let read = plan::rows_read(client, layout, &sql, &parameters, "messages").await;
         assert!((50.0..100.0).contains(&read), "{name} reads {read} rows");
     }
 }
@@ -160,14 +160,13 @@ async fn losing_an_index_to_a_cast_is_noticed(client: &Client, rows: &Rows, layo
         .iter()
         .find(|statement| statement.name == "message_get")
         .expect("it's registered");
-    let sql: &'static str = statement
-        .sql
-        .replace("id = $1::uuid", "id::text = $1::text")
-        .leak();
-    assert_ne!(sql, statement.sql);
+    let sql = statement
+        .sql()
+        .replace("id = $1::uuid", "id::text = $1::text");
+    assert_ne!(sql, statement.sql());
     let cast = Statement {
         name: statement.name,
-        sql,
+        sql: vec![&*sql.leak()].leak(),
         access: Access::Indexes(&["messages_pkey"]),
         max_rows: statement.max_rows,
     };
@@ -185,7 +184,7 @@ async fn losing_an_index_to_a_cast_is_noticed(client: &Client, rows: &Rows, layo
 async fn declaring_nothing_is_noticed(client: &Client, rows: &Rows, layout: &Layout) {
     let statement = Statement {
         name: "message_get",
-        sql: "SELECT content FROM messages WHERE content = $1::text",
+        sql: &["SELECT content FROM messages WHERE content = $1::text"],
         access: Access::Indexes(&[]),
         max_rows: 1,
     };

@@ -58,7 +58,8 @@ impl Rows {
                 .collect()
         };
         let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
-        match statement {
+        // A page's tag is asked for as the page is.
+        match statement.strip_suffix("_tag").unwrap_or(statement) {
             "agent_list" | "agent_list_active" | "channel_list" => first_page(&[]),
             "agent_list_type" | "agent_list_type_active" => first_page(&["analyst"]),
             "agent_create" => list(&[&json!({"name": "new", "agent_type": "qa"}).to_string()]),

@@ -1,0 +1,310 @@
+//! Lists: what a page of one is, the two statements that each list is, and how a page comes of them. Knows no table.
+
+use std::hash::Hasher;
+
+use twox_hash::XxHash64;
+use uuid::Uuid;
+
+use super::uuid;
+use crate::db::{Answer, Db, DbError, Parameter, Statement};
+
+/// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The cursor's key; lists count it in microseconds since 1970, or by position.
+    pub key: i64,
+    /// The cursor's id.
+    pub id: Uuid,
+    /// The most rows.
+    pub limit: i32,
+    /// How many rows to pass over.
+    pub offset: i64,
+    /// The tags of pages that the client holds, [`ANY_TAG`] among them for whichever.
+    pub held: Vec<String>,
+}
+
+/// How long a tag is, in hexadecimal digits.
+pub const TAG_LENGTH: usize = 16;
+
+/// See [`Page::held`].
+pub const ANY_TAG: &str = "*";
+
+/// Whether a tag is among those held.
+#[must_use]
+pub fn is_held(held: &[String], tag: &str) -> bool {
+    held.iter().any(|held| held == tag || held == ANY_TAG)
+}
+
+/// A page's rows as a JSON array, and the cursor of the next page if there may be one.
+#[derive(Debug)]
+pub struct Items {
+    /// The array; `None` where its tag is held.
+    pub json: Option<String>,
+    /// `key.id`.
+    pub next: Option<String>,
+    /// What the page is: another where its rows or the cursor are others.
+    pub tag: String,
+}
+
+/// A list: the statement that reads a page of it, and the lighter one that only tells that page's tag.
+pub(super) struct List {
+    pub page: Statement,
+    pub tag: Statement,
+    /// The table whose pages may be kept in the cache.
+    pub cached: Option<&'static str>,
+}
+
+/// What a page of a list is as its client sees it, in [`TAG_LENGTH`] digits: another where the rows are others, or the
+/// statement that shapes them. The same from whichever server.
+fn page_tag(list: &List, rows: &str) -> String {
+    let mut hasher = XxHash64::with_seed(0);
+    for part in list.page.sql.iter().chain(&[rows]) {
+        hasher.write(part.as_bytes());
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+impl Items {
+    /// What a list's page statement gave; `None` where what it's a list of isn't there.
+    fn of(list: &List, answer: Answer) -> Option<Self> {
+        let note = answer.note.unwrap_or_default();
+        let (rows, next) = match note.split_once(' ') {
+            Some((rows, next)) => (rows, Some(next.to_owned())),
+            None => (note.as_str(), None),
+        };
+        Some(Self {
+            json: Some(["[", &answer.json?, "]"].concat()),
+            next,
+            tag: page_tag(list, rows),
+        })
+    }
+}
+
+/// A page of a list, or no more than its tag where that's one of those held; `None` where what it's a list of isn't there.
+///
+/// Where pages may be in the cache none is asked for its tag alone: then nothing would ever be kept.
+pub(super) async fn items(
+    db: &Db,
+    list: &'static List,
+    page: Page,
+    filters: impl IntoIterator<Item = Parameter>,
+) -> Result<Option<Items>, DbError> {
+    let mut parameters = vec![
+        Parameter::Int64(page.key),
+        uuid(page.id),
+        Parameter::Int32(page.limit),
+        Parameter::Int64(page.offset),
+    ];
+    parameters.extend(filters);
+    if let Some(table) = list.cached.filter(|_| db.caches()) {
+        let answer = db.cached(table, &list.page, parameters).await?;
+        return Ok(Items::of(list, answer));
+    }
+    if !page.held.is_empty() {
+        let answer = db.answer(&list.tag, parameters.clone()).await?;
+        let Some(rows) = answer.json else {
+            return Ok(None);
+        };
+        let tag = page_tag(list, &rows);
+        if is_held(&page.held, &tag) {
+            return Ok(Some(Items {
+                json: None,
+                next: None,
+                tag,
+            }));
+        }
+    }
+    let answer = db.answer(&list.page, parameters).await?;
+    Ok(Items::of(list, answer))
+}
+
+/// How a list is sorted, and where its next page begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// By time, the oldest first.
+    Oldest,
+    /// By time, the newest first.
+    Newest,
+    /// Pages as by [`Newest`](Self::Newest), but a page's rows the other way round: the next page is older.
+    NewestLast,
+    /// By position.
+    Place,
+}
+
+impl Order {
+    /// What a page is sorted by.
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Place => "order_index",
+            Self::Oldest | Self::Newest | Self::NewestLast => "created_at",
+        }
+    }
+
+    /// The rows of a page: those after the cursor, in order.
+    pub(super) const fn rows(self) -> &'static str {
+        match self {
+            Self::Oldest => {
+                " AND (created_at, id) > ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+                  ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
+            }
+            Self::Newest | Self::NewestLast => {
+                " AND (created_at, id) < ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+                  ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
+            }
+            Self::Place => {
+                " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
+                  ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint"
+            }
+        }
+    }
+
+    /// A page's JSON: the rows that fit, without the array's brackets. PostgreSQL copies the whole text for each of them,
+    /// which is a tenth of the statement; [`Items::of`] does it for less.
+    pub(super) const fn json(self) -> &'static str {
+        match self {
+            Self::NewestLast => {
+                "coalesce(string_agg(json, ',' ORDER BY key, id) FILTER (WHERE fits), '')"
+            }
+            _ => "coalesce(string_agg(json, ',') FILTER (WHERE fits), '')",
+        }
+    }
+
+    /// The cursor of the next page: that of this one's last row, or of its first where it's shown the other way round. That
+    /// says itself which it is: beside a sorted aggregate the order of an unsorted one is open.
+    pub(super) const fn next(self) -> &'static str {
+        match self {
+            Self::Place => {
+                "(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]
+                    || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
+            }
+            Self::NewestLast => {
+                "(extract(epoch FROM (array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]) * 1000000)::bigint
+                    || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1]"
+            }
+            Self::Oldest | Self::Newest => {
+                "(extract(epoch FROM (array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]) * 1000000)::bigint
+                    || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
+            }
+        }
+    }
+}
+
+/// What the rows of a page are: how many, and of those that may fit a hash of their values, not of their JSON, which takes
+/// most of the time that a page takes.
+pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
+
+/// A page of rows: its `json` and its `note`. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
+/// (one row more at most): sixteen requests share an instance's memory.
+///
+/// `json` and `note` are made of the rows `page`: their `key` and `id`, their `json`, their `hash`, and whether each `fits`.
+/// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is how long a row's long texts are, which costs nothing to know:
+/// rows that can't fit aren't turned into JSON. OFFSET 0 keeps a row's JSON from being made twice.
+macro_rules! page {
+    (
+        $(begin: $begin:literal,)?
+        json: [$($json:expr),+],
+        note: [$($note:expr),+],
+        key: $key:expr,
+        columns: $columns:expr,
+        long: $long:literal,
+        rows: [$($rows:expr),+]
+        $(, end: [$($end:expr),+])?
+    ) => {
+        $crate::queries::sql::sql![
+            $($begin,)?
+            "SELECT ", $($json),+, ", ", $($note),+, " FROM (
+                SELECT key, id, hash, json, json IS NOT NULL AND 2097152 > coalesce(
+                    sum(octet_length(json)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS fits
+                FROM (
+                    SELECT key, id, CASE WHEN 2097152 > before THEN hash_record_extended(item, 0) END AS hash,
+                           CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
+                    FROM (
+                        SELECT item, item.id, item.", $key, " AS key, coalesce(sum(", $long, ")
+                                OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+                        FROM (SELECT ", $columns, " FROM ", $($rows),+, ") AS item) AS sized
+                    OFFSET 0) AS line) AS page",
+            $($($end),+)?
+        ]
+    };
+}
+
+/// A [`List`] of the `columns` of `rows`, a FROM with a WHERE that has a condition. `of` is whether what it's a list of is
+/// there. `long` and the rest are as in [`page!`].
+///
+/// The note of a page is what its rows are, and the cursor of the next one where there may be one.
+macro_rules! list {
+    (
+        name: $name:literal,
+        of: $of:literal,
+        columns: $columns:expr,
+        long: $long:literal,
+        rows: $rows:literal,
+        order: $order:expr,
+        cached: $cached:expr,
+        access: $access:expr,
+    ) => {
+        $crate::queries::list::List {
+            page: $crate::db::Statement {
+                name: $name,
+                sql: $crate::queries::list::page!(
+                    json: ["CASE WHEN ", $of, " THEN ", $order.json(), " END"],
+                    note: [
+                        $crate::queries::list::ROWS_TAG,
+                        " || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || ", $order.next(), " ELSE '' END"
+                    ],
+                    key: $order.key(),
+                    columns: $columns,
+                    long: $long,
+                    rows: [$rows, $order.rows()]
+                ),
+                access: $access,
+                max_rows: 200,
+            },
+            tag: $crate::db::Statement {
+                name: concat!($name, "_tag"),
+                sql: $crate::queries::sql::sql![
+                    "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
+                        SELECT CASE WHEN 2097152 > before THEN hash_record_extended(item, 0) END AS hash
+                        FROM (
+                            SELECT item, coalesce(sum(", $long, ")
+                                OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+                            FROM (SELECT ", $columns, " FROM ", $rows, $order.rows(), ") AS item) AS sized) AS page"
+                ],
+                access: $access,
+                max_rows: 200,
+            },
+            cached: $cached,
+        }
+    };
+}
+
+pub(super) use {list, page};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queries::agents;
+
+    #[test]
+    fn a_page_is_another_where_its_rows_or_its_statement_are() {
+        let tag = page_tag(&agents::AGENT_LIST, "2.17");
+        assert_eq!(tag.len(), TAG_LENGTH);
+        assert_eq!(tag, page_tag(&agents::AGENT_LIST, "2.17"));
+        assert_ne!(tag, page_tag(&agents::AGENT_LIST, "2.18"));
+        assert_ne!(tag, page_tag(&agents::AGENT_LIST_ACTIVE, "2.17"));
+    }
+
+    #[test]
+    fn a_page_is_told_by_its_note_with_and_without_a_next_one() {
+        let items = |note: &str| {
+            let (json, note) = (Some("1,2".to_owned()), Some(note.to_owned()));
+            Items::of(&agents::AGENT_LIST, Answer { json, note }).unwrap()
+        };
+        let last = items("2.-17");
+        assert_eq!((last.json.as_deref(), last.next), (Some("[1,2]"), None));
+        let first = items("2.-17 5.id");
+        assert_eq!(first.next.as_deref(), Some("5.id"));
+        assert_eq!(first.tag, last.tag);
+        assert!(Items::of(&agents::AGENT_LIST, Answer::default()).is_none());
+    }
+}
