@@ -83,6 +83,10 @@ impl DbError {
             PgError::QueryFailed(QueryError::Text(reason)) if is_broken_connection(&reason) => {
                 Self::unavailable(true, reason)
             }
+            // Spin's word for a manifest's allowed_outbound_hosts that it can't read.
+            PgError::Other(reason) if reason.contains(INVALID_HOST) => {
+                Self::unavailable(false, reason)
+            }
             PgError::QueryFailed(QueryError::Text(reason))
             | PgError::BadParameter(reason)
             | PgError::ValueConversionFailed(reason)
@@ -138,6 +142,8 @@ impl DbError {
     }
 }
 
+const INVALID_HOST: &str = "Invalid allowed host";
+
 /// The host passes on what tokio-postgres says, as its Debug text; these are its kinds for a connection that's gone.
 fn is_broken_connection(reason: &str) -> bool {
     ["kind: Closed", "kind: Io", "connection closed"]
@@ -150,6 +156,8 @@ fn advice(reason: &str) -> &'static str {
     let says = |text: &str| reason.contains(text);
     if says("is not permitted") {
         "set db_host to the host:port that db_url names"
+    } else if says(INVALID_HOST) {
+        "set db_host to the host:port that db_url names, and leave db_read_host out where there's no replica"
     } else if says("too many") || says("no connection within") {
         "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
     } else if says("read-only transaction") {
@@ -247,6 +255,7 @@ mod tests {
             ),
             ("error connecting to server: Connection refused", "runs at"),
             ("no connection within 2000 ms", "more connections"),
+            ("Invalid allowed host \"\"", "leave db_read_host out"),
             ("too many connections for role \"u\"", "more connections"),
             (
                 "error performing TLS handshake: invalid peer certificate",
