@@ -15,6 +15,7 @@ ALTER ROLE reznet_api SET jit = off;
 ALTER ROLE reznet_api SET default_transaction_isolation = 'read committed';
 ALTER ROLE reznet_api SET statement_timeout = '5s';
 ALTER ROLE reznet_api SET TimeZone = 'UTC';
+ALTER ROLE reznet_api SET application_name = 'reznet-edge';
 
 CREATE DATABASE reznet OWNER reznet;
 \connect reznet
