@@ -193,6 +193,10 @@ impl Order {
 /// most of the time that a page takes.
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
+/// The hash of a row that may have a place in the page. A record's hash is a sum of its columns' (times powers of 31), so it's
+/// hashed once more: else rows that only change a value for each other's would keep their sum.
+pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hashint8extended(hash_record_extended(item, 0), 0) END AS hash";
+
 /// A page of rows: its `json` and its `note`. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
 /// (one row more at most): sixteen requests share an instance's memory.
 ///
@@ -216,8 +220,7 @@ macro_rules! page {
                 SELECT key, id, hash, json, json IS NOT NULL AND 2097152 > coalesce(
                     sum(octet_length(json)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS fits
                 FROM (
-                    SELECT key, id, CASE WHEN 2097152 > before THEN hash_record_extended(item, 0) END AS hash,
-                           CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
+                    SELECT key, id, ", $crate::queries::list::ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
                         SELECT item, item.id, item.", $key, " AS key, coalesce(sum(", $long, ")
                                 OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
@@ -264,8 +267,7 @@ macro_rules! list {
                 name: concat!($name, "_tag"),
                 sql: $crate::queries::sql::sql![
                     "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
-                        SELECT CASE WHEN 2097152 > before THEN hash_record_extended(item, 0) END AS hash
-                        FROM (
+                        SELECT ", $crate::queries::list::ROW_HASH, " FROM (
                             SELECT item, coalesce(sum(", $long, ")
                                 OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
                             FROM (SELECT ", $columns, " FROM ", $rows, $order.rows(), ") AS item) AS sized) AS page"

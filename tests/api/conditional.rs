@@ -338,3 +338,25 @@ async fn whether_there_is_a_next_page_is_told_by_the_tag() {
     assert_eq!(last.body, page.body);
     assert_eq!(last.next(), None);
 }
+
+#[tokio::test]
+async fn rows_that_swap_their_values_are_another_page() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let agents = [agent(&edge, "qa").await, agent(&edge, "devops").await];
+    let mut tasks = Vec::new();
+    for (n, agent) in agents.iter().enumerate() {
+        let task = json!({"description": "t", "assigned_to": agent, "priority": n});
+        let task = edge.post("/api/tasks", &task).await.json();
+        tasks.push(format!("/api/tasks/{}", text(&task, "id")));
+    }
+    let before = edge.get("/api/tasks").await;
+    for (n, (task, agent)) in tasks.iter().zip(agents.iter().rev()).enumerate() {
+        let swapped = json!({"assigned_to": agent, "priority": 1 - n});
+        let swapped = edge.patch(task, &swapped).await;
+        assert_eq!(swapped.status, StatusCode::OK);
+    }
+    let after = get_unless(&edge, Method::GET, "/api/tasks", before.header("etag")).await;
+    assert_eq!(after.status, StatusCode::OK);
+    assert_ne!(after.body, before.body);
+}
