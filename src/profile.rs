@@ -11,7 +11,8 @@ mod request;
 mod sketch;
 
 pub use fleet::{
-    Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen, after_response,
+    Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen,
+    after_response, now_us,
 };
 pub use headers::HEADERS;
 pub use layer::ProfileLayer;

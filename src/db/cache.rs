@@ -11,7 +11,7 @@
 //! Knows no table: their names are handed in.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use spin_sdk::key_value::{Error, Store};
@@ -19,7 +19,7 @@ use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
 
 use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
-use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us};
+use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
 /// How a table's entries are kept: what their keys begin with, how many places there are, and the longest entry there.
 /// 96 MiB a table at most.
@@ -345,10 +345,7 @@ impl Db {
 }
 
 fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_1970.map_or(0, |time| {
-        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-    })
+    u64::try_from(now_us() / 1000).unwrap_or(0)
 }
 
 #[cfg(test)]

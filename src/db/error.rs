@@ -71,6 +71,13 @@ impl DbError {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
     }
 
+    /// Whether the statement needs a schema, table, column or function that isn't there (SQLSTATE 3F000, 42P01, 42703, 42883).
+    #[must_use]
+    pub fn lacks_migration(&self) -> bool {
+        let absent = ["3F000", "42P01", "42703", "42883"];
+        matches!(self, Self::Refused { sqlstate, .. } if absent.contains(&sqlstate.as_str()))
+    }
+
     /// Sorts what opening a connection or running `statement` failed with.
     pub(super) fn from_host(statement: &'static str, error: Error) -> Self {
         let error = match error {

@@ -143,6 +143,7 @@ impl ApiError {
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(error) => match **error {
+                _ if error.lacks_migration() => StatusCode::SERVICE_UNAVAILABLE,
                 DbError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 DbError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 DbError::Refused { .. } | DbError::Decode { .. } | DbError::Other { .. } => {
@@ -181,8 +182,9 @@ impl ApiError {
             Self::NotReady { missing } if missing.missing_migrations.is_empty() => {
                 "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew.".to_owned()
             }
-            Self::NotReady { .. } => "The database lacks migrations: run scripts/migrate.".to_owned(),
+            Self::NotReady { .. } => UNMIGRATED_DETAIL.to_owned(),
             Self::Database(error) => match **error {
+                _ if error.lacks_migration() => UNMIGRATED_DETAIL.to_owned(),
                 DbError::Unavailable { .. } => {
                     "The database can't be reached right now. Try again in a moment.".to_owned()
                 }
@@ -200,6 +202,9 @@ impl ApiError {
     fn for_the_log(&self) -> Option<String> {
         match self {
             Self::Database(error) => Some(match **error {
+                _ if error.lacks_migration() => {
+                    format!("DATABASE NOT MIGRATED: {error}: run scripts/migrate")
+                }
                 DbError::Unavailable { .. } => format!("DATABASE UNAVAILABLE: {error}"),
                 DbError::Timeout { .. } => format!("QUERY TIMEOUT: {error}"),
                 _ => format!("INTERNAL ERROR: {error}"),
@@ -211,6 +216,7 @@ impl ApiError {
     }
 }
 
+const UNMIGRATED_DETAIL: &str = "The database lacks migrations: run scripts/migrate.";
 const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
 
 /// Carries the error out of the handler; [`render`] makes the document, where path and request id are known.

@@ -262,7 +262,9 @@ impl Fleet {
 
 const MINUTE_US: i64 = 60_000_000;
 
-fn now_us() -> i64 {
+/// Microseconds since 1970.
+#[must_use]
+pub fn now_us() -> i64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since_1970.map_or(0, |time| {
         i64::try_from(time.as_micros()).unwrap_or(i64::MAX)

@@ -35,6 +35,14 @@ async fn readiness_names_everything_an_empty_database_lacks() {
         problem["missing_indexes"].as_array().map(Vec::len),
         Some(16)
     );
+    let agents = edge.get("/api/agents").await;
+    assert_eq!(agents.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(agents.json()["detail"], problem["detail"]);
+    edge.log_line(&[
+        "DATABASE NOT MIGRATED: agent_list_active",
+        "run scripts/migrate",
+    ])
+    .await;
 }
 
 #[tokio::test]

@@ -363,6 +363,12 @@ async fn administrators_only_where_there_are_any_and_without_its_schema_half_a_r
     assert_eq!(report["index_contract"].as_array().map(Vec::len), Some(16));
     let detail = report["profiler"]["detail"].as_str().unwrap();
     assert!(detail.contains("scripts/migrate"), "{detail}");
+    for path in ["/api/performance/cache", "/api/performance/metrics"] {
+        let answer = edge.get(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("scripts/migrate"), "{path}: {detail}");
+    }
 }
 
 #[tokio::test]
