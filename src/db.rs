@@ -123,6 +123,14 @@ impl Db {
         self.database.cache.is_some()
     }
 
+    /// Whether each read first asks the replica how far it is, as the client has just written.
+    #[must_use]
+    pub fn asks_replica_first(&self) -> bool {
+        let has_replica = self.database.replica.is_some();
+        let freshness = self.reads.as_ref().map(|reads| &reads.freshness);
+        has_replica && matches!(freshness, Some(Freshness::Position(_)))
+    }
+
     /// The same access, by which every write is done once under this key; `once` is the statement that sees to it, of the
     /// key, a name, a statement's text and its parameters.
     #[must_use]

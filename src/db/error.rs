@@ -90,9 +90,10 @@ impl DbError {
             PgError::QueryFailed(QueryError::Text(reason)) if is_broken_connection(&reason) => {
                 Self::unavailable(true, reason)
             }
-            // Spin's word for a manifest's allowed_outbound_hosts that it can't read.
-            PgError::Other(reason) if reason.contains(INVALID_HOST) => {
-                Self::unavailable(false, reason)
+            // Spin's word for a manifest's allowed_outbound_hosts that it can't read. It doesn't mend itself.
+            PgError::Other(reason) if reason.contains("Invalid allowed host") => {
+                let reason = [&reason, ": ", INVALID_HOST_ADVICE].concat();
+                Self::Other { statement, reason }
             }
             PgError::QueryFailed(QueryError::Text(reason))
             | PgError::BadParameter(reason)
@@ -149,7 +150,7 @@ impl DbError {
     }
 }
 
-const INVALID_HOST: &str = "Invalid allowed host";
+const INVALID_HOST_ADVICE: &str = "set db_host to the host:port that db_url names, and leave db_read_host out where there's no replica";
 
 /// The host passes on what tokio-postgres says, as its Debug text; these are its kinds for a connection that's gone.
 fn is_broken_connection(reason: &str) -> bool {
@@ -163,8 +164,6 @@ fn advice(reason: &str) -> &'static str {
     let says = |text: &str| reason.contains(text);
     if says("is not permitted") {
         "set db_host to the host:port that db_url names"
-    } else if says(INVALID_HOST) {
-        "set db_host to the host:port that db_url names, and leave db_read_host out where there's no replica"
     } else if says("too many") || says("no connection within") {
         "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
     } else if says("read-only transaction") {
@@ -251,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_makes_no_sense_is_named_with_its_variables() {
+        let error = PgError::Other("Invalid allowed host \"\"".to_owned());
+        let error = DbError::from_host("s", Error::PgError(error)).to_string();
+        assert!(error.contains("leave db_read_host out"), "{error}");
+    }
+
+    #[test]
     fn advice_fits_what_the_host_said() {
         for (reason, word) in [
             ("address postgres://db:5432 is not permitted", "db_host"),
@@ -262,7 +268,6 @@ mod tests {
             ),
             ("error connecting to server: Connection refused", "runs at"),
             ("no connection within 2000 ms", "more connections"),
-            ("Invalid allowed host \"\"", "leave db_read_host out"),
             ("too many connections for role \"u\"", "more connections"),
             (
                 "error performing TLS handshake: invalid peer certificate",

@@ -332,7 +332,7 @@ mod tests {
             "X-Query-Time": header("Their total, until the last row is in.", r"^\d+\.\d{2}ms$"),
             "Server-Timing": header("The same for developer tools; conn is the wait for a connection.", "^total;dur="),
             "X-Request-Id": header("The request's name in the log.", "^[0-9a-f]{32}$"),
-            "ETag": header("The body's entity tag: sent back as If-None-Match, it spares a body that's the same.", "^\"[0-9a-f]{16}\"$"),
+            "ETag": header("The body's entity tag, weak for a list: sent back as If-None-Match, it spares a body that's the same.", "^(W/)?\"[0-9a-f]{16}\"$"),
             "Link": optional("Where the next page is, with rel=\"next\"."),
             "Location": optional("Where it is from now on."),
             "X-Written": optional("Where a replica is read: sent back with reads, it makes them see this write. Browsers have a cookie for it."),

@@ -168,7 +168,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let of_replica = if has_replica { 2 } else { 0 };
         // To ask for a page's tag before the page.
         let of_tag = usize::from(is_read && request.headers().contains_key(IF_NONE_MATCH));
-        let budget = budget.max(operation.query_count) + of_replica + of_tag;
+        let budget = budget.max(operation.query_count) + of_replica * (1 + of_tag) + of_tag;
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         let tokens = auth::tokens_for(operation.audience, config);
         if !auth::brings_one_of(request.headers(), tokens.clone()) {

@@ -23,6 +23,8 @@ pub struct Page {
     pub held: Vec<String>,
 }
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// How long a tag is, in hexadecimal digits.
 pub const TAG_LENGTH: usize = 16;
 
@@ -58,7 +60,8 @@ pub(super) struct List {
 /// statement that shapes them. The same from whichever server.
 fn page_tag(list: &List, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
-    for part in list.page.sql.iter().chain(&[rows]) {
+    // What else of a page is ours, its Link for one, may change with the version.
+    for part in list.page.sql.iter().chain(&[rows, VERSION]) {
         hasher.write(part.as_bytes());
     }
     format!("{:016x}", hasher.finish())
@@ -100,7 +103,8 @@ pub(super) async fn items(
         let answer = db.cached(table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    if !page.held.is_empty() {
+    // Who has just written has most likely changed it, and each statement of theirs first asks the replica.
+    if !page.held.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
             return Ok(None);
@@ -194,15 +198,17 @@ impl Order {
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
 /// The hash of a row that may have a place in the page. A record's hash is a sum of its columns' (times powers of 31), so it's
-/// hashed once more: else rows that only change a value for each other's would keep their sum.
-pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hashint8extended(hash_record_extended(item, 0), 0) END AS hash";
+/// hashed once more: else rows that only change a value for each other's would keep their sum. And a jsonb's hash is the
+/// same for some that nest otherwise (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`): what may change without a time that tells
+/// of it is hashed as text, `loose`.
+pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hashtextextended(hash_record_extended(item, 0) || loose, 0) END AS hash";
 
 /// A page of rows: its `json` and its `note`. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
 /// (one row more at most): sixteen requests share an instance's memory.
 ///
 /// `json` and `note` are made of the rows `page`: their `key` and `id`, their `json`, their `hash`, and whether each `fits`.
 /// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is how long a row's long texts are, which costs nothing to know:
-/// rows that can't fit aren't turned into JSON. OFFSET 0 keeps a row's JSON from being made twice.
+/// rows that can't fit aren't turned into JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps a row's JSON from being made twice.
 macro_rules! page {
     (
         $(begin: $begin:literal,)?
@@ -211,6 +217,7 @@ macro_rules! page {
         key: $key:expr,
         columns: $columns:expr,
         long: $long:literal,
+        loose: $loose:literal,
         rows: [$($rows:expr),+]
         $(, end: [$($end:expr),+])?
     ) => {
@@ -222,7 +229,7 @@ macro_rules! page {
                 FROM (
                     SELECT key, id, ", $crate::queries::list::ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
-                        SELECT item, item.id, item.", $key, " AS key, coalesce(sum(", $long, ")
+                        SELECT item, ", $loose, " AS loose, item.id, item.", $key, " AS key, coalesce(sum(", $long, ")
                                 OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
                         FROM (SELECT ", $columns, " FROM ", $($rows),+, ") AS item) AS sized
                     OFFSET 0) AS line) AS page",
@@ -241,6 +248,7 @@ macro_rules! list {
         of: $of:literal,
         columns: $columns:expr,
         long: $long:literal,
+        loose: $loose:literal,
         rows: $rows:literal,
         order: $order:expr,
         cached: $cached:expr,
@@ -258,6 +266,7 @@ macro_rules! list {
                     key: $order.key(),
                     columns: $columns,
                     long: $long,
+                    loose: $loose,
                     rows: [$rows, $order.rows()]
                 ),
                 access: $access,
@@ -268,7 +277,7 @@ macro_rules! list {
                 sql: $crate::queries::sql::sql![
                     "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
-                            SELECT item, coalesce(sum(", $long, ")
+                            SELECT item, ", $loose, " AS loose, coalesce(sum(", $long, ")
                                 OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
                             FROM (SELECT ", $columns, " FROM ", $rows, $order.rows(), ") AS item) AS sized) AS page"
                 ],

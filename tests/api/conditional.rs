@@ -1,6 +1,7 @@
 //! Reads that the client has already: `ETag` and `If-None-Match`, on every one of them.
 
 use http::{Method, StatusCode};
+use reznet_edge::queries::ALL;
 use serde_json::{Value, json};
 use support::contract::operations;
 use support::{Answer, Database, Edge};
@@ -245,6 +246,10 @@ async fn a_list_that_is_held_costs_its_tag_and_is_304_only_while_it_is_the_same(
     let workflow = edge.post("/api/workflows", &workflow).await.json();
     let workflow = text(&workflow, "id");
     let lists = lists(&agent, &channel, workflow);
+    let tags = ALL
+        .iter()
+        .filter(|statement| statement.name.ends_with("_tag"));
+    assert_eq!(lists.len(), tags.count());
     let mut held = Vec::new();
     for (_, path) in &lists {
         held.push(edge.get(path).await);
@@ -359,4 +364,47 @@ async fn rows_that_swap_their_values_are_another_page() {
     let after = get_unless(&edge, Method::GET, "/api/tasks", before.header("etag")).await;
     assert_eq!(after.status, StatusCode::OK);
     assert_ne!(after.body, before.body);
+}
+
+#[tokio::test]
+async fn what_a_task_carries_is_another_however_it_nests() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let task = edge.post("/api/tasks", &json!({"description": "t"})).await;
+    let task = format!("/api/tasks/{}", text(&task.json(), "id"));
+    // Neighbours have the same hash as jsonb.
+    let flag = |n: usize| {
+        let flags = (0..17).map(|i| (format!("{i:02}"), json!(i == n)));
+        Value::Object(flags.collect())
+    };
+    let contexts = [
+        json!({"a": {}, "b": 1}),
+        json!({"a": {"b": 1}}),
+        json!({"a": [1], "b": 2}),
+        json!({"a": [1, "b", 2]}),
+        json!({"m": [[1], 2]}),
+        json!({"m": [[1, 2]]}),
+        json!({"v": [true, false]}),
+        json!({"v": [null, true]}),
+        json!({"v": 1.0}),
+        flag(0),
+        flag(16),
+    ];
+    let client = database.client().await;
+    let same = client
+        .query_one(
+            "SELECT jsonb_hash_extended($1::text::jsonb, 0) = jsonb_hash_extended($2::text::jsonb, 0)",
+            &[&contexts[0].to_string(), &contexts[1].to_string()],
+        )
+        .await
+        .unwrap();
+    assert!(same.get::<_, bool>(0), "these two tell nothing any more");
+    let mut held = edge.get("/api/tasks").await;
+    for context in contexts {
+        let changed = edge.patch(&task, &json!({"context": context})).await;
+        assert_eq!(changed.status, StatusCode::OK);
+        let asked = get_unless(&edge, Method::GET, "/api/tasks", held.header("etag")).await;
+        assert_eq!(asked.status, StatusCode::OK, "{context}");
+        held = asked;
+    }
 }

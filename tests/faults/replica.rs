@@ -141,6 +141,41 @@ async fn who_writes_sees_it_at_once_and_others_when_the_replica_has_it() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_held_is_the_same_on_both_servers_and_never_older_than_a_write_of_ones_own()
+{
+    let (_primary, replica, edge) = replicated("3600000").await;
+    let path = messages_path(&edge).await;
+    let from_primary = get_with(&edge, &path, "x-written", "latest").await;
+    let held = from_primary.header("etag").to_owned();
+    let unchanged = get_with(&edge, &path, "if-none-match", &held).await;
+    assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED, "{unchanged:?}");
+    assert_eq!(read_from(&unchanged), REPLICA);
+
+    replay(&replica, "pause").await;
+    let written = edge.post(&path, &json!({"content": "new"})).await;
+    let position = written.header("x-written").to_owned();
+    let others = get_with(&edge, &path, "if-none-match", &held).await;
+    assert_eq!(
+        others.status,
+        StatusCode::NOT_MODIFIED,
+        "it was paused before"
+    );
+    let both = [("if-none-match", held.as_str()), ("x-written", &position)];
+    let own = edge.request_with(Method::GET, &path, &both).await;
+    assert!(holds(&own, "new"));
+    assert_eq!(read_from(&own), JUST_WRITTEN);
+
+    replay(&replica, "resume").await;
+    until_caught_up(&edge, &path, &position).await;
+    let own = edge.request_with(Method::GET, &path, &both).await;
+    assert!(holds(&own, "new"));
+    assert_eq!(read_from(&own), REPLICA);
+    let log = edge.log();
+    assert!(!log.contains("DUPLICATE QUERY"), "{log}");
+    assert!(!log.contains("OVER BUDGET"), "{log}");
+}
+
+#[tokio::test]
 async fn nobody_misses_a_write_of_their_own_while_replication_runs() {
     let (_primary, _replica, edge) = replicated("3600000").await;
     let path = messages_path(&edge).await;
