@@ -21,7 +21,7 @@ pub(super) static CHANNEL_LIST: List = list! {
     of: "true",
     columns: channel_columns!(),
     long: "0",
-    loose: "''",
+    loose: "0",
     rows: "channels WHERE NOT is_archived",
     order: Order::Oldest,
     cached: Some(CHANNELS),
@@ -141,7 +141,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     of: "EXISTS (SELECT FROM channels WHERE id = $5::uuid)",
     columns: message_columns!(),
     long: "octet_length(content)",
-    loose: "''",
+    loose: "0",
     rows: "messages WHERE channel_id = $5::uuid AND created_at > coalesce(
         (SELECT context_cleared_at FROM channels WHERE id = $5::uuid), '-infinity')",
     order: Order::NewestLast,

@@ -197,11 +197,12 @@ impl Order {
 /// most of the time that a page takes.
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
-/// The hash of a row that may have a place in the page. A record's hash is a sum of its columns' (times powers of 31), so it's
-/// hashed once more: else rows that only change a value for each other's would keep their sum. And a jsonb's hash is the
-/// same for some that nest otherwise (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`): what may change without a time that tells
-/// of it is hashed as text, `loose`.
-pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hashtextextended(hash_record_extended(item, 0) || loose, 0) END AS hash";
+/// The hash of a row that may have a place in the page. A record's hash is a sum of its columns' (times powers of 31), so each
+/// row's columns are hashed with a seed of its own: else rows that only change a value for each other's would keep their sum.
+///
+/// `loose` is a hash for a jsonb that may change without a time that tells of it: some that nest otherwise have the same hash
+/// (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`), so it's hashed as text as well.
+pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # loose END AS hash";
 
 /// A page of rows: its `json` and its `note`. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
 /// (one row more at most): sixteen requests share an instance's memory.
@@ -277,7 +278,7 @@ macro_rules! list {
                 sql: $crate::queries::sql::sql![
                     "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
-                            SELECT item, ", $loose, " AS loose, coalesce(sum(", $long, ")
+                            SELECT item, item.id, ", $loose, " AS loose, coalesce(sum(", $long, ")
                                 OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
                             FROM (SELECT ", $columns, " FROM ", $rows, $order.rows(), ") AS item) AS sized) AS page"
                 ],

@@ -74,7 +74,7 @@ pub(super) static MESSAGE_LIST: List = list! {
     of: "true",
     columns: message_columns!(),
     long: "octet_length(content)",
-    loose: "''",
+    loose: "0",
     rows: "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
     order: Order::Oldest,
     cached: None,
