@@ -27,14 +27,12 @@ mod tests {
 
     #[test]
     fn what_was_packed_comes_out_again() {
-        // With the most bytes that each may take of the component's megabyte.
-        for (packed, text, most) in [
-            (OPENAPI, include_str!("../../openapi.json"), 16_000),
-            (DOCS, include_str!("docs.html"), 5_000),
-            (PERFORMANCE, include_str!("performance.html"), 16_000),
+        for (packed, text) in [
+            (OPENAPI, include_str!("../../openapi.json")),
+            (DOCS, include_str!("docs.html")),
+            (PERFORMANCE, include_str!("performance.html")),
         ] {
             assert_eq!(unpack(packed).unwrap(), text);
-            assert!(packed.len() <= most, "{} bytes", packed.len());
         }
     }
 
