@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod performance;
 pub mod references;
 pub mod replica;
+mod row;
 mod sql;
 pub mod stats;
 pub mod tasks;
@@ -25,6 +26,7 @@ pub mod workflow_tasks;
 pub mod workflows;
 
 pub use list::{ANY_TAG, Items, Order, Page, TAG_LENGTH, is_held};
+pub use row::{IfMatch, Row};
 use sql::sql;
 use uuid::Uuid;
 
@@ -111,10 +113,12 @@ pub static ALL: &[&Statement] = &[
 /// What became of a write.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It's done; the row as it is now.
-    Done(String),
+    /// It's done; the row as it is now, and its new tag.
+    Done(Row),
     /// There's no such row.
     Absent,
+    /// The request depends on a tag that is not the row's; the row's tag.
+    Stale(String),
     /// The state forbids it; which state.
     Refused(String),
     /// It refers to rows that aren't there; `references::dangling` tells which.
@@ -123,11 +127,13 @@ pub enum Outcome {
 
 impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
-        if let Some(row) = answer.json {
-            return Self::Done(row);
+        if let Some(json) = answer.json {
+            let tag = answer.note;
+            return Self::Done(Row { json, tag });
         }
         let note = answer.note.unwrap_or_default();
         match note.split_once(' ') {
+            Some(("stale", tag)) => Self::Stale(tag.to_owned()),
             Some(("refused", state)) => Self::Refused(state.to_owned()),
             None if note == "dangling" => Self::Dangling,
             _ => Self::Absent,
@@ -233,7 +239,15 @@ mod tests {
             let (json, note) = (json.map(str::to_owned), note.map(str::to_owned));
             format!("{:?}", Outcome::from(Answer { json, note }))
         };
-        assert_eq!(outcome(Some("{}"), None), "Done(\"{}\")");
+        let done = outcome(Some("{}"), Some("0123456789abcdef"));
+        assert_eq!(
+            done,
+            "Done(Row { json: \"{}\", tag: Some(\"0123456789abcdef\") })"
+        );
+        assert_eq!(
+            outcome(None, Some("stale 0123456789abcdef")),
+            "Stale(\"0123456789abcdef\")"
+        );
         assert_eq!(outcome(None, Some("absent")), "Absent");
         assert_eq!(outcome(None, None), "Absent");
         assert_eq!(

@@ -31,7 +31,7 @@ impl Statement {
     #[must_use]
     pub fn changes(&self, table: &str) -> bool {
         let mut writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM "].into_iter();
-        writes.any(|words| self.says(&[words, table, " "].concat()))
+        writes.any(|words| self.says(&[words, "public.", table, " "].concat()))
     }
 
     /// Whether one of its parts has these words; none that's asked for is ever in two (a test sees to it).

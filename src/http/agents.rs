@@ -74,7 +74,7 @@ pub static AGENT_GET: Operation = Operation {
 
 pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let agent = agents::agent_get(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(agent.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(agent.ok_or_else(|| absent(&input))?))
 }
 
 pub static AGENT_GET_BY_NAME: Operation = Operation {
@@ -97,7 +97,7 @@ pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> 
     let name = format!("@{}", name.strip_prefix('@').unwrap_or(name));
     let agent = agents::agent_get_by_name(&db, &name).await?;
     let agent = agent.ok_or_else(|| ApiError::not_found("agent", "name", &name))?;
-    Ok(Reply::ok(agent))
+    Ok(Reply::row(agent))
 }
 
 pub static AGENT_UPDATE: Operation = Operation {
@@ -107,13 +107,14 @@ pub static AGENT_UPDATE: Operation = Operation {
     parameters: &[ID],
     body: Some(&schemas::AGENT_UPDATE),
     answer: answered(Kind::Record(&schemas::AGENT)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::PATCH
 };
 
 pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = agents::agent_update(&db, input.uuid("id"), input.body_json()).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome =
+        agents::agent_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
 pub static AGENT_ACTIVATE: Operation = Operation {
@@ -122,7 +123,7 @@ pub static AGENT_ACTIVATE: Operation = Operation {
     summary: documented("Lets an agent take part."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
-    errors: &[404],
+    errors: &[404, 412],
     ..Operation::PATCH
 };
 
@@ -136,7 +137,7 @@ pub static AGENT_DEACTIVATE: Operation = Operation {
     summary: documented("Lets an agent take part no longer."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
-    errors: &[404],
+    errors: &[404, 412],
     ..Operation::PATCH
 };
 
@@ -145,8 +146,9 @@ pub async fn agent_deactivate(db: Db, input: Input) -> Result<Reply, ApiError> {
 }
 
 async fn set_active(db: Db, input: Input, is_active: bool) -> Result<Reply, ApiError> {
-    let outcome = agents::agent_set_active(&db, input.uuid("id"), is_active).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome =
+        agents::agent_set_active(&db, input.uuid("id"), is_active, &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
 pub static AGENT_STATUS: Operation = Operation {
@@ -192,5 +194,5 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
 
 pub async fn agent_dm_channel(db: Db, input: Input) -> Result<Reply, ApiError> {
     let channel = agents::agent_dm_channel(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(channel.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(channel.ok_or_else(|| absent(&input))?))
 }

@@ -57,7 +57,7 @@ pub static CHANNEL_GET: Operation = Operation {
 
 pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let channel = channels::channel_get(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(channel.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(channel.ok_or_else(|| absent(&input))?))
 }
 
 pub static CHANNEL_UPDATE: Operation = Operation {
@@ -67,13 +67,14 @@ pub static CHANNEL_UPDATE: Operation = Operation {
     parameters: &[ID],
     body: Some(&schemas::CHANNEL_UPDATE),
     answer: answered(Kind::Record(&schemas::CHANNEL)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::PATCH
 };
 
 pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = channels::channel_update(&db, input.uuid("id"), input.body_json()).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome =
+        channels::channel_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
 pub static CHANNEL_ARCHIVE: Operation = Operation {
@@ -82,13 +83,13 @@ pub static CHANNEL_ARCHIVE: Operation = Operation {
     summary: documented("Archives a channel; its messages stay."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
-    errors: &[404],
+    errors: &[404, 412],
     ..Operation::DELETE
 };
 
 pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = channels::channel_archive(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome = channels::channel_archive(&db, input.uuid("id"), &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
 pub static CHANNEL_CLEAR: Operation = Operation {
@@ -97,13 +98,13 @@ pub static CHANNEL_CLEAR: Operation = Operation {
     summary: documented("Hides everything older than now from a channel's history."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
-    errors: &[404],
+    errors: &[404, 412],
     ..Operation::POST
 };
 
 pub async fn channel_clear(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = channels::channel_clear(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome = channels::channel_clear(&db, input.uuid("id"), &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
 pub static CHANNEL_MESSAGE_LIST: Operation = Operation {

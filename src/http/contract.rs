@@ -289,6 +289,11 @@ impl Parameter {
 
 #[cfg(any(test, fuzzing))]
 impl Operation {
+    /// Whether a write answers with a row that GET returns, and so with its tag: a workflow that was deleted has none.
+    pub fn answers_a_row(&self) -> bool {
+        self.method != "GET" && self.id != "workflow_delete"
+    }
+
     /// Whether a parameter of this name is in the path.
     pub fn in_path(&self, name: &str) -> bool {
         self.path.split('/').any(|segment| {

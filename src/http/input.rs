@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::contract::{Cursor, Findings, Operation, Place};
 use super::problem::ApiError;
-use super::reply::held_tags;
+use super::reply::{if_match, if_none_match};
 use crate::db::within;
+use crate::queries::IfMatch;
 
 /// The largest body taken.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -36,6 +37,8 @@ pub struct Input {
     pub query: Vec<(String, String)>,
     /// The tags of what the client holds of it already.
     pub held: Vec<String>,
+    /// The tags that the row must have for a write to be done.
+    pub if_match: IfMatch,
     /// What the client calls this write, so that a repeat isn't done twice.
     pub idempotency_key: Option<String>,
     parameters: Map<String, Value>,
@@ -70,7 +73,8 @@ impl Input {
         let input = Self {
             path: parts.uri.path().to_owned(),
             query,
-            held: held_tags(&parts.headers),
+            held: if_none_match(&parts.headers),
+            if_match: if_match(&parts.headers),
             idempotency_key,
             parameters,
             body,

@@ -53,7 +53,7 @@ pub static MESSAGE_GET: Operation = Operation {
 pub async fn message_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let id = input.uuid("id");
     let message = messages::message_get(&db, id).await?;
-    Ok(Reply::ok(message.ok_or_else(|| {
+    Ok(Reply::row(message.ok_or_else(|| {
         ApiError::not_found("message", "id", &id)
     })?))
 }

@@ -84,7 +84,13 @@ mod tests {
                 "schemas": schemas,
                 "headers": headers(),
                 "responses": responses(),
-                "parameters": {"IdempotencyKey": {
+                "parameters": {"IfMatch": {
+                    "name": "If-Match",
+                    "in": "header",
+                    "description": "Entity tags as ETag has them. The write is done only if the row has one of them, else it is a 412 \
+                        that has the current tag. `*` is any tag; a weak tag never matches (RFC 9110, 13.1.1).",
+                    "schema": {"type": "string"},
+                }, "IdempotencyKey": {
                     "name": "Idempotency-Key",
                     "in": "header",
                     "description": "The client's name for this write. A repeat within a day gets the first one's answer, and \
@@ -128,6 +134,9 @@ mod tests {
             .collect();
         if operation.method != "GET" {
             parameters.push(json!({"$ref": "#/components/parameters/IdempotencyKey"}));
+        }
+        if operation.errors.contains(&412) {
+            parameters.push(json!({"$ref": "#/components/parameters/IfMatch"}));
         }
         let mut responses = Map::new();
         responses.insert(operation.status.to_string(), success(operation, schemas));
@@ -197,7 +206,7 @@ mod tests {
         {
             headers["Link"] = json!({"$ref": "#/components/headers/Link"});
         }
-        if operation.method == "GET" {
+        if operation.method == "GET" || operation.answers_a_row() {
             headers = with_etag(headers);
         }
         if operation.method != "GET" {
@@ -332,7 +341,8 @@ mod tests {
             "X-Query-Time": header("Their total, until the last row is in.", r"^\d+\.\d{2}ms$"),
             "Server-Timing": header("The same for developer tools; conn is the wait for a connection.", "^total;dur="),
             "X-Request-Id": header("The request's name in the log.", "^[0-9a-f]{32}$"),
-            "ETag": header("The body's entity tag, weak for a list: sent back as If-None-Match, it spares a body that's the same.", "^(W/)?\"[0-9a-f]{16}\"$"),
+            "ETag": header("The entity tag, weak for a list. A read with it in If-None-Match is answered without a body if nothing has changed; \
+                a write with it in If-Match is done only if nothing has changed.", "^(W/)?\"[0-9a-f]{16}\"$"),
             "Link": optional("Where the next page is, with rel=\"next\"."),
             "Location": optional("Where it is from now on."),
             "X-Written": optional("Where a replica is read: sent back with reads, it makes them see this write. Browsers have a cookie for it."),
@@ -366,6 +376,10 @@ mod tests {
             (404, "There's no such row."),
             (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),
+            (
+                412,
+                "No tag in If-Match is the row's; ETag has the current one.",
+            ),
             (413, "The body is over 1 MiB."),
             (415, "The body isn't sent as application/json."),
             (
@@ -384,6 +398,9 @@ mod tests {
             let mut headers = profiling();
             if status == 401 {
                 headers["WWW-Authenticate"] = json!({"schema": {"type": "string"}});
+            }
+            if status == 412 {
+                headers = with_etag(headers);
             }
             if status == 503 {
                 headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});

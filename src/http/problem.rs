@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::contract::{Audience, Fault, Place};
 use super::input::{IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME};
+use super::reply::etag;
 use crate::config::ConfigError;
 use crate::db::DbError;
 use crate::profile::{self, Level, RequestProfile};
@@ -49,6 +50,8 @@ pub enum ApiError {
     NotJsonType,
     /// The body takes too long to arrive.
     BodyTooSlow,
+    /// The request depends on an entity tag that is not the row's; the row's tag.
+    Stale(String),
     /// The row's state, or another row, forbids it; a sentence that says so.
     Conflict(String),
     /// Parameters or members are wrong: all that's wrong with them.
@@ -139,6 +142,7 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotJsonType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Stale(_) => StatusCode::PRECONDITION_FAILED,
             Self::Conflict(_) | Self::Dangling => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -172,6 +176,9 @@ impl ApiError {
             Self::BodyTooSlow => {
                 format!("The body didn't arrive within {} s.", MAX_BODY_TIME.as_secs())
             }
+            Self::Stale(tag) => format!(
+                "No tag in If-Match is the current one, \"{tag}\": read it again, and repeat the request with its new tag."
+            ),
             Self::Conflict(sentence) => sentence.clone(),
             Self::Dangling => "What it refers to came or went meanwhile. Try again.".to_owned(),
             Self::Invalid(faults) => match faults.as_slice() {
@@ -321,6 +328,11 @@ fn document(
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let ApiError::Stale(tag) = error
+        && let Some(tag) = etag(tag)
+    {
+        response.headers_mut().insert(ETAG, tag);
+    }
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);

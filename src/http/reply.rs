@@ -1,14 +1,14 @@
 //! What handlers answer with: JSON text as the database gave it, and the few headers that go with it.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use twox_hash::XxHash64;
 use uuid::Uuid;
 
 use super::problem::ApiError;
-use crate::queries::{ANY_TAG, Outcome, TAG_LENGTH, is_held};
+use crate::queries::{ANY_TAG, IfMatch, Outcome, Row, TAG_LENGTH, is_held};
 
 const JSON: &str = "application/json";
 
@@ -17,61 +17,65 @@ const JSON: &str = "application/json";
 pub struct Reply {
     status: StatusCode,
     body: Option<(&'static str, String)>,
-    /// Its tag, where that isn't made of the body.
-    tag: Option<String>,
+    /// `None` if the answer has none, or if a read makes it from the body.
+    tag: Option<Tag>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// An entity tag (RFC 9110, 8.8.3), without its quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tag {
+    /// The same tag means the same bytes.
+    Strong(String),
+    /// The same tag means the same rows, which may be written differently: 1.0 and 1.00 in a free-form object.
+    Weak(String),
+}
+
 impl Reply {
-    /// 200 with JSON text.
-    pub fn ok(json: impl Into<String>) -> Self {
+    fn new(status: StatusCode, body: Option<(&'static str, String)>, tag: Option<Tag>) -> Self {
         Self {
-            status: StatusCode::OK,
-            body: Some((JSON, json.into())),
-            tag: None,
+            status,
+            body,
+            tag,
             headers: Vec::new(),
         }
+    }
+
+    /// 200 with JSON text.
+    pub fn ok(json: impl Into<String>) -> Self {
+        Self::text(JSON, json)
     }
 
     /// 200 with text of another form.
     pub fn text(media_type: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            body: Some((media_type, text.into())),
-            tag: None,
-            headers: Vec::new(),
-        }
+        Self::new(StatusCode::OK, Some((media_type, text.into())), None)
     }
 
-    /// 200 with a list's page and its tag; 304 where there's only the tag, as the client holds the page.
+    /// 200 with a row and its tag.
+    pub fn row(row: Row) -> Self {
+        let Row { json, tag } = row;
+        Self::new(StatusCode::OK, Some((JSON, json)), tag.map(Tag::Strong))
+    }
+
+    /// 200 with a list's page and its tag; 304 if there is only the tag, because the client has the page.
     pub fn page(json: Option<String>, tag: String) -> Self {
-        let reply = match json {
-            Some(json) => Self::ok(json),
-            None => Self {
-                status: StatusCode::NOT_MODIFIED,
-                ..Self::nothing()
-            },
+        let status = match json {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::NOT_MODIFIED,
         };
-        Self {
-            tag: Some(tag),
-            ..reply
-        }
+        Self::new(status, json.map(|json| (JSON, json)), Some(Tag::Weak(tag)))
     }
 
-    /// 204: there's nothing to give.
+    /// 204 without a body.
     pub fn nothing() -> Self {
-        Self {
-            status: StatusCode::NO_CONTENT,
-            body: None,
-            tag: None,
-            headers: Vec::new(),
-        }
+        Self::new(StatusCode::NO_CONTENT, None, None)
     }
 
-    /// 201 with the row that was made, and the path where it is from now on: `collection` and its id.
-    pub fn created(collection: &str, row: String) -> Result<Self, ApiError> {
+    /// 201 with the new row, its tag, and its path: `collection` and its id.
+    pub fn created(collection: &str, row: Row) -> Result<Self, ApiError> {
         // Its first member, as PostgreSQL shaped it.
         let id = row
+            .json
             .strip_prefix("{\"id\":\"")
             .and_then(|rest| rest.get(..36));
         let id = id.and_then(|id| Uuid::try_parse(id).ok());
@@ -81,12 +85,9 @@ impl Reply {
         // Letters, digits and dashes: always a valid value.
         let location = HeaderValue::try_from(format!("{collection}/{id}"))
             .map_err(|_| ApiError::Bug("an id can't be in a path"))?;
-        Ok(Self {
-            status: StatusCode::CREATED,
-            body: Some((JSON, row)),
-            tag: None,
-            headers: vec![(LOCATION, location)],
-        })
+        let mut reply = Self::row(row).with(LOCATION, location);
+        reply.status = StatusCode::CREATED;
+        Ok(reply)
     }
 
     /// With a link to the next page.
@@ -98,23 +99,20 @@ impl Reply {
         }
     }
 
-    /// With its entity tag (RFC 9110, 8.8.3); and without the body, as 304, where that's one of those that the client holds.
-    pub fn revalidated(mut self, held: &[String]) -> Self {
-        let (strength, tag) = match (self.tag.take(), &self.body) {
-            // Rows that are equal may be written in two ways: 1.0 and 1.00 in a member that holds anything.
-            (Some(tag), _) => ("W/", tag),
-            (None, Some((_, text))) => ("", body_tag(text)),
-            (None, None) => return self,
-        };
-        if is_held(held, &tag) {
+    /// The answer to a read: always with a tag; 304 without the body if the tag is one of `if_none_match`.
+    pub fn revalidated(mut self, if_none_match: &[String]) -> Self {
+        if self.tag.is_none()
+            && let Some((_, text)) = &self.body
+        {
+            self.tag = Some(Tag::Strong(body_tag(text)));
+        }
+        if let Some(Tag::Strong(tag) | Tag::Weak(tag)) = &self.tag
+            && is_held(if_none_match, tag)
+        {
             self.status = StatusCode::NOT_MODIFIED;
             self.body = None;
         }
-        // Digits between quotes: always a valid value.
-        match HeaderValue::try_from(format!("{strength}\"{tag}\"")) {
-            Ok(tag) => self.with(ETAG, tag),
-            Err(_) => self,
-        }
+        self
     }
 
     /// With a header.
@@ -124,27 +122,80 @@ impl Reply {
     }
 }
 
-/// The same for the same text, from whichever instance. Two texts that somebody chose for it may share one: who can
-/// choose them can only hide a change of their own.
+/// The tag of a text that is no row and no list: the same for the same text, in every instance.
 fn body_tag(text: &str) -> String {
     format!("{:016x}", XxHash64::oneshot(0, text.as_bytes()))
 }
 
-/// The tags that `If-None-Match` names (RFC 9110, 13.1.2), as far as they can be ours, which have no comma. Whether they're
-/// weak is no matter: a proxy that packs bodies makes them so.
-pub fn held_tags(headers: &HeaderMap) -> Vec<String> {
-    let lists = headers.get_all(IF_NONE_MATCH).iter();
-    let lists = lists.filter_map(|tags| tags.to_str().ok());
-    let tags = lists.flat_map(|tags| tags.split(',')).map(str::trim);
-    let ours = tags.filter_map(|tag| {
-        if tag == ANY_TAG {
-            return Some(tag);
+/// The value of an `ETag` header.
+pub fn etag(tag: &str) -> Option<HeaderValue> {
+    // Hexadecimal digits between quotes: always a valid value.
+    HeaderValue::try_from(format!("\"{tag}\"")).ok()
+}
+
+/// The tags in `If-None-Match` (RFC 9110, 13.1.2) that can be ours, weak ones included, and [`ANY_TAG`].
+pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
+    let tags = entity_tags(headers, &IF_NONE_MATCH).into_iter();
+    tags.map(|(_, tag)| tag).collect()
+}
+
+/// The tags in `If-Match` (RFC 9110, 13.1.1) that can be ours. Weak ones are left out: they never match. A header without any
+/// usable tag is a condition that never holds, so that a client's mistake changes nothing.
+pub fn if_match(headers: &HeaderMap) -> IfMatch {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    match (values.next(), values.next()) {
+        (None, _) => return IfMatch(None),
+        (Some(only), None) if only.as_bytes().trim_ascii() == ANY_TAG.as_bytes() => {
+            return IfMatch(None);
         }
-        let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
-        (tag.len() == TAG_LENGTH).then_some(tag)
-    });
-    ours.map(str::to_owned).collect()
+        _ => {}
+    }
+    let tags = entity_tags(headers, &IF_MATCH).into_iter();
+    let tags = tags.filter(|(is_weak, tag)| !is_weak && tag != ANY_TAG);
+    IfMatch(Some(tags.map(|(_, tag)| tag).collect()))
+}
+
+/// The entity tags in a header's values: whether each is weak, and the tag if it can be ours, or [`ANY_TAG`]. Reading a value
+/// ends where it is no list of tags.
+fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
+    let mut tags = Vec::new();
+    for value in headers.get_all(name) {
+        // Ours are ASCII; other bytes only have to be passed over.
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let mut rest = value.as_ref();
+        loop {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if let Some(after) = rest.strip_prefix(ANY_TAG) {
+                tags.push((false, ANY_TAG.to_owned()));
+                rest = after;
+                continue;
+            }
+            let (is_weak, quoted) = match rest.strip_prefix("W/") {
+                Some(quoted) => (true, quoted),
+                None => (false, rest),
+            };
+            let Some((tag, after)) = quoted
+                .strip_prefix('"')
+                .and_then(|rest| rest.split_once('"'))
+            else {
+                break;
+            };
+            tags.extend(our_tag(tag).map(|tag| (is_weak, tag.to_owned())));
+            rest = after;
+        }
+    }
+    tags
+}
+
+/// The tag that we sent, if `tag` can be one of ours. Proxies that compress bodies append the name of the coding: Apache
+/// makes `"…-gzip"` of it. The row is the same one.
+fn our_tag(tag: &str) -> Option<&str> {
+    let (ours, suffix) = tag.split_at_checked(TAG_LENGTH)?;
+    let coding = suffix.trim_start_matches(['-', ';', '+']);
+    let is_ours = ours.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_suffix = suffix.is_empty()
+        || coding.len() < suffix.len() && ["gzip", "br", "zstd", "deflate"].contains(&coding);
+    (is_ours && is_suffix).then_some(ours)
 }
 
 impl IntoResponse for Reply {
@@ -159,22 +210,29 @@ impl IntoResponse for Reply {
             None => Response::new(Body::empty()),
         };
         *response.status_mut() = self.status;
-        for (name, value) in self.headers {
+        let tag = match &self.tag {
+            Some(Tag::Strong(tag)) => etag(tag),
+            Some(Tag::Weak(tag)) => HeaderValue::try_from(format!("W/\"{tag}\"")).ok(),
+            None => None,
+        };
+        let tag = tag.map(|tag| (ETAG, tag));
+        for (name, value) in self.headers.into_iter().chain(tag) {
             response.headers_mut().insert(name, value);
         }
         response
     }
 }
 
-/// The row a write gave, or the error that says why it did nothing. `refused` words the state that forbids it.
+/// The row a write returned, or the error that says why it did nothing. `refused` words the state that forbids it.
 pub fn written(
     outcome: Outcome,
     absent: ApiError,
     refused: impl FnOnce(&str) -> String,
-) -> Result<String, ApiError> {
+) -> Result<Row, ApiError> {
     match outcome {
         Outcome::Done(row) => Ok(row),
         Outcome::Absent => Err(absent),
+        Outcome::Stale(tag) => Err(ApiError::Stale(tag)),
         Outcome::Refused(state) => Err(ApiError::Conflict(refused(&state))),
         Outcome::Dangling => Err(ApiError::Dangling),
     }
@@ -189,29 +247,39 @@ pub fn never(state: &str) -> String {
 mod tests {
     use super::*;
 
-    fn held(tags: &str) -> Vec<String> {
-        let tags = HeaderValue::try_from(tags).unwrap();
-        held_tags(&HeaderMap::from_iter([(IF_NONE_MATCH, tags)]))
+    const TAG: &str = "0123456789abcdef";
+
+    fn with(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        let values = values
+            .iter()
+            .map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value);
+        }
+        headers
     }
 
     #[test]
-    fn a_body_that_the_client_holds_is_not_sent_again() {
+    fn a_body_with_a_known_tag_is_not_sent_again() {
         let tag = format!("\"{}\"", body_tag("{}"));
         assert_ne!(body_tag("{}"), body_tag("[]"));
         let status = |tags: &str| {
-            let reply = Reply::ok("{}").revalidated(&held(tags));
-            assert_eq!(reply.body.is_none(), reply.status != StatusCode::OK);
+            let known = if_none_match(&with(&IF_NONE_MATCH, &[tags]));
+            let response = Reply::ok("{}").revalidated(&known).into_response();
             assert_eq!(
-                reply.headers,
-                [(ETAG, HeaderValue::try_from(&tag).unwrap())]
+                response.headers()[ETAG],
+                HeaderValue::try_from(&tag).unwrap()
             );
-            reply.status
+            response.status()
         };
         for tags in [
             "*".to_owned(),
             tag.clone(),
             format!("W/{tag}"),
             format!("\"a,b\" , {tag}"),
+            format!("\"a\",,W/{tag}"),
+            format!("{}-gzip\"", tag.trim_end_matches('"')),
         ] {
             assert_eq!(status(&tags), StatusCode::NOT_MODIFIED, "{tags}");
         }
@@ -223,26 +291,61 @@ mod tests {
             tag.trim_matches('"'),
             "w/*",
             "\u{e4}",
+            &format!("{}-other\"", tag.trim_end_matches('"')),
+            &format!("{}gzip\"", tag.trim_end_matches('"')),
         ] {
             assert_eq!(status(other), StatusCode::OK, "{other}");
         }
-        assert_eq!(Reply::nothing().revalidated(&[]).headers, []);
+        let nothing = Reply::nothing().revalidated(&[]).into_response();
+        assert!(!nothing.headers().contains_key(ETAG));
     }
 
     #[test]
-    fn a_page_has_its_own_tag_with_and_without_its_rows() {
-        let tag = "0123456789abcdef";
-        let held = held("W/\"0123456789abcdef\"");
-        for (json, held, expected) in [
+    fn a_page_has_its_own_weak_tag_with_and_without_its_rows() {
+        let known = if_none_match(&with(&IF_NONE_MATCH, &["W/\"0123456789abcdef\""]));
+        for (json, known, expected) in [
             (Some("[]"), &[][..], StatusCode::OK),
-            (Some("[]"), &held, StatusCode::NOT_MODIFIED),
-            (None, &held, StatusCode::NOT_MODIFIED),
+            (Some("[]"), &known, StatusCode::NOT_MODIFIED),
+            (None, &known, StatusCode::NOT_MODIFIED),
         ] {
-            let page = Reply::page(json.map(str::to_owned), tag.to_owned());
-            let reply = page.revalidated(held);
+            let page = Reply::page(json.map(str::to_owned), TAG.to_owned());
+            let reply = page.revalidated(known);
             assert_eq!(reply.status, expected);
             assert_eq!(reply.body.is_some(), expected == StatusCode::OK);
-            assert_eq!(reply.headers[0].1, "W/\"0123456789abcdef\"");
+            let response = reply.into_response();
+            assert_eq!(response.headers()[ETAG], "W/\"0123456789abcdef\"");
+        }
+    }
+
+    #[test]
+    fn if_match_takes_strong_tags_of_ours_only() {
+        let of = |values: &[&str]| if_match(&with(&IF_MATCH, values)).0;
+        assert_eq!(if_match(&HeaderMap::new()), IfMatch(None));
+        assert_eq!(of(&["*"]), None);
+        assert_eq!(of(&[" * "]), None);
+        let ours = format!("\"{TAG}\"");
+        for values in [
+            &[&ours[..]][..],
+            &[&format!("\"x\", {ours}")],
+            &["\"x\"", &ours],
+            &[&format!("\"{TAG}-gzip\"")],
+            &[&format!("*, {ours}")],
+            &[&format!("\"\u{e4}\", {ours}")],
+        ] {
+            assert_eq!(of(values), Some(vec![TAG.to_owned()]), "{values:?}");
+        }
+        for never in [
+            &format!("W/{ours}"),
+            TAG,
+            "",
+            "\"\"",
+            "\"*\"",
+            "\"0123456789abcdeg\"",
+            "\"0123456789abcdef0\"",
+            "*, \"x\"",
+            "'0123456789abcdef'",
+        ] {
+            assert_eq!(of(&[never]), Some(vec![]), "{never}");
         }
     }
 }

@@ -66,7 +66,7 @@ pub static TASK_GET: Operation = Operation {
 
 pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let task = tasks::task_get(&db, input.uuid("id")).await?;
-    Ok(Reply::ok(task.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(task.ok_or_else(|| absent(&input))?))
 }
 
 pub static TASK_UPDATE: Operation = Operation {
@@ -76,11 +76,12 @@ pub static TASK_UPDATE: Operation = Operation {
     parameters: &[ID],
     body: Some(&schemas::TASK_UPDATE),
     answer: answered(Kind::Record(&schemas::TASK)),
-    errors: &[404],
+    errors: &[404, 412],
     ..Operation::PATCH
 };
 
 pub async fn task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = tasks::task_update(&db, input.uuid("id"), input.body_json()).await?;
-    Ok(Reply::ok(written(outcome, absent(&input), never)?))
+    let outcome =
+        tasks::task_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
+    Ok(Reply::row(written(outcome, absent(&input), never)?))
 }

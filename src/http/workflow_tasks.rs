@@ -82,7 +82,7 @@ pub static WORKFLOW_TASK_GET: Operation = Operation {
 pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
     let task = workflow_tasks::workflow_task_get(&db, id, task_id).await?;
-    Ok(Reply::ok(task.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(task.ok_or_else(|| absent(&input))?))
 }
 
 pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
@@ -92,21 +92,22 @@ pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     parameters: &[ID, TASK_ID],
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
     answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::PATCH
 };
 
 pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
     let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
     let body = input.body_json();
-    let outcome = workflow_tasks::workflow_task_update(&db, id, task_id, body).await?;
+    let outcome =
+        workflow_tasks::workflow_task_update(&db, id, task_id, body, &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
         format!(
             "The task is {state}, which doesn't allow that: pending becomes ready by itself, ready goes to in_progress, \
              and in_progress to completed, failed or skipped."
         )
     })?;
-    Ok(Reply::ok(row))
+    Ok(Reply::row(row))
 }
 
 pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
@@ -133,7 +134,7 @@ pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError
             let row = written(outcome, absent(&input), |state| {
                 format!("The agent is {state}: it takes no tasks.")
             })?;
-            Ok(Reply::ok(row))
+            Ok(Reply::row(row))
         }
     }
 }

@@ -82,7 +82,7 @@ pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
     let id = input.uuid("id");
     let workflow = workflows::workflow_get(&db, id).await?;
     let (workflow, next) = workflow.ok_or_else(|| absent(&input))?;
-    let reply = Reply::ok(workflow);
+    let reply = Reply::row(workflow);
     Ok(match next {
         None => reply,
         Some(cursor) => reply.with_next(&format!("/api/workflows/{id}/tasks?cursor={cursor}")),
@@ -95,16 +95,16 @@ pub static WORKFLOW_DELETE: Operation = Operation {
     summary: documented("Deletes a workflow with its tasks, unless it's executing."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::DELETE
 };
 
 pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_delete(&db, input.uuid("id")).await?;
+    let outcome = workflows::workflow_delete(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
         format!("The workflow is {state}: cancel it before it's deleted.")
     })?;
-    Ok(Reply::ok(row))
+    Ok(Reply::row(row))
 }
 
 pub static WORKFLOW_START: Operation = Operation {
@@ -115,16 +115,16 @@ pub static WORKFLOW_START: Operation = Operation {
     ),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::POST
 };
 
 pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_start(&db, input.uuid("id")).await?;
+    let outcome = workflows::workflow_start(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
         format!("The workflow is {state}; it can be started when it's pending, planning or failed.")
     })?;
-    Ok(Reply::ok(row))
+    Ok(Reply::row(row))
 }
 
 pub static WORKFLOW_CANCEL: Operation = Operation {
@@ -133,14 +133,14 @@ pub static WORKFLOW_CANCEL: Operation = Operation {
     summary: documented("Cancels a workflow that's executing; its open tasks are skipped."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
-    errors: &[404, 409],
+    errors: &[404, 409, 412],
     ..Operation::POST
 };
 
 pub async fn workflow_cancel(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_cancel(&db, input.uuid("id")).await?;
+    let outcome = workflows::workflow_cancel(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
         format!("The workflow is {state}; it can be cancelled while it's executing.")
     })?;
-    Ok(Reply::ok(row))
+    Ok(Reply::row(row))
 }

@@ -6,13 +6,18 @@ use super::cache::AGENTS;
 use super::channels::channel_columns;
 use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
+use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
+use super::sql::times;
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
 macro_rules! agent_columns {
     () => {
-        "id, name, agent_type, persona, config, is_active, is_busy, created_at, updated_at"
+        concat!(
+            "id, name, agent_type, persona, config, is_active, is_busy, ",
+            times!("created_at", "updated_at")
+        )
     };
 }
 
@@ -20,9 +25,9 @@ pub(super) static AGENT_LIST: List = list! {
     name: "agent_list",
     of: "true",
     columns: agent_columns!(),
-    long: "0",
+    long: none,
     loose: "0",
-    rows: "agents WHERE true",
+    rows: "public.agents WHERE true",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
@@ -32,9 +37,9 @@ pub(super) static AGENT_LIST_ACTIVE: List = list! {
     name: "agent_list_active",
     of: "true",
     columns: agent_columns!(),
-    long: "0",
+    long: none,
     loose: "0",
-    rows: "agents WHERE is_active",
+    rows: "public.agents WHERE is_active",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_active"]),
@@ -44,9 +49,9 @@ pub(super) static AGENT_LIST_TYPE: List = list! {
     name: "agent_list_type",
     of: "true",
     columns: agent_columns!(),
-    long: "0",
+    long: none,
     loose: "0",
-    rows: "agents WHERE agent_type = $5::text",
+    rows: "public.agents WHERE agent_type = $5::text",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_type_active"]),
@@ -56,9 +61,9 @@ pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
     name: "agent_list_type_active",
     of: "true",
     columns: agent_columns!(),
-    long: "0",
+    long: none,
     loose: "0",
-    rows: "agents WHERE agent_type = $5::text AND is_active",
+    rows: "public.agents WHERE agent_type = $5::text AND is_active",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_type_active"]),
@@ -87,13 +92,14 @@ pub(super) static AGENT_CREATE: Statement = Statement {
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
         ), agent AS (
-            INSERT INTO agents (name, agent_type, persona, config, is_active)
+            INSERT INTO public.agents (name, agent_type, persona, config, is_active)
             SELECT '@' || ltrim(name, '@'), agent_type, coalesce(persona, '{}'), coalesce(config, '{}'),
                    coalesce(is_active, true)
             FROM new
             RETURNING ",
         agent_columns!(),
-        ") SELECT row_to_json(agent)::text FROM agent"
+        ")",
+        written!(row: "agent", otherwise: "'absent'")
     ],
     access: Access::Inserts(&["idx_agents_name"]),
     max_rows: 1,
@@ -106,44 +112,44 @@ pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static AGENT_GET: Statement = Statement {
     name: "agent_get",
-    sql: sql![
-        "SELECT row_to_json(agent)::text FROM (SELECT ",
-        agent_columns!(),
-        " FROM agents WHERE id = $1::uuid) AS agent"
-    ],
+    sql: row!(agent_columns!(), "public.agents WHERE id = $1::uuid"),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
 
 /// One agent; `None` where there's none of that id.
-pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.cached(AGENTS, &AGENT_GET, vec![uuid(id)]).await?.json)
+pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
+    let answer = db.cached(AGENTS, &AGENT_GET, vec![uuid(id)]).await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     name: "agent_get_by_name",
-    sql: sql![
-        "SELECT row_to_json(agent)::text FROM (SELECT ",
-        agent_columns!(),
-        " FROM agents WHERE name = $1::text) AS agent"
-    ],
+    sql: row!(agent_columns!(), "public.agents WHERE name = $1::text"),
     access: Access::Indexes(&["idx_agents_name"]),
     max_rows: 1,
 };
 
 /// One agent; `None` where there's none of that name. `name` begins with the @.
-pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<String>, DbError> {
-    Ok(db
+pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<Row>, DbError> {
+    let answer = db
         .cached(AGENTS, &AGENT_GET_BY_NAME, vec![text(name)])
-        .await?
-        .json)
+        .await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
     name: "agent_update",
     sql: sql![
-        "WITH patch AS (SELECT $2::text::jsonb AS members), agent AS (
-            UPDATE agents SET
+        "WITH ",
+        locked!(
+            agent_columns!(),
+            "public.agents WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$3::text"
+        ),
+        "patch AS (SELECT $2::text::jsonb AS members), agent AS (
+            UPDATE public.agents SET
                 name = coalesce('@' || ltrim(members ->> 'name', '@'), name),
                 agent_type = coalesce(members ->> 'agent_type', agent_type),
                 persona = coalesce(members -> 'persona', persona),
@@ -151,38 +157,67 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
                 is_active = coalesce((members ->> 'is_active')::boolean, is_active),
                 is_busy = coalesce((members ->> 'is_busy')::boolean, is_busy),
                 updated_at = now()
-            FROM patch WHERE id = $1::uuid
-            RETURNING ",
+            FROM patch WHERE id = $1::uuid AND ",
+        tag_matches!("$3::text"),
+        " RETURNING ",
         agent_columns!(),
-        ") SELECT row_to_json(agent)::text FROM agent"
+        ")",
+        written!(row: "agent", otherwise: stale_or_absent!())
     ],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
 
 /// Changes the members of an agent that the body has.
-pub async fn agent_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
-    let parameters = vec![uuid(id), text(body)];
+pub async fn agent_update(
+    db: &Db,
+    id: Uuid,
+    body: String,
+    if_match: &IfMatch,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body), if_match.parameter()];
     Ok(db.answer(&AGENT_UPDATE, parameters).await?.into())
 }
 
 pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     name: "agent_set_active",
     sql: sql![
-        "WITH agent AS (
-            UPDATE agents SET is_active = $2::boolean, updated_at = now() WHERE id = $1::uuid
-            RETURNING ",
+        "WITH ",
+        locked!(
+            agent_columns!(),
+            "public.agents WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$3::text"
+        ),
+        "agent AS (
+            UPDATE public.agents SET is_active = $2::boolean, updated_at = now()
+            WHERE id = $1::uuid AND ",
+        tag_matches!("$3::text"),
+        " RETURNING ",
         agent_columns!(),
-        ", 'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END AS message
-        ) SELECT row_to_json(agent)::text FROM agent"
+        ")",
+        written!(
+            row: "agent",
+            message: "'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END",
+            otherwise: stale_or_absent!()
+        )
     ],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
 
 /// Makes an agent active or inactive.
-pub async fn agent_set_active(db: &Db, id: Uuid, is_active: bool) -> Result<Outcome, DbError> {
-    let parameters = vec![uuid(id), Parameter::Boolean(is_active)];
+pub async fn agent_set_active(
+    db: &Db,
+    id: Uuid,
+    is_active: bool,
+    if_match: &IfMatch,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![
+        uuid(id),
+        Parameter::Boolean(is_active),
+        if_match.parameter(),
+    ];
     Ok(db.answer(&AGENT_SET_ACTIVE, parameters).await?.into())
 }
 
@@ -190,7 +225,7 @@ pub(super) static AGENT_STATUS: Statement = Statement {
     name: "agent_status",
     sql: sql!["SELECT row_to_json(agent)::text FROM (
             SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
-            FROM agents WHERE id = $1::uuid) AS agent"],
+            FROM public.agents WHERE id = $1::uuid) AS agent"],
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -202,11 +237,11 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
 
 pub(super) static AGENT_MESSAGE_LIST: List = list! {
     name: "agent_message_list",
-    of: "EXISTS (SELECT FROM agents WHERE id = $5::uuid)",
+    of: "EXISTS (SELECT FROM public.agents WHERE id = $5::uuid)",
     columns: message_columns!(),
-    long: "octet_length(content)",
+    long: "octet_length(stored.content)",
     loose: "0",
-    rows: "messages WHERE author_id = $5::uuid AND author_type = 'agent'",
+    rows: "public.messages WHERE author_id = $5::uuid AND author_type = 'agent'",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
@@ -224,22 +259,23 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     sql: sql![
         "WITH existing AS (SELECT ",
         channel_columns!(),
-        " FROM channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
+        " FROM public.channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
         ), made AS (
-            INSERT INTO channels (name, topic, channel_type, dm_agent_id)
+            INSERT INTO public.channels (name, topic, channel_type, dm_agent_id)
             SELECT 'dm-' || id, 'Direct messages with ' || name, 'dm', id
-            FROM agents WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM existing)
+            FROM public.agents WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM existing)
             ON CONFLICT (dm_agent_id) DO UPDATE SET is_archived = false
             RETURNING ",
         channel_columns!(),
-        ") SELECT row_to_json(channel)::text
-        FROM (SELECT * FROM existing UNION ALL SELECT * FROM made) AS channel"
+        "), channel AS (SELECT * FROM existing UNION ALL SELECT * FROM made)",
+        written!(row: "channel", otherwise: "'absent'")
     ],
     access: Access::Indexes(&["channels_dm_agent_id_key", "agents_pkey"]),
     max_rows: 1,
 };
 
 /// An agent's direct-message channel, made if there's none; `None` where there's no such agent.
-pub async fn agent_dm_channel(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&AGENT_DM_CHANNEL, vec![uuid(id)]).await?.json)
+pub async fn agent_dm_channel(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
+    let answer = db.answer(&AGENT_DM_CHANNEL, vec![uuid(id)]).await?;
+    Ok(Row::of(answer))
 }

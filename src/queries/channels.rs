@@ -5,13 +5,17 @@ use uuid::Uuid;
 use super::cache::CHANNELS;
 use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
+use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a channel, in the order the API shows them.
 macro_rules! channel_columns {
     () => {
-        "id, name, topic, channel_type, dm_agent_id, is_archived, context_cleared_at, created_at, updated_at"
+        concat!(
+            "id, name, topic, channel_type, dm_agent_id, is_archived, ",
+            $crate::queries::sql::times!("context_cleared_at", "created_at", "updated_at")
+        )
     };
 }
 pub(super) use channel_columns;
@@ -20,9 +24,9 @@ pub(super) static CHANNEL_LIST: List = list! {
     name: "channel_list",
     of: "true",
     columns: channel_columns!(),
-    long: "0",
+    long: none,
     loose: "0",
-    rows: "channels WHERE NOT is_archived",
+    rows: "public.channels WHERE NOT is_archived",
     order: Order::Oldest,
     cached: Some(CHANNELS),
     access: Access::Indexes(&["channels_active_idx"]),
@@ -39,11 +43,12 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
         ), channel AS (
-            INSERT INTO channels (name, topic, channel_type)
+            INSERT INTO public.channels (name, topic, channel_type)
             SELECT name, topic, coalesce(channel_type, 'public') FROM new
             RETURNING ",
         channel_columns!(),
-        ") SELECT row_to_json(channel)::text FROM channel"
+        ")",
+        written!(row: "channel", otherwise: "'absent'")
     ],
     access: Access::Inserts(&["channels_name_key"]),
     max_rows: 1,
@@ -56,94 +61,130 @@ pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_GET: Statement = Statement {
     name: "channel_get",
-    sql: sql![
-        "SELECT row_to_json(channel)::text FROM (SELECT ",
-        channel_columns!(),
-        " FROM channels WHERE id = $1::uuid) AS channel"
-    ],
+    sql: row!(channel_columns!(), "public.channels WHERE id = $1::uuid"),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
 
 /// One channel; `None` where there's none of that id.
-pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db
-        .cached(CHANNELS, &CHANNEL_GET, vec![uuid(id)])
-        .await?
-        .json)
+pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
+    let answer = db.cached(CHANNELS, &CHANNEL_GET, vec![uuid(id)]).await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {
     name: "channel_update",
     sql: sql![
-        "WITH patch AS (SELECT $2::text::jsonb AS members), channel AS (
-            UPDATE channels SET
+        "WITH ",
+        locked!(
+            channel_columns!(),
+            "public.channels WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$3::text"
+        ),
+        "patch AS (SELECT $2::text::jsonb AS members), channel AS (
+            UPDATE public.channels SET
                 name = coalesce(members ->> 'name', name),
                 topic = CASE WHEN members ? 'topic' THEN members ->> 'topic' ELSE topic END,
                 channel_type = coalesce(members ->> 'channel_type', channel_type),
                 updated_at = now()
-            FROM patch WHERE id = $1::uuid
-            RETURNING ",
+            FROM patch WHERE id = $1::uuid AND ",
+        tag_matches!("$3::text"),
+        " RETURNING ",
         channel_columns!(),
-        ") SELECT row_to_json(channel)::text FROM channel"
+        ")",
+        written!(row: "channel", otherwise: stale_or_absent!())
     ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
 
 /// Changes the members of a channel that the body has.
-pub async fn channel_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
-    let parameters = vec![uuid(id), text(body)];
+pub async fn channel_update(
+    db: &Db,
+    id: Uuid,
+    body: String,
+    if_match: &IfMatch,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body), if_match.parameter()];
     Ok(db.answer(&CHANNEL_UPDATE, parameters).await?.into())
 }
 
 pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     name: "channel_archive",
     sql: sql![
-        "WITH channel AS (
-            UPDATE channels SET is_archived = true, updated_at = now() WHERE id = $1::uuid
-            RETURNING ",
+        "WITH ",
+        locked!(
+            channel_columns!(),
+            "public.channels WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$2::text"
+        ),
+        "channel AS (
+            UPDATE public.channels SET is_archived = true, updated_at = now()
+            WHERE id = $1::uuid AND ",
+        tag_matches!("$2::text"),
+        " RETURNING ",
         channel_columns!(),
-        ", 'Channel ' || name || ' is archived; its messages stay.' AS message
-        ) SELECT row_to_json(channel)::text FROM channel"
+        ")",
+        written!(
+            row: "channel",
+            message: "'Channel ' || name || ' is archived; its messages stay.'",
+            otherwise: stale_or_absent!()
+        )
     ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
 
 /// Archives a channel; its messages stay.
-pub async fn channel_archive(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
-    Ok(db.answer(&CHANNEL_ARCHIVE, vec![uuid(id)]).await?.into())
+pub async fn channel_archive(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), if_match.parameter()];
+    Ok(db.answer(&CHANNEL_ARCHIVE, parameters).await?.into())
 }
 
 pub(super) static CHANNEL_CLEAR: Statement = Statement {
     name: "channel_clear",
     sql: sql![
-        "WITH channel AS (
-            UPDATE channels SET context_cleared_at = clock_timestamp(), updated_at = now() WHERE id = $1::uuid
-            RETURNING ",
+        "WITH ",
+        locked!(
+            channel_columns!(),
+            "public.channels WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$2::text"
+        ),
+        "channel AS (
+            UPDATE public.channels SET context_cleared_at = clock_timestamp(), updated_at = now()
+            WHERE id = $1::uuid AND ",
+        tag_matches!("$2::text"),
+        " RETURNING ",
         channel_columns!(),
-        ", 'The history of channel ' || name || ' begins anew.' AS message
-        ) SELECT row_to_json(channel)::text FROM channel"
+        ")",
+        written!(
+            row: "channel",
+            message: "'The history of channel ' || name || ' begins anew.'",
+            otherwise: stale_or_absent!()
+        )
     ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
 
 /// Hides everything older than now from a channel's history.
-pub async fn channel_clear(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
-    Ok(db.answer(&CHANNEL_CLEAR, vec![uuid(id)]).await?.into())
+pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), if_match.parameter()];
+    Ok(db.answer(&CHANNEL_CLEAR, parameters).await?.into())
 }
 
 pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
     name: "channel_message_list",
-    of: "EXISTS (SELECT FROM channels WHERE id = $5::uuid)",
+    of: "EXISTS (SELECT FROM public.channels WHERE id = $5::uuid)",
     columns: message_columns!(),
-    long: "octet_length(content)",
+    long: "octet_length(stored.content)",
     loose: "0",
-    rows: "messages WHERE channel_id = $5::uuid AND created_at > coalesce(
-        (SELECT context_cleared_at FROM channels WHERE id = $5::uuid), '-infinity')",
+    rows: "public.messages WHERE channel_id = $5::uuid AND created_at > coalesce(
+        (SELECT context_cleared_at FROM public.channels WHERE id = $5::uuid), '-infinity')",
     order: Order::NewestLast,
     cached: None,
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),

@@ -15,6 +15,9 @@ pub const MIGRATIONS: &[&str] = &[
     "0008_cache_lookups",
     "0009_stats",
     "0010_partial_indexes",
+    "0011_search_path",
+    "0012_times",
+    "0013_times_checked",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

@@ -6,7 +6,7 @@ use crate::db::{Access, Db, Statement};
 
 pub(super) static WRITE_ONCE: Statement = Statement {
     name: "write_once",
-    sql: sql!["SELECT json, note FROM write_once($1::text, $2::text, $3::text, $4::text[])"],
+    sql: sql!["SELECT json, note FROM public.write_once($1::text, $2::text, $3::text, $4::text[])"],
     access: Access::Inserts(&["idempotency_keys_pkey"]),
     max_rows: 1,
 };

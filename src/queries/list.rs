@@ -212,12 +212,12 @@ pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_e
 /// rows that can't fit aren't turned into JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps a row's JSON from being made twice.
 macro_rules! page {
     (
-        $(begin: $begin:literal,)?
+        $(begin: $begin:expr,)?
         json: [$($json:expr),+],
         note: [$($note:expr),+],
         key: $key:expr,
         columns: $columns:expr,
-        long: $long:literal,
+        long: $long:tt,
         loose: $loose:literal,
         rows: [$($rows:expr),+]
         $(, end: [$($end:expr),+])?
@@ -230,9 +230,9 @@ macro_rules! page {
                 FROM (
                     SELECT key, id, ", $crate::queries::list::ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
-                        SELECT item, ", $loose, " AS loose, item.id, item.", $key, " AS key, coalesce(sum(", $long, ")
-                                OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-                        FROM (SELECT ", $columns, " FROM ", $($rows),+, ") AS item) AS sized
+                        SELECT item, ", $loose, " AS loose, stored.id, stored.", $key, " AS key, ",
+            $crate::queries::list::before!($long), " AS before
+                        FROM (SELECT * FROM ", $($rows),+, ") AS stored, LATERAL (SELECT ", $columns, ") AS item) AS sized
                     OFFSET 0) AS line) AS page",
             $($($end),+)?
         ]
@@ -248,7 +248,7 @@ macro_rules! list {
         name: $name:literal,
         of: $of:literal,
         columns: $columns:expr,
-        long: $long:literal,
+        long: $long:tt,
         loose: $loose:literal,
         rows: $rows:literal,
         order: $order:expr,
@@ -278,9 +278,10 @@ macro_rules! list {
                 sql: $crate::queries::sql::sql![
                     "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
-                            SELECT item, item.id, ", $loose, " AS loose, coalesce(sum(", $long, ")
-                                OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-                            FROM (SELECT ", $columns, " FROM ", $rows, $order.rows(), ") AS item) AS sized) AS page"
+                            SELECT item, stored.id, ", $loose, " AS loose, ",
+                    $crate::queries::list::before!($long), " AS before
+                            FROM (SELECT * FROM ", $rows, $order.rows(), ") AS stored,
+                                LATERAL (SELECT ", $columns, ") AS item) AS sized) AS page"
                 ],
                 access: $access,
                 max_rows: 200,
@@ -290,7 +291,21 @@ macro_rules! list {
     };
 }
 
-pub(super) use {list, page};
+/// The sum of the lengths of the long texts in the rows before this one: `$long` is a row's, `none` if it has none.
+macro_rules! before {
+    (none) => {
+        "0"
+    };
+    ($long:literal) => {
+        concat!(
+            "coalesce(sum(",
+            $long,
+            ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
+        )
+    };
+}
+
+pub(super) use {before, list, page};
 
 #[cfg(test)]
 mod tests {

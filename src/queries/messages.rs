@@ -3,13 +3,17 @@
 use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, list};
+use super::row::{Row, row, written};
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a message, in the order the API shows them.
 macro_rules! message_columns {
     () => {
-        "id, channel_id, author_id, author_type, author_name, content, thread_id, metadata, created_at"
+        concat!(
+            "id, channel_id, author_id, author_type, author_name, content, thread_id, metadata, ",
+            $crate::queries::sql::times!("created_at")
+        )
     };
 }
 pub(super) use message_columns;
@@ -21,26 +25,29 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(content text, author_id uuid, author_type text, author_name text, thread_id uuid, metadata jsonb)
         ), channel AS (
-            SELECT is_archived FROM channels WHERE id = $1::uuid
+            SELECT is_archived FROM public.channels WHERE id = $1::uuid
         ), agent AS (
-            SELECT agents.name FROM new JOIN agents ON agents.id = new.author_id WHERE new.author_type = 'agent'
+            SELECT agents.name FROM new JOIN public.agents ON agents.id = new.author_id WHERE new.author_type = 'agent'
         ), dangling AS (
             SELECT FROM new
             WHERE author_type = 'agent' AND NOT EXISTS (SELECT FROM agent)
                OR thread_id IS NOT NULL AND NOT EXISTS (
-                    SELECT FROM messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
+                    SELECT FROM public.messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
         ), message AS (
-            INSERT INTO messages (channel_id, author_id, author_type, author_name, content, thread_id, metadata)
+            INSERT INTO public.messages (channel_id, author_id, author_type, author_name, content, thread_id, metadata)
             SELECT $1::uuid, author_id, coalesce(author_type, 'user'),
                    coalesce(author_name, (SELECT name FROM agent), 'user'), content, thread_id, coalesce(metadata, '{}')
             FROM new JOIN channel ON NOT is_archived
             WHERE NOT EXISTS (SELECT FROM dangling)
             RETURNING ",
         message_columns!(),
-        ") SELECT (SELECT row_to_json(message)::text FROM message),
-            CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
-                 WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
-                 ELSE 'dangling' END"
+        ")",
+        written!(
+            row: "message",
+            otherwise: "CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
+                WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
+                ELSE 'dangling' END"
+        )
     ],
     access: Access::Indexes(&["channels_pkey", "agents_pkey", "messages_pkey"]),
     max_rows: 1,
@@ -54,18 +61,15 @@ pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<O
 
 pub(super) static MESSAGE_GET: Statement = Statement {
     name: "message_get",
-    sql: sql![
-        "SELECT row_to_json(message)::text FROM (SELECT ",
-        message_columns!(),
-        " FROM messages WHERE id = $1::uuid) AS message"
-    ],
+    sql: row!(message_columns!(), "public.messages WHERE id = $1::uuid"),
     access: Access::Indexes(&["messages_pkey"]),
     max_rows: 1,
 };
 
 /// One message; `None` where there's none of that id.
-pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&MESSAGE_GET, vec![uuid(id)]).await?.json)
+pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
+    let answer = db.answer(&MESSAGE_GET, vec![uuid(id)]).await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static MESSAGE_LIST: List = list! {
@@ -73,9 +77,9 @@ pub(super) static MESSAGE_LIST: List = list! {
     name: "message_list",
     of: "true",
     columns: message_columns!(),
-    long: "octet_length(content)",
+    long: "octet_length(stored.content)",
     loose: "0",
-    rows: "messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
+    rows: "public.messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
     order: Order::Oldest,
     cached: None,
     access: Access::Indexes(&["idx_messages_created_at"]),

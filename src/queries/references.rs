@@ -40,13 +40,13 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
         FROM ROWS FROM (jsonb_to_recordset($1::text::jsonb) AS (pointer text, \"to\" text, id uuid))
             WITH ORDINALITY AS reference(pointer, \"to\", id, position)
         WHERE NOT CASE \"to\"
-            WHEN 'agent' THEN EXISTS (SELECT FROM agents WHERE agents.id = reference.id)
-            WHEN 'channel' THEN EXISTS (SELECT FROM channels WHERE channels.id = reference.id)
+            WHEN 'agent' THEN EXISTS (SELECT FROM public.agents WHERE agents.id = reference.id)
+            WHEN 'channel' THEN EXISTS (SELECT FROM public.channels WHERE channels.id = reference.id)
             WHEN 'message' THEN EXISTS (
-                SELECT FROM messages WHERE messages.id = reference.id AND channel_id = $2::uuid)
-            WHEN 'workflow' THEN EXISTS (SELECT FROM workflows WHERE workflows.id = reference.id)
+                SELECT FROM public.messages WHERE messages.id = reference.id AND channel_id = $2::uuid)
+            WHEN 'workflow' THEN EXISTS (SELECT FROM public.workflows WHERE workflows.id = reference.id)
             ELSE EXISTS (
-                SELECT FROM workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"],
+                SELECT FROM public.workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"],
     // Of agents and channels there are hundreds: the planner may read them whole.
     access: Access::IndexesAndOneOf(
         &["messages_pkey", "workflows_pkey"],

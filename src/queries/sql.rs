@@ -20,7 +20,28 @@ macro_rules! sql {
     };
 }
 
-pub(super) use sql;
+/// Columns that are times, as the API shows them: UTC with six digits and `Z`, whatever the session's settings.
+macro_rules! times {
+    ($column:literal $(, $more:literal)*) => {
+        concat!(
+            $crate::queries::sql::time!($column), " AS ", $column
+            $(, ", ", $crate::queries::sql::time!($more), " AS ", $more)*
+        )
+    };
+}
+
+/// A time as the API shows it, as text.
+macro_rules! time {
+    ($time:literal) => {
+        concat!(
+            "to_char(",
+            $time,
+            " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        )
+    };
+}
+
+pub(super) use {sql, time, times};
 
 /// How long `text` is without its indentation.
 pub(super) const fn unindented_len(text: &str) -> usize {

@@ -1,12 +1,17 @@
 //! Counts over all tables. Knows nothing of requests; gives JSON text.
 
 use super::sql;
+use super::sql::times;
 use crate::db::{Access, Db, DbError, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
     // The view of migrations/0009_stats.sql, which counts, or an optional migration's, which tells what was counted before.
-    sql: sql!["SELECT row_to_json(stats)::text FROM stats"],
+    sql: sql![
+        "SELECT row_to_json(item)::text FROM (SELECT agents, messages, tasks, workflows, ",
+        times!("counted_at"),
+        " FROM public.stats) AS item"
+    ],
     access: Access::Scans(
         "it counts: every workflow and task, by index where the visibility map allows",
     ),

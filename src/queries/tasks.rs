@@ -3,13 +3,18 @@
 use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, list};
+use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
+use super::sql::times;
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a task, in the order the API shows them.
 macro_rules! task_columns {
     () => {
-        "id, description, assigned_to, status, priority, context, result, created_at, started_at, completed_at"
+        concat!(
+            "id, description, assigned_to, status, priority, context, result, ",
+            times!("created_at", "started_at", "completed_at")
+        )
     };
 }
 
@@ -17,9 +22,9 @@ pub(super) static TASK_LIST: List = list! {
     name: "task_list",
     of: "true",
     columns: task_columns!(),
-    long: "octet_length(description) + coalesce(octet_length(result), 0)",
+    long: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
     loose: "hashtextextended(item.context::text, 0)",
-    rows: "tasks WHERE true",
+    rows: "public.tasks WHERE true",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["tasks_created_at_idx"]),
@@ -29,9 +34,9 @@ pub(super) static TASK_LIST_STATUS: List = list! {
     name: "task_list_status",
     of: "true",
     columns: task_columns!(),
-    long: "octet_length(description) + coalesce(octet_length(result), 0)",
+    long: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
     loose: "hashtextextended(item.context::text, 0)",
-    rows: "tasks WHERE status = $5::text",
+    rows: "public.tasks WHERE status = $5::text",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["tasks_status_created_at_idx"]),
@@ -57,12 +62,13 @@ pub(super) static TASK_CREATE: Statement = Statement {
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, assigned_to uuid, priority int, context jsonb)
         ), task AS (
-            INSERT INTO tasks (description, assigned_to, priority, context)
+            INSERT INTO public.tasks (description, assigned_to, priority, context)
             SELECT description, assigned_to, coalesce(priority, 0), coalesce(context, '{}')
             FROM new
             RETURNING ",
         task_columns!(),
-        ") SELECT row_to_json(task)::text FROM task"
+        ")",
+        written!(row: "task", otherwise: "'absent'")
     ],
     access: Access::Inserts(&["tasks_pkey"]),
     max_rows: 1,
@@ -75,25 +81,24 @@ pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static TASK_GET: Statement = Statement {
     name: "task_get",
-    sql: sql![
-        "SELECT row_to_json(task)::text FROM (SELECT ",
-        task_columns!(),
-        " FROM tasks WHERE id = $1::uuid) AS task"
-    ],
+    sql: row!(task_columns!(), "public.tasks WHERE id = $1::uuid"),
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
 
 /// One task; `None` where there's none of that id.
-pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
-    Ok(db.answer(&TASK_GET, vec![uuid(id)]).await?.json)
+pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
+    let answer = db.answer(&TASK_GET, vec![uuid(id)]).await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
     sql: sql![
-        "WITH patch AS (SELECT $2::text::jsonb AS members), task AS (
-            UPDATE tasks SET
+        "WITH ",
+        locked!(task_columns!(), "public.tasks WHERE id = $1::uuid", "FOR NO KEY UPDATE", "$3::text"),
+        "patch AS (SELECT $2::text::jsonb AS members), task AS (
+            UPDATE public.tasks SET
                 description = coalesce(members ->> 'description', description),
                 assigned_to = CASE WHEN members ? 'assigned_to' THEN (members ->> 'assigned_to')::uuid
                                    ELSE assigned_to END,
@@ -107,17 +112,24 @@ pub(super) static TASK_UPDATE: Statement = Statement {
                 completed_at = CASE WHEN members ->> 'status' IN ('completed', 'failed')
                                     THEN coalesce(completed_at, now())
                                     WHEN members ->> 'status' IS NULL THEN completed_at END
-            FROM patch WHERE id = $1::uuid
-            RETURNING ",
+            FROM patch WHERE id = $1::uuid AND ",
+        tag_matches!("$3::text"),
+        " RETURNING ",
         task_columns!(),
-        ") SELECT row_to_json(task)::text FROM task"
+        ")",
+        written!(row: "task", otherwise: stale_or_absent!())
     ],
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
 
 /// Changes the members of a task that the body has; times follow its status.
-pub async fn task_update(db: &Db, id: Uuid, body: String) -> Result<Outcome, DbError> {
-    let parameters = vec![uuid(id), text(body)];
+pub async fn task_update(
+    db: &Db,
+    id: Uuid,
+    body: String,
+    if_match: &IfMatch,
+) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), text(body), if_match.parameter()];
     Ok(db.answer(&TASK_UPDATE, parameters).await?.into())
 }

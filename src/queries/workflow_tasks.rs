@@ -6,14 +6,17 @@
 use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, list};
+use super::row::{IfMatch, Row, row, tag, tag_matches, written};
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
 macro_rules! workflow_task_columns {
     () => {
-        "id, workflow_id, description, agent_id, order_index, depends_on, status, output, error,
-         created_at, started_at, completed_at"
+        concat!(
+            "id, workflow_id, description, agent_id, order_index, depends_on, status, output, error, ",
+            $crate::queries::sql::times!("created_at", "started_at", "completed_at")
+        )
     };
 }
 pub(super) use workflow_task_columns;
@@ -26,11 +29,11 @@ pub(super) const BY_WORKFLOW: &[&str] = &[
 
 pub(super) static WORKFLOW_TASK_LIST: List = list! {
     name: "workflow_task_list",
-    of: "EXISTS (SELECT FROM workflows WHERE id = $5::uuid)",
+    of: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
     columns: workflow_task_columns!(),
-    long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+    long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
     loose: "0",
-    rows: "workflow_tasks WHERE workflow_id = $5::uuid",
+    rows: "public.workflow_tasks WHERE workflow_id = $5::uuid",
     order: Order::Place,
     cached: None,
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
@@ -38,11 +41,11 @@ pub(super) static WORKFLOW_TASK_LIST: List = list! {
 
 pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     name: "workflow_task_list_status",
-    of: "EXISTS (SELECT FROM workflows WHERE id = $5::uuid)",
+    of: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
     columns: workflow_task_columns!(),
-    long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
+    long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
     loose: "0",
-    rows: "workflow_tasks WHERE workflow_id = $5::uuid AND status = $6::text",
+    rows: "public.workflow_tasks WHERE workflow_id = $5::uuid AND status = $6::text",
     order: Order::Place,
     cached: None,
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
@@ -70,24 +73,27 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
         ), workflow AS (
-            SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
+            SELECT id, status FROM public.workflows WHERE id = $1::uuid FOR UPDATE
         ), dangling AS (
             SELECT FROM new, unnest(depends_on) AS needed(id)
-            WHERE NOT EXISTS (SELECT FROM workflow_tasks
+            WHERE NOT EXISTS (SELECT FROM public.workflow_tasks
                               WHERE workflow_tasks.id = needed.id AND workflow_tasks.workflow_id = $1::uuid)
         ), workflow_task AS (
-            INSERT INTO workflow_tasks (workflow_id, description, agent_id, order_index, depends_on)
+            INSERT INTO public.workflow_tasks (workflow_id, description, agent_id, order_index, depends_on)
             SELECT workflow.id, description, agent_id, order_index, coalesce(depends_on, '{}')
             FROM new, workflow
             WHERE workflow.status IN ('pending', 'planning', 'executing', 'failed')
               AND NOT EXISTS (SELECT FROM dangling)
             RETURNING ",
         workflow_task_columns!(),
-        ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-            CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
-                 WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
-                 THEN 'refused ' || (SELECT status FROM workflow)
-                 ELSE 'dangling' END"
+        ")",
+        written!(
+            row: "workflow_task",
+            otherwise: "CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
+                WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
+                THEN 'refused ' || (SELECT status FROM workflow)
+                ELSE 'dangling' END"
+        )
     ],
     access: Access::IndexesAndOneOf(
         &["workflows_pkey"],
@@ -112,11 +118,10 @@ pub async fn workflow_task_create(
 
 pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
     name: "workflow_task_get",
-    sql: sql![
-        "SELECT row_to_json(workflow_task)::text FROM (SELECT ",
+    sql: row!(
         workflow_task_columns!(),
-        " FROM workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid) AS workflow_task"
-    ],
+        "public.workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid"
+    ),
     access: Access::Indexes(&["workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -126,38 +131,57 @@ pub async fn workflow_task_get(
     db: &Db,
     workflow_id: Uuid,
     id: Uuid,
-) -> Result<Option<String>, DbError> {
+) -> Result<Option<Row>, DbError> {
     let parameters = vec![uuid(workflow_id), uuid(id)];
-    Ok(db.answer(&WORKFLOW_TASK_GET, parameters).await?.json)
+    let answer = db.answer(&WORKFLOW_TASK_GET, parameters).await?;
+    Ok(Row::of(answer))
 }
 
 pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     name: "workflow_task_update",
-    sql: sql!["WITH patch AS (
-            SELECT members, members ->> 'status' AS status FROM (SELECT $3::text::jsonb AS members) AS given
+    sql: sql![
+        "WITH patch AS (
+            SELECT members, members ->> 'status' AS new_status FROM (SELECT $3::text::jsonb AS members) AS given
         ), workflow AS (
-            SELECT id FROM workflows WHERE id = $1::uuid FOR UPDATE
+            SELECT id FROM public.workflows WHERE id = $1::uuid FOR UPDATE
         ), current AS (
-            SELECT workflow_tasks.id, workflow_tasks.status
-            FROM workflow JOIN workflow_tasks ON workflow_tasks.workflow_id = workflow.id
+            SELECT workflow_tasks.*
+            FROM workflow JOIN public.workflow_tasks ON workflow_tasks.workflow_id = workflow.id
             WHERE workflow_tasks.id = $2::uuid FOR UPDATE OF workflow_tasks
+        ), seen AS (
+            SELECT ",
+        tag!("row_to_json(item)::text"),
+        " AS tag FROM current, LATERAL (SELECT ",
+        workflow_task_columns!(),
+        ") AS item
         ), workflow_task AS (
-            UPDATE workflow_tasks SET
-                status = coalesce(patch.status, workflow_tasks.status),
+            UPDATE public.workflow_tasks SET
+                status = coalesce(new_status, status),
                 output = CASE WHEN members ? 'output' THEN members ->> 'output' ELSE output END,
                 error = CASE WHEN members ? 'error' THEN members ->> 'error' ELSE error END,
-                started_at = CASE WHEN patch.status = 'in_progress' THEN now() ELSE started_at END,
-                completed_at = CASE WHEN patch.status IN ('completed', 'failed', 'skipped') THEN now()
+                started_at = CASE WHEN new_status = 'in_progress' THEN now() ELSE started_at END,
+                completed_at = CASE WHEN new_status IN ('completed', 'failed', 'skipped') THEN now()
                                     ELSE completed_at END
-            FROM current, patch
-            WHERE workflow_tasks.id = current.id AND CASE coalesce(patch.status, 'report')
-                WHEN 'in_progress' THEN workflow_tasks.status = 'ready'
-                WHEN 'skipped' THEN workflow_tasks.status IN ('pending', 'ready', 'in_progress')
-                ELSE workflow_tasks.status = 'in_progress' END
-            RETURNING workflow_tasks.id, workflow_id, description, agent_id, order_index, depends_on,
-                workflow_tasks.status, output, error, created_at, started_at, completed_at
-        ) SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-            coalesce('refused ' || (SELECT status FROM current), 'absent')"],
+            FROM patch
+            WHERE id = (SELECT id FROM current) AND CASE coalesce(new_status, 'report')
+                WHEN 'in_progress' THEN status = 'ready'
+                WHEN 'skipped' THEN status IN ('pending', 'ready', 'in_progress')
+                ELSE status = 'in_progress' END AND ",
+        tag_matches!("$4::text"),
+        " RETURNING ",
+        workflow_task_columns!(),
+        ")",
+        written!(
+            row: "workflow_task",
+            otherwise: concat!(
+                "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent'
+                    WHEN NOT ",
+                tag_matches!("$4::text"),
+                " THEN 'stale ' || (SELECT tag FROM seen)
+                    ELSE 'refused ' || (SELECT status FROM current) END"
+            )
+        )
+    ],
     access: Access::Indexes(&["workflows_pkey", "workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -168,8 +192,14 @@ pub async fn workflow_task_update(
     workflow_id: Uuid,
     id: Uuid,
     body: String,
+    if_match: &IfMatch,
 ) -> Result<Outcome, DbError> {
-    let parameters = vec![uuid(workflow_id), uuid(id), text(body)];
+    let parameters = vec![
+        uuid(workflow_id),
+        uuid(id),
+        text(body),
+        if_match.parameter(),
+    ];
     Ok(db.answer(&WORKFLOW_TASK_UPDATE, parameters).await?.into())
 }
 
@@ -178,30 +208,35 @@ macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![
             "WITH agent AS (
-                SELECT id, is_active FROM agents WHERE id = $1::uuid
+                SELECT id, is_active FROM public.agents WHERE id = $1::uuid
             ), own AS (
-                SELECT id FROM workflow_tasks
+                SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)",
             $condition,
             "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
             ), anyones AS (
-                SELECT id FROM workflow_tasks
+                SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id IS NULL
                   AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)",
             $condition,
             "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
             ), workflow_task AS (
-                UPDATE workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = $1::uuid,
+                UPDATE public.workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = $1::uuid,
                     is_anyones = agent_id IS NULL
                 WHERE id = (SELECT id FROM own UNION ALL SELECT id FROM anyones LIMIT 1)
                 RETURNING ",
             workflow_task_columns!(),
-            ") SELECT (SELECT row_to_json(workflow_task)::text FROM workflow_task),
-                CASE WHEN NOT EXISTS (SELECT FROM agent)",
-            $no_workflow,
-            " THEN 'dangling'
-                     WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
-                     ELSE 'absent' END"
+            ")",
+            written!(
+                row: "workflow_task",
+                otherwise: concat!(
+                    "CASE WHEN NOT EXISTS (SELECT FROM agent)",
+                    $no_workflow,
+                    " THEN 'dangling'
+                         WHEN (SELECT NOT is_active FROM agent) THEN 'refused inactive'
+                         ELSE 'absent' END"
+                )
+            )
         ]
     };
 }
@@ -221,7 +256,7 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     name: "workflow_task_claim_workflow",
     sql: workflow_task_claim!(
         " AND workflow_id = $2::uuid",
-        " OR NOT EXISTS (SELECT FROM workflows WHERE id = $2::uuid)"
+        " OR NOT EXISTS (SELECT FROM public.workflows WHERE id = $2::uuid)"
     ),
     access: Access::Indexes(&[
         "idx_workflow_tasks_workflow_status",

@@ -7,14 +7,19 @@
 use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, list, page};
+use super::row::{IfMatch, Row, tag, tag_matches, written};
+use super::sql::times;
 use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Answer, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Statement};
 
 /// The members of a workflow, in the order the API shows them.
 macro_rules! workflow_columns {
     () => {
-        "id, description, orchestrator_id, channel_id, status, execution_strategy, created_at, started_at, completed_at"
+        concat!(
+            "id, description, orchestrator_id, channel_id, status, execution_strategy, ",
+            times!("created_at", "started_at", "completed_at")
+        )
     };
 }
 
@@ -22,9 +27,9 @@ pub(super) static WORKFLOW_LIST: List = list! {
     name: "workflow_list",
     of: "true",
     columns: workflow_columns!(),
-    long: "octet_length(description)",
+    long: none,
     loose: "0",
-    rows: "workflows WHERE true",
+    rows: "public.workflows WHERE true",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_workflows_created_at"]),
@@ -34,9 +39,9 @@ pub(super) static WORKFLOW_LIST_STATUS: List = list! {
     name: "workflow_list_status",
     of: "true",
     columns: workflow_columns!(),
-    long: "octet_length(description)",
+    long: none,
     loose: "0",
-    rows: "workflows WHERE status = $5::text",
+    rows: "public.workflows WHERE status = $5::text",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_workflows_status_created"]),
@@ -46,9 +51,9 @@ pub(super) static WORKFLOW_LIST_CHANNEL: List = list! {
     name: "workflow_list_channel",
     of: "true",
     columns: workflow_columns!(),
-    long: "octet_length(description)",
+    long: none,
     loose: "0",
-    rows: "workflows WHERE channel_id = $5::uuid",
+    rows: "public.workflows WHERE channel_id = $5::uuid",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_workflows_channel_id"]),
@@ -58,9 +63,9 @@ pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: List = list! {
     name: "workflow_list_channel_status",
     of: "true",
     columns: workflow_columns!(),
-    long: "octet_length(description)",
+    long: none,
     loose: "0",
-    rows: "workflows WHERE channel_id = $5::uuid AND status = $6::text",
+    rows: "public.workflows WHERE channel_id = $5::uuid AND status = $6::text",
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_workflows_channel_id"]),
@@ -91,9 +96,9 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, orchestrator_id uuid, channel_id uuid, execution_strategy text, tasks jsonb)
         ), orchestrator AS (
-            SELECT agents.id FROM new JOIN agents ON agents.id = new.orchestrator_id
+            SELECT agents.id FROM new JOIN public.agents ON agents.id = new.orchestrator_id
             UNION ALL
-            (SELECT id FROM agents
+            (SELECT id FROM public.agents
              WHERE agent_type = 'orchestrator' AND is_active AND (SELECT orchestrator_id FROM new) IS NULL
              ORDER BY created_at, id LIMIT 1)
         ), new_task AS MATERIALIZED (
@@ -104,26 +109,31 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                  jsonb_to_record(item.members)
                      AS task(description text, agent_id uuid, order_index int, depends_on int[])
         ), workflow AS (
-            INSERT INTO workflows (description, orchestrator_id, channel_id, execution_strategy)
+            INSERT INTO public.workflows (description, orchestrator_id, channel_id, execution_strategy)
             SELECT description, orchestrator.id, channel_id, coalesce(execution_strategy, 'sequential')
             FROM new, orchestrator
             RETURNING ",
         workflow_columns!(),
         "), workflow_task AS (
-            INSERT INTO workflow_tasks (id, workflow_id, description, agent_id, order_index, depends_on)
+            INSERT INTO public.workflow_tasks (id, workflow_id, description, agent_id, order_index, depends_on)
             SELECT new_task.id, workflow.id, new_task.description, agent_id, coalesce(order_index, position),
                    ARRAY(SELECT earlier.id FROM new_task AS earlier
                          WHERE earlier.position = ANY (new_task.depends_on) ORDER BY earlier.position)
             FROM workflow, new_task
             RETURNING ",
         workflow_task_columns!(),
-        ") SELECT (
-            SELECT row_to_json(answer)::text FROM (
-                SELECT workflow.*, (
-                    SELECT coalesce(json_agg(workflow_task ORDER BY order_index, id), '[]') FROM workflow_task
-                ) AS workflow_tasks FROM workflow) AS answer),
-            CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
-                 ELSE 'refused orchestratorless' END"
+        // As WORKFLOW_GET makes it, so that the tag is the same.
+        "), whole AS (
+            SELECT workflow.*, (
+                SELECT ('[' || coalesce(string_agg(row_to_json(workflow_task)::text, ',' ORDER BY order_index, id), '') || ']')::json
+                FROM workflow_task) AS workflow_tasks
+            FROM workflow
+        )",
+        written!(
+            row: "whole",
+            otherwise: "CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
+                ELSE 'refused orchestratorless' END"
+        )
     ],
     access: Access::Indexes(&["idx_agents_type_active", "agents_pkey"]),
     max_rows: 1,
@@ -134,112 +144,173 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
 
+/// The text of [`WORKFLOW_GET`], between other texts: writes run it too, for the workflow's tag.
+macro_rules! workflow_get {
+    (before: $before:literal, after: [$($after:expr),*]) => {
+        page!(
+            begin: concat!($before, "WITH tasks AS MATERIALIZED ("),
+            json: ["('[' || ", Order::Place.json(), " || ']')::json AS workflow_tasks"],
+            note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Place.next(), " END AS next"],
+            key: Order::Place.key(),
+            columns: workflow_task_columns!(),
+            long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
+            loose: "0",
+            rows: ["public.workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"],
+            end: [
+                ") SELECT json, ", tag!("json"), " || coalesce(' ' || next, '') FROM (
+                    SELECT row_to_json(workflow)::text AS json, (SELECT next FROM tasks) AS next
+                    FROM (SELECT ", workflow_columns!(), ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
+                          FROM public.workflows WHERE id = $1::uuid) AS workflow OFFSET 0) AS answer"
+                $(, $after)*
+            ]
+        )
+    };
+}
+
 pub(super) static WORKFLOW_GET: Statement = Statement {
     name: "workflow_get",
-    sql: page!(
-        begin: "WITH tasks AS MATERIALIZED (",
-        json: ["('[' || ", Order::Place.json(), " || ']')::json AS workflow_tasks"],
-        note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Place.next(), " END AS next"],
-        key: Order::Place.key(),
-        columns: workflow_task_columns!(),
-        long: "octet_length(description) + coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)",
-        loose: "0",
-        rows: ["workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"],
-        end: [
-            ") SELECT row_to_json(workflow)::text, (SELECT next FROM tasks)
-            FROM (SELECT ", workflow_columns!(), ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
-                  FROM workflows WHERE id = $1::uuid) AS workflow"
-        ]
-    ),
+    sql: workflow_get!(before: "", after: []),
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
 
 /// One workflow with its tasks, all of them or as many as a page holds: then with the cursor of the tasks' next page. `None`
-/// where there's none of that id.
-pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(String, Option<String>)>, DbError> {
-    let Answer { json, note: next } = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
-    Ok(json.map(|json| (json, next)))
+/// if there is no workflow of that id.
+pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<String>)>, DbError> {
+    let answer = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
+    Ok(Row::of(answer).map(|Row { json, tag }| {
+        let tag = tag.unwrap_or_default();
+        let (tag, next) = match tag.split_once(' ') {
+            Some((tag, next)) => (tag.to_owned(), Some(next.to_owned())),
+            None => (tag, None),
+        };
+        (
+            Row {
+                json,
+                tag: Some(tag),
+            },
+            next,
+        )
+    }))
 }
 
-/// A change of one workflow from the states allowed; the note says in which state it was otherwise.
-/// `current` holds its row, locked, as it was.
-macro_rules! workflow_change {
-    ($($change:expr),+) => {
-        sql![
-            "WITH current AS (
-                SELECT id, status FROM workflows WHERE id = $1::uuid FOR UPDATE
-            ), ",
-            $($change),+,
-            " SELECT (SELECT row_to_json(workflow)::text FROM workflow),
-                coalesce('refused ' || (SELECT status FROM current), 'absent')"
-        ]
+/// CTEs for a write on one workflow: `current` locks its row and `seen` has the tag of the workflow with its tasks, as it is
+/// after the lock. This statement's own snapshot is older than the lock and may show old tasks, so the tag is read by a
+/// statement of its own (`execute_now`, migration 0011).
+macro_rules! workflow_locked {
+    () => {
+        "current AS (
+            SELECT id, status FROM public.workflows WHERE id = $1::uuid FOR UPDATE
+        ), seen AS MATERIALIZED (
+            SELECT split_part(found.note, ' ', 1) AS tag
+            FROM current, get, LATERAL public.execute_now(get.statement, current.id) AS found
+            WHERE $2::text IS NOT NULL
+        ), "
     };
 }
 
-macro_rules! workflow_returning {
+/// Why a write on one workflow did nothing.
+macro_rules! workflow_unchanged {
     () => {
-        "workflows.id, workflows.description, workflows.orchestrator_id, workflows.channel_id, workflows.status,
-         workflows.execution_strategy, workflows.created_at, workflows.started_at, workflows.completed_at"
+        concat!(
+            "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent'
+                WHEN NOT ",
+            tag_matches!("$2::text"),
+            " THEN 'stale ' || (SELECT tag FROM seen)
+                ELSE 'refused ' || (SELECT status FROM current) END"
+        )
+    };
+}
+
+/// A change of one workflow's state by `$set`, allowed if `$allowed` holds. The UPDATE is a statement of its own, so that its
+/// triggers have changed the tasks before the new tag is read.
+macro_rules! workflow_change {
+    (set: $set:literal, allowed: $allowed:literal, message: $message:literal) => {
+        workflow_get!(
+            before: "WITH get AS (SELECT $get$",
+            after: [
+                "$get$::text AS statement), ",
+                workflow_locked!(),
+                concat!(
+                    "workflow AS MATERIALIZED (
+                        SELECT current.id, done.json, done.note AS message
+                        FROM current, LATERAL public.execute_now($do$
+                            UPDATE public.workflows SET ", $set, " WHERE id = $1
+                            RETURNING (SELECT row_to_json(item)::text FROM (SELECT "
+                ),
+                workflow_columns!(),
+                concat!(") AS item), ", $message, "$do$, current.id) AS done
+                        WHERE ", $allowed, " AND ", tag_matches!("$2::text"), ")
+                    SELECT left(json, -1) || ',\"message\":' || to_json(message)::text || '}',
+                        CASE WHEN json IS NULL THEN ", workflow_unchanged!(), "
+                             ELSE (SELECT split_part(found.note, ' ', 1)
+                                   FROM workflow, get, LATERAL public.execute_now(get.statement, workflow.id) AS found) END
+                    FROM (SELECT (SELECT json FROM workflow) AS json, (SELECT message FROM workflow) AS message OFFSET 0) AS answer")
+            ]
+        )
     };
 }
 
 pub(super) static WORKFLOW_DELETE: Statement = Statement {
     name: "workflow_delete",
-    sql: workflow_change!(
-        "workflow AS (
-            DELETE FROM workflows USING current
-            WHERE workflows.id = current.id AND workflows.status <> 'executing'
-            RETURNING ",
-        workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is deleted.' AS message)"
+    sql: workflow_get!(
+        before: "WITH get AS (SELECT $get$",
+        after: [
+            "$get$::text AS statement), ",
+            workflow_locked!(),
+            "workflow AS (
+                DELETE FROM public.workflows
+                WHERE id = (SELECT id FROM current) AND status <> 'executing' AND ",
+            tag_matches!("$2::text"),
+            " RETURNING ",
+            workflow_columns!(),
+            ", 'Workflow ' || id || ' is deleted.' AS message)
+            SELECT (SELECT row_to_json(workflow)::text FROM workflow),
+                CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN ",
+            workflow_unchanged!(),
+            " END"
+        ]
     ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
 
 /// Deletes a workflow with its tasks; refused while it's executing.
-pub async fn workflow_delete(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
-    Ok(db.answer(&WORKFLOW_DELETE, vec![uuid(id)]).await?.into())
+pub async fn workflow_delete(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), if_match.parameter()];
+    Ok(db.answer(&WORKFLOW_DELETE, parameters).await?.into())
 }
 
 pub(super) static WORKFLOW_START: Statement = Statement {
     name: "workflow_start",
     sql: workflow_change!(
-        "workflow AS (
-            UPDATE workflows
-            SET status = 'executing', started_at = coalesce(workflows.started_at, now()), completed_at = NULL
-            FROM current
-            WHERE workflows.id = current.id AND workflows.status IN ('pending', 'planning', 'failed')
-            RETURNING ",
-        workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is ' || workflows.status || '.' AS message)"
+        set: "status = 'executing', started_at = coalesce(started_at, now()), completed_at = NULL",
+        allowed: "current.status IN ('pending', 'planning', 'failed')",
+        message: "'Workflow ' || id || ' is ' || status || '.'"
     ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
 
-/// Starts a workflow from pending, planning or failed; what failed is tried again.
-pub async fn workflow_start(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
-    Ok(db.answer(&WORKFLOW_START, vec![uuid(id)]).await?.into())
+/// Starts a workflow from pending, planning or failed; failed tasks are tried again.
+pub async fn workflow_start(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), if_match.parameter()];
+    Ok(db.answer(&WORKFLOW_START, parameters).await?.into())
 }
 
 pub(super) static WORKFLOW_CANCEL: Statement = Statement {
     name: "workflow_cancel",
     sql: workflow_change!(
-        "workflow AS (
-            UPDATE workflows SET status = 'cancelled', completed_at = now()
-            FROM current
-            WHERE workflows.id = current.id AND workflows.status = 'executing'
-            RETURNING ",
-        workflow_returning!(),
-        ", 'Workflow ' || workflows.id || ' is cancelled; what was not done is skipped.' AS message)"
+        set: "status = 'cancelled', completed_at = now()",
+        allowed: "current.status = 'executing'",
+        message: "'Workflow ' || id || ' is cancelled; tasks that were not done are skipped.'"
     ),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
 
-/// Cancels a workflow that's executing; its open tasks are skipped.
-pub async fn workflow_cancel(db: &Db, id: Uuid) -> Result<Outcome, DbError> {
-    Ok(db.answer(&WORKFLOW_CANCEL, vec![uuid(id)]).await?.into())
+/// Cancels a workflow that is executing; its open tasks are skipped.
+pub async fn workflow_cancel(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
+    let parameters = vec![uuid(id), if_match.parameter()];
+    Ok(db.answer(&WORKFLOW_CANCEL, parameters).await?.into())
 }

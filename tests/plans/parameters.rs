@@ -42,6 +42,7 @@ impl Rows {
     #[expect(clippy::too_many_lines, reason = "a table: a line for each statement")]
     pub fn parameters(&self, statement: &str) -> Vec<String> {
         let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+        let tag = "0123456789abcdef";
         // In the middle of the messages and workflows there are: 2025-06-01, in microseconds.
         let page = |filters: &[&str]| {
             let page = ["1748736000000000", id, "50", "0"];
@@ -67,12 +68,13 @@ impl Rows {
                 list(&[&self.agent])
             }
             "agent_get_by_name" => list(&[&self.agent_name]),
-            "agent_update" => list(&[&self.agent, "{\"is_busy\": true}"]),
-            "agent_set_active" => list(&[&self.agent, "true"]),
+            "agent_update" => list(&[&self.agent, "{\"is_busy\": true}", tag]),
+            "agent_set_active" => list(&[&self.agent, "true", tag]),
             "agent_message_list" => page(&[&self.agent]),
             "channel_create" => list(&["{\"name\": \"new\"}"]),
-            "channel_get" | "channel_archive" | "channel_clear" => list(&[&self.channel]),
-            "channel_update" => list(&[&self.channel, "{\"topic\": null}"]),
+            "channel_get" => list(&[&self.channel]),
+            "channel_archive" | "channel_clear" => list(&[&self.channel, tag]),
+            "channel_update" => list(&[&self.channel, "{\"topic\": null}", tag]),
             "channel_message_list" | "workflow_list_channel" => page(&[&self.channel]),
             "fleet_flush" => {
                 let sample = json!([{"minute": 1, "kind": "route", "name": "GET /", "count": 1, "errors": 0,
@@ -125,7 +127,7 @@ impl Rows {
                 list(&[&json!({"description": "x", "assigned_to": self.agent}).to_string()])
             }
             "task_get" => list(&[id]),
-            "task_update" => list(&[id, &json!({"assigned_to": self.agent}).to_string()]),
+            "task_update" => list(&[id, &json!({"assigned_to": self.agent}).to_string(), tag]),
             "workflow_task_list" => first_page(&[&self.workflow]),
             "workflow_task_list_status" => first_page(&[&self.workflow, "pending"]),
             "workflow_task_create" => {
@@ -137,6 +139,7 @@ impl Rows {
                 &self.workflow,
                 &self.workflow_task,
                 "{\"status\": \"completed\"}",
+                tag,
             ]),
             "workflow_task_claim_workflow" => list(&[&self.agent, &self.workflow]),
             "workflow_list_status" => page(&["failed"]),
@@ -146,8 +149,9 @@ impl Rows {
                 let body = json!({"description": "x", "channel_id": self.channel, "tasks": tasks});
                 list(&[&body.to_string()])
             }
-            "workflow_get" | "workflow_delete" | "workflow_start" | "workflow_cancel" => {
-                list(&[&self.workflow])
+            "workflow_get" => list(&[&self.workflow]),
+            "workflow_delete" | "workflow_start" | "workflow_cancel" => {
+                list(&[&self.workflow, tag])
             }
             _ => panic!("{statement} has no parameters here: add some that are typical"),
         }

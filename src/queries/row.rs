@@ -1,0 +1,158 @@
+//! One row as the API shows it: its JSON text and its entity tag, read, written, and compared with the tags in `If-Match`.
+//! Knows no table.
+//!
+//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
+//! that depends on a tag locks the row first and computes the tag of the locked row. A tag in the UPDATE's own WHERE would
+//! also let only one writer succeed, but it would report the tag of an old version to the others.
+
+use super::TAG_LENGTH;
+use crate::db::{Answer, Parameter};
+
+/// A row as the API shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its JSON text.
+    pub json: String,
+    /// Its entity tag. `None` if the row is gone, or if the text is not a row that has a URI of its own.
+    pub tag: Option<String>,
+}
+
+impl Row {
+    /// The row in the answer of a statement built by [`row!`]; `None` if there is none.
+    pub(super) fn of(answer: Answer) -> Option<Self> {
+        Some(Self {
+            json: answer.json?,
+            tag: answer.note,
+        })
+    }
+}
+
+/// The tags of an `If-Match` header that can be ours; `None` if the request has no such header, or if it is `*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IfMatch(pub Option<Vec<String>>);
+
+impl IfMatch {
+    /// The parameter `$n` of [`locked!`] and [`tag_matches!`]: the tags separated by blanks, or NULL for no condition.
+    pub(super) fn parameter(&self) -> Parameter {
+        match &self.0 {
+            None => Parameter::DbNull,
+            Some(tags) => {
+                debug_assert!(tags.iter().all(|tag| tag.len() == TAG_LENGTH));
+                Parameter::Str(tags.join(" "))
+            }
+        }
+    }
+}
+
+/// The tag of a JSON text.
+macro_rules! tag {
+    ($json:literal) => {
+        concat!("lpad(to_hex(hashtextextended(", $json, ", 0)), 16, '0')")
+    };
+}
+
+/// A statement that reads one row: its JSON and its tag. OFFSET 0 keeps PostgreSQL from making the JSON twice.
+macro_rules! row {
+    ($columns:expr, $from:literal) => {
+        $crate::queries::sql::sql![
+            "SELECT json, ",
+            $crate::queries::row::tag!("json"),
+            " FROM (SELECT row_to_json(item)::text AS json FROM (SELECT ",
+            $columns,
+            " FROM ",
+            $from,
+            ") AS item OFFSET 0) AS answer"
+        ]
+    };
+}
+
+/// Two CTEs for a write that depends on the tags in `$if_match`: `current` locks the row `$from` with `$lock`, and `seen`
+/// has the locked row's tag. Neither does anything if `$if_match` is NULL.
+macro_rules! locked {
+    ($columns:expr, $from:literal, $lock:literal, $if_match:literal) => {
+        concat!(
+            "current AS (SELECT * FROM ",
+            $from,
+            " AND ",
+            $if_match,
+            " IS NOT NULL ",
+            $lock,
+            "
+            ), seen AS (
+                SELECT ",
+            $crate::queries::row::tag!("row_to_json(item)::text"),
+            " AS tag
+                FROM current, LATERAL (SELECT ",
+            $columns,
+            ") AS item
+            ), "
+        )
+    };
+}
+
+/// Whether the row's tag, which the CTE `seen` has, is among the tags in `$if_match`; true if that is NULL.
+macro_rules! tag_matches {
+    ($if_match:literal) => {
+        concat!(
+            "(",
+            $if_match,
+            " IS NULL OR EXISTS (SELECT FROM seen WHERE tag = ANY (string_to_array(",
+            $if_match,
+            ", ' '))))"
+        )
+    };
+}
+
+/// The answer of a write whose CTE `$row` returns the row: its JSON with the member `message` added if that is not NULL,
+/// and its tag; or why nothing was done, as [`Outcome`](super::Outcome) reads it.
+macro_rules! written {
+    (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
+        concat!(
+            " SELECT CASE WHEN message IS NULL THEN json
+                     ELSE left(json, -1) || ',\"message\":' || to_json(message)::text || '}' END,
+                CASE WHEN json IS NOT NULL THEN ", $crate::queries::row::tag!("json"), " ELSE ", $why, " END
+            FROM (SELECT (SELECT row_to_json(", $row, ")::text FROM ", $row, ") AS json,
+                         (SELECT ", $message, " FROM ", $row, ") AS message OFFSET 0) AS answer"
+        )
+    };
+    (row: $row:literal, otherwise: $why:expr) => {
+        concat!(
+            " SELECT json, CASE WHEN json IS NOT NULL THEN ", $crate::queries::row::tag!("json"), " ELSE ", $why, " END
+            FROM (SELECT (SELECT row_to_json(", $row, ")::text FROM ", $row, ") AS json OFFSET 0) AS answer"
+        )
+    };
+}
+
+/// Why a write of one row did nothing if no state forbids it: the row's tag is another one, or there is no row.
+macro_rules! stale_or_absent {
+    () => {
+        "coalesce('stale ' || (SELECT tag FROM seen), 'absent')"
+    };
+}
+
+pub(super) use {locked, row, stale_or_absent, tag, tag_matches, written};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_travels_as_one_text() {
+        let parameter = |tags: Option<&[&str]>| {
+            let tags = tags.map(|tags| tags.iter().map(ToString::to_string).collect());
+            IfMatch(tags).parameter()
+        };
+        assert!(matches!(parameter(None), Parameter::DbNull));
+        let (one, two) = ("0123456789abcdef", "fedcba9876543210");
+        for (tags, text) in [
+            (&[][..], String::new()),
+            (&[one], one.to_owned()),
+            (&[one, two], format!("{one} {two}")),
+        ] {
+            let Parameter::Str(sent) = parameter(Some(tags)) else {
+                panic!("not a text");
+            };
+            assert_eq!(sent, text);
+        }
+    }
+}
