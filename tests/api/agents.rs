@@ -83,7 +83,7 @@ async fn agent_get_has_what_the_migration_wrote() {
     assert_eq!(agent["persona"]["role"], "Backend developer");
     assert_eq!(agent["persona"]["capabilities"][0], "apis");
     assert!(
-        text(&agent, "created_at").ends_with("+00:00"),
+        text(&agent, "created_at").ends_with('Z'),
         "RFC 3339 in UTC: {agent}"
     );
 }

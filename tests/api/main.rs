@@ -12,9 +12,11 @@ mod messages;
 mod openapi;
 mod paging;
 mod performance;
+mod preconditions;
 mod profile;
 mod stats;
 mod tasks;
+mod times;
 mod workflow_tasks;
 mod workflows;
 

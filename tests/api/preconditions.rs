@@ -1,0 +1,428 @@
+//! Writes that depend on `If-Match`: nothing is done unless the row still has the tag that the client read.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use support::contract::operations;
+use support::{Answer, Database, Edge};
+
+use super::{NOBODY, agent, channel, text};
+
+/// A write that may depend on a tag, on a row of its own.
+struct Write {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    /// The row's URI, where its tag comes from.
+    row: String,
+    /// A write that changes the row's tag: method, path, body.
+    other: (Method, String, Value),
+}
+
+async fn send(
+    edge: &Edge,
+    method: &Method,
+    path: &str,
+    body: Option<&Value>,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", edge.url()));
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    edge.send(request.body(body.into()).unwrap()).await
+}
+
+impl Write {
+    async fn if_match(&self, edge: &Edge, tags: &str) -> Answer {
+        let headers = [("if-match", tags)];
+        send(edge, &self.method, &self.path, self.body.as_ref(), &headers).await
+    }
+
+    async fn change_otherwise(&self, edge: &Edge) {
+        let (method, path, body) = &self.other;
+        let answer = send(edge, method, path, Some(body), &[]).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}
+
+async fn tag_of(edge: &Edge, row: &str) -> String {
+    let answer = edge.get(row).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let tag = answer.header("etag");
+    assert!(tag.starts_with('"'), "a row's tag is strong: {tag}");
+    tag.to_owned()
+}
+
+/// The id of a new workflow with two tasks.
+async fn workflow(edge: &Edge) -> String {
+    let tasks = json!([{"description": "a"}, {"description": "b"}]);
+    let body = json!({"description": "w", "tasks": tasks});
+    let created = edge.post("/api/workflows", &body).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+    text(&created.json(), "id").to_owned()
+}
+
+/// Carries out the write of this operation on a new row.
+async fn write(edge: &Edge, operation: &str) -> Write {
+    static NAMES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let name = NAMES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let created = async |path: &str, body: Value| {
+        let answer = edge.post(path, &body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        format!("{path}/{}", text(&answer.json(), "id"))
+    };
+    let simple = |method, row: String, action: &str, body: Option<Value>, change: Value| Write {
+        method,
+        path: format!("{row}{action}"),
+        body,
+        other: (Method::PATCH, row.clone(), change),
+        row,
+    };
+    let (prefix, action) = operation.split_once('_').unwrap();
+    match (prefix, action) {
+        ("agent", action) => {
+            let body = json!({"name": format!("writer-{name}"), "agent_type": "writer"});
+            let row = created("/api/agents", body).await;
+            let change = json!({"config": {"changed": true}});
+            match action {
+                "update" => simple(
+                    Method::PATCH,
+                    row,
+                    "",
+                    Some(json!({"is_busy": true})),
+                    change,
+                ),
+                _ => simple(Method::PATCH, row, &format!("/{action}"), None, change),
+            }
+        }
+        ("channel", action) => {
+            let row = created("/api/channels", json!({"name": format!("channel {name}")})).await;
+            let change = json!({"topic": "changed"});
+            match action {
+                "update" => simple(
+                    Method::PATCH,
+                    row,
+                    "",
+                    Some(json!({"channel_type": "private"})),
+                    change,
+                ),
+                "archive" => simple(Method::DELETE, row, "", None, change),
+                _ => simple(Method::POST, row, "/clear", None, change),
+            }
+        }
+        ("task", "update") => {
+            let row = created("/api/tasks", json!({"description": "t"})).await;
+            let change = json!({"result": "changed"});
+            simple(Method::PATCH, row, "", Some(json!({"priority": 7})), change)
+        }
+        ("workflow", "task_update") => {
+            let id = workflow(edge).await;
+            edge.request(Method::POST, &format!("/api/workflows/{id}/start"))
+                .await;
+            let claim = json!({"agent_id": agent(edge, "backend").await, "workflow_id": id});
+            let task = edge.post("/api/workflow-tasks/claim", &claim).await;
+            assert_eq!(task.status, StatusCode::OK, "{task:?}");
+            let row = format!("/api/workflows/{id}/tasks/{}", text(&task.json(), "id"));
+            assert_eq!(task.header("etag"), tag_of(edge, &row).await);
+            let body = json!({"status": "completed", "output": "done"});
+            simple(
+                Method::PATCH,
+                row,
+                "",
+                Some(body),
+                json!({"output": "half"}),
+            )
+        }
+        ("workflow", action) => {
+            let id = workflow(edge).await;
+            let row = format!("/api/workflows/{id}");
+            let (method, path) = match action {
+                "delete" => (Method::DELETE, row.clone()),
+                _ => (Method::POST, format!("{row}/{action}")),
+            };
+            if action == "cancel" {
+                edge.request(Method::POST, &format!("{row}/start")).await;
+            }
+            // A workflow's tag covers its tasks.
+            let other = (
+                Method::POST,
+                format!("{row}/tasks"),
+                json!({"description": "c"}),
+            );
+            Write {
+                method,
+                path,
+                body: None,
+                row,
+                other,
+            }
+        }
+        _ => panic!("{operation} depends on If-Match and has no test here"),
+    }
+}
+
+/// Every operation that documents a 412.
+fn conditional() -> Vec<String> {
+    let operations = operations().into_iter();
+    let conditional = operations.filter(|operation| operation.statuses().contains(&412));
+    let conditional: Vec<_> = conditional.map(|operation| operation.id).collect();
+    assert_eq!(conditional.len(), 11, "{conditional:?}");
+    conditional
+}
+
+#[tokio::test]
+async fn every_change_of_one_row_depends_on_its_tag() {
+    let changes: BTreeSet<_> = operations()
+        .into_iter()
+        .filter(|operation| {
+            let acts = ["/start", "/cancel", "/clear"];
+            [Method::PATCH, Method::DELETE].contains(&operation.method)
+                || acts.iter().any(|action| operation.path.ends_with(action))
+        })
+        .map(|operation| operation.id)
+        .collect();
+    assert_eq!(changes, conditional().into_iter().collect());
+}
+
+#[tokio::test]
+async fn a_write_with_another_tag_is_412_and_changes_nothing() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for operation in conditional() {
+        let write = write(&edge, &operation).await;
+        let old = tag_of(&edge, &write.row).await;
+        write.change_otherwise(&edge).await;
+        let before = edge.get(&write.row).await;
+        let current = before.header("etag").to_owned();
+        assert_ne!(old, current, "{operation}");
+        let weak = format!("W/{current}");
+        let bare = current.trim_matches('"');
+        let of_two = format!("{old}, {weak}");
+        for tags in [
+            &old,
+            "\"0000000000000000\"",
+            &weak,
+            bare,
+            "",
+            "\"*\"",
+            &of_two,
+            "*, *",
+        ] {
+            let refused = write.if_match(&edge, tags).await;
+            assert_eq!(
+                refused.status,
+                StatusCode::PRECONDITION_FAILED,
+                "{operation}: {tags}: {refused:?}"
+            );
+            assert_eq!(refused.header("etag"), current, "{operation}");
+            assert!(
+                text(&refused.json(), "detail").contains(bare),
+                "{refused:?}"
+            );
+            assert_eq!(refused.query_count(), 1, "{operation}");
+        }
+        let after = edge.get(&write.row).await;
+        assert_eq!(after.body, before.body, "{operation}");
+        assert_eq!(after.header("etag"), current, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_with_the_current_tag_answers_with_the_new_one() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for operation in conditional() {
+        for form in ["TAG", "\"other\", TAG", "TAG,W/\"x\"", "*", "GZIP", "none"] {
+            let write = write(&edge, &operation).await;
+            let tag = tag_of(&edge, &write.row).await;
+            let zipped = format!("{}-gzip\"", tag.trim_end_matches('"'));
+            let tags = form.replace("TAG", &tag).replace("GZIP", &zipped);
+            let done = if form == "none" {
+                send(&edge, &write.method, &write.path, write.body.as_ref(), &[]).await
+            } else {
+                write.if_match(&edge, &tags).await
+            };
+            assert_eq!(done.status, StatusCode::OK, "{operation}: {tags}: {done:?}");
+            assert_eq!(done.query_count(), 1, "{operation}");
+            let now = edge.get(&write.row).await;
+            if operation == "workflow_delete" {
+                assert_eq!(now.status, StatusCode::NOT_FOUND);
+                assert!(!done.headers.contains_key("etag"));
+            } else {
+                assert_eq!(done.header("etag"), now.header("etag"), "{operation}");
+                // Activating an agent that is active changes updated_at; all others change more.
+                assert_ne!(now.header("etag"), tag, "{operation}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_created_has_the_tag_that_get_gives() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let messages = format!("/api/channels/{}/messages", channel(&edge, "general").await);
+    let workflow = workflow(&edge).await;
+    let tasks = format!("/api/workflows/{workflow}/tasks");
+    for (path, body) in [
+        (
+            "/api/agents",
+            json!({"name": "new", "agent_type": "writer"}),
+        ),
+        ("/api/channels", json!({"name": "new"})),
+        (
+            messages.as_str(),
+            json!({"content": "x", "metadata": {"a": [1.0, "\u{1F980}"]}}),
+        ),
+        (
+            "/api/tasks",
+            json!({"description": "x", "context": {"n": 1e3}}),
+        ),
+        (
+            "/api/workflows",
+            json!({"description": "x", "tasks": [{"description": "b", "order_index": 5}, {"description": "a", "order_index": 1}]}),
+        ),
+        (tasks.as_str(), json!({"description": "x"})),
+    ] {
+        let created = edge.post(path, &body).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+        let found = edge.get(created.header("location")).await;
+        assert_eq!(found.body, created.body, "{path}");
+        assert_eq!(found.header("etag"), created.header("etag"), "{path}");
+    }
+    let dm = format!("/api/agents/{}/dm-channel", agent(&edge, "backend").await);
+    let made = edge.get(&dm).await;
+    let row = format!("/api/channels/{}", text(&made.json(), "id"));
+    assert_eq!(made.header("etag"), tag_of(&edge, &row).await);
+}
+
+#[tokio::test]
+async fn absence_comes_before_tags_and_tags_before_states() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let stale = [("if-match", "\"0000000000000000\"")];
+    for operation in conditional() {
+        let write = write(&edge, &operation).await;
+        let id = write.row.rsplit('/').next().unwrap();
+        let path = write.path.replace(id, NOBODY);
+        let answer = send(&edge, &write.method, &path, write.body.as_ref(), &stale).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{operation}");
+    }
+    let workflow = format!("/api/workflows/{}", workflow(&edge).await);
+    let cancel = format!("{workflow}/cancel");
+    let tag = tag_of(&edge, &workflow).await;
+    let refused = edge.request_with(Method::POST, &cancel, &stale).await;
+    assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
+    let current = [("if-match", tag.as_str())];
+    let refused = edge.request_with(Method::POST, &cancel, &current).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+
+    let agent = format!("/api/agents/{}", agent(&edge, "backend").await);
+    let taken = json!({"name": "orchestrator"});
+    let tag = tag_of(&edge, &agent).await;
+    let refused = send(&edge, &Method::PATCH, &agent, Some(&taken), &stale).await;
+    assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
+    let current = [("if-match", tag.as_str())];
+    let refused = send(&edge, &Method::PATCH, &agent, Some(&taken), &current).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(tag_of(&edge, &agent).await, tag);
+}
+
+#[tokio::test]
+async fn a_repeat_under_a_key_gets_the_first_answer_and_its_tag() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for operation in conditional() {
+        let write = write(&edge, &operation).await;
+        let tag = tag_of(&edge, &write.row).await;
+        let (old, key) = ("\"0000000000000000\"", format!("key-{operation}"));
+        let keyed = async |tags: &str| {
+            let headers = [("if-match", tags), ("idempotency-key", &key)];
+            let body = write.body.as_ref();
+            send(&edge, &write.method, &write.path, body, &headers).await
+        };
+        // A refusal is not remembered.
+        let refused = keyed(old).await;
+        assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
+        assert_eq!(refused.header("etag"), tag);
+        let done = keyed(&tag).await;
+        assert_eq!(done.status, StatusCode::OK, "{operation}: {done:?}");
+        let again = keyed(&tag).await;
+        assert_eq!(again.status, StatusCode::OK, "{operation}: {again:?}");
+        assert_eq!(again.body, done.body, "{operation}");
+        assert_eq!(again.headers.get("etag"), done.headers.get("etag"));
+        assert_eq!(again.query_count(), 1, "{operation}");
+        let other = keyed("\"1111111111111111\"").await;
+        assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "{other:?}");
+    }
+}
+
+const ROUNDS: usize = 50;
+const CLIENTS: usize = 64;
+
+/// Of many clients that write with the same tag one succeeds; each other is told the tag that is current then. Returns that.
+async fn race(edge: &Edge, row: &str, path: &str, method: Method, body: Option<Value>) -> String {
+    let tag = tag_of(edge, row).await;
+    let headers = [("if-match", tag.as_str())];
+    let writes = (0..CLIENTS).map(|_| send(edge, &method, path, body.as_ref(), &headers));
+    let answers = join_all(writes).await;
+    let current = tag_of(edge, row).await;
+    assert_ne!(current, tag);
+    let done = |answer: &&Answer| answer.status == StatusCode::OK;
+    assert_eq!(answers.iter().filter(done).count(), 1, "{answers:?}");
+    for answer in &answers {
+        let status = answer.status;
+        let expected = [StatusCode::OK, StatusCode::PRECONDITION_FAILED];
+        assert!(expected.contains(&status), "{answer:?}");
+        assert_eq!(answer.header("etag"), current, "{status}");
+    }
+    current
+}
+
+#[tokio::test]
+async fn of_64_clients_with_one_tag_one_changes_an_agent_or_a_task() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let agent = format!("/api/agents/{}", agent(&edge, "backend").await);
+    let task = edge.post("/api/tasks", &json!({"description": "t"})).await;
+    let task = format!("/api/tasks/{}", text(&task.json(), "id"));
+    for round in 0..ROUNDS {
+        let body = json!({"config": {"round": round}});
+        race(&edge, &agent, &agent, Method::PATCH, Some(body)).await;
+        let body = json!({"result": round.to_string()});
+        race(&edge, &task, &task, Method::PATCH, Some(body)).await;
+    }
+}
+
+#[tokio::test]
+async fn of_64_clients_with_one_tag_one_changes_a_workflow_or_a_task_of_it() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let agent = agent(&edge, "backend").await;
+    for _ in 0..ROUNDS / 2 {
+        let id = workflow(&edge).await;
+        let row = format!("/api/workflows/{id}");
+        race(&edge, &row, &format!("{row}/start"), Method::POST, None).await;
+        let claim = json!({"agent_id": agent, "workflow_id": id});
+        let task = edge.post("/api/workflow-tasks/claim", &claim).await.json();
+        let task = format!("{row}/tasks/{}", text(&task, "id"));
+        let before = tag_of(&edge, &row).await;
+        let body = json!({"output": "x"});
+        race(&edge, &task, &task, Method::PATCH, Some(body)).await;
+        assert_ne!(
+            tag_of(&edge, &row).await,
+            before,
+            "a workflow's tag covers its tasks"
+        );
+        race(&edge, &row, &format!("{row}/cancel"), Method::POST, None).await;
+    }
+}
