@@ -71,13 +71,13 @@ pub(super) static READINESS: Statement = Statement {
             'missing_migrations',
             (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
              FROM unnest($1::text[]) AS needed
-             WHERE NOT EXISTS (SELECT FROM migration_ledger WHERE name = needed)),
+             WHERE NOT EXISTS (SELECT FROM public.migration_ledger WHERE name = needed)),
             'missing_indexes',
             (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
              FROM unnest($2::text[]) AS needed
              WHERE NOT EXISTS (
                 SELECT FROM pg_index
-                WHERE indexrelid = to_regclass(needed) AND indisvalid)))::text"
+                WHERE indexrelid = to_regclass('public.' || needed) AND indisvalid)))::text"
     ],
     access: Access::Scans("a handful of names against the ledger and the catalogue"),
     max_rows: 1,

@@ -14,6 +14,7 @@ mod paging;
 mod performance;
 mod preconditions;
 mod profile;
+mod search_path;
 mod stats;
 mod tasks;
 mod times;
