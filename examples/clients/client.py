@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A client in Python, with the standard library alone: lists page by page, writes that may safely be repeated, errors as the
-API words them, and what each answer cost. The same as client.ts and client.rs.
+"""A client in Python, with the standard library alone: lists page by page, writes that may safely be repeated, changes that
+overwrite nobody else's, errors as the API words them, and what each answer cost. The same as client.ts and client.rs.
 
     python3 examples/clients/client.py http://127.0.0.1:3000
 
@@ -38,9 +38,12 @@ class RezNet:
         # Of the latest write: where reads go to a replica or a cache, what it says is seen.
         self.written = None
 
-    def request(self, method, path, body=None):
-        """What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent."""
+    def request(self, method, path, body=None, if_match=None):
+        """The answer's JSON, the path of the next page, and the entity tag. A write has a key, so that it's done once however
+        often it's sent. With if_match it's done only if the row still has that tag."""
         headers = dict(self.headers)
+        if if_match:
+            headers["If-Match"] = if_match
         if method != "GET":
             headers["Idempotency-Key"] = str(uuid.uuid4())
         elif self.written:
@@ -57,7 +60,7 @@ class RezNet:
                     self.written = answer.headers.get("X-Written", self.written)
                     following = re.search(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
                     text = answer.read()
-                    return json.loads(text) if text else None, following and following[1]
+                    return json.loads(text) if text else None, following and following[1], answer.headers.get("ETag")
             except urllib.error.HTTPError as error:
                 wait = error.headers.get("Retry-After", "1")
                 self.written = error.headers.get("X-Written", self.written)
@@ -74,8 +77,19 @@ class RezNet:
     def pages(self, path):
         """Every item of a list, page after page; nothing twice, whatever others write meanwhile."""
         while path:
-            items, path = self.request("GET", path)
+            items, path, _ = self.request("GET", path)
             yield from items
+
+    def change(self, path, members_of):
+        """Changes the row at a path: members_of makes the new members of what's there. If somebody else changes the row in
+        between, both are done again, so that no change is lost."""
+        while True:
+            row, _, tag = self.request("GET", path)
+            try:
+                return self.request("PATCH", path, members_of(row), if_match=tag)[0]
+            except Problem as problem:
+                if problem.status != 412:
+                    raise
 
 
 def main():
@@ -88,10 +102,23 @@ def main():
 
     channels = {channel["name"]: channel for channel in api.pages("/api/channels")}
     messages = f"/api/channels/{channels['general']['id']}/messages"
-    written, _ = api.request("POST", messages, {"content": "Hello from Python.", "author_name": "client.py"})
-    newest, _ = api.request("GET", f"{messages}?limit=1")
+    written, _, _ = api.request("POST", messages, {"content": "Hello from Python.", "author_name": "client.py"})
+    newest, _, _ = api.request("GET", f"{messages}?limit=1")
     assert newest == [written], "what was written is the newest"
     print("written:", written["content"])
+
+    overtaken = []
+
+    def with_a_note(channel):
+        topic = (channel["topic"] or "")[:400]
+        if not overtaken:
+            # Another client is faster, once: this change must not undo that one.
+            overtaken.append(True)
+            api.request("PATCH", path, {"topic": topic + " Python was here."})
+        return {"topic": topic + " And again."}
+
+    path = f"/api/channels/{channels['general']['id']}"
+    print("changed:", api.change(path, with_a_note)["topic"])
 
     try:
         api.request("POST", messages, {"content": "", "autor_name": "a slip"})

@@ -1,5 +1,5 @@
-//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, errors as the API words them, and
-//! what each answer cost. The same as client.py and client.ts.
+//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, changes that overwrite nobody else's,
+//! errors as the API words them, and what each answer cost. The same as client.py and client.ts.
 //!
 //!     cargo run -p reznet-tests --example client -- http://127.0.0.1:3000
 //!
@@ -28,6 +28,17 @@ struct RezNet {
     written: Option<String>,
 }
 
+/// An answer's JSON, the path of the next page, and the entity tag.
+struct Answer {
+    value: Value,
+    next: Option<String>,
+    tag: Option<String>,
+}
+
+/// What the API refused.
+#[derive(Debug)]
+struct Problem(Value);
+
 impl RezNet {
     fn new(address: &str, token: Option<String>) -> Self {
         let config = Agent::config_builder()
@@ -43,13 +54,19 @@ impl RezNet {
         }
     }
 
-    /// What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent.
-    fn request(
+    /// Sends a request. A write has a key, so that it's done once however often it's sent.
+    fn request(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        self.request_if(method, path, body, None)
+    }
+
+    /// As [`request`](Self::request); with `if_match` it's done only if the row still has that tag.
+    fn request_if(
         &mut self,
         method: &str,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(Value, Option<String>)> {
+        if_match: Option<&str>,
+    ) -> Result<Answer> {
         let key = Uuid::new_v4().to_string();
         let mut attempt = 0;
         loop {
@@ -68,12 +85,16 @@ impl RezNet {
             if body.is_some() {
                 request = request.header("content-type", "application/json");
             }
+            if let Some(tag) = if_match {
+                request = request.header("if-match", tag);
+            }
             let text = body.map(Value::to_string).unwrap_or_default();
             let wait_s = match self.agent.run(request.body(text)?) {
                 Ok(mut answer) => {
                     let header =
                         |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
                     let (link, wait_s) = (header("link"), header("retry-after"));
+                    let tag = header("etag");
                     let written = header("x-written");
                     let query_count: u32 = header("x-query-count").unwrap_or_default().parse()?;
                     self.written = written.or(self.written.take());
@@ -91,12 +112,12 @@ impl RezNet {
                                     link.strip_prefix('<')?.split_once(">; rel=\"next\"")?;
                                 Some(path.to_owned())
                             });
-                            return Ok((value, next));
+                            return Ok(Answer { value, next, tag });
                         }
                         503 | 504 if attempt < ATTEMPTS => {
                             wait_s.unwrap_or_default().parse().unwrap_or(1)
                         }
-                        _ => return Err(problem(&value).into()),
+                        _ => return Err(Problem(value).into()),
                     }
                 }
                 // No answer: a read may be sent again, and so may a write under its key.
@@ -112,16 +133,44 @@ impl RezNet {
         let mut items = Vec::new();
         let mut next = Some(path.to_owned());
         while let Some(path) = next {
-            let (page, following) = self.request("GET", &path, None)?;
-            items.extend(page.as_array().cloned().unwrap_or_default());
-            next = following;
+            let page = self.request("GET", &path, None)?;
+            items.extend(page.value.as_array().cloned().unwrap_or_default());
+            next = page.next;
         }
         Ok(items)
     }
+
+    /// Changes the row at a path: `members_of` makes the new members of what's there. If somebody else changes the row in
+    /// between, both are done again, so that no change is lost.
+    fn change(
+        &mut self,
+        path: &str,
+        mut members_of: impl FnMut(&mut Self, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        loop {
+            let row = self.request("GET", path, None)?;
+            let members = members_of(self, &row.value)?;
+            match self.request_if("PATCH", path, Some(&members), row.tag.as_deref()) {
+                Ok(changed) => return Ok(changed.value),
+                Err(error) => match error.downcast_ref::<Problem>() {
+                    Some(Problem(problem)) if problem["status"] == 412 => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
 }
 
-/// What the API refused, in its own words (RFC 9457).
-fn problem(problem: &Value) -> String {
+impl Error for Problem {}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&in_words(&self.0))
+    }
+}
+
+/// A problem in the API's own words (RFC 9457).
+fn in_words(problem: &Value) -> String {
     let faults: Vec<_> = problem["errors"]
         .as_array()
         .into_iter()
@@ -161,15 +210,33 @@ fn main() -> Result<()> {
         general["id"].as_str().unwrap_or_default()
     );
     let body = json!({"content": "Hello from Rust.", "author_name": "client.rs"});
-    let (written, _) = api.request("POST", &messages, Some(&body))?;
-    let (newest, _) = api.request("GET", &format!("{messages}?limit=1"), None)?;
-    if newest[0] != written {
+    let written = api.request("POST", &messages, Some(&body))?.value;
+    let newest = api.request("GET", &format!("{messages}?limit=1"), None)?;
+    if newest.value[0] != written {
         return Err("what was written is not the newest".into());
     }
     println!(
         "written: {}",
         written["content"].as_str().unwrap_or_default()
     );
+
+    let path = format!(
+        "/api/channels/{}",
+        general["id"].as_str().unwrap_or_default()
+    );
+    let mut overtaken = false;
+    let changed = api.change(&path, |api, channel| {
+        let topic = channel["topic"].as_str().unwrap_or_default();
+        let before: String = topic.chars().take(400).collect();
+        if !overtaken {
+            // Another client is faster, once: this change must not undo that one.
+            overtaken = true;
+            let other = json!({"topic": format!("{before} Rust was here.")});
+            api.request("PATCH", &path, Some(&other))?;
+        }
+        Ok(json!({"topic": format!("{before} And again.")}))
+    })?;
+    println!("changed: {}", changed["topic"].as_str().unwrap_or_default());
 
     let slip = json!({"content": "", "autor_name": "a slip"});
     if let Err(problem) = api.request("POST", &messages, Some(&slip)) {

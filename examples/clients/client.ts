@@ -1,5 +1,6 @@
 // A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
-// errors as the API words them, and what each answer cost. The same as client.py and client.rs.
+// changes that overwrite nobody else's, errors as the API words them, and what each answer cost. The same as client.py and
+// client.rs.
 //
 //     npm install typescript @types/node
 //     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
@@ -10,7 +11,7 @@
 const ATTEMPTS = 5;
 
 interface Agent { id: string; name: string }
-interface Channel { id: string; name: string }
+interface Channel { id: string; name: string; topic: string | null }
 interface Message { id: string; content: string; author_name: string }
 interface ProblemDocument { status: number; detail: string; request_id: string; errors?: { detail: string }[] }
 
@@ -30,9 +31,15 @@ class RezNet {
 
   constructor(private readonly address: string, private readonly token?: string) {}
 
-  /** What's there now, and the path of the next page. A write has a key, so that it's done once however often it's sent. */
-  async request<T>(method: string, path: string, body?: object): Promise<{ value: T; next?: string }> {
+  /**
+   * The answer's JSON, the path of the next page, and the entity tag. A write has a key, so that it's done once however often
+   * it's sent. With ifMatch it's done only if the row still has that tag.
+   */
+  async request<T>(
+    method: string, path: string, body?: object, ifMatch?: string,
+  ): Promise<{ value: T; next?: string; tag?: string }> {
     const headers: Record<string, string> = {};
+    if (ifMatch) headers['If-Match'] = ifMatch;
     if (this.token) headers['Authorization'] = `Bearer ${this.token}`;
     if (method !== 'GET') headers['Idempotency-Key'] = crypto.randomUUID();
     else if (this.written) headers['X-Written'] = this.written;
@@ -51,7 +58,8 @@ class RezNet {
         if (answer.ok) {
           this.queryCount += Number(answer.headers.get('X-Query-Count'));
           const next = /<(.*)>; rel="next"/.exec(answer.headers.get('Link') ?? '')?.[1];
-          return { value: answer.status === 204 ? (undefined as T) : ((await answer.json()) as T), next };
+          const tag = answer.headers.get('ETag') ?? undefined;
+          return { value: answer.status === 204 ? (undefined as T) : ((await answer.json()) as T), next, tag };
         }
         wait = Number(answer.headers.get('Retry-After') ?? 1);
         const problem = new Problem((await answer.json()) as ProblemDocument);
@@ -70,6 +78,21 @@ class RezNet {
       const page: { value: T[]; next?: string } = await this.request<T[]>('GET', next);
       yield* page.value;
       next = page.next;
+    }
+  }
+
+  /**
+   * Changes the row at a path: membersOf makes the new members of what's there. If somebody else changes the row in between,
+   * both are done again, so that no change is lost.
+   */
+  async change<T>(path: string, membersOf: (row: T) => object | Promise<object>): Promise<T> {
+    for (;;) {
+      const { value, tag } = await this.request<T>('GET', path);
+      try {
+        return (await this.request<T>('PATCH', path, await membersOf(value), tag)).value;
+      } catch (error) {
+        if (!(error instanceof Problem) || error.problem.status !== 412) throw error;
+      }
     }
   }
 }
@@ -91,6 +114,19 @@ const written = (await api.request<Message>('POST', messages, body)).value;
 const newest = (await api.request<Message[]>('GET', `${messages}?limit=1`)).value;
 if (newest[0]?.id !== written.id) throw new Error('what was written is not the newest');
 console.log('written:', written.content);
+
+const path = `/api/channels/${general.id}`;
+let overtaken = false;
+const changed = await api.change<Channel>(path, async ({ topic }) => {
+  const before = (topic ?? '').slice(0, 400);
+  if (!overtaken) {
+    // Another client is faster, once: this change must not undo that one.
+    overtaken = true;
+    await api.request('PATCH', path, { topic: `${before} TypeScript was here.` });
+  }
+  return { topic: `${before} And again.` };
+});
+console.log('changed:', changed.topic);
 
 try {
   await api.request('POST', messages, { content: '', autor_name: 'a slip' });
