@@ -71,6 +71,7 @@ async fn check(client: &mut Client, rows: &Rows) {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 
+    inner_statements_use_their_index(client, rows, &layout).await;
     a_page_reads_a_page(client, rows, &layout).await;
     what_goes_on_in_a_channel_is_found_by_itself(client, rows, &layout).await;
     dropping_an_index_is_noticed(client, rows, &layout).await;
@@ -110,6 +111,34 @@ async fn what_goes_on_in_a_channel_is_found_by_itself(
         ["it doesn't use workflows_active_idx"]
     );
     transaction.rollback().await.unwrap();
+}
+
+/// A statement that another one runs by `execute_now` is a text in it, which its plan doesn't show: it is explained by itself.
+async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: &Layout) {
+    let mut explained = 0;
+    for statement in ALL {
+        let sql = statement.sql();
+        for (index, inner) in sql.split("$do$").enumerate() {
+            if index % 2 == 0 {
+                continue;
+            }
+            let inner = inner.replace("$1", "$1::uuid");
+            let workflow = [rows.parameters("workflow_get").remove(0)];
+            let plan = plan::explain(client, &inner, &workflow).await;
+            let promised = Statement {
+                access: Access::Indexes(&["workflows_pkey"]),
+                sql: vec![&*inner.leak()].leak(),
+                ..**statement
+            };
+            let found = plan::findings(&promised, &plan, layout);
+            assert!(found.is_empty(), "{}: {found:?}", statement.name);
+            explained += 1;
+        }
+    }
+    assert_eq!(
+        explained, 2,
+        "workflow_start and workflow_cancel have one each"
+    );
 }
 
 /// Lists of messages read the fifty rows that are asked for, and from each partition one more at the most.
