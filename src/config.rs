@@ -3,18 +3,25 @@
 //! Reads nothing but variables, and only once an instance: what Spin serves them from may be slow.
 //! A wrong value is an error that names the variable; a secret's value appears in no message.
 
+pub mod address;
+
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use address::APPLICATION_NAME;
+use address::{Address, AddressError};
 
 use crate::profile::{FleetSettings, LogFormat, Thresholds};
 
 /// Everything that can be set from outside, checked. The README lists the variables with their defaults.
-#[derive(Clone, Debug)]
+///
+/// Has no `Debug`: it holds tokens.
+#[derive(Clone)]
 pub struct Config {
-    /// The database's address as the host takes it, session settings included. Secret: holds the password.
-    pub db_address: String,
-    /// The same of a replica that reads may go to. Secret as well.
-    pub db_read_address: Option<String>,
+    /// The database's address, session settings included.
+    pub db_address: Address,
+    /// The address of a replica that reads may go to.
+    pub db_read_address: Option<Address>,
     /// How far behind a replica may be to be read.
     pub db_read_max_lag: Duration,
     /// The certificate, as PEM, of the authority that the databases' certificates must come from.
@@ -113,13 +120,14 @@ pub enum ConfigError {
         "the variable db_ca isn't a certificate: set it to the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----"
     )]
     NotACertificate,
-    /// Neither `postgres://…` nor `host=… dbname=…`. Doesn't repeat the value: it holds a password.
-    #[error(
-        "the variable {name} isn't an address of a PostgreSQL database: set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
-    )]
-    NotAnAddress {
+    /// Not an address of a database, or one with a parameter that no host can honour. Doesn't repeat the value, which holds a
+    /// password.
+    #[error("the variable {name} {problem}")]
+    Address {
         /// The variable.
         name: &'static str,
+        /// What is wrong with its value.
+        problem: AddressError,
     },
 }
 
@@ -131,7 +139,7 @@ impl Config {
         let db_statement_timeout_ms = number("db_statement_timeout_ms", 1, 600_000).await?;
         Ok(Self {
             db_address: address("db_url", &db_url, db_statement_timeout_ms)?,
-            db_read_address: if db_read_url.trim().is_empty() {
+            db_read_address: if db_read_url.is_empty() {
                 None
             } else {
                 let address = address("db_read_url", &db_read_url, db_statement_timeout_ms)?;
@@ -183,13 +191,20 @@ impl Config {
     }
 }
 
+/// A variable's value, trimmed.
 async fn read(name: &'static str) -> Result<String, ConfigError> {
-    spin_sdk::variables::get(name)
-        .await
-        .map_err(|error| ConfigError::Unreadable {
-            name,
-            reason: error.to_string(),
-        })
+    let value = spin_sdk::variables::get(name).await;
+    let value = value.map_err(|error| ConfigError::Unreadable {
+        name,
+        reason: error.to_string(),
+    })?;
+    Ok(trimmed(&value).to_owned())
+}
+
+/// Without white space at both ends, and without a byte order mark: values come from files, whose last line ends in a line
+/// break.
+fn trimmed(value: &str) -> &str {
+    value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 async fn number(name: &'static str, min: u32, max: u32) -> Result<u32, ConfigError> {
@@ -216,7 +231,7 @@ fn parse_word(
     first: &'static str,
     second: &'static str,
 ) -> Result<bool, ConfigError> {
-    match value.trim() {
+    match value.as_str() {
         word if word == first => Ok(true),
         word if word == second => Ok(false),
         _ => Err(ConfigError::NotAWord {
@@ -230,10 +245,10 @@ fn parse_word(
 
 /// A certificate's text, where there's one.
 fn certificate(text: String) -> Result<Option<String>, ConfigError> {
-    if text.trim().is_empty() {
+    if text.is_empty() {
         return Ok(None);
     }
-    let is_certificate = text.trim_start().starts_with("-----BEGIN CERTIFICATE-----");
+    let is_certificate = text.starts_with("-----BEGIN CERTIFICATE-----");
     is_certificate
         .then_some(Some(text))
         .ok_or(ConfigError::NotACertificate)
@@ -272,7 +287,7 @@ fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
 }
 
 fn parse_number(name: &'static str, value: String, min: u32, max: u32) -> Result<u32, ConfigError> {
-    match u32::from_str(value.trim()) {
+    match u32::from_str(&value) {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(ConfigError::NotInRange {
             name,
@@ -310,37 +325,16 @@ fn thresholds(
     })
 }
 
-/// The address in the variable `name`, with what every session of ours needs: a name by which `pg_stat_activity` tells it
-/// apart, UTC (times leave the database as text), no JIT (it costs tens of milliseconds on queries that take one), the
-/// isolation that statements are written for, and a limit on each of them.
-///
-/// The address is the key of the host's pool, so it's the same text for every request.
+/// The address in the variable `name`, with the settings of our sessions.
 fn address(
     name: &'static str,
-    url: &str,
+    text: &str,
     statement_timeout_ms: u32,
-) -> Result<String, ConfigError> {
-    // Hosts know one way of TLS only, which is the strictest; libpq's names for it are what people write.
-    let url = url
-        .trim()
-        .replace("sslmode=verify-full", "sslmode=require")
-        .replace("sslmode=verify-ca", "sslmode=require");
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        let separator = if url.contains('?') { '&' } else { '?' };
-        Ok(format!(
-            "{url}{separator}application_name={APPLICATION_NAME}\
-             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
-             %20-c%20statement_timeout%3D{statement_timeout_ms}"
-        ))
-    } else if url.contains("host=") {
-        Ok(format!(
-            "{url} application_name={APPLICATION_NAME} \
-             options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
-             -c statement_timeout={statement_timeout_ms}'"
-        ))
-    } else {
-        Err(ConfigError::NotAnAddress { name })
-    }
+) -> Result<Address, ConfigError> {
+    let address: Address = text
+        .parse()
+        .map_err(|problem| ConfigError::Address { name, problem })?;
+    Ok(address.with_session_settings(statement_timeout_ms))
 }
 
 #[cfg(test)]
@@ -349,7 +343,7 @@ impl Config {
     #[must_use]
     pub fn example() -> Self {
         Self {
-            db_address: "postgres://localhost/reznet".to_owned(),
+            db_address: "postgres://reznet_api@localhost/reznet".parse().unwrap(),
             db_read_address: None,
             db_read_max_lag: Duration::from_secs(1),
             db_ca: None,
@@ -371,46 +365,15 @@ impl Config {
     }
 }
 
-/// The name under which this component's connections appear in `pg_stat_activity`.
-pub const APPLICATION_NAME: &str = "reznet-edge";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_url_gets_the_session_settings() {
-        assert_eq!(
-            address("db_url", "postgres://u:p@h:1/d", 5000).unwrap(),
-            "postgres://u:p@h:1/d?application_name=reznet-edge\
-             &options=-c%20TimeZone%3DUTC%20-c%20jit%3Doff%20-c%20default_transaction_isolation%3Dread%5C%20committed\
-             %20-c%20statement_timeout%3D5000"
-        );
-    }
-
-    #[test]
-    fn a_url_with_parameters_keeps_them() {
-        let address = address("db_url", "postgresql://h/d?sslmode=require", 5000).unwrap();
-        assert!(address.starts_with("postgresql://h/d?sslmode=require&application_name="));
-    }
-
-    #[test]
-    fn libpqs_strictest_tls_is_what_hosts_do_anyway() {
-        for mode in ["verify-full", "verify-ca", "require"] {
-            let address =
-                address("db_url", &format!("postgres://h/d?sslmode={mode}"), 5000).unwrap();
-            assert!(
-                address.starts_with("postgres://h/d?sslmode=require&"),
-                "{address}"
-            );
-        }
-    }
-
-    #[test]
     fn a_certificate_is_pem() {
         let pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
         assert_eq!(certificate(pem.to_owned()).unwrap().as_deref(), Some(pem));
-        assert!(certificate("\n".to_owned()).unwrap().is_none());
+        assert!(certificate(String::new()).unwrap().is_none());
         let error = certificate("/etc/ca.pem".to_owned())
             .unwrap_err()
             .to_string();
@@ -421,20 +384,31 @@ mod tests {
     }
 
     #[test]
-    fn key_value_form_gets_the_session_settings() {
-        assert_eq!(
-            address("db_url", "host=h dbname=d", 1).unwrap(),
-            "host=h dbname=d application_name=reznet-edge \
-             options='-c TimeZone=UTC -c jit=off -c default_transaction_isolation=read\\\\ committed \
-             -c statement_timeout=1'"
+    fn a_wrong_address_is_refused_by_its_variable_and_never_repeated() {
+        for value in [
+            "hunter2",
+            "postgres://u:hunter2/@h/d",
+            "host=h password=hunter2 hunter2",
+        ] {
+            let error = address("db_read_url", value, 1).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the variable db_read_url isn't an address"),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = address("db_url", "postgres://u@h/d?pgbouncer=true", 1).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("the variable db_url has the parameter pgbouncer, "),
+            "{error}"
         );
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_being_repeated() {
-        let error = address("db_url", "hunter2", 1).unwrap_err().to_string();
-        assert!(error.contains("db_url"), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
+    fn values_are_trimmed_at_both_ends() {
+        assert_eq!(trimmed("\u{feff}  a b\r\n\n"), "a b");
+        assert_eq!(trimmed(" \n"), "");
     }
 
     #[test]
@@ -451,7 +425,7 @@ mod tests {
             );
         }
         assert_eq!(
-            parse_number("slow_query_warn_ms", " 600 ".to_owned(), 0, 600).unwrap(),
+            parse_number("slow_query_warn_ms", "600".to_owned(), 0, 600).unwrap(),
             600
         );
     }
@@ -459,7 +433,7 @@ mod tests {
     #[test]
     fn a_word_is_one_of_two() {
         let parse = |value: &str| parse_word("log_format", value.to_owned(), "text", "json");
-        assert!(parse(" text ").unwrap());
+        assert!(parse("text").unwrap());
         assert!(!parse("json").unwrap());
         let error = parse("xml").unwrap_err().to_string();
         assert_eq!(
@@ -471,7 +445,7 @@ mod tests {
     #[test]
     fn tokens_are_long_and_never_repeated_in_an_error() {
         let tokens = |text: &str| tokens("api_token", text);
-        assert!(tokens(" ").unwrap().is_empty());
+        assert!(tokens("").unwrap().is_empty());
         let two = format!("{} {}", "a".repeat(16), "b".repeat(20));
         assert_eq!(tokens(&two).unwrap().len(), 2);
         let error = tokens("hunter2").unwrap_err().to_string();

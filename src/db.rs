@@ -6,6 +6,7 @@ mod cache;
 mod error;
 mod pool;
 mod replica;
+mod sqlstate;
 mod statement;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,9 +23,11 @@ use pool::{Checkout, Pool};
 use replica::Replica;
 pub use replica::{Freshness, Reads};
 pub use spin_sdk::pg::ParameterValue as Parameter;
+pub use sqlstate::{Failure, MEANINGS, Meaning, OTHER, Repeat};
 pub use statement::{Access, Statement};
 
 use crate::config::Config;
+use crate::config::address::Address;
 use crate::profile::{self, Level, RequestProfile, SlowQuery, StatementRun, elapsed_us};
 
 /// The database as all requests of an instance share it.
@@ -37,14 +40,20 @@ pub struct Database {
 
 /// A PostgreSQL server, and what this instance has of its connections.
 struct Server {
-    address: String,
+    address: Address,
+    /// The address as the host takes it.
+    url: String,
+    /// The variable that the address is from.
+    variable: &'static str,
     pool: Arc<Pool<Connection>>,
 }
 
 impl Server {
-    fn at(address: &str) -> Self {
+    fn at(address: &Address, variable: &'static str) -> Self {
         Self {
-            address: address.to_owned(),
+            address: address.clone(),
+            url: address.to_url(),
+            variable,
             pool: Pool::new(),
         }
     }
@@ -55,12 +64,13 @@ impl Database {
     /// so.
     #[must_use]
     pub fn new(config: Config, cached: &'static [&'static str]) -> Arc<Self> {
-        let replica = config.db_read_address.as_deref();
+        let primary = Server::at(&config.db_address, "db_url");
+        let replica = config.db_read_address.as_ref();
         Arc::new(Self {
-            primary: Server::at(&config.db_address),
-            replica: replica.map(|address| Replica::new(Server::at(address))),
+            replica: replica.map(|address| Replica::new(Server::at(address, "db_read_url"))),
             cache: (!config.cache_ttl.is_zero())
-                .then(|| Cache::new(config.cache_ttl, &config.db_address, cached)),
+                .then(|| Cache::new(config.cache_ttl, &primary.url, cached)),
+            primary,
             config,
         })
     }
@@ -177,9 +187,9 @@ impl Db {
         outcome
     }
 
-    /// As [`answer`](Self::answer), from the primary. If the connection breaks, a read is tried once more on another, as
-    /// nothing of it has been passed on; and a write that's done once under its key. Others aren't: they may have been
-    /// carried out.
+    /// As [`answer`](Self::answer), from the primary. A statement that failed for a reason that passes is sent once more. Where
+    /// it may have been done, as when the connection breaks, that's so for reads, of which nothing has been passed on, and for
+    /// writes that are done once under their key.
     pub async fn primary_answer(
         &self,
         statement: &'static Statement,
@@ -191,11 +201,10 @@ impl Db {
             Some((key, once)) => (once.sql(), once_parameters(key, statement, &parameters)?),
             None => (statement.sql(), parameters),
         };
+        let is_harmless = statement.is_read() || key.is_some();
         match self.answer_once(name, &sql, &parameters).await {
-            Err(DbError::Unavailable {
-                sent: true, reason, ..
-            }) if statement.is_read() || key.is_some() => {
-                let message = format!("TRIED AGAIN: {name}: {reason}");
+            Err(error) if error.repeats(is_harmless) => {
+                let message = format!("TRIED AGAIN: {name}: {}", replica::reason(&error));
                 let fields = [("event", "tried_again".into())];
                 profile::line(Level::Warning, &message, &self.profile, &fields);
                 self.answer_once(name, &sql, &parameters).await
@@ -238,7 +247,7 @@ impl Db {
     ) -> Result<Answer, DbError> {
         let fingerprint = fingerprint(name, parameters);
         let clock = Instant::now();
-        let rows = Self::rows(checkout, name, sql, parameters.to_vec(), limit).await;
+        let rows = Self::rows(checkout, name, sql, parameters, limit).await;
         let outcome = rows.and_then(|rows| only_answer(name, rows));
         let elapsed_us = elapsed_us(clock);
         self.profile.record_statement(StatementRun {
@@ -271,7 +280,7 @@ impl Db {
     ) -> Result<String, DbError> {
         let checkout = self.primary_checkout(name).await?;
         let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
-        let rows = Self::rows(&checkout, name, &explain, parameters, self.silence_limit()).await;
+        let rows = Self::rows(&checkout, name, &explain, &parameters, self.silence_limit()).await;
         Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
@@ -303,12 +312,17 @@ impl Db {
         let options = OpenOptions {
             ca_root: self.config().db_ca.clone().map(Certificate::Text),
         };
-        let open = Connection::open_with_options(server.address.as_str(), options);
+        let open = Connection::open_with_options(server.url.as_str(), options);
         let outcome = within(limit, server.pool.checkout(open)).await;
         self.profile.record_connection_wait(elapsed_us(clock));
         match outcome {
             Some(Ok(checkout)) => Ok(checkout),
-            Some(Err(error)) => Err(DbError::from_host(name, error)),
+            Some(Err(error)) => Err(DbError::from_open(
+                name,
+                &server.address,
+                server.variable,
+                error,
+            )),
             None => Err(DbError::no_connection_within(limit.as_millis())),
         }
     }
@@ -316,9 +330,15 @@ impl Db {
     /// Gives a connection back, unless what it was taken for failed in a way that tells nothing good of it.
     fn check_in(server: &Server, checkout: Checkout<Connection>, error: Option<&DbError>) {
         match error {
-            None | Some(DbError::Refused { .. } | DbError::Decode { .. }) => {
-                server.pool.give_back(checkout);
-            }
+            None
+            | Some(
+                DbError::Refused { .. }
+                | DbError::Decode { .. }
+                | DbError::Unavailable {
+                    keeps_session: true,
+                    ..
+                },
+            ) => server.pool.give_back(checkout),
             Some(DbError::Unavailable { .. }) => server.pool.forget_idle(),
             // An answer may still be on its way, or it's a fault of the host's.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
@@ -334,13 +354,22 @@ impl Db {
         checkout: &Checkout<Connection>,
         name: &'static str,
         sql: &str,
-        parameters: Vec<ParameterValue>,
+        parameters: &[ParameterValue],
         limit: Duration,
     ) -> Result<Vec<Vec<DbValue>>, DbError> {
-        let run = async { drain(checkout.connection().query(sql, parameters).await?).await };
+        let sent = parameters.to_vec();
+        let run = async { drain(checkout.connection().query(sql, sent).await?).await };
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
-            Some(Err(error)) => Err(DbError::from_host(name, error)),
+            Some(Err(error)) => {
+                // A parameter may be the statement that's done under a key.
+                let inner = parameters.iter().filter_map(|parameter| match parameter {
+                    ParameterValue::Str(text) => Some(text.as_str()),
+                    _ => None,
+                });
+                let texts: Vec<_> = std::iter::once(sql).chain(inner).collect();
+                Err(DbError::from_host(name, &texts, error))
+            }
             None => Err(DbError::Timeout {
                 statement: name,
                 reason: format!("no answer within {} ms", limit.as_millis()),

@@ -36,7 +36,8 @@ pub struct Native {
 impl Native {
     /// Serves until the process ends.
     pub async fn serve(&self) -> Result<()> {
-        let config = self.database.parse().context("the database's address")?;
+        let address: Address = self.database.parse().map_err(|problem| anyhow!("--database {problem}"))?;
+        let config = address.to_url().parse().context("the driver reads it")?;
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };

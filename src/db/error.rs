@@ -1,21 +1,31 @@
 //! What can go wrong between a statement and its result, sorted by what a caller can do about it.
 //!
-//! Texts here are for the log. None of them may reach a client: they hold SQLSTATEs, hosts and server messages.
+//! Texts here are for the log. None of them may reach a client: they hold SQLSTATEs, hosts and server messages. None holds a
+//! password: the host gets the address as one checked text, and repeats nothing of it but the server's name and port.
+
+use std::borrow::Cow;
 
 use spin_sdk::pg::{DbError as ServerError, Error, PgError, QueryError};
+
+use super::sqlstate::{self, Failure, Meaning, Repeat};
+use crate::config::address::Address;
 
 /// Why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// No connection to be had, or it broke. Another try may succeed.
+    /// No connection to be had, it broke, or the server can't do it now. Another try may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
         /// Whether the statement may have been carried out all the same.
         sent: bool,
+        /// Whether it is sent once more.
+        repeat: Repeat,
+        /// Whether the session can be used for the next statement.
+        keeps_session: bool,
         /// What the host or the server said.
         reason: String,
         /// What the operator can do.
-        advice: &'static str,
+        advice: Cow<'static, str>,
     },
     /// The statement ran into its time limit.
     #[error("{statement} ran into its time limit ({reason})")]
@@ -26,7 +36,7 @@ pub enum DbError {
         reason: String,
     },
     /// The server refused the statement with an SQLSTATE: a constraint, a missing table, a bug of ours.
-    #[error("{statement} failed with SQLSTATE {sqlstate}: {message}")]
+    #[error("{statement} failed with SQLSTATE {sqlstate}: {message}: {advice}")]
     Refused {
         /// The statement's name.
         statement: &'static str,
@@ -34,8 +44,12 @@ pub enum DbError {
         sqlstate: String,
         /// The constraint it broke, if it's that.
         constraint: Option<String>,
-        /// The server's message.
+        /// The server's message, and the function it came from.
         message: String,
+        /// How it's answered.
+        failure: Failure,
+        /// What the operator can do.
+        advice: &'static str,
     },
     /// The result isn't what the statement promises: a bug of ours.
     #[error("{statement} returned {found} where a text and a note were expected")]
@@ -55,6 +69,9 @@ pub enum DbError {
     },
 }
 
+/// Texts of the host or the server are cut after so many characters, so that the advice behind them stays in the line.
+const MOST_REASON_CHARS: usize = 400;
+
 impl DbError {
     /// The constraint that the statement would have broken, if it's that.
     #[must_use]
@@ -71,29 +88,83 @@ impl DbError {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
     }
 
-    /// Whether the statement needs a schema, table, column or function that isn't there (SQLSTATE 3F000, 42P01, 42703, 42883).
+    /// How it's answered and logged.
     #[must_use]
-    pub fn lacks_migration(&self) -> bool {
-        let absent = ["3F000", "42P01", "42703", "42883"];
-        matches!(self, Self::Refused { sqlstate, .. } if absent.contains(&sqlstate.as_str()))
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Unavailable { .. } => Failure::Unavailable,
+            Self::Timeout { .. } => Failure::TimedOut,
+            Self::Refused { failure, .. } => *failure,
+            Self::Decode { .. } | Self::Other { .. } => Failure::Failed,
+        }
     }
 
-    /// Sorts what opening a connection or running `statement` failed with.
-    pub(super) fn from_host(statement: &'static str, error: Error) -> Self {
+    /// Whether the statement is sent once more; `is_harmless` says that it may be done twice.
+    pub(super) fn repeats(&self, is_harmless: bool) -> bool {
+        match self {
+            Self::Unavailable { repeat, .. } => match repeat {
+                Repeat::Never => false,
+                Repeat::Always => true,
+                Repeat::IfHarmless => is_harmless,
+            },
+            _ => false,
+        }
+    }
+
+    /// Sorts what opening a connection to `address` failed with; the variable `name` holds the address.
+    pub(super) fn from_open(
+        statement: &'static str,
+        address: &Address,
+        name: &'static str,
+        error: Error,
+    ) -> Self {
+        match error {
+            Error::PgError(PgError::ConnectionFailed(reason)) => {
+                let reason = cut(&reason);
+                let advice = connection_advice(reason, address, name);
+                // The host's own shortage has nothing to do with the address.
+                let reason = if advice == TOO_FEW_CONNECTIONS {
+                    reason.to_owned()
+                } else {
+                    format!("no connection to {address}: {reason}")
+                };
+                Self::unavailable(Repeat::Never, reason, advice)
+            }
+            // Spin's words for a manifest's allowed_outbound_hosts that it can't read, with the text itself, which may be an
+            // address by mistake.
+            Error::PgError(PgError::Other(reason))
+                if reason.contains("allowed") || reason.contains("://") =>
+            {
+                let host = host_variable(name);
+                let reason = format!(
+                    "the host can't read its list of allowed hosts: set {host} to the host:port that {name} names, and leave \
+                     db_read_host out where there's no replica"
+                );
+                Self::Other { statement, reason }
+            }
+            error => Self::from_host(statement, &[], error),
+        }
+    }
+
+    /// Sorts what running `statement` failed with. `texts` are the statement as it was sent, and the statement that it runs for
+    /// an idempotency key.
+    pub(super) fn from_host(statement: &'static str, texts: &[&str], error: Error) -> Self {
         let error = match error {
             Error::PgError(error) => error,
             Error::Decode(reason) => return Self::Other { statement, reason },
         };
         match error {
-            PgError::ConnectionFailed(reason) => Self::unavailable(false, reason),
-            PgError::QueryFailed(QueryError::DbError(error)) => Self::from_server(statement, error),
-            PgError::QueryFailed(QueryError::Text(reason)) if is_broken_connection(&reason) => {
-                Self::unavailable(true, reason)
+            PgError::QueryFailed(QueryError::DbError(error)) => {
+                Self::from_server(statement, texts, error)
             }
-            // Spin's word for a manifest's allowed_outbound_hosts that it can't read. It doesn't mend itself.
-            PgError::Other(reason) if reason.contains("Invalid allowed host") => {
-                let reason = [&reason, ": ", INVALID_HOST_ADVICE].concat();
-                Self::Other { statement, reason }
+            PgError::ConnectionFailed(reason) => Self::unavailable(
+                Repeat::Never,
+                cut(&reason).to_owned(),
+                Cow::Borrowed(BROKEN_CONNECTION),
+            ),
+            PgError::QueryFailed(QueryError::Text(reason)) if is_broken_connection(&reason) => {
+                let reason = cut(&reason).to_owned();
+                Self::unavailable(Repeat::IfHarmless, reason, Cow::Borrowed(BROKEN_CONNECTION))
             }
             PgError::QueryFailed(QueryError::Text(reason))
             | PgError::BadParameter(reason)
@@ -104,53 +175,84 @@ impl DbError {
 
     /// No connection within the time limit.
     pub(super) fn no_connection_within(limit_ms: u128) -> Self {
-        Self::unavailable(false, format!("no connection within {limit_ms} ms"))
+        Self::unavailable(
+            Repeat::Never,
+            format!("no connection within {limit_ms} ms"),
+            Cow::Borrowed(TOO_FEW_CONNECTIONS),
+        )
     }
 
-    fn unavailable(sent: bool, reason: String) -> Self {
-        // With RUST_BACKTRACE set, Spin adds its own stack: of no use here, and a page long.
-        let reason = match reason.split_once("Stack backtrace:") {
-            Some((reason, _)) => reason.trim_end().to_owned(),
-            None => reason,
-        };
-        let advice = advice(&reason);
+    fn unavailable(repeat: Repeat, reason: String, advice: Cow<'static, str>) -> Self {
         Self::Unavailable {
-            sent,
+            sent: repeat == Repeat::IfHarmless,
+            repeat,
+            keeps_session: false,
             reason,
             advice,
         }
     }
 
-    fn from_server(statement: &'static str, error: ServerError) -> Self {
-        match error.code.as_str() {
-            // query_canceled: statement_timeout, as nobody else cancels our statements.
-            "57014" => Self::Timeout {
-                statement,
-                reason: error.message,
+    fn from_server(statement: &'static str, texts: &[&str], error: ServerError) -> Self {
+        let Meaning {
+            failure,
+            repeat,
+            keeps_session,
+            advice,
+            ..
+        } = *sqlstate::meaning(&error.code);
+        let (failure, advice) = match failure {
+            Failure::NotMigrated if !sqlstate::is_ours(&error, texts) => {
+                (Failure::Failed, FOREIGN_OBJECT)
+            }
+            other => (other, advice),
+        };
+        let context = sqlstate::extra(&error, "where_");
+        let message = match context.and_then(|context| context.lines().next()) {
+            Some(line) => format!("{} ({})", cut(&error.message), cut(line)),
+            None => cut(&error.message).to_owned(),
+        };
+        match failure {
+            Failure::Unavailable => Self::Unavailable {
+                sent: repeat == Repeat::IfHarmless,
+                repeat,
+                keeps_session,
+                reason: format!("{statement} failed with SQLSTATE {}: {message}", error.code),
+                advice: Cow::Borrowed(advice),
             },
-            // cannot_connect_now, too_many_connections, read_only_sql_transaction (a failover's old primary),
-            // deadlock_detected, serialization_failure: nothing was done.
-            "57P03" | "53300" | "25006" | "40P01" | "40001" => {
-                Self::unavailable(false, error.message)
-            }
-            // admin_shutdown, crash_shutdown, and class 08, connection exceptions: at any moment, the last one too.
-            code if code == "57P01" || code == "57P02" || code.starts_with("08") => {
-                Self::unavailable(true, error.message)
-            }
-            _ => Self::Refused {
+            Failure::TimedOut => Self::Timeout {
                 statement,
-                constraint: error
-                    .extras
-                    .into_iter()
-                    .find_map(|(key, value)| (key == "constraint").then_some(value)),
+                reason: message,
+            },
+            Failure::NotMigrated | Failure::NotPermitted | Failure::Failed => Self::Refused {
+                statement,
+                constraint: sqlstate::extra(&error, "constraint").map(str::to_owned),
                 sqlstate: error.code,
-                message: error.message,
+                message,
+                failure,
+                advice,
             },
         }
     }
 }
 
-const INVALID_HOST_ADVICE: &str = "set db_host to the host:port that db_url names, and leave db_read_host out where there's no replica";
+/// Advice about an absent object that isn't the migrations'.
+pub(super) const FOREIGN_OBJECT: &str = "the object isn't one of the API's: a trigger or function of your own names it, or PostgreSQL is older than 14";
+
+const TOO_FEW_CONNECTIONS: &str =
+    "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)";
+
+const BROKEN_CONNECTION: &str = "the connection broke: check that PostgreSQL runs at the address in db_url, its log, and the network";
+
+/// A text of the host's or the server's, without the host's stack, and not too long.
+fn cut(text: &str) -> &str {
+    // With RUST_BACKTRACE set, Spin adds its own stack, which is of no use here.
+    let text = text
+        .split_once("Stack backtrace:")
+        .map_or(text, |(reason, _)| reason)
+        .trim();
+    let end = text.char_indices().nth(MOST_REASON_CHARS);
+    end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
 
 /// The host passes on what tokio-postgres says, as its Debug text; these are its kinds for a connection that's gone.
 fn is_broken_connection(reason: &str) -> bool {
@@ -159,24 +261,51 @@ fn is_broken_connection(reason: &str) -> bool {
         .any(|kind| reason.contains(kind))
 }
 
-/// What to do about a connection that can't be had. The host's text is all there is to go by.
-fn advice(reason: &str) -> &'static str {
-    let says = |text: &str| reason.contains(text);
-    if says("is not permitted") {
-        "set db_host to the host:port that db_url names"
-    } else if says("too many") || says("no connection within") {
-        "allow PostgreSQL more connections, or this host fewer ([outbound_pg] max_connections)"
-    } else if says("read-only transaction") {
-        "after a failover nothing, once db_url leads to the new primary; else end what makes the server read-only"
-    } else if says("password authentication failed") || says("role \"") || says("InvalidPassword") {
-        "check the user and the password in db_url"
-    } else if says("database \"") {
-        "create the database, or check its name in db_url"
-    } else if says("certificate") || says("TLS") {
-        "let the host trust the server's certificate, or add sslmode=disable to db_url if the network is trusted"
-    } else {
-        "check that PostgreSQL runs at the address in db_url"
+/// The variable of the host and port that belong to the address in `name`.
+fn host_variable(name: &str) -> String {
+    name.replace("url", "host")
+}
+
+/// What to do about a connection that can't be had. There's no SQLSTATE, and the server's text may be in any language: so all
+/// causes are named, and known words only add what's most likely.
+fn connection_advice(reason: &str, address: &Address, name: &'static str) -> Cow<'static, str> {
+    // The host's own words.
+    if reason.starts_with("address postgres://") && reason.ends_with(" is not permitted") {
+        let host = host_variable(name);
+        return if address.has_several_hosts() {
+            format!("{name} names several hosts: add each to allowed_outbound_hosts in spin.toml")
+        } else {
+            format!(
+                "set {host} to the host:port that {name} names ({})",
+                address.host_port()
+            )
+        }
+        .into();
     }
+    if reason.starts_with("too many requests wait") || reason == "too many connections" {
+        return TOO_FEW_CONNECTIONS.into();
+    }
+    let says = |text: &str| reason.contains(text);
+    let likely =
+        if says("password authentication failed") || says("role \"") && says("does not exist") {
+            "check the user and the password"
+        } else if says("too many") || says("connection slots") {
+            TOO_FEW_CONNECTIONS
+        } else if says("no pg_hba.conf entry") {
+            "let pg_hba.conf permit this connection"
+        } else if says("database \"") && says("does not exist") {
+            "create the database, or check its name"
+        } else if says("certificate") {
+            "set db_ca to the certificate of the server's authority, or let the machine trust it"
+        } else {
+            ""
+        };
+    let separator = if likely.is_empty() { "" } else { "; else " };
+    format!(
+        "{likely}{separator}check that PostgreSQL runs at the address in {name}; that user, password and database are right; that the \
+         user may log in (LOGIN) and connect (CONNECT, pg_hba.conf); that sslmode and db_ca fit the server's TLS"
+    )
+    .into()
 }
 
 #[cfg(test)]
@@ -197,21 +326,49 @@ mod tests {
         })))
     }
 
+    fn address() -> Address {
+        "postgres://u:hunter2@h:1/d".parse().unwrap()
+    }
+
+    fn opening(reason: &str) -> String {
+        let error = PgError::ConnectionFailed(reason.to_owned());
+        DbError::from_open("s", &address(), "db_url", Error::PgError(error)).to_string()
+    }
+
     #[test]
-    fn sqlstates_are_sorted_by_what_a_caller_can_do() {
-        for code in [
-            "57P01", "57P02", "57P03", "53300", "25006", "40P01", "08006",
-        ] {
-            let error = DbError::from_host("s", server_error(code, &[]));
-            assert!(
-                matches!(error, DbError::Unavailable { .. }),
-                "{code}: {error}"
-            );
+    fn every_sqlstate_of_the_table_is_sorted_by_it() {
+        for meaning in sqlstate::MEANINGS {
+            let code = format!("{:0<5}", meaning.sqlstate);
+            let error = DbError::from_host("s", &[""], server_error(&code, &[]));
+            assert_eq!(error.failure(), sqlstate::meaning(&code).failure, "{code}");
+            let text = error.to_string();
+            if error.failure() == Failure::TimedOut {
+                continue;
+            }
+            let expected = sqlstate::meaning(&code).advice;
+            assert!(text.contains(&code) && text.ends_with(expected), "{text}");
         }
-        let error = DbError::from_host("s", server_error("57014", &[]));
-        assert!(matches!(error, DbError::Timeout { .. }), "{error}");
-        let error = DbError::from_host("s", server_error("42P01", &[]));
-        assert!(matches!(error, DbError::Refused { .. }), "{error}");
+    }
+
+    #[test]
+    fn only_what_does_no_harm_is_sent_again_after_it_may_have_been_done() {
+        let repeats = |code: &str, harmless| {
+            DbError::from_host("s", &[""], server_error(code, &[])).repeats(harmless)
+        };
+        for (code, harmless, other) in [
+            ("57P01", true, false),
+            ("08006", true, false),
+            ("40003", true, false),
+            ("40P01", true, true),
+            ("57P05", true, true),
+            ("55P03", false, false),
+            ("53100", false, false),
+            ("57014", false, false),
+            ("23505", false, false),
+        ] {
+            assert_eq!(repeats(code, true), harmless, "{code}");
+            assert_eq!(repeats(code, false), other, "{code}");
+        }
     }
 
     #[test]
@@ -220,62 +377,137 @@ mod tests {
             "23505",
             &[("table", "agents"), ("constraint", "idx_agents_name")],
         );
-        let DbError::Refused { constraint, .. } = DbError::from_host("s", error) else {
+        let DbError::Refused { constraint, .. } = DbError::from_host("s", &[], error) else {
             panic!("not refused");
         };
         assert_eq!(constraint.as_deref(), Some("idx_agents_name"));
     }
 
     #[test]
+    fn an_absent_object_of_a_trigger_is_logged_with_the_trigger() {
+        let context = "PL/pgSQL function audit() line 3 at SQL statement\nSQL statement \"x\"";
+        let error = server_error("42P01", &[("where_", context)]);
+        let error = DbError::from_host("s", &["INSERT"], error);
+        assert_eq!(error.failure(), Failure::Failed);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "s failed with SQLSTATE 42P01: message (PL/pgSQL function audit() line 3 at SQL statement): {FOREIGN_OBJECT}"
+            )
+        );
+    }
+
+    #[test]
     fn a_connection_that_broke_is_unavailable_and_a_bug_is_not() {
         let text = |reason: &str| {
-            DbError::from_host(
-                "s",
-                Error::PgError(PgError::QueryFailed(QueryError::Text(reason.to_owned()))),
-            )
+            let error = PgError::QueryFailed(QueryError::Text(reason.to_owned()));
+            DbError::from_host("s", &[], Error::PgError(error))
         };
         let closed = text("Error { kind: Closed, cause: None }");
-        assert!(matches!(closed, DbError::Unavailable { .. }), "{closed}");
+        assert!(closed.repeats(true) && !closed.repeats(false), "{closed}");
         let bug = text("Error { kind: ToSql(0), cause: Some(WrongType) }");
         assert!(matches!(bug, DbError::Other { .. }), "{bug}");
     }
 
     #[test]
-    fn a_stack_of_the_hosts_is_left_out() {
-        let reason = "Connection refused\n\nStack backtrace:\n   0: main".to_owned();
-        let DbError::Unavailable { reason, .. } = DbError::unavailable(false, reason) else {
-            panic!("not unavailable");
-        };
-        assert_eq!(reason, "Connection refused");
+    fn a_stack_of_the_hosts_is_left_out_and_a_long_text_is_cut() {
+        assert_eq!(
+            cut("Connection refused\n\nStack backtrace:\n   0: main"),
+            "Connection refused"
+        );
+        assert_eq!(cut(&"ä".repeat(1000)), "ä".repeat(MOST_REASON_CHARS));
     }
 
     #[test]
-    fn a_host_that_makes_no_sense_is_named_with_its_variables() {
-        let error = PgError::Other("Invalid allowed host \"\"".to_owned());
-        let error = DbError::from_host("s", Error::PgError(error)).to_string();
-        assert!(error.contains("leave db_read_host out"), "{error}");
+    fn a_list_of_allowed_hosts_that_the_host_cannot_read_is_not_repeated() {
+        for reason in [
+            "Invalid allowed host \"u:hunter2\"",
+            "Invalid allowed host port \"hunter2\"",
+            "\"postgres://postgres://u:hunter2@h/d\" has a path but is not allowed to",
+        ] {
+            let error = Error::PgError(PgError::Other(reason.to_owned()));
+            let error = DbError::from_open("s", &address(), "db_url", error).to_string();
+            assert!(error.contains("set db_host to the host:port"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
-    fn advice_fits_what_the_host_said() {
-        for (reason, word) in [
-            ("address postgres://db:5432 is not permitted", "db_host"),
-            ("password authentication failed for user \"u\"", "password"),
-            ("database \"d\" does not exist", "create the database"),
+    fn a_failed_connection_shows_the_servers_text_and_every_cause() {
+        for (reason, likely) in [
             (
-                "cannot execute INSERT in a read-only transaction",
-                "after a failover",
+                "db error: FATAL: no pg_hba.conf entry for host \"10.0.0.5\", user \"u\", database \"d\", no encryption",
+                "let pg_hba.conf permit this connection; else ",
             ),
-            ("error connecting to server: Connection refused", "runs at"),
-            ("no connection within 2000 ms", "more connections"),
-            ("too many connections for role \"u\"", "more connections"),
             (
-                "error performing TLS handshake: invalid peer certificate",
-                "sslmode=disable",
+                "FATAL: password authentication failed for user \"u\"",
+                "check the user and the password; else ",
+            ),
+            (
+                "FATAL: database \"d\" does not exist",
+                "create the database, or check its name; else ",
+            ),
+            (
+                "FATAL: sorry, too many clients already",
+                "allow PostgreSQL more connections",
+            ),
+            ("invalid peer certificate: UnknownIssuer", "set db_ca"),
+            (
+                "FATAL: role \"u\" is not permitted to log in",
+                ": check that",
+            ),
+            (
+                "FATAL: permission denied for database \"d\"",
+                ": check that",
+            ),
+            (
+                "FATAL: Passwort-Authentifizierung für Benutzer »u« fehlgeschlagen",
+                ": check that",
+            ),
+            ("FATAL: Rolle »u« existiert nicht", ": check that"),
+            (
+                "error connecting to server: Connection refused",
+                ": check that",
             ),
         ] {
-            let error = DbError::unavailable(false, reason.to_owned()).to_string();
-            assert!(error.contains(word), "{error}");
+            let error = opening(reason);
+            let begin = format!("no connection to h:1, database d, user u: {reason}: ");
+            assert!(error.starts_with(&begin), "{error}");
+            assert!(error.contains(likely), "{error}");
+            for cause in [
+                "runs at the address in db_url",
+                "password",
+                "LOGIN",
+                "CONNECT",
+                "pg_hba.conf",
+                "sslmode",
+            ] {
+                assert!(error.contains(cause), "{cause}: {error}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_permit_is_named_with_its_variable() {
+        let reason = "address postgres://h:1 is not permitted";
+        assert!(opening(reason).ends_with("set db_host to the host:port that db_url names (h:1)"));
+        let several: Address = "postgres://u@h:1,i:2/d".parse().unwrap();
+        let error = Error::PgError(PgError::ConnectionFailed(reason.to_owned()));
+        let error = DbError::from_open("s", &several, "db_read_url", error).to_string();
+        assert!(error.ends_with(
+            "db_read_url names several hosts: add each to allowed_outbound_hosts in spin.toml"
+        ));
+    }
+
+    #[test]
+    fn a_shortage_of_the_host_is_told_from_one_of_the_server() {
+        let waits = "too many requests wait for a connection: 470 of them, the first for 1002 ms";
+        assert_eq!(opening(waits), format!("{waits}: {TOO_FEW_CONNECTIONS}"));
+        let error = DbError::no_connection_within(2000).to_string();
+        assert_eq!(
+            error,
+            format!("no connection within 2000 ms: {TOO_FEW_CONNECTIONS}")
+        );
     }
 }

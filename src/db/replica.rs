@@ -242,7 +242,7 @@ impl Db {
         replica.server.pool.forget_idle();
         let reason = reason(error);
         // That's this host's own shortage.
-        if reason.starts_with("too many requests") {
+        if reason.starts_with("too many requests wait") {
             return PassedOver::Failed;
         }
         if replica.learn(Err(PassedOver::Gone)) {
@@ -261,8 +261,8 @@ impl Db {
     }
 }
 
-/// Without its advice, which is about `db_url`.
-fn reason(error: &DbError) -> String {
+/// Without its advice.
+pub(super) fn reason(error: &DbError) -> String {
     match error {
         DbError::Unavailable { reason, .. } => reason.clone(),
         other => other.to_string(),
@@ -312,7 +312,10 @@ mod tests {
 
     #[test]
     fn one_request_finds_out_and_what_it_learns_holds_for_a_while_and_is_told_once() {
-        let replica = Replica::new(Server::at("postgres://replica/reznet"));
+        let replica = Replica::new(Server::at(
+            &"postgres://u@replica/reznet".parse().unwrap(),
+            "db_read_url",
+        ));
         let now = Instant::now();
         let later = now + STANDING_FOR * 2;
         assert_eq!(replica.verdict(now), None);

@@ -18,7 +18,7 @@ use super::contract::{Audience, Fault, Place};
 use super::input::{IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME};
 use super::reply::etag;
 use crate::config::ConfigError;
-use crate::db::DbError;
+use crate::db::{DbError, Failure};
 use crate::profile::{self, Level, RequestProfile};
 
 /// How long a client should wait before it tries again when the database is away.
@@ -146,14 +146,7 @@ impl ApiError {
             Self::Conflict(_) | Self::Dangling => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Database(error) => match **error {
-                _ if error.lacks_migration() => StatusCode::SERVICE_UNAVAILABLE,
-                DbError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                DbError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-                DbError::Refused { .. } | DbError::Decode { .. } | DbError::Other { .. } => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
-            },
+            Self::Database(error) => status_of(error.failure()),
             Self::Misconfigured(_) | Self::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -190,14 +183,16 @@ impl ApiError {
                 "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew.".to_owned()
             }
             Self::NotReady { .. } => UNMIGRATED_DETAIL.to_owned(),
-            Self::Database(error) => match **error {
-                _ if error.lacks_migration() => UNMIGRATED_DETAIL.to_owned(),
-                DbError::Unavailable { .. } => {
-                    "The database can't be reached right now. Try again in a moment.".to_owned()
+            Self::Database(error) => match error.failure() {
+                Failure::Unavailable => UNAVAILABLE_DETAIL,
+                Failure::NotMigrated => UNMIGRATED_DETAIL,
+                Failure::NotPermitted => {
+                    "The database refuses the API a privilege that it needs: run scripts/migrate grant."
                 }
-                DbError::Timeout { .. } => "The database took too long to answer.".to_owned(),
-                _ => BUG_DETAIL.to_owned(),
-            },
+                Failure::TimedOut => "The database took too long to answer.",
+                Failure::Failed => BUG_DETAIL,
+            }
+            .to_owned(),
             Self::Misconfigured(_) => {
                 "The service isn't set up correctly; its log says what to change, under this request_id.".to_owned()
             }
@@ -208,14 +203,7 @@ impl ApiError {
     /// What the operator needs to know, where it's theirs to act.
     fn for_the_log(&self) -> Option<String> {
         match self {
-            Self::Database(error) => Some(match **error {
-                _ if error.lacks_migration() => {
-                    format!("DATABASE NOT MIGRATED: {error}: run scripts/migrate")
-                }
-                DbError::Unavailable { .. } => format!("DATABASE UNAVAILABLE: {error}"),
-                DbError::Timeout { .. } => format!("QUERY TIMEOUT: {error}"),
-                _ => format!("INTERNAL ERROR: {error}"),
-            }),
+            Self::Database(error) => Some(format!("{}: {error}", log_words(error.failure()))),
             Self::Misconfigured(error) => Some(format!("CONFIGURATION: {error}")),
             Self::Bug(what) => Some(format!("INTERNAL ERROR: {what}")),
             _ => None,
@@ -223,6 +211,29 @@ impl ApiError {
     }
 }
 
+/// The status of a statement that failed.
+fn status_of(failure: Failure) -> StatusCode {
+    match failure {
+        Failure::Unavailable | Failure::NotMigrated | Failure::NotPermitted => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What the log's line about it begins with.
+fn log_words(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Unavailable => "DATABASE UNAVAILABLE",
+        Failure::NotMigrated => "DATABASE NOT MIGRATED",
+        Failure::NotPermitted => "DATABASE NOT PERMITTED",
+        Failure::TimedOut => "QUERY TIMEOUT",
+        Failure::Failed => "INTERNAL ERROR",
+    }
+}
+
+const UNAVAILABLE_DETAIL: &str = "The database can't be reached right now. Try again in a moment.";
 const UNMIGRATED_DETAIL: &str = "The database lacks migrations: run scripts/migrate.";
 const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
 
@@ -343,4 +354,39 @@ fn document(
             .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{MEANINGS, Meaning, OTHER, Repeat};
+
+    fn documented(meaning: &Meaning) -> String {
+        let failure = meaning.failure;
+        let (done, again) = match meaning.repeat {
+            Repeat::Never => ("no", "no"),
+            Repeat::Always => ("no", "yes"),
+            Repeat::IfHarmless => ("maybe", "reads, and writes with a key"),
+        };
+        format!(
+            "| `{}` | {} | `{}` | {done} | {again} | {} |",
+            meaning.sqlstate,
+            status_of(failure).as_u16(),
+            log_words(failure),
+            meaning.advice
+        )
+    }
+
+    #[test]
+    fn operations_md_has_the_table_of_sqlstates() {
+        let page = std::fs::read_to_string("docs/operations.md").unwrap();
+        let begin = "| SQLSTATE | status | line begins | done | sent once more | advice |\n| --- | --- | --- | --- | --- | --- |\n";
+        let (_, table) = page.split_once(begin).expect("the table's head");
+        let table: Vec<_> = table
+            .lines()
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        let expected: Vec<_> = MEANINGS.iter().chain([&OTHER]).map(documented).collect();
+        assert_eq!(table, expected, "it should be:\n{}", expected.join("\n"));
+    }
 }

@@ -1,0 +1,1229 @@
+//! The address of a PostgreSQL database: read once from a variable, completed with the settings of our sessions, written anew.
+//!
+//! Understands both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq either
+//! works on all hosts or is refused. The address is the key of the host's connection pool, so equal settings give equal text.
+//!
+//! Connects to nothing. No message repeats a value: a malformed address may have its password anywhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+/// The name of the component's sessions in `pg_stat_activity`.
+pub const APPLICATION_NAME: &str = "reznet-edge";
+
+const DEFAULT_PORT: u16 = 5432;
+
+/// Everything but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Why a text isn't an address that a component can use. Reads as the end of a sentence that names the variable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither form of libpq, or broken; says in what way.
+    #[error(
+        "isn't an address of a PostgreSQL database ({0}): set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special \
+         characters percent-encoded (@ as %40, / as %2F, % as %25)"
+    )]
+    Malformed(&'static str),
+    /// A folder in place of a host.
+    #[error(
+        "names a Unix socket, but a component connects by TCP only: set its host to the server's name or IP address"
+    )]
+    UnixSocket,
+    /// A parameter that no host can honour, or that belongs to another library.
+    #[error("has the parameter {name}, {reason}")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// Why it's refused, and what to do.
+        reason: &'static str,
+    },
+    /// A parameter whose name may be a part of the password.
+    #[error(
+        "has an unknown parameter, the {position}. of its parameters: remove it, or put a value with spaces between single quotes \
+         (a ' in it as \\')"
+    )]
+    UnnamedParameter {
+        /// From 1.
+        position: usize,
+    },
+    /// A parameter with a value that it can't have.
+    #[error("has a value of the parameter {name} that isn't supported: use {allowed}")]
+    Value {
+        /// The parameter.
+        name: &'static str,
+        /// The values that are supported.
+        allowed: &'static str,
+    },
+}
+
+/// An address, checked. Its `Debug` and `Display` texts leave the password out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    hosts: Vec<(String, u16)>,
+    user: String,
+    password: Vec<u8>,
+    database: String,
+    /// Command-line options of the server, as `-c work_mem=8MB`.
+    options: String,
+    /// Further parameters, by the names and with the values that the hosts' driver (tokio-postgres) takes.
+    parameters: BTreeMap<&'static str, String>,
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let text = super::trimmed(text);
+        let rest = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        let settings = match rest {
+            Some(rest) => Settings::from_url(rest)?,
+            None => Settings::from_pairs(text)?,
+        };
+        Self::from_settings(settings)
+    }
+}
+
+impl Address {
+    /// Adds what every session of the component needs. The user's own options stay; where they set the same, the user's `jit`
+    /// and the component's time zone, isolation and time limit win, as PostgreSQL takes the last of several.
+    #[must_use]
+    pub fn with_session_settings(mut self, statement_timeout_ms: u32) -> Self {
+        let user = without_open_escape(&self.options);
+        let separator = if user.is_empty() { "" } else { " " };
+        // JIT costs tens of milliseconds on queries that take one. The others are what statements and time limits rely on.
+        self.options = format!(
+            "-c jit=off{separator}{user} -c TimeZone=UTC -c default_transaction_isolation=read\\ committed \
+             -c statement_timeout={statement_timeout_ms}"
+        );
+        self.parameters
+            .insert("application_name", APPLICATION_NAME.to_owned());
+        self
+    }
+
+    /// The same address with another server.
+    #[must_use]
+    pub fn with_server(mut self, host: &str, port: u16) -> Self {
+        self.hosts = vec![(host.to_owned(), port)];
+        self
+    }
+
+    /// The same address with this parameter set.
+    pub fn with_parameter(mut self, name: &str, value: &str) -> Result<Self, AddressError> {
+        self.set(name, value, true, 1)?;
+        Ok(self)
+    }
+
+    /// The address as a URL that all hosts read alike. Holds the password.
+    #[must_use]
+    pub fn to_url(&self) -> String {
+        let mut url = "postgres://".to_owned();
+        url.extend(encoded(self.user.as_bytes()));
+        if !self.password.is_empty() {
+            url.push(':');
+            url.extend(encoded(&self.password));
+        }
+        url.push('@');
+        url.push_str(&self.server(|host| encoded(host.as_bytes()).collect()));
+        url.push('/');
+        url.extend(encoded(self.database.as_bytes()));
+        let options = (!self.options.is_empty()).then_some(("options", &self.options));
+        let parameters = self.parameters.iter().map(|(name, value)| (*name, value));
+        for (index, (name, value)) in parameters.chain(options).enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.extend(encoded(value.as_bytes()));
+        }
+        url
+    }
+
+    /// Its `host:port`; several are separated by commas.
+    #[must_use]
+    pub fn host_port(&self) -> String {
+        self.server(str::to_owned)
+    }
+
+    /// Whether it names more than one server.
+    #[must_use]
+    pub fn has_several_hosts(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
+    fn server(&self, encode: impl Fn(&str) -> String) -> String {
+        let hosts = self.hosts.iter().map(|(host, port)| {
+            if host.contains(':') {
+                // An IPv6 address; of its characters only the % before a zone is special.
+                format!("[{}]:{port}", encode(host).replace("%3A", ":"))
+            } else {
+                format!("{}:{port}", encode(host))
+            }
+        });
+        hosts.collect::<Vec<_>>().join(",")
+    }
+
+    fn from_settings(settings: Settings) -> Result<Self, AddressError> {
+        let mut address = Self {
+            hosts: hosts(&settings)?,
+            user: settings.text("user")?.unwrap_or_default(),
+            password: settings.bytes("password").unwrap_or_default().to_vec(),
+            database: settings.text("dbname")?.unwrap_or_default(),
+            options: String::new(),
+            parameters: BTreeMap::new(),
+        };
+        if address.user.is_empty() {
+            return Err(AddressError::Malformed("it names no user"));
+        }
+        if address.database.is_empty() {
+            // As PostgreSQL does.
+            address.database = address.user.clone();
+        }
+        for (position, name, value) in &settings.list {
+            let is_default = value.is_empty() && PARAMETERS.iter().any(|known| known.name == name);
+            if is_default || SERVER_PARAMETERS.contains(&name.as_str()) {
+                continue;
+            }
+            let may_name = settings.may_name(name, *position);
+            address.set(name, utf8(value)?, may_name, *position)?;
+        }
+        if address.verifies_by_system_roots(&settings) {
+            address
+                .parameters
+                .entry("sslmode")
+                .or_insert_with(|| "require".to_owned());
+            if address.parameters.get("sslmode").map(String::as_str) != Some("require") {
+                return Err(AddressError::Value {
+                    name: "sslmode",
+                    allowed: "verify-full, as sslrootcert=system is set",
+                });
+            }
+        }
+        Ok(address)
+    }
+
+    /// libpq checks the server's name wherever `sslrootcert=system` is set.
+    fn verifies_by_system_roots(&self, settings: &Settings) -> bool {
+        settings.bytes("sslrootcert") == Some(b"system")
+    }
+
+    /// Sets a parameter of libpq, or refuses it.
+    fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        may_name: bool,
+        position: usize,
+    ) -> Result<(), AddressError> {
+        let Some(parameter) = PARAMETERS.iter().find(|parameter| parameter.name == name) else {
+            let foreign = FOREIGN.iter().find(|(foreign, _)| *foreign == name);
+            return Err(match foreign {
+                Some((name, reason)) => AddressError::Parameter {
+                    name: (*name).to_owned(),
+                    reason,
+                },
+                None if may_name => AddressError::Parameter {
+                    name: name.to_owned(),
+                    reason: "which PostgreSQL's libpq doesn't know: remove it",
+                },
+                None => AddressError::UnnamedParameter { position },
+            });
+        };
+        let unsupported = |allowed| AddressError::Value {
+            name: parameter.name,
+            allowed,
+        };
+        match parameter.support {
+            Support::Options => value.clone_into(&mut self.options),
+            Support::Values(values) => {
+                let found = values.iter().find(|(allowed, _)| *allowed == value);
+                let Some((_, passed)) = found else {
+                    return Err(unsupported(parameter.allowed));
+                };
+                match passed {
+                    None => self.parameters.remove(parameter.driver),
+                    Some(passed) => self
+                        .parameters
+                        .insert(parameter.driver, (*passed).to_owned()),
+                };
+            }
+            Support::Number { divisor } => {
+                let number: i32 = value
+                    .trim()
+                    .parse()
+                    .map_err(|_| unsupported(parameter.allowed))?;
+                // Zero and less are the default.
+                match u32::try_from(number).unwrap_or(0).div_ceil(divisor) {
+                    0 => self.parameters.remove(parameter.driver),
+                    number => self.parameters.insert(parameter.driver, number.to_string()),
+                };
+            }
+            Support::Ignored => {}
+            Support::Refused(reason) => {
+                return Err(AddressError::Parameter {
+                    name: parameter.name.to_owned(),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, database {}, user {}",
+            self.host_port(),
+            self.database,
+            self.user
+        )
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+fn encoded(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    percent_encode(bytes, RESERVED)
+}
+
+fn utf8(value: &[u8]) -> Result<&str, AddressError> {
+    str::from_utf8(value).map_err(|_| AddressError::Malformed("a value isn't UTF-8"))
+}
+
+/// Options without a backslash at their end, which would escape the space before the next option.
+fn without_open_escape(options: &str) -> &str {
+    let backslashes = options
+        .bytes()
+        .rev()
+        .take_while(|byte| *byte == b'\\')
+        .count();
+    if backslashes % 2 == 1 {
+        options.strip_suffix('\\').unwrap_or(options)
+    } else {
+        options
+    }
+}
+
+// --- parameters ---
+
+/// A parameter of libpq, and what becomes of it.
+struct Parameter {
+    name: &'static str,
+    /// Its name for the driver.
+    driver: &'static str,
+    support: Support,
+    /// What it may be, for the message about another value.
+    allowed: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Support {
+    /// The server's command-line options.
+    Options,
+    /// These values; each with what the driver is told, or nothing where the driver does so anyway.
+    Values(&'static [(&'static str, Option<&'static str>)]),
+    /// A whole number of libpq's unit; so many of them are one of the driver's.
+    Number {
+        /// Units of libpq in one of the driver's.
+        divisor: u32,
+    },
+    /// It changes nothing for a component.
+    Ignored,
+    /// No host can honour it.
+    Refused(&'static str),
+}
+
+const fn values(
+    name: &'static str,
+    allowed: &'static str,
+    values: &'static [(&'static str, Option<&'static str>)],
+) -> Parameter {
+    Parameter {
+        name,
+        driver: name,
+        support: Support::Values(values),
+        allowed,
+    }
+}
+
+const fn number(name: &'static str, driver: &'static str, divisor: u32) -> Parameter {
+    Parameter {
+        name,
+        driver,
+        support: Support::Number { divisor },
+        allowed: "a whole number",
+    }
+}
+
+const fn refused(name: &'static str, reason: &'static str) -> Parameter {
+    Parameter {
+        name,
+        driver: name,
+        support: Support::Refused(reason),
+        allowed: "",
+    }
+}
+
+const fn other(name: &'static str, support: Support) -> Parameter {
+    Parameter {
+        name,
+        driver: name,
+        support,
+        allowed: "",
+    }
+}
+
+/// Parameters that say which server, database and user; [`Address::from_settings`] takes them by name.
+const SERVER_PARAMETERS: &[&str] = &["host", "hostaddr", "port", "dbname", "user", "password"];
+
+const NO_FILES: &str = "which names a file, but a component reads none: remove it, and write the password into the address";
+const NO_CLIENT_CERTIFICATE: &str =
+    "but hosts send no client certificate: remove it, and let the user log in with a password";
+const NO_KERBEROS: &str = "but hosts don't know GSSAPI: remove it";
+const NO_TLS_SETTINGS: &str = "but hosts choose how TLS is done: remove it";
+const NO_LISTS: &str = "but hosts use a machine's certificates and none of revoked ones: remove it";
+const NO_OAUTH: &str = "but hosts don't know OAuth: remove it";
+
+/// The parameters of libpq in PostgreSQL 18 besides [`SERVER_PARAMETERS`], in alphabetical order. docs/operations.md has the
+/// same table, which a test compares.
+const PARAMETERS: &[Parameter] = &[
+    other("application_name", Support::Ignored),
+    values(
+        "channel_binding",
+        "disable, prefer or require",
+        &[
+            ("disable", Some("disable")),
+            ("prefer", None),
+            ("require", Some("require")),
+        ],
+    ),
+    values(
+        "client_encoding",
+        "UTF8",
+        &[
+            ("UTF8", None),
+            ("utf8", None),
+            ("UTF-8", None),
+            ("utf-8", None),
+            ("UNICODE", None),
+            ("unicode", None),
+            ("auto", None),
+        ],
+    ),
+    number("connect_timeout", "connect_timeout", 1),
+    other("fallback_application_name", Support::Ignored),
+    refused("gssdelegation", NO_KERBEROS),
+    values(
+        "gssencmode",
+        "disable",
+        &[("disable", None), ("prefer", None)],
+    ),
+    refused("gsslib", NO_KERBEROS),
+    values("keepalives", "0 or 1", &[("0", Some("0")), ("1", None)]),
+    number("keepalives_count", "keepalives_retries", 1),
+    number("keepalives_idle", "keepalives_idle", 1),
+    number("keepalives_interval", "keepalives_interval", 1),
+    refused("krbsrvname", NO_KERBEROS),
+    values(
+        "load_balance_hosts",
+        "disable or random",
+        &[("disable", None), ("random", Some("random"))],
+    ),
+    refused(
+        "max_protocol_version",
+        "but hosts speak version 3.0 of the protocol only: remove it",
+    ),
+    refused(
+        "min_protocol_version",
+        "but hosts speak version 3.0 of the protocol only: remove it",
+    ),
+    refused("oauth_client_id", NO_OAUTH),
+    refused("oauth_client_secret", NO_OAUTH),
+    refused("oauth_issuer", NO_OAUTH),
+    refused("oauth_scope", NO_OAUTH),
+    other("options", Support::Options),
+    refused("passfile", NO_FILES),
+    values(
+        "replication",
+        "false",
+        &[("false", None), ("off", None), ("no", None), ("0", None)],
+    ),
+    refused(
+        "require_auth",
+        "but hosts log in by the method that the server asks for: remove it",
+    ),
+    refused(
+        "requirepeer",
+        "which is about Unix sockets, but a component connects by TCP only: remove it",
+    ),
+    refused(
+        "scram_client_key",
+        "but hosts take a password only: remove it, and write the password into the address",
+    ),
+    refused(
+        "scram_server_key",
+        "but hosts take a password only: remove it, and write the password into the address",
+    ),
+    refused("service", NO_FILES),
+    refused("servicefile", NO_FILES),
+    refused("ssl_max_protocol_version", NO_TLS_SETTINGS),
+    refused("ssl_min_protocol_version", NO_TLS_SETTINGS),
+    refused("sslcert", NO_CLIENT_CERTIFICATE),
+    values(
+        "sslcertmode",
+        "disable or allow, as hosts send no client certificate",
+        &[("disable", None), ("allow", None)],
+    ),
+    values("sslcompression", "0", &[("0", None)]),
+    refused("sslcrl", NO_LISTS),
+    refused("sslcrldir", NO_LISTS),
+    refused("sslkey", NO_CLIENT_CERTIFICATE),
+    refused("sslkeylogfile", NO_FILES),
+    // The driver's require checks the certificate and its name, as libpq's verify-full.
+    values(
+        "sslmode",
+        "disable, prefer, require, verify-ca or verify-full",
+        &[
+            ("disable", Some("disable")),
+            ("prefer", None),
+            ("require", Some("require")),
+            ("verify-ca", Some("require")),
+            ("verify-full", Some("require")),
+        ],
+    ),
+    values("sslnegotiation", "postgres", &[("postgres", None)]),
+    refused("sslpassword", NO_CLIENT_CERTIFICATE),
+    values(
+        "sslrootcert",
+        "system, or set the variable db_ca to the certificate's text",
+        &[("system", None)],
+    ),
+    values("sslsni", "1", &[("1", None)]),
+    values(
+        "target_session_attrs",
+        "any, read-write or read-only",
+        &[
+            ("any", None),
+            ("read-write", Some("read-write")),
+            ("read-only", Some("read-only")),
+        ],
+    ),
+    // libpq's milliseconds are the driver's seconds.
+    number("tcp_user_timeout", "tcp_user_timeout", 1000),
+];
+
+/// Parameters of other libraries that addresses often have, with what to do in place of each.
+const FOREIGN: &[(&str, &str)] = &[
+    (
+        "connection_limit",
+        "which is Prisma's: remove it, and set [outbound_pg] max_connections of the host",
+    ),
+    (
+        "currentSchema",
+        "which is JDBC's: remove it; the tables are in the schema public",
+    ),
+    (
+        "keepalives_retries",
+        "which libpq calls keepalives_count: rename it",
+    ),
+    (
+        "pgbouncer",
+        "which is Prisma's: remove it; the component works behind PgBouncer without it",
+    ),
+    (
+        "pool_timeout",
+        "which is Prisma's: remove it, and set the variable db_connect_timeout_ms",
+    ),
+    ("prepareThreshold", "which is JDBC's: remove it"),
+    (
+        "schema",
+        "which is Prisma's: remove it; the tables are in the schema public",
+    ),
+    (
+        "search_path",
+        "which is no parameter of a connection: remove it; the tables are in the schema public",
+    ),
+    (
+        "ssl",
+        "which libpq knows as ssl=true only: write sslmode=verify-full, or sslmode=disable",
+    ),
+    (
+        "sslaccept",
+        "which is Prisma's: remove it, and write sslmode=verify-full",
+    ),
+    (
+        "statement_cache_size",
+        "which is another library's: remove it",
+    ),
+    (
+        "statement_timeout",
+        "which is no parameter of a connection: remove it, and set the variable db_statement_timeout_ms",
+    ),
+];
+
+/// The servers, in their order.
+fn hosts(settings: &Settings) -> Result<Vec<(String, u16)>, AddressError> {
+    let (host, hostaddr) = (settings.text("host")?, settings.text("hostaddr")?);
+    let names = match (host, hostaddr) {
+        (Some(_), Some(_)) => {
+            return Err(AddressError::Parameter {
+                name: "hostaddr".to_owned(),
+                reason: "beside a host: remove one of the two; the host is looked up by name",
+            });
+        }
+        (Some(names), None) => names,
+        (None, Some(addresses)) => {
+            if !addresses
+                .split(',')
+                .all(|part| part.parse::<IpAddr>().is_ok())
+            {
+                return Err(AddressError::Value {
+                    name: "hostaddr",
+                    allowed: "an IP address",
+                });
+            }
+            addresses
+        }
+        (None, None) => return Err(AddressError::Malformed("it names no host")),
+    };
+    let names: Vec<_> = names.split(',').collect();
+    let ports = settings.text("port")?.unwrap_or_default();
+    let ports: Vec<_> = ports.split(',').collect();
+    if ports.len() != 1 && ports.len() != names.len() {
+        return Err(AddressError::Malformed(
+            "it has another number of ports than of hosts",
+        ));
+    }
+    let ports = ports.iter().cycle();
+    let hosts = names.iter().zip(ports);
+    hosts
+        .map(|(name, port)| Ok((host_name(name)?, port_number(port)?)))
+        .collect()
+}
+
+fn host_name(name: &str) -> Result<String, AddressError> {
+    // @ begins an abstract socket.
+    if name.starts_with(['/', '@']) {
+        return Err(AddressError::UnixSocket);
+    }
+    let is_special =
+        |c: char| c.is_control() || c.is_whitespace() || "/@?#[]\\\"'<>^`{|}=&".contains(c);
+    let (address, _) = name.split_once('%').unwrap_or((name, ""));
+    if name.is_empty() {
+        Err(AddressError::Malformed("it names no host"))
+    } else if name.contains(is_special) {
+        Err(AddressError::Malformed("its host has a special character"))
+    } else if name.contains([':', '%']) && !matches!(address.parse(), Ok(IpAddr::V6(_))) {
+        Err(AddressError::Malformed(
+            "its host is neither a name nor an IP address",
+        ))
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+fn port_number(port: &str) -> Result<u16, AddressError> {
+    match port.trim() {
+        "" => Ok(DEFAULT_PORT),
+        port => match port.parse() {
+            Ok(number) if number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(number)
+            }
+            _ => Err(AddressError::Malformed(
+                "its port isn't a whole number from 1 to 65535",
+            )),
+        },
+    }
+}
+
+// --- the two forms ---
+
+/// The settings of an address as they were written: position (from 1), name, value. The last of several counts.
+#[derive(Default)]
+struct Settings {
+    list: Vec<(usize, String, Vec<u8>)>,
+    /// A name behind this position may be a part of the password.
+    unsafe_behind: Option<usize>,
+}
+
+impl Settings {
+    fn push(&mut self, name: &str, value: Vec<u8>) -> Result<(), AddressError> {
+        if value.contains(&0) || name.contains('\0') {
+            return Err(AddressError::Malformed("it has a NUL character"));
+        }
+        let position = self.list.len().saturating_add(1);
+        self.list.push((position, name.to_owned(), value));
+        Ok(())
+    }
+
+    /// Behind a password with a space, a ' or an & in it, a name may be its second half.
+    fn push_pair(&mut self, name: &str, value: Vec<u8>) -> Result<(), AddressError> {
+        if name == "password" {
+            self.unsafe_behind.get_or_insert(self.list.len());
+        }
+        self.push(name, value)
+    }
+
+    fn bytes(&self, wanted: &str) -> Option<&[u8]> {
+        let found = self.list.iter().rev().find(|(_, name, _)| name == wanted);
+        found
+            .map(|(_, _, value)| value.as_slice())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn text(&self, wanted: &str) -> Result<Option<String>, AddressError> {
+        let text = self.bytes(wanted).map(utf8).transpose()?;
+        Ok(text.map(str::to_owned))
+    }
+
+    /// Whether a message may repeat a parameter's name.
+    fn may_name(&self, name: &str, position: usize) -> bool {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
+        let is_safe = self.unsafe_behind.is_none_or(|last| position <= last);
+        is_safe && name.len() <= 40 && name.chars().all(is_name)
+    }
+
+    /// `user:password@host:port,…/dbname?name=value&…`, without its scheme.
+    fn from_url(rest: &str) -> Result<Self, AddressError> {
+        if rest.contains(char::is_control) {
+            return Err(AddressError::Malformed(
+                "it has a line break or another control character",
+            ));
+        }
+        let mut settings = Self::default();
+        let path_at = rest.find('/').unwrap_or(rest.len());
+        let rest = match rest.split_once('@') {
+            Some((before, after)) if before.len() < path_at => {
+                settings.push_credentials(before)?;
+                after
+            }
+            Some(_) => return Err(AddressError::Malformed("it has an @ after a /")),
+            None => rest,
+        };
+        if rest.contains('@') {
+            return Err(AddressError::Malformed("it has more than one @"));
+        }
+        if rest.contains('#') {
+            return Err(AddressError::Malformed(
+                "it has a # after its host, which is written %23",
+            ));
+        }
+        let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (servers, database) = location.split_once('/').unwrap_or((location, ""));
+        settings.push_servers(servers)?;
+        settings.push("dbname", decoded(database)?)?;
+        for piece in query.split('&').filter(|piece| !piece.is_empty()) {
+            let (name, value) = match piece.split_once('=') {
+                Some((name, value)) => (decoded(name)?, value),
+                None => (decoded(piece)?, ""),
+            };
+            let name = utf8(&name)?;
+            // libpq takes this one parameter of JDBC.
+            match (name, value) {
+                ("ssl", "true") => settings.push("sslmode", b"require".to_vec())?,
+                _ => settings.push_pair(name, decoded(value)?)?,
+            }
+        }
+        Ok(settings)
+    }
+
+    fn push_credentials(&mut self, text: &str) -> Result<(), AddressError> {
+        // Parameters with an @ in a value, of an address without a user, rather than a user and a password.
+        let names_parameter = text.split_once('?').is_some_and(|(_, after)| {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            after
+                .split_once('=')
+                .is_some_and(|(name, _)| name.chars().all(is_name))
+        });
+        if names_parameter {
+            return Err(AddressError::Malformed(
+                "it has a ? before its host, which is written %3F",
+            ));
+        }
+        let (user, password) = text.split_once(':').unwrap_or((text, ""));
+        self.push("user", decoded(user)?)?;
+        self.push("password", decoded(password)?)
+    }
+
+    fn push_servers(&mut self, text: &str) -> Result<(), AddressError> {
+        let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+        for server in text.split(',') {
+            let (host, port) = match server.strip_prefix('[') {
+                Some(address) => {
+                    let (address, port) = address
+                        .split_once(']')
+                        .ok_or(AddressError::Malformed("it has a [ without a ]"))?;
+                    match (port, port.strip_prefix(':')) {
+                        ("", _) => (address, ""),
+                        (_, Some(port)) => (address, port),
+                        _ => {
+                            return Err(AddressError::Malformed(
+                                "its host has a special character",
+                            ));
+                        }
+                    }
+                }
+                None => server.split_once(':').unwrap_or((server, "")),
+            };
+            if port.contains(':') {
+                return Err(AddressError::Malformed(
+                    "it has an IPv6 address that isn't in brackets, or a port with a colon",
+                ));
+            }
+            hosts.push(decoded(host)?);
+            ports.push(decoded(port)?);
+        }
+        let is_empty = |parts: &[Vec<u8>]| parts.iter().all(Vec::is_empty);
+        // A host and a port that are left out here may be given as parameters.
+        if !is_empty(&hosts) {
+            self.push("host", hosts.join(&b','))?;
+        }
+        if !is_empty(&ports) {
+            self.push("port", ports.join(&b','))?;
+        }
+        Ok(())
+    }
+
+    /// `name=value name='value'`.
+    fn from_pairs(text: &str) -> Result<Self, AddressError> {
+        const NEITHER: AddressError =
+            AddressError::Malformed("it is neither postgres://… nor host=… dbname=…");
+        let mut settings = Self::default();
+        let mut rest = text;
+        if text.is_empty() {
+            return Err(NEITHER);
+        }
+        while !rest.is_empty() {
+            let (name, after) = rest.split_once('=').ok_or(NEITHER)?;
+            let name = name.trim_end();
+            if name.is_empty() || name.contains(char::is_whitespace) || name.contains("://") {
+                return Err(NEITHER);
+            }
+            let after = after.trim_start();
+            let (value, after) = match after.strip_prefix('\'') {
+                Some(quoted) => {
+                    let (value, after) = unescaped(quoted, |c| c == '\'');
+                    let after = after
+                        .strip_prefix('\'')
+                        .ok_or(AddressError::Malformed("it has a ' without another"))?;
+                    (value, after)
+                }
+                None => unescaped(after, char::is_whitespace),
+            };
+            settings.push_pair(name, value.into_bytes())?;
+            rest = after.trim_start();
+        }
+        Ok(settings)
+    }
+}
+
+/// The text before the first character that ends it, without backslashes of escapes; and the text from there on.
+fn unescaped(text: &str, ends: impl Fn(char) -> bool) -> (String, &str) {
+    let mut value = String::new();
+    let mut characters = text.chars();
+    loop {
+        let rest = characters.as_str();
+        match characters.next() {
+            None => return (value, rest),
+            Some(c) if ends(c) => return (value, rest),
+            Some('\\') => value.extend(characters.next()),
+            Some(c) => value.push(c),
+        }
+    }
+}
+
+/// Without percent-encoding. Unlike the driver, and like libpq, refuses a % that encodes nothing.
+fn decoded(text: &str) -> Result<Vec<u8>, AddressError> {
+    let is_encoded = |after: &str| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_encoded) {
+        return Err(AddressError::Malformed("it has a % that encodes nothing"));
+    }
+    Ok(percent_encoding::percent_decode_str(text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio_postgres::config::{Host, SslMode};
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, AddressError> {
+        text.parse()
+    }
+
+    fn url(text: &str) -> String {
+        parse(text)
+            .unwrap_or_else(|error| panic!("{text} {error}"))
+            .to_url()
+    }
+
+    fn error(text: &str) -> String {
+        let Err(error) = parse(text) else {
+            panic!("{text} is accepted");
+        };
+        error.to_string()
+    }
+
+    /// As the hosts' driver reads what is written.
+    fn driver(text: &str) -> tokio_postgres::Config {
+        url(text).parse().expect("the driver reads it")
+    }
+
+    #[test]
+    fn both_forms_give_the_same_address() {
+        let expected = "postgres://u:p%40ss%20%2F%25@h:6543/d%20b?connect_timeout=3&sslmode=require&options=-c%20a%3Db";
+        for text in [
+            "postgres://u:p%40ss%20%2f%25@h:6543/d%20b?sslmode=verify-full&options=-c%20a%3Db&connect_timeout=3",
+            "postgresql://u:p%40ss%20%2f%25@h:6543/d%20b?options=-c a=b&&connect_timeout=3&sslmode=require&",
+            "host=h port=6543 user=u password='p@ss /%' dbname='d b' sslmode=verify-ca options='-c a=b' connect_timeout=3",
+            "  dbname = 'd b' password=p@ss\\ /% host=h\nuser=u port='6543' options=-c\\ a=b sslmode=require connect_timeout=' 3'\n",
+            "postgres://h:6543/d%20b?user=u&password=p%40ss%20%2F%25&ssl=true&connect_timeout=3&options=-c%20a=b",
+            "postgres://ignored:6543/?host=h&user=u&password=p%40ss%20%2F%25&ssl=true&dbname=d%20b&connect_timeout=3&options=-c%20a=b",
+        ] {
+            assert_eq!(url(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_that_are_left_out_have_libpqs_defaults() {
+        for text in [
+            "postgres://u@h",
+            "postgres://u@h/",
+            "postgres://u:@h:/?",
+            "host=h user=u",
+            "postgres://u@h?sslmode=&password=",
+        ] {
+            assert_eq!(url(text), "postgres://u@h:5432/u", "{text}");
+        }
+    }
+
+    #[test]
+    fn of_several_values_the_last_counts() {
+        let text = "postgres://u@h/d?sslmode=require&sslmode=disable&dbname=e&options=-ca=b&options=-cc=d&host=i&port=2";
+        assert_eq!(
+            url(text),
+            "postgres://u@i:2/e?sslmode=disable&options=-cc%3Dd"
+        );
+        assert_eq!(
+            url("postgres://u@h/d?sslmode=disable&sslmode=prefer"),
+            "postgres://u@h:5432/d"
+        );
+    }
+
+    #[test]
+    fn servers_may_be_several_and_have_ipv6_addresses() {
+        for (text, servers) in [
+            ("postgres://u@[::1]/d", "[::1]:5432"),
+            ("postgres://u@[fe80::1%25eth0]:1/d", "[fe80::1%eth0]:1"),
+            ("host=::1 user=u", "[::1]:5432"),
+            ("postgres://u@a,b:2,[::3]:4/d", "a:5432,b:2,[::3]:4"),
+            ("host=a,b port=1,2 user=u", "a:1,b:2"),
+            ("host=a,b port=7 user=u", "a:7,b:7"),
+            ("host=a,b port=,7 user=u", "a:5432,b:7"),
+            ("hostaddr=10.0.0.1 user=u", "10.0.0.1:5432"),
+            ("postgres://u@müller.example/d", "müller.example:5432"),
+        ] {
+            let address = parse(text).unwrap();
+            assert_eq!(address.host_port(), servers, "{text}");
+            let written = parse(&address.to_url()).unwrap();
+            assert_eq!(written, address, "{text}");
+            let hosts = driver(text).get_hosts().len();
+            assert_eq!(hosts, servers.split(',').count(), "{text}");
+            assert_eq!(hosts > 1, address.has_several_hosts(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_component_can_connect_to_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("", "neither postgres://… nor host=…"),
+            ("hunter2", "neither"),
+            ("jdbc:postgresql://h/d?user=u", "neither"),
+            ("mysql://u:p@h/d", "neither"),
+            ("postgresql+psycopg://u:p@h/d", "neither"),
+            ("=x", "neither"),
+            ("host", "neither"),
+            ("host=h user", "neither"),
+            ("host='h", "a ' without another"),
+            ("user=u", "names no host"),
+            ("postgres://", "names no host"),
+            ("postgres:///d?user=u", "names no host"),
+            ("postgres://h/d", "names no user"),
+            ("postgres://u@h:port/d", "port"),
+            ("postgres://u@h:0/d", "port"),
+            ("postgres://u@h:65536/d", "port"),
+            ("postgres://u@h:+1/d", "port"),
+            ("host=a,b port=1,2,3 user=u", "another number of ports"),
+            ("postgres://u@::1/d", "brackets"),
+            ("host=a:b user=u", "neither a name nor an IP address"),
+            ("postgres://u@[::1/d", "[ without a ]"),
+            ("postgres://u@[::1]x/d", "special character"),
+            ("postgres://u@a b/d", "special character"),
+            ("postgres://u:p/w@h/d", "@ after a /"),
+            ("postgres://u:p@w@h/d", "more than one @"),
+            ("postgres://h:1?user=u&password=p@w", "?"),
+            ("postgres://u:p%@h/d", "a % that encodes nothing"),
+            ("postgres://u:p%4@h/d", "a % that encodes nothing"),
+            ("postgres://u:p%zz@h/d", "a % that encodes nothing"),
+            ("postgres://u:p%00@h/d", "NUL"),
+            ("postgres://u:p@h/d#f", "#"),
+            ("postgres://u:p@h/d?sslmode=require#f", "#"),
+            ("postgres://u:p@h/d\n?sslmode=require", "line break"),
+            ("postgres://%ff@h/d", "UTF-8"),
+            ("postgres://u@h/d?options=%ff", "UTF-8"),
+            ("postgres://u@%2Frun%2Fpostgresql/d", "Unix socket"),
+            ("postgres://u@/d?host=/run/postgresql", "Unix socket"),
+            ("host=/run/postgresql user=u", "Unix socket"),
+            ("host=@abstract user=u", "Unix socket"),
+            ("host=h,/run user=u", "Unix socket"),
+            (
+                "host=h hostaddr=10.0.0.1 user=u",
+                "the parameter hostaddr, beside a host",
+            ),
+            ("hostaddr=h user=u", "hostaddr"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_honoured_is_named() {
+        for (parameter, part) in [
+            ("pgbouncer=true", "the parameter pgbouncer, "),
+            ("pgbouncer", "the parameter pgbouncer, "),
+            ("schema=", "the parameter schema, "),
+            ("connection_limit=5", "max_connections"),
+            ("currentSchema=public", "the parameter currentSchema, "),
+            (
+                "made-up.by_us=1",
+                "the parameter made-up.by_us, which PostgreSQL's libpq doesn't know",
+            ),
+            (
+                "sslmode=allow",
+                "the parameter sslmode that isn't supported: use disable, prefer, require, ",
+            ),
+            ("sslmode=DISABLE", "the parameter sslmode"),
+            ("ssl=false", "the parameter ssl,"),
+            ("sslrootcert=/etc/ca.pem", "set the variable db_ca"),
+            ("sslmode=disable&sslrootcert=system", "verify-full"),
+            ("sslcert=x", "the parameter sslcert, "),
+            ("sslnegotiation=direct", "sslnegotiation"),
+            ("gssencmode=require", "gssencmode"),
+            ("channel_binding=yes", "channel_binding"),
+            ("client_encoding=LATIN1", "use UTF8"),
+            (
+                "target_session_attrs=standby",
+                "use any, read-write or read-only",
+            ),
+            ("connect_timeout=soon", "a whole number"),
+            ("connect_timeout=2s", "a whole number"),
+            ("keepalives=yes", "0 or 1"),
+            ("replication=database", "replication"),
+            ("passfile=x", "the parameter passfile, "),
+            ("service=x", "the parameter service, "),
+            ("require_auth=scram-sha-256", "the parameter require_auth, "),
+        ] {
+            let error = error(&format!("postgres://u:p@h/d?{parameter}"));
+            assert!(error.contains(part), "{parameter}: {error}");
+        }
+        // Behind a password that may have a space in it, only known names are repeated.
+        let error = error("host=h user=u bogus=1 password=p se=cret dbname=d");
+        assert!(error.contains("the parameter bogus"), "{error}");
+        let error = self::error("host=h user=u password=p se=cret dbname=d");
+        assert!(error.contains("the 4. of its parameters"), "{error}");
+        let error = self::error("host=h user=u password=p pgbouncer=true");
+        assert!(error.contains("the parameter pgbouncer"), "{error}");
+        let error = self::error("host=h user=u password='p' se=cret");
+        assert!(!error.contains("se "), "{error}");
+    }
+
+    /// A value of each parameter that works.
+    fn working_value(parameter: &Parameter) -> Option<&'static str> {
+        match parameter.support {
+            Support::Options => Some("-c a=b"),
+            Support::Values(values) => Some(values[0].0),
+            Support::Number { .. } => Some("10"),
+            Support::Ignored => Some("x"),
+            Support::Refused(_) => None,
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_libpq_works_or_is_refused_by_its_name() {
+        assert!(PARAMETERS.is_sorted_by(|a, b| a.name < b.name));
+        for parameter in PARAMETERS {
+            let name = parameter.name;
+            match working_value(parameter) {
+                Some(value) => {
+                    let pairs = format!("host=h user=u {name}='{value}'");
+                    driver(&pairs);
+                }
+                None => {
+                    let error = error(&format!("postgres://u@h/d?{name}=x"));
+                    assert!(
+                        error.starts_with(&format!("has the parameter {name}, ")),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn operations_md_has_the_table_of_parameters() {
+        let page = std::fs::read_to_string("docs/operations.md").unwrap();
+        for parameter in PARAMETERS {
+            let row = format!("| `{}` |", parameter.name);
+            let line = page.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("no row for {}", parameter.name));
+            let is_refused = line.starts_with(&format!("{row} refused"));
+            let expected = matches!(parameter.support, Support::Refused(_));
+            assert_eq!(is_refused, expected, "{line}");
+        }
+        for name in SERVER_PARAMETERS {
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_works_means_the_same_to_the_hosts_driver() {
+        let config = driver(
+            "postgres://u@h/d?sslmode=verify-full&tcp_user_timeout=1500&keepalives_count=4&keepalives_idle=60&keepalives=0\
+             &target_session_attrs=read-write&channel_binding=require&load_balance_hosts=random&connect_timeout=-1",
+        );
+        assert_eq!(config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(
+            config
+                .get_tcp_user_timeout()
+                .map(std::time::Duration::as_secs),
+            Some(2)
+        );
+        assert_eq!(config.get_keepalives_retries(), Some(4));
+        assert_eq!(config.get_keepalives_idle().as_secs(), 60);
+        assert!(!config.get_keepalives());
+        assert_eq!(config.get_connect_timeout(), None);
+        let text = format!("{config:?}");
+        for part in ["ReadWrite", "Require", "Random"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(driver("host=h user=u").get_ssl_mode(), SslMode::Prefer);
+        assert_eq!(
+            driver("host=h user=u sslrootcert=system").get_ssl_mode(),
+            SslMode::Require
+        );
+    }
+
+    #[test]
+    fn session_settings_are_merged_with_the_users_options() {
+        let ours = "-c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c statement_timeout=5000";
+        for (options, expected) in [
+            ("", format!("-c jit=off {ours}")),
+            (
+                "-c search_path=nowhere",
+                format!("-c jit=off -c search_path=nowhere {ours}"),
+            ),
+            ("-c a=b\\", format!("-c jit=off -c a=b {ours}")),
+            ("-c a=b\\\\", format!("-c jit=off -c a=b\\\\ {ours}")),
+            ("-c a=b\\ ", format!("-c jit=off -c a=b\\  {ours}")),
+        ] {
+            let address = parse("postgres://u@h/d?application_name=theirs").unwrap();
+            let address = address.with_parameter("options", options).unwrap();
+            let url = address.with_session_settings(5000).to_url();
+            let config: tokio_postgres::Config = url.parse().unwrap();
+            assert_eq!(config.get_options(), Some(expected.as_str()), "{options}");
+            assert_eq!(config.get_application_name(), Some(APPLICATION_NAME));
+        }
+    }
+
+    #[test]
+    fn texts_for_people_have_no_password() {
+        let address = parse("postgres://u:hunter2@h/d").unwrap();
+        assert_eq!(address.to_string(), "h:5432, database d, user u");
+        assert!(!format!("{address:?}").contains("hunter2"));
+    }
+
+    fn name() -> impl Strategy<Value = String> {
+        "[a-zA-Z0-9@:/?#%&=+' \\\\äß漢-]{1,12}"
+    }
+
+    proptest! {
+        #[test]
+        fn any_address_is_written_so_that_the_driver_and_libpqs_rules_read_it_alike(
+            user in name(),
+            password in proptest::collection::vec(1_u8.., 0..12),
+            database in name(),
+            options in name(),
+            hosts in proptest::collection::vec(("[a-z][a-z0-9.-]{0,10}", 1_u16..), 1..4),
+        ) {
+            let address = Address {
+                hosts: hosts.clone(),
+                user: user.clone(),
+                password: password.clone(),
+                database: database.clone(),
+                options: options.clone(),
+                parameters: BTreeMap::from([("application_name", "a b".to_owned())]),
+            };
+            let config: tokio_postgres::Config = address.to_url().parse().unwrap();
+            prop_assert_eq!(config.get_user(), Some(user.as_str()));
+            prop_assert_eq!(config.get_password().unwrap_or_default(), &password);
+            prop_assert_eq!(config.get_dbname(), Some(database.as_str()));
+            prop_assert_eq!(config.get_options(), Some(options.as_str()));
+            prop_assert_eq!(config.get_application_name(), Some("a b"));
+            let expected: Vec<_> = hosts.iter().map(|(host, _)| Host::Tcp(host.clone())).collect();
+            prop_assert_eq!(config.get_hosts(), expected);
+            let ports: Vec<_> = hosts.iter().map(|(_, port)| *port).collect();
+            prop_assert_eq!(config.get_ports(), ports);
+            let mut read = parse(&address.to_url()).unwrap();
+            read.parameters.insert("application_name", "a b".to_owned());
+            prop_assert_eq!(read, address);
+        }
+
+        /// What the message and the parts that may be shown have of a password that wasn't encoded: nothing.
+        #[test]
+        fn no_text_has_a_part_of_a_password_whatever_is_in_it(
+            password in "[XYZ789@:/?#%&=+' \\\\,\\[\\]]{1,24}",
+            form in 0_usize..8,
+        ) {
+            let text = match form {
+                0 => format!("postgres://u:{password}@h/d"),
+                1 => format!("postgresql://u:{password}@h:5432/d?sslmode=require"),
+                2 => format!("host=h user=u password={password} dbname=d"),
+                3 => format!("host=h user=u password='{password}' dbname=d"),
+                4 => format!("password={password}"),
+                5 => format!("postgres:/u:{password}@h/d"),
+                6 => format!("postgres://u@h/d?password={password}"),
+                _ => password,
+            };
+            let shown = match parse(&text) {
+                Ok(address) => format!("{address} {address:?}"),
+                Err(error) => error.to_string(),
+            };
+            prop_assert!(!shown.contains(['X', 'Y', 'Z', '7', '8', '9']), "{}: {}", text, shown);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(postgres://)?\\PC{0,40}") {
+            let _ = parse(&text).map(|address| (address.to_url(), address.to_string()));
+        }
+    }
+}
