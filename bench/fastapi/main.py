@@ -13,10 +13,11 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ForeignKey, Uuid, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-url = os.environ["DATABASE_URL"].replace("postgres://", "postgresql+psycopg://")
+url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
 engine = create_async_engine(url, pool_size=10, max_overflow=6)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()

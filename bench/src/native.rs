@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use reznet_edge::config::address::Address;
 use reznet_edge::queries;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -36,7 +37,10 @@ pub struct Native {
 impl Native {
     /// Serves until the process ends.
     pub async fn serve(&self) -> Result<()> {
-        let address: Address = self.database.parse().map_err(|problem| anyhow!("--database {problem}"))?;
+        let address: Address = self
+            .database
+            .parse()
+            .map_err(|problem| anyhow!("--database {problem}"))?;
         let config = address.to_url().parse().context("the driver reads it")?;
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,

@@ -39,7 +39,7 @@ impl AllowedHosts {
         let parse = |entry: &String| {
             let parsed = variables
                 .fill(entry)
-                .and_then(|filled| Pattern::parse(filled.trim()));
+                .and_then(|filled| Pattern::parse(&filled));
             parsed.with_context(|| format!("allowed_outbound_hosts {entry:?}"))
         };
         Ok(Self(entries.iter().map(parse).collect::<Result<_>>()?))
@@ -84,6 +84,7 @@ impl AllowedHosts {
 impl Pattern {
     fn parse(entry: &str) -> Result<Self> {
         let (scheme, rest) = entry
+            .trim()
             .split_once("://")
             .context("write it like postgres://host:port, with * for any scheme, host or port")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -108,7 +109,8 @@ impl Pattern {
         };
         Ok(Self {
             postgres: scheme == SCHEME || scheme == "*",
-            host: HostPattern::parse(host)?,
+            // As in Spin: what a variable begins with is in the middle of the entry.
+            host: HostPattern::parse(host.trim())?,
             port,
         })
     }
@@ -182,6 +184,7 @@ mod tests {
             ("*://*:*", "host=anything port=1"),
             ("postgres://*:5432/", "host=a,b port=5432"),
             ("postgres://[::1]:5432", "host=::1 user=u"),
+            ("postgres:// db:5432\r\n", "host=db user=u"),
         ] {
             assert_eq!(check(entry, address), Ok(()), "{entry} {address}");
         }

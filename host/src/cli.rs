@@ -2,16 +2,22 @@
 //! environment variables: what they point to is read by `manifest.rs` and `variables.rs`.
 
 use std::{
+    ffi::OsString,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 /// Runs a Spin application's HTTP components on this machine, without Spin.
-#[derive(Debug, Parser)]
+///
+/// Has no `Debug`: variables are secrets.
+#[derive(Parser)]
 #[command(name = "reznet-host", version)]
 pub struct Cli {
     /// The application's manifest
@@ -53,6 +59,33 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Reads the command line. The error is one line, which repeats only the names of options: any other argument may be a
+    /// variable with a secret.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let error = match Self::try_parse_from(arguments) {
+            Ok(cli) => return Ok(cli),
+            // Help and version are no failures.
+            Err(error) if !error.use_stderr() => error.exit(),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::UnknownArgument {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let first = first.trim_start_matches("error: ");
+            return Err(format!("{first}; see --help"));
+        }
+        let argument = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) => argument.as_str(),
+            _ => "",
+        };
+        let (name, _) = argument.split_once('=').unwrap_or((argument, ""));
+        Err(if name.starts_with('-') {
+            format!("there is no option {name}; see --help")
+        } else {
+            "there is an argument that belongs to no option; write variables like --variable KEY=VALUE, and see --help".to_owned()
+        })
+    }
+
     /// The variables given with `--variable`. Not clap's to parse: it would repeat a wrong one, which may be a secret.
     pub fn variables(&self) -> Result<Vec<(String, String)>> {
         self.variable.iter().map(|text| variable(text)).collect()
@@ -73,6 +106,7 @@ fn variable(text: &str) -> Result<(String, String)> {
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let addresses: Vec<_> = text
+        .trim()
         .to_socket_addrs()
         .map_err(|e| format!("{e}; write it like 127.0.0.1:3000"))?
         .collect();
@@ -126,6 +160,7 @@ mod tests {
             parse_listen("localhost:0").unwrap().to_string(),
             "127.0.0.1:0"
         );
+        assert!(parse_listen("127.0.0.1:3000\n").is_ok());
         assert!(parse_listen("127.0.0.1").is_err());
     }
 
@@ -138,5 +173,26 @@ mod tests {
                 .contains("hunter2")
         );
         assert_eq!(variable("a=b=c").unwrap(), ("a".into(), "b=c".into()));
+    }
+
+    #[test]
+    fn an_argument_that_is_no_option_is_not_repeated() {
+        let read = |argument: &str| {
+            let arguments = ["reznet-host", argument].map(OsString::from);
+            Cli::read(arguments).err().expect("it is refused")
+        };
+        for argument in [
+            "db_url=postgres://u:hunter2@h/d",
+            "postgres://u:hunter2@h/d",
+            "--db-url=postgres://u:hunter2@h/d",
+            "--variables=db_url=hunter2",
+            "-v=hunter2",
+        ] {
+            let message = read(argument);
+            assert!(message.contains("--help"), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        assert!(read("--db-url=x").contains("no option --db-url;"));
+        assert!(read("--listen").contains("--listen"));
     }
 }

@@ -20,7 +20,6 @@ use crate::{
 };
 
 /// What all instances of one component share.
-#[derive(Debug)]
 pub struct App {
     /// `[component.ID.variables]`, filled in.
     pub variables: ComponentVariables,

@@ -20,7 +20,6 @@ mod variables;
 use std::{collections::HashMap, fmt::Write as _, io::Write as _, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -45,18 +44,9 @@ use crate::{
 const API_TOKEN: &str = "api_token";
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        // Help and version are no failures.
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            return failed(&format!(
-                "{}; see --help",
-                first.trim_start_matches("error: ")
-            ));
-        }
+        Err(message) => return failed(&message),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -12,8 +12,8 @@ use crate::{
     manifest::Variable,
 };
 
-/// The values of the application's variables.
-#[derive(Debug, Default)]
+/// The values of the application's variables. Has no `Debug`, as the next one: they may be secrets.
+#[derive(Default)]
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
@@ -85,7 +85,6 @@ impl Variables {
 }
 
 /// The variables that one component sees, filled in.
-#[derive(Debug)]
 pub struct ComponentVariables {
     component: String,
     values: HashMap<String, String>,

@@ -1,17 +1,18 @@
 //! TLS to the database: only a server whose certificate is for its name, and by the authority that's set, is spoken to.
 
 use http::StatusCode;
-use support::{Database, Edge, TlsServer, database_variables};
+use reznet_edge::config::address::Address;
+use support::{Database, Edge, TlsServer};
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
 async fn edge(database: &Database, server: &TlsServer, authority: &str) -> Edge {
-    let url = server.url(&database.app_url());
-    let (_, host) = database_variables(&url)[1];
-    let verified = format!("{url}?sslmode=verify-full");
+    let address: Address = server.url(&database.app_url()).parse().unwrap();
+    let verified = address.with_parameter("sslmode", "verify-full").unwrap();
+    let (url, host) = (verified.to_url(), verified.host_port());
     let variables = [
-        ("db_url", verified.as_str()),
-        ("db_host", host),
+        ("db_url", url.as_str()),
+        ("db_host", host.as_str()),
         ("db_ca", authority),
     ];
     Edge::start_at(&variables, &[]).await

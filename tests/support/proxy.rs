@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reznet_edge::config::address::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -80,10 +81,10 @@ impl Proxy {
 }
 
 /// The address of a database, at another `host:port`.
-pub(crate) fn by_way_of(address: SocketAddr, database_url: &str) -> String {
-    let (user, rest) = database_url.rsplit_once('@').expect("user@host:port/…");
-    let (_, database) = rest.split_once('/').expect("host:port/database");
-    format!("{user}@{address}/{database}")
+pub(crate) fn by_way_of(server: SocketAddr, database_url: &str) -> String {
+    let address: Address = database_url.parse().expect("it's an address");
+    let host = server.ip().to_string();
+    address.with_server(&host, server.port()).to_url()
 }
 
 /// Passes on until one side closes, or a fault does.
