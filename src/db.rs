@@ -362,12 +362,18 @@ impl Db {
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
             Some(Err(error)) => {
-                // A parameter may be the statement that's done under a key.
-                let inner = parameters.iter().filter_map(|parameter| match parameter {
-                    ParameterValue::Str(text) => Some(text.as_str()),
-                    _ => None,
-                });
-                let texts: Vec<_> = std::iter::once(sql).chain(inner).collect();
+                let texts = match parameters {
+                    // As `once_parameters` makes them.
+                    [
+                        _,
+                        ParameterValue::Str(of),
+                        ParameterValue::Str(inner),
+                        ParameterValue::ArrayStr(_),
+                    ] if of == name => {
+                        vec![sql, inner.as_str()]
+                    }
+                    _ => vec![sql],
+                };
                 Err(DbError::from_host(name, &texts, error))
             }
             None => Err(DbError::Timeout {

@@ -70,7 +70,7 @@ pub enum DbError {
 }
 
 /// Texts of the host or the server are cut after so many characters, so that the advice behind them stays in the line.
-const MOST_REASON_CHARS: usize = 400;
+const MOST_REASON_CHARS: usize = 300;
 
 impl DbError {
     /// The constraint that the statement would have broken, if it's that.
@@ -206,9 +206,8 @@ impl DbError {
             }
             other => (other, advice),
         };
-        let context = sqlstate::extra(&error, "where_");
-        let message = match context.and_then(|context| context.lines().next()) {
-            Some(line) => format!("{} ({})", cut(&error.message), cut(line)),
+        let message = match sqlstate::extra(&error, "where_") {
+            Some(context) => format!("{} ({})", cut(&error.message), cut(context)),
             None => cut(&error.message).to_owned(),
         };
         match failure {
@@ -385,7 +384,7 @@ mod tests {
 
     #[test]
     fn an_absent_object_of_a_trigger_is_logged_with_the_trigger() {
-        let context = "PL/pgSQL function audit() line 3 at SQL statement\nSQL statement \"x\"";
+        let context = "PL/pgSQL function audit() line 3 at SQL statement";
         let error = server_error("42P01", &[("where_", context)]);
         let error = DbError::from_host("s", &["INSERT"], error);
         assert_eq!(error.failure(), Failure::Failed);

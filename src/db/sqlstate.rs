@@ -282,8 +282,12 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
         Some(Position::InText(text, position)) => (text, position),
         // In a text of a function: ours, or of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
-        // Only what a statement names itself is looked for without a position and a function.
-        None => return context.is_none(),
+        // Planning has no position: the context begins with the statement of a function, if it is one's. Nor has the first use
+        // of a function, which finds the types of its variables.
+        None => {
+            return context
+                .is_none_or(|context| begins_with_one(context, texts) || is_our_function(context));
+        }
     };
     if error.code == "42703" {
         // The columns of that view differ from version to version.
@@ -302,14 +306,19 @@ pub fn extra<'a>(error: &'a ServerError, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.as_str())
 }
 
+/// Whether the first statement of a context, which is the innermost, is one of these. The words before it are translated.
+fn begins_with_one(context: &str, texts: &[&str]) -> bool {
+    texts.iter().any(|text| {
+        let found = context.split_once(text);
+        found.is_some_and(|(words, _)| !words.contains('\n'))
+    })
+}
+
 /// Whether the innermost function of a context is one of the migrations'. Its line is translated, but for the function.
 fn is_our_function(context: &str) -> bool {
     let line = context.lines().next().unwrap_or_default();
-    let mut words = line.split(|c: char| c.is_whitespace() || c == '"' || c == '.');
-    words.any(|word| {
-        let name = word.split_once('(').map_or("", |(name, _)| name);
-        FUNCTIONS.contains(&name)
-    })
+    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.any(|word| FUNCTIONS.contains(&word))
 }
 
 /// Where the server looked for an object.
@@ -473,6 +482,19 @@ mod tests {
             let error = absent_object("42P01", &internal(query), Some(context));
             assert_eq!(is_ours(&error, &[once, sql]), ours, "{context}");
         }
+        // An index that planning doesn't find, for a statement that's done under a key.
+        for (statement, ours) in [(sql, true), ("INSERT INTO audit", false)] {
+            let function =
+                "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE";
+            let context = format!("SQL-Anweisung »{statement}«\n{function}\nSQL-Anweisung »{sql}«");
+            let error = absent_object("42P10", "None", Some(&context));
+            assert_eq!(is_ours(&error, &[once, sql]), ours, "{statement}");
+        }
+        let context = "Kompilierung der PL/pgSQL-Funktion »write_once« nahe Zeile 5";
+        assert!(is_ours(
+            &absent_object("42704", "None", Some(context)),
+            &[once, sql]
+        ));
         // A function without a text, as one in C.
         let error = absent_object("42P01", "None", Some("SQL function \"theirs\""));
         assert!(!is_ours(&error, &[sql]));

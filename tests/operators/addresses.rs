@@ -132,7 +132,7 @@ async fn describe_sessions(database: &Database) {
         database,
         "CREATE FUNCTION describe() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             NEW.description := concat_ws('|', current_setting('work_mem'), current_setting('app.tenant', true),
+             NEW.description := concat_ws('|', current_setting('work_mem'), coalesce(current_setting('app.tenant', true), ''),
                  current_setting('jit'), current_setting('TimeZone'), current_setting('statement_timeout'),
                  current_setting('default_transaction_isolation'), current_setting('application_name'));
              RETURN NEW;

@@ -48,7 +48,8 @@ async fn line_about(edge: &Edge, answer: &Answer) -> String {
 
 /// Fails unless the answer is 503 with `Retry-After`, and the log's line has these parts.
 async fn assert_unavailable(edge: &Edge, answer: &Answer, parts: &[&str]) {
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(answer.status, status, "{}", edge.log());
     assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
     let line = line_about(edge, answer).await;
     for part in parts {
