@@ -401,6 +401,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio_postgres::config::{Host, SslMode};
 
+    use super::parameters::Parameter;
     use super::*;
 
     fn parse(text: &str) -> Result<Address, AddressError> {

@@ -1,6 +1,6 @@
 //! The settings of an address as they are written, in either form of libpq.
 
-use super::AddressError;
+use super::{AddressError, utf8};
 
 /// The settings of an address as they were written: position (from 1), name, value. The last of several counts.
 #[derive(Default)]
@@ -81,7 +81,7 @@ impl Settings {
                 Some((name, value)) => (decoded(name)?, value),
                 None => (decoded(piece)?, ""),
             };
-            let name = super::utf8(&name)?;
+            let name = utf8(&name)?;
             // libpq takes this one parameter of JDBC.
             match (name, value) {
                 ("ssl", "true") => settings.push("sslmode", b"require".to_vec())?,
