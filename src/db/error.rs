@@ -22,6 +22,8 @@ pub enum DbError {
         repeat: Repeat,
         /// Whether the session can be used for the next statement.
         keeps_session: bool,
+        /// The server's SQLSTATE. A connection that can't be had, or that broke, has none.
+        sqlstate: Option<String>,
         /// What the host or the server said.
         reason: String,
         /// What the operator can do.
@@ -86,6 +88,16 @@ impl DbError {
     #[must_use]
     pub fn is_dangling(&self) -> bool {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
+    }
+
+    /// The server's SQLSTATE, where it has refused the statement.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { sqlstate, .. } => sqlstate.as_deref(),
+            Self::Refused { sqlstate, .. } => Some(sqlstate),
+            Self::Timeout { .. } | Self::Decode { .. } | Self::Other { .. } => None,
+        }
     }
 
     /// How it's answered and logged.
@@ -187,6 +199,7 @@ impl DbError {
             sent: repeat == Repeat::IfHarmless,
             repeat,
             keeps_session: false,
+            sqlstate: None,
             reason,
             advice,
         }
@@ -216,6 +229,7 @@ impl DbError {
                 repeat,
                 keeps_session,
                 reason: format!("{statement} failed with SQLSTATE {}: {message}", error.code),
+                sqlstate: Some(error.code),
                 advice: Cow::Borrowed(advice),
             },
             Failure::TimedOut => Self::Timeout {
@@ -344,6 +358,7 @@ mod tests {
             if error.failure() == Failure::TimedOut {
                 continue;
             }
+            assert_eq!(error.sqlstate(), Some(code.as_str()));
             let expected = sqlstate::meaning(&code).advice;
             assert!(text.contains(&code) && text.ends_with(expected), "{text}");
         }

@@ -233,7 +233,7 @@ fn log_words(failure: Failure) -> &'static str {
     }
 }
 
-const UNAVAILABLE_DETAIL: &str = "The database can't be reached right now. Try again in a moment.";
+const UNAVAILABLE_DETAIL: &str = "The database is unavailable right now. Try again in a moment.";
 const UNMIGRATED_DETAIL: &str = "The database lacks migrations: run scripts/migrate.";
 const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
 

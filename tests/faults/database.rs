@@ -76,12 +76,12 @@ async fn what_is_wrong_with_the_address_is_said_in_one_line_of_the_log() {
         (
             &wrong_password,
             host.as_str(),
-            "check the user and the password in db_url",
+            "check the user and the password; else check that",
         ),
         (
             &wrong_database,
             host.as_str(),
-            "create the database, or check its name in db_url",
+            "create the database, or check its name; else check that",
         ),
         (
             &url,
