@@ -176,19 +176,22 @@ async fn a_search_path_of_the_users_is_kept_and_changes_nothing() {
     let database = Database::migrated().await;
     run(
         &database,
-        "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC",
+        "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO PUBLIC;
+         CREATE TABLE app.tasks (id serial PRIMARY KEY, title text); GRANT SELECT ON app.tasks TO PUBLIC",
     )
     .await;
-    let url = address(&database)
-        .with_parameter("options", "-c search_path=app,public")
-        .unwrap();
-    let edge = edge_at(&database, &url.to_url()).await;
-    assert_eq!(
-        edge.get(AGENTS).await.status,
-        StatusCode::OK,
-        "{}",
-        edge.log()
-    );
+    for search_path in ["nowhere", "app,public", "''"] {
+        let options = format!("-c search_path={search_path}");
+        let url = address(&database)
+            .with_parameter("options", &options)
+            .unwrap();
+        let edge = edge_at(&database, &url.to_url()).await;
+        let created = create_task(&edge, None).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", edge.log());
+        let tasks = edge.get("/api/tasks").await;
+        assert_eq!(tasks.status, StatusCode::OK, "{}", edge.log());
+        assert_eq!(tasks.json()[0]["description"], "a task");
+    }
 }
 
 #[tokio::test]
