@@ -123,15 +123,18 @@ pub(super) async fn items(
     Ok(Items::of(list, answer))
 }
 
-/// The time of a key, in SQL. PostgreSQL multiplies intervals by floats: hours and the rest below an hour keep every
-/// microsecond from 4713 BC on, where a count of microseconds loses some after the year 2255.
+/// The time of a key, in SQL: any key, because clients make cursors up. A key below PostgreSQL's first time is `-infinity`.
+///
+/// PostgreSQL multiplies intervals by floats. Hours and the rest below an hour keep every microsecond; a count of microseconds
+/// loses some after the year 2255.
 macro_rules! time {
     ($parameter:literal) => {
         concat!(
-            "CASE ",
+            "CASE WHEN ",
             $parameter,
-            "::bigint WHEN -9223372036854775808 THEN '-infinity'::timestamptz WHEN 9223372036854775807 THEN 'infinity'::timestamptz
-                ELSE 'epoch'::timestamptz + ",
+            "::bigint < -210866803200000000 THEN '-infinity'::timestamptz WHEN ",
+            $parameter,
+            "::bigint = 9223372036854775807 THEN 'infinity'::timestamptz ELSE 'epoch'::timestamptz + ",
             $parameter,
             "::bigint / 3600000000 * interval '1 hour' + ",
             $parameter,
