@@ -228,7 +228,7 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
         }
     })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
-    json::is_well_formed(text).map_err(|error| ApiError::NotJson(error.to_string()))?;
+    json::check_syntax(text).map_err(ApiError::NotJson)?;
     Ok(bytes)
 }
 

@@ -5,15 +5,36 @@
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`is_well_formed`] expects well-formed text. Other text gives wrong slices, but no panic.
+//! Every function but [`check_syntax`] expects text that has passed it. Other text gives wrong slices, but no panic.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// Checks that `text` is one JSON value. Uses no recursion and one byte of memory for each level of nesting.
-pub fn is_well_formed(text: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str::<IgnoredAny>(text).map(|_| ())
+/// Checks that `text` is one JSON value whose strings are Unicode; the error says where it is not. Uses no recursion, and one
+/// byte of memory for each level of nesting.
+pub fn check_syntax(text: &str) -> Result<(), String> {
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
+    match lone_surrogate(text.as_bytes()) {
+        None => Ok(()),
+        Some(at) => Err(format!(
+            "the escape at byte {at} is half of a surrogate pair, which is no character"
+        )),
+    }
+}
+
+/// The position of an escape such as `\ud800` that is not one of a pair. PostgreSQL stores Unicode only.
+fn lone_surrogate(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = text.get(at..)?;
+        at += rest.iter().position(|byte| *byte == b'\\')?;
+        at += match code_unit(text, at) {
+            0xd800..=0xdbff if matches!(code_unit(text, at + 6), 0xdc00..=0xdfff) => 12,
+            0xd800..=0xdfff => return Some(at),
+            _ => 2,
+        };
+    }
 }
 
 /// One JSON value: a scalar with its value, or the type of a container.
@@ -27,8 +48,6 @@ pub enum Token<'a> {
     Number(&'a str),
     /// A string, without its escapes.
     Text(Cow<'a, str>),
-    /// A string that is not Unicode: it contains half of a surrogate pair, such as `\ud800`.
-    LoneSurrogate,
     /// An array.
     List,
     /// An object.
@@ -40,7 +59,7 @@ impl<'a> Token<'a> {
     pub fn of(text: &'a str) -> Self {
         let text = text.trim_matches(is_white_space);
         match text.as_bytes().first() {
-            Some(b'"') => string(text).map_or(Self::LoneSurrogate, Self::Text),
+            Some(b'"') => Self::Text(string(text).unwrap_or_default()),
             Some(b'{') => Self::Object,
             Some(b'[') => Self::List,
             Some(b't') => Self::Boolean(true),
@@ -51,7 +70,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The characters of a string literal; `None` if they are not Unicode.
+/// The characters of a string literal.
 fn string(literal: &str) -> Option<Cow<'_, str>> {
     if literal.contains('\\') {
         return serde_json::from_str(literal).ok().map(Cow::Owned);
@@ -271,8 +290,8 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
         let unit = code_unit(literal, at);
         let (length, bytes) = match unit {
             0 => return Err(NUL_FAULT),
-            0xd800..=0xdbff if matches!(code_unit(literal, at + 6), 0xdc00..=0xdfff) => (12, 4),
-            0xd800..=0xdfff => return Err(SURROGATE_FAULT),
+            // The first half of a pair.
+            0xd800..=0xdbff => (12, 4),
             0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c => (6, 2),
             0x01..=0x1f => (6, 6),
             0x20..=0x7f => (6, 1),
@@ -286,9 +305,6 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
 
 /// PostgreSQL stores no NUL character, not even in JSON.
 pub const NUL_FAULT: &str = "contains a NUL character";
-
-/// PostgreSQL stores Unicode only.
-pub const SURROGATE_FAULT: &str = "contains half of a surrogate pair, which is no character";
 
 /// The UTF-16 code unit that the escape `\uXXXX` at this position stands for; 1, which no check looks for, if there is none.
 fn code_unit(literal: &[u8], at: usize) -> u16 {
@@ -337,8 +353,6 @@ mod tests {
             ("\"a\\u0062\\n\"", Token::Text("ab\n".into())),
             ("\"\u{e4}\"", Token::Text("\u{e4}".into())),
             ("\"\\ud83d\\ude00\"", Token::Text("\u{1f600}".into())),
-            ("\"\\ud83d\"", Token::LoneSurrogate),
-            ("\"\\ude00\\ud83d\"", Token::LoneSurrogate),
             ("[]", Token::List),
             ("{}", Token::Object),
         ] {
@@ -401,15 +415,12 @@ mod tests {
             &format!("{{\"t\":\"{}\"}}", "\\u00e9".repeat(8000)),
             &format!("{{\"t\":{}1}}", " ".repeat(MAX_OBJECT_BYTES)),
         ] {
-            is_well_formed(fits).unwrap();
+            check_syntax(fits).unwrap();
             assert_eq!(free_form_fault(fits), None, "{fits}");
         }
         for (text, fault) in [
             (r#"{"a": ["\u0000"]}"#, NUL_FAULT),
             (r#"{"\\\u0000": 1}"#, NUL_FAULT),
-            (r#"{"a": "\ud800"}"#, SURROGATE_FAULT),
-            (r#"{"\udc00": 1}"#, SURROGATE_FAULT),
-            (r#"{"a": "\ud800\ud800\udc00"}"#, SURROGATE_FAULT),
             (&nested(MAX_OBJECT_DEPTH + 1), "is nested"),
             (r#"{"n": [1e400]}"#, "contains a number"),
             (r#"{"n": -1e99999}"#, "contains a number"),
@@ -424,18 +435,41 @@ mod tests {
                 "is longer",
             ),
         ] {
-            is_well_formed(text).unwrap();
+            check_syntax(text).unwrap();
             let found = free_form_fault(text).unwrap_or_default();
             assert!(found.starts_with(fault), "{text}: {found}");
         }
     }
 
     #[test]
+    fn strings_are_unicode() {
+        for text in [
+            r#""\ud83d\ude00""#,
+            r#"["\ud83d\ude00\\ud800", "\u00e9\"\\"]"#,
+            r#""\\ud800""#,
+        ] {
+            assert_eq!(check_syntax(text), Ok(()), "{text}");
+        }
+        for (text, at) in [
+            (r#""\ud800""#, 1),
+            (r#"{"a": "\ud800"}"#, 7),
+            (r#"{"\udc00": 1}"#, 2),
+            (r#""\ude00\ud83d""#, 1),
+            (r#""\ud800\ud800\udc00""#, 1),
+            (r#"["\ud83d\ude00\uDFFF"]"#, 14),
+            (r#""\\\udBFF\\udc00""#, 3),
+        ] {
+            let error = check_syntax(text).unwrap_err();
+            assert!(error.contains(&format!("byte {at} ")), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn deep_nesting_is_checked_without_recursion() {
         let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
-        is_well_formed(&deep).unwrap();
+        check_syntax(&deep).unwrap();
         assert!(free_form_fault(&format!("{{\"a\":{deep}}}")).is_some());
-        assert!(is_well_formed(&deep[1..]).is_err());
+        assert!(check_syntax(&deep[1..]).is_err());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

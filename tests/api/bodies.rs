@@ -174,7 +174,7 @@ async fn every_field_error_of_a_body_is_in_one_answer() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = r#"{"nmae": "x", "name": "", "agent_type": 1, "persona": {"role": [], "x~/": null},
-        "config": {"a": "\ud800"}, "is_active": "true"}"#;
+        "config": {"a": "\u0000"}, "is_active": "true"}"#;
     let answer = send(&edge, &Method::POST, "/api/agents", body).await;
     let errors = answer.json()["errors"].clone();
     let errors = errors.as_array().expect("errors").iter();
@@ -188,7 +188,7 @@ async fn every_field_error_of_a_body_is_in_one_answer() {
             "/agent_type must be text",
             "/persona/role must be text",
             "/persona/x~0~1 unknown field",
-            "/config contains half of a surrogate pair, which is no character",
+            "/config contains a NUL character",
             "/is_active must be true or false",
             "/nmae unknown field",
         ]
@@ -203,7 +203,6 @@ async fn free_form_objects_hold_only_what_common_parsers_read() {
     for object in [
         r#"{"a": ["\u0000"]}"#,
         r#"{"\u0000": 1}"#,
-        r#"{"a": "\udc00\ud800"}"#,
         r#"{"a": 1e309}"#,
         r#"{"a": -1e5000}"#,
         r#"{"a": 1e-99999}"#,
@@ -310,6 +309,9 @@ async fn text_that_is_not_json_is_400() {
         "{\"description\": 01}",
         "{description: \"x\"}",
         "\u{feff}{\"description\": \"x\"}",
+        "{\"description\": \"\\ud800\"}",
+        "{\"description\": \"x\", \"context\": {\"a\": [\"\\udc00\\ud800\"]}}",
+        "{\"description\": \"x\", \"context\": {\"\\udfff\": 1}}",
         &"[".repeat(100_000),
     ] {
         let answer = send(&edge, &Method::POST, "/api/tasks", body).await;
