@@ -127,7 +127,7 @@ pub(super) async fn items(
 ///
 /// PostgreSQL multiplies intervals by floats. Hours and the rest below an hour keep every microsecond; a count of microseconds
 /// loses some after the year 2255.
-macro_rules! time {
+macro_rules! key_time {
     ($parameter:literal) => {
         concat!(
             "CASE WHEN ",
@@ -142,10 +142,10 @@ macro_rules! time {
         )
     };
 }
-pub(super) use time;
+pub(super) use key_time;
 
-/// The key of a time, in SQL: the opposite of [`time!`].
-macro_rules! microseconds {
+/// The key of a time, in SQL: the opposite of [`key_time!`].
+macro_rules! time_key {
     ($time:literal) => {
         concat!(
             "least(greatest(extract(epoch FROM ",
@@ -182,13 +182,13 @@ impl Order {
         match self {
             Self::Oldest => {
                 concat!(
-                    " AND (created_at, id) > (", time!("$1"), ", $2::uuid)
+                    " AND (created_at, id) > (", key_time!("$1"), ", $2::uuid)
                   ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
                 )
             }
             Self::Newest | Self::NewestLast => {
                 concat!(
-                    " AND (created_at, id) < (", time!("$1"), ", $2::uuid)
+                    " AND (created_at, id) < (", key_time!("$1"), ", $2::uuid)
                   ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
                 )
             }
@@ -220,16 +220,14 @@ impl Order {
             }
             Self::NewestLast => {
                 concat!(
-                    microseconds!("(array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]"),
+                    time_key!("(array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]"),
                     "
                     || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1]"
                 )
             }
             Self::Oldest | Self::Newest => {
                 concat!(
-                    microseconds!(
-                        "(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
-                    ),
+                    time_key!("(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"),
                     "
                     || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
                 )

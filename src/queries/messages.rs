@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, list, time};
+use super::list::{Items, List, Order, Page, items, key_time, list};
 use super::row::{Row, row, written};
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
@@ -79,7 +79,7 @@ pub(super) static MESSAGE_LIST: List = list! {
     columns: message_columns!(),
     long: "octet_length(stored.content)",
     loose: "0",
-    rows: concat!("public.messages WHERE created_at >= ", time!("$5")),
+    rows: concat!("public.messages WHERE created_at >= ", key_time!("$5")),
     order: Order::Oldest,
     cached: None,
     access: Access::Indexes(&["idx_messages_created_at"]),
