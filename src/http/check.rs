@@ -226,18 +226,15 @@ impl Schema {
                 .iter()
                 .zip(&mut given)
                 .find(|(member, _)| json::is_string(name, member.name));
-            match known {
-                Some((_, given)) => {
-                    *given = match given {
-                        Given::Absent => Given::Once(value),
-                        Given::Once(_) | Given::Repeated => Given::Repeated,
-                    }
+            if let Some((_, given)) = known {
+                *given = match given {
+                    Given::Absent => Given::Once(value),
+                    Given::Once(_) | Given::Repeated => Given::Repeated,
                 }
-                None => {
-                    pointer.push(shown(name));
-                    unknown.add_at(pointer, "unknown field");
-                    pointer.pop();
-                }
+            } else {
+                pointer.push(shown(name));
+                unknown.add_at(pointer, "unknown field");
+                pointer.pop();
             }
         }
         out.push('{');
@@ -257,12 +254,13 @@ impl Schema {
             };
             match (value, member.presence) {
                 (Given::Repeated, _) => findings.add_at(pointer, REPEATED),
-                (Given::Absent, _) if names_agent => findings.add_at(pointer, NO_AGENT),
+                (Given::Absent | Given::Once("null"), _) if names_agent => {
+                    findings.add_at(pointer, NO_AGENT);
+                }
                 (Given::Absent, Presence::Required | Presence::Nullable) => {
                     findings.add_at(pointer, "is missing");
                 }
                 (Given::Absent, _) => {}
-                (Given::Once("null"), _) if names_agent => findings.add_at(pointer, NO_AGENT),
                 (Given::Once("null"), Presence::Nullable | Presence::OptionalNullable) => {
                     out.push_str("null");
                 }

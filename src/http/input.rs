@@ -343,10 +343,10 @@ mod tests {
         assert_eq!(faults(&query).len(), MOST_FAULTS);
     }
 
-    fn headers(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(name.clone(), value.parse().unwrap());
+            headers.append(name, value.parse().unwrap());
         }
         headers
     }
@@ -368,7 +368,7 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            assert_eq!(is_json(&headers(CONTENT_TYPE, types)), json, "{types:?}");
+            assert_eq!(is_json(&headers(&CONTENT_TYPE, types)), json, "{types:?}");
         }
     }
 
@@ -383,7 +383,7 @@ mod tests {
             (&["identity, gzip"], true),
             (&["identity", "br"], true),
         ] {
-            let found = is_encoded(&headers(CONTENT_ENCODING, codings));
+            let found = is_encoded(&headers(&CONTENT_ENCODING, codings));
             assert_eq!(found, encoded, "{codings:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! JSON text of request bodies, read without building a tree.
 //!
-//! `serde_json::Value` is not used on purpose. Two of serde_json's features make it read some objects as something else (an
+//! `serde_json::Value` is not used on purpose. Two of `serde_json`'s features make it read some objects as something else (an
 //! object whose first member is `$serde_json::private::Number` becomes a number), and a tree needs many times the memory of
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
@@ -292,10 +292,9 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
             0 => return Err(NUL_FAULT),
             // The first half of a pair.
             0xd800..=0xdbff => (12, 4),
-            0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c => (6, 2),
+            0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c | 0x80..=0x7ff => (6, 2),
             0x01..=0x1f => (6, 6),
             0x20..=0x7f => (6, 1),
-            0x80..=0x7ff => (6, 2),
             _ => (6, 3),
         };
         (at, size) = (at + length, size + bytes);

@@ -53,9 +53,10 @@ pub fn fault(name: &str) -> Option<String> {
         return Some("must not begin with a combining mark".to_owned());
     }
     let name = FLAGS.iter().fold(Cow::Borrowed(name), |name, flag| {
-        match name.contains(flag) {
-            true => name.replace(flag, "\u{1f3f4}").into(),
-            false => name,
+        if name.contains(flag) {
+            name.replace(flag, "\u{1f3f4}").into()
+        } else {
+            name
         }
     });
     let mut before = "";
@@ -122,7 +123,7 @@ fn separates_letters(before: &str, after: &str) -> bool {
     let is_mark = |character: &char| is_combining_mark(*character);
     let last = before.chars().rev().find(|character| !is_mark(character));
     let next = after.chars().find(|character| !is_mark(character));
-    last.is_some_and(|last| joins_next(last)) && next.is_some_and(joins_previous)
+    last.is_some_and(joins_next) && next.is_some_and(joins_previous)
 }
 
 /// Whether the letter joins the one before it: all Arabic letters but hamza.
