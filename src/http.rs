@@ -6,6 +6,7 @@
 mod agents;
 mod auth;
 mod channels;
+mod check;
 mod contract;
 mod cors;
 #[cfg(fuzzing)]
@@ -13,7 +14,9 @@ pub mod fuzzing;
 mod health;
 mod html;
 mod input;
+mod json;
 mod messages;
+mod names;
 mod openapi;
 mod packed;
 mod page;

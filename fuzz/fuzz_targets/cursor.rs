@@ -6,23 +6,20 @@
 use libfuzzer_sys::fuzz_target;
 use reznet_edge::http::fuzzing::cursor;
 
-/// Sixteen digits are the most a key may have.
-const KEYS: u64 = 10_000_000_000_000_000;
-
 /// Where the hyphens are in a UUID.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-fuzz_target!(|input: (u64, u128, Vec<(u8, char)>, String)| {
+fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
     let (key, id, edits, text) = input;
     let mut digits = format!("{id:032x}");
     for at in HYPHENS {
         digits.insert(at, '-');
     }
-    let valid = format!("{}.{digits}", key % KEYS);
+    let valid = format!("{key}.{digits}");
     let read = cursor(&valid).map(|(key, id)| format!("{key}.{id}"));
     assert_eq!(read.as_deref(), Some(valid.as_str()), "written and read");
 
-    // One that's nearly right, with up to 20 digits too, finds more than text out of nowhere.
+    // One that's nearly right, with up to 19 digits, finds more than text out of nowhere.
     let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);
@@ -49,23 +46,25 @@ fn check(text: &str) {
         Some((key, id)),
         "{text:?} is written {written:?}"
     );
-    // Only zeros in front of the key are lost.
-    let (digits, rest) = text.split_once('.').expect("is_cursor has seen to it");
-    let digits = digits.trim_start_matches('0');
-    let digits = if digits.is_empty() { "0" } else { digits };
-    assert_eq!(written, format!("{digits}.{rest}"));
+    // Only zeros in front of the key are lost, and keys that no i64 can be become the nearest one.
+    let (number, rest) = text.split_once('.').expect("is_cursor has seen to it");
+    let number: i128 = number.parse().expect("is_cursor has seen to it");
+    let number = number.clamp(i64::MIN.into(), i64::MAX.into());
+    assert_eq!(written, format!("{number}.{rest}"));
 }
 
-/// `^[0-9]{1,16}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+/// `^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
 fn is_cursor(text: &str) -> bool {
     let Some((key, id)) = text.split_once('.') else {
         return false;
     };
-    let digits = (1..=16).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = key.strip_prefix('-').unwrap_or(key);
+    let is_key =
+        (1..=19).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     let form = |(at, byte)| match byte {
         b'-' => HYPHENS.contains(&at),
         b'0'..=b'9' | b'a'..=b'f' => !HYPHENS.contains(&at),
         _ => false,
     };
-    digits && id.len() == 36 && id.bytes().enumerate().all(form)
+    is_key && id.len() == 36 && id.bytes().enumerate().all(form)
 }

@@ -13,8 +13,10 @@ mod manifest;
 mod output;
 mod places;
 mod postgres;
+mod request_body;
 mod routes;
 mod server;
+mod target;
 mod variables;
 
 use std::{collections::HashMap, fmt::Write as _, io::Write as _, process::ExitCode, sync::Arc};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request};
 
 use crate::manifest::HttpTrigger;
 
@@ -104,28 +104,15 @@ impl Route {
                 request.headers_mut().insert(name, value);
             }
         }
-        // It speaks of the client's connection, which ends at the host.
+        // The same authority as in the address, which an absolute target may have named.
+        if let Some(authority) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        // It is about the client's connection, which ends at the host.
         request.headers_mut().remove(http::header::CONNECTION);
     }
-}
-
-/// The request's address in full, from its target or its Host header. `None`: they make no valid address.
-pub fn full_uri<B>(request: &Request<B>, local: SocketAddr) -> Option<Uri> {
-    let mut parts = request.uri().clone().into_parts();
-    if parts.authority.is_none() {
-        let host = match request.headers().get(http::header::HOST) {
-            Some(host) => host.to_str().ok()?.parse().ok()?,
-            // HTTP/1.0 needs no Host.
-            None => local.to_string().parse().ok()?,
-        };
-        parts.authority = Some(host);
-    }
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    // The target of OPTIONS may be "*"; CONNECT has none.
-    parts
-        .path_and_query
-        .get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]
@@ -171,15 +158,13 @@ mod tests {
     #[test]
     fn the_headers_are_spins_and_a_clients_are_replaced() {
         let routes = routes(&["/foo/..."]).unwrap();
-        let mut request = Request::get("/foo/bar?k=v")
-            .header("host", "example.com:81")
+        let mut request = Request::get("http://example.com:81/foo/bar?k=v")
+            .header("host", "other.example")
             .header("connection", "close")
             .header("spin-client-addr", "forged")
             .header("spin-client-addr", "forged twice")
             .body(())
             .unwrap();
-        let local = "127.0.0.1:3000".parse().unwrap();
-        *request.uri_mut() = full_uri(&request, local).unwrap();
         routes
             .find("/foo/bar")
             .unwrap()
@@ -192,6 +177,7 @@ mod tests {
             ("spin-raw-component-route", "/foo/..."),
             ("spin-component-route", "/foo"),
             ("spin-client-addr", "127.0.0.1:8777"),
+            ("host", "example.com:81"),
         ] {
             let values: Vec<_> = request.headers().get_all(name).iter().collect();
             assert_eq!(values, [value], "{name}");

@@ -14,8 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http::{
+    Request, Response, StatusCode,
+    header::{CONNECTION, TRANSFER_ENCODING},
+};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -30,7 +33,9 @@ use crate::{
     instances::{Instances, Lifetime, one_line},
     log::log,
     places::Places,
-    routes::{Routes, full_uri},
+    request_body::RequestBody,
+    routes::Routes,
+    target::{Target, target},
 };
 
 /// More clients wait in the listener's queue.
@@ -149,11 +154,34 @@ impl Server {
 
     async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         client: SocketAddr,
         local: SocketAddr,
     ) -> Response<WasiBody> {
-        let path = request.uri().path();
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let request = RequestBody::of(request);
+        let mut response = self.answer_from(request, client, local).await;
+        if is_chunked {
+            // It may have had a Content-Length too, which hyper ignores and a proxy in front may not have: what the proxy takes
+            // for the next request must not be read (RFC 9112, 6.1).
+            let close = http::HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
+    }
+
+    async fn answer_from(
+        &self,
+        mut request: Request<RequestBody>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Response<WasiBody> {
+        let uri = match target(&request, local) {
+            Ok(Target::Resource(uri)) => uri,
+            Ok(Target::Server) => return empty(StatusCode::NO_CONTENT),
+            Err((status, text)) => return plain(status, text),
+        };
+        let path = uri.path();
         // Spin's own paths, which no component sees.
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
@@ -163,9 +191,6 @@ impl Server {
         }
         let Some(route) = self.routes.find(path) else {
             return plain(StatusCode::NOT_FOUND, "not found\n");
-        };
-        let Some(uri) = full_uri(&request, local) else {
-            return plain(StatusCode::BAD_REQUEST, "the Host header is not valid\n");
         };
         *request.uri_mut() = uri;
         route.set_headers(&mut request, client);
@@ -190,6 +215,13 @@ impl Server {
             }
         }
     }
+}
+
+fn empty(status: StatusCode) -> Response<WasiBody> {
+    let body = Empty::new().map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    response
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {

@@ -53,16 +53,25 @@ pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a s
     if tokens.peek().is_none() {
         return true;
     }
-    let brought = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.as_bytes().split_first_chunk::<7>());
-    match brought {
-        // All of them, whichever it is: the time tells nothing.
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-            tokens.fold(false, |found, known| found | same(token, known.as_bytes()))
-        }
-        _ => false,
+    match bearer_token(headers) {
+        // Compares with all of them: the time tells nothing.
+        Some(token) => tokens.fold(false, |found, known| found | same(token, known.as_bytes())),
+        None => false,
     }
+}
+
+/// The token of a request with one `Authorization` header: the scheme in any case, one or more spaces, and the token
+/// (RFC 9110, 11.4). Spaces around the header's value are no part of it.
+fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes().trim_ascii();
+    let (scheme, rest) = value.split_at_checked("bearer".len())?;
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = rest.get(spaces..)?;
+    (scheme.eq_ignore_ascii_case(b"bearer") && spaces > 0).then_some(token)
 }
 
 /// Whether the request brings a token of an administrator's: never where there's none.
@@ -93,7 +102,14 @@ mod tests {
     fn only_a_whole_known_token_opens() {
         let tokens = ["one-token-of-16-", "another-token-of-19"];
         let opens = |headers: &HeaderMap| brings_one_of(headers, tokens.into_iter());
-        for value in ["Bearer one-token-of-16-", "bearer another-token-of-19"] {
+        for value in [
+            "Bearer one-token-of-16-",
+            "bearer another-token-of-19",
+            "BEARER one-token-of-16-",
+            "Bearer  one-token-of-16-",
+            "Bearer    one-token-of-16-  ",
+            " Bearer one-token-of-16-\t",
+        ] {
             assert!(opens(&brings(value)), "{value}");
         }
         for value in [
@@ -102,10 +118,21 @@ mod tests {
             "Bearer one-token-of-16",
             "Basic one-token-of-16-",
             "one-token-of-16-",
+            "Bearer",
+            "Bearer   ",
+            "Bearerone-token-of-16-",
+            "Bearer\tone-token-of-16-",
+            "Bearer \tone-token-of-16-",
+            "Bearer one-token-of-16- x",
+            "Bearer one-token-of-16-, Bearer another-token-of-19",
+            "Bearer token=one-token-of-16-",
         ] {
             assert!(!opens(&brings(value)), "{value}");
         }
         assert!(!opens(&HeaderMap::new()));
+        let mut twice = brings("Bearer one-token-of-16-");
+        twice.append(AUTHORIZATION, "Bearer one-token-of-16-".parse().unwrap());
+        assert!(!opens(&twice), "which one counts is not defined");
         assert!(brings_one_of(&HeaderMap::new(), [].into_iter()));
     }
 

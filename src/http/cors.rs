@@ -1,28 +1,31 @@
-//! Which pages may use the API from a browser: those of the configured origins, and no others. Without any, no answer
-//! says a word about origins, and browsers let no other page read it.
+//! Which pages may use the API from a browser: those of the configured origins. Without configured origins, no response has
+//! a CORS header, and browsers let no other page read one.
 //!
-//! The protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>) is tower-http's; here is what it's told.
+//! The protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>) is tower-http's.
 
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, LOCATION,
-    ORIGIN, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ETAG, LINK, LOCATION, ORIGIN,
+    RETRY_AFTER, VARY,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tower::{Layer, ServiceExt};
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::written::X_WRITTEN;
 use crate::profile::HEADERS;
 
-/// How long a browser may go by the answer to a preflight.
+/// How long a browser may use the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_hours(1);
 
-/// What pages of these origins may do; nothing where there are none.
+/// The rules for pages of these origins; `None` without origins.
+///
+/// A page may send any header it asks for: its origin is trusted, and tracing libraries keep adding headers (`baggage`,
+/// `sentry-trace`). `*` would not do, because it excludes `Authorization`.
 pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -31,11 +34,6 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
         .iter()
         .filter_map(|origin| origin.parse().ok())
         .collect();
-    let asked = ["idempotency-key", "traceparent", "x-profile"].map(HeaderName::from_static);
-    let asked = [
-        &[AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH, X_WRITTEN],
-        &asked[..],
-    ];
     let shown = [
         &[ETAG, LINK, LOCATION, RETRY_AFTER, X_WRITTEN],
         &HEADERS[..],
@@ -43,28 +41,46 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers(asked.concat())
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(shown.concat())
-        .max_age(MAX_AGE);
+        .max_age(MAX_AGE)
+        .vary([]);
     Some(layer)
 }
 
-/// Answers pages of other origins as their browsers want it; who brings no origin is no such page.
+/// Adds the CORS headers to responses, and answers preflights.
 pub async fn answer(
     State(layer): State<Option<CorsLayer>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let layer = match layer {
-        Some(layer) if request.headers().contains_key(ORIGIN) => layer,
-        _ => return next.run(request).await,
+    let Some(layer) = layer else {
+        return next.run(request).await;
     };
-    let is_preflight = request.method() == Method::OPTIONS;
-    let Ok(mut response) = layer.layer(next).oneshot(request).await;
+    let has_origin = request.headers().contains_key(ORIGIN);
+    let is_options = request.method() == Method::OPTIONS;
+    let asks_method = request
+        .headers()
+        .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let is_preflight = is_options && has_origin && asks_method;
+    // The layer takes each OPTIONS request for a preflight.
+    let mut response = if is_preflight || has_origin && !is_options {
+        let Ok(response) = layer.layer(next).oneshot(request).await;
+        response
+    } else {
+        next.run(request).await
+    };
     if is_preflight {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    // They may see how long it took as well: <https://www.w3.org/TR/resource-timing/#sec-timing-allow-origin>.
+    // Responses without CORS headers as well: a cache must not give them to a page.
+    let vary = HeaderValue::from_static(if is_preflight {
+        "origin, access-control-request-method, access-control-request-headers"
+    } else {
+        "origin"
+    });
+    response.headers_mut().append(VARY, vary);
+    // Pages may read the timing too: <https://www.w3.org/TR/resource-timing/#sec-timing-allow-origin>.
     if let Some(origin) = response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned() {
         let name = HeaderName::from_static("timing-allow-origin");
         response.headers_mut().insert(name, origin);

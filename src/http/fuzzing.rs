@@ -55,8 +55,8 @@ pub enum Reading {
 pub struct Accepted {
     /// The parameters' values.
     pub parameters: Map<String, Value>,
-    /// The body.
-    pub body: Value,
+    /// The body as statements get it.
+    pub body: String,
     /// The rows it refers to: where in the body, and which id.
     pub references: Vec<(String, String)>,
     /// Whether it's given a keyset cursor.
@@ -153,7 +153,7 @@ impl Reader {
         let references = findings.references.iter();
         Accepted {
             parameters,
-            body: Value::Object(input.body().clone()),
+            body: input.body_json(),
             references: references
                 .map(|reference| (reference.pointer.clone(), reference.id.to_string()))
                 .collect(),
@@ -201,6 +201,7 @@ fn sample(kind: &Kind) -> Value {
         Kind::Boolean => json!(true),
         Kind::Integer { min, .. } => json!(min),
         Kind::Text { min, .. } => json!("a".repeat(*min)),
+        Kind::Name { .. } => json!("a name"),
         Kind::Pattern { .. } => json!("name"),
         Kind::OneOf(words) => json!(words.first()),
         Kind::Time => json!("2026-01-31T12:00:00Z"),

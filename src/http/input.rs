@@ -4,16 +4,17 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use http_body_util::LengthLimitError;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::contract::{Cursor, Findings, Operation, Place};
+use super::check::{REPEATED, Scalar};
+use super::contract::{Cursor, Findings, Kind, Operation, Place};
+use super::json::{self, Token};
 use super::problem::ApiError;
 use super::reply::{if_match, if_none_match};
 use crate::db::within;
@@ -41,8 +42,8 @@ pub struct Input {
     pub if_match: IfMatch,
     /// What the client calls this write, so that a repeat isn't done twice.
     pub idempotency_key: Option<String>,
-    parameters: Map<String, Value>,
-    body: Map<String, Value>,
+    parameters: Vec<(&'static str, Scalar)>,
+    body: String,
 }
 
 impl Input {
@@ -52,9 +53,9 @@ impl Input {
         request: Request<Body>,
     ) -> Result<(Self, Findings), ApiError> {
         let (mut parts, body) = request.into_parts();
-        let mut body = match operation.body {
-            Some(_) => read_object(&parts.headers, body).await?,
-            None => Map::new(),
+        let sent = match operation.body {
+            Some(_) => read_json(&parts.headers, body).await?,
+            None => Bytes::new(),
         };
         let mut findings = Findings::default();
         let path_parameters = path_parameters(&mut parts, &mut findings).await;
@@ -63,8 +64,10 @@ impl Input {
                 .into_owned()
                 .collect();
         let parameters = check_parameters(operation, &path_parameters, &query, &mut findings);
+        let mut body = String::new();
         if let Some(schema) = operation.body {
-            schema.check(&mut body, &mut Vec::new(), &mut findings);
+            let sent = std::str::from_utf8(&sent).unwrap_or_default();
+            Kind::Record(schema).check(sent, &mut Vec::new(), &mut findings, &mut body);
         }
         let idempotency_key = match operation.method {
             "GET" => None,
@@ -89,19 +92,35 @@ impl Input {
             .unwrap_or_default()
     }
 
-    /// A parameter that's text, where it was given.
+    fn parameter(&self, name: &str) -> Option<&Scalar> {
+        let mut parameters = self.parameters.iter();
+        parameters
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| value)
+    }
+
+    /// A parameter that is text, if it is given.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.parameters.get(name)?.as_str()
+        match self.parameter(name)? {
+            Scalar::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
-    /// A parameter that's true or false, where it was given.
+    /// A parameter that is true or false, if it is given.
     pub fn boolean(&self, name: &str) -> Option<bool> {
-        self.parameters.get(name)?.as_bool()
+        match self.parameter(name)? {
+            Scalar::Boolean(value) => Some(*value),
+            _ => None,
+        }
     }
 
-    /// A parameter that's a whole number, where it was given.
+    /// A parameter that is a whole number, if it is given.
     pub fn integer(&self, name: &str) -> Option<i64> {
-        self.parameters.get(name)?.as_i64()
+        match self.parameter(name)? {
+            Scalar::Integer(number) => Some(*number),
+            _ => None,
+        }
     }
 
     /// The keyset cursor, where one was given.
@@ -109,15 +128,19 @@ impl Input {
         Cursor::parse(self.text("cursor")?)
     }
 
-    /// The body.
-    pub fn body(&self) -> &Map<String, Value> {
-        &self.body
-    }
-
     /// The body as the JSON text a statement takes.
     pub fn body_json(&self) -> String {
-        // Through Display: a map of JSON values always has a JSON text.
-        Value::Object(self.body.clone()).to_string()
+        self.body.clone()
+    }
+
+    /// A member of the body that is a UUID, if it is given.
+    pub fn body_uuid(&self, name: &str) -> Option<Uuid> {
+        let mut members = json::members(&self.body);
+        let (_, value) = members.find(|(given, _)| json::is_string(given, name))?;
+        match Token::of(value) {
+            Token::Text(text) => Uuid::try_parse(&text).ok(),
+            _ => None,
+        }
     }
 }
 
@@ -147,36 +170,34 @@ fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<Strin
     let place = Place::Parameter(IDEMPOTENCY_KEY.to_owned());
     findings.add(
         place,
-        "It must be one key of 1 to 255 visible ASCII characters.".into(),
+        "must be one key of 1 to 255 visible ASCII characters".into(),
     );
     None
 }
 
-/// The parameters' values by name, and what's wrong with them.
+/// The parameters' values by name. Adds what is wrong with them to `findings`.
 fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],
     query: &[(String, String)],
     findings: &mut Findings,
-) -> Map<String, Value> {
+) -> Vec<(&'static str, Scalar)> {
     let mut fault = |name: &str, detail| {
         findings.add(Place::Parameter(name.chars().take(100).collect()), detail);
     };
-    let mut values = Map::new();
+    let mut values: Vec<(&'static str, Scalar)> = Vec::new();
     for (name, text) in path.iter().chain(query) {
         let known = operation.parameters.iter().find(|known| known.name == name);
         match known {
-            None => fault(name, "There is no such parameter here.".into()),
-            Some(_) if values.contains_key(name) => {
-                fault(name, "It is given more than once.".into());
+            None => fault(name, "unknown parameter".into()),
+            Some(_) if values.iter().any(|(given, _)| given == name) => {
+                fault(name, REPEATED.into());
             }
             Some(_) if text.contains(char::REPLACEMENT_CHARACTER) => {
-                fault(name, "It isn't valid UTF-8.".into());
+                fault(name, "is not valid UTF-8".into());
             }
             Some(known) => match known.kind.parse(text) {
-                Ok(value) => {
-                    values.insert(name.clone(), value);
-                }
+                Ok(value) => values.push((known.name, value)),
                 Err(detail) => fault(name, detail),
             },
         }
@@ -184,9 +205,10 @@ fn check_parameters(
     values
 }
 
-/// The body as a JSON object. Over [`MAX_BODY_BYTES`] it's refused by its length, or as soon as it has come that far.
-async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, ApiError> {
-    if !is_json(headers) || headers.contains_key(CONTENT_ENCODING) {
+/// Reads a body of well-formed JSON, which is UTF-8. A body over [`MAX_BODY_BYTES`] is refused by its announced length, or as
+/// soon as that many bytes have arrived.
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    if !is_json(headers) || is_encoded(headers) {
         return Err(ApiError::NotJsonType);
     }
     let announced = headers
@@ -206,38 +228,47 @@ async fn read_object(headers: &HeaderMap, body: Body) -> Result<Map<String, Valu
         }
     })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
-    // As text like all JSON here: the parser for bytes would be another one, of 8 KB.
-    match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => {
-            let mut findings = Findings::default();
-            let place = Place::Pointer(String::new());
-            findings.add(place, "It must be a JSON object.".into());
-            Err(ApiError::Invalid(findings.faults))
-        }
-        Err(error) => Err(ApiError::NotJson(error.to_string())),
-    }
+    json::check_syntax(text).map_err(ApiError::NotJson)?;
+    Ok(bytes)
 }
 
+/// Whether the body is JSON in UTF-8, by its one `Content-Type`. US-ASCII is a subset of UTF-8, and `utf8` a common spelling.
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let content_type = content_type.to_str().unwrap_or_default();
     let mut parts = content_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    // JSON is UTF-8; another charset would be read wrong.
-    let utf8 = parts.all(|parameter| {
+    let is_utf8 = parts.all(|parameter| {
         let parameter = parameter.to_ascii_lowercase();
         let charset = parameter.strip_prefix("charset=");
-        charset.is_none_or(|charset| charset.trim_matches('"') == "utf-8")
+        let charset = charset.map(|charset| charset.trim_matches('"'));
+        matches!(
+            charset,
+            None | Some("utf-8" | "utf8" | "us-ascii" | "ascii")
+        )
     });
-    essence.eq_ignore_ascii_case("application/json") && utf8
+    essence.eq_ignore_ascii_case("application/json") && is_utf8
+}
+
+/// Whether the body is compressed or otherwise encoded. `identity` says that it is not (RFC 9110, 8.4.1).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|codings| {
+        let mut codings = codings.to_str().unwrap_or("unknown").split(',');
+        codings.any(|coding| {
+            let coding = coding.trim();
+            !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::contract::{Kind, MOST_FAULTS, Parameter};
+    use axum::http::HeaderName;
+
+    use super::super::contract::{MOST_FAULTS, Parameter};
     use super::*;
 
     static OPERATION: Operation = Operation {
@@ -288,9 +319,9 @@ mod tests {
         assert_eq!(
             faults("t=&bogus=1"),
             [
-                "id: It must be a UUID.",
-                "t: It is 0 characters long; 1 to 3 are possible.",
-                "bogus: There is no such parameter here.",
+                "id: must be a UUID",
+                "t: must have 1 to 3 characters, has 0",
+                "bogus: unknown parameter",
             ]
         );
     }
@@ -298,9 +329,9 @@ mod tests {
     #[test]
     fn what_could_be_misread_is_a_fault() {
         for (query, fault) in [
-            ("t=a&t=b", "t: It is given more than once."),
-            ("t=%ff", "t: It isn't valid UTF-8."),
-            ("t=%00", "t: It holds a NUL character."),
+            ("t=a&t=b", "t: given more than once"),
+            ("t=%ff", "t: is not valid UTF-8"),
+            ("t=%00", "t: contains a NUL character"),
         ] {
             assert_eq!(faults(query)[1..], [fault.to_owned()]);
         }
@@ -312,20 +343,48 @@ mod tests {
         assert_eq!(faults(&query).len(), MOST_FAULTS);
     }
 
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
     #[test]
-    fn json_is_known_by_its_type() {
-        for (text, json) in [
-            ("application/json", true),
-            ("Application/JSON; charset=UTF-8", true),
-            ("application/json; charset=\"utf-8\"", true),
-            ("application/json; charset=latin1", false),
-            ("application/jsonp", false),
-            ("text/plain", false),
-            ("", false),
+    fn json_is_recognized_by_its_content_type() {
+        for (types, json) in [
+            (&["application/json"][..], true),
+            (&["Application/JSON; charset=UTF-8"], true),
+            (&["application/json; charset=\"utf-8\""], true),
+            (&["application/json;charset=utf8"], true),
+            (&["application/json; charset=US-ASCII"], true),
+            (&["application/json; version=1"], true),
+            (&["application/json; charset=latin1"], false),
+            (&["application/json; charset=utf-16"], false),
+            (&["application/json", "text/plain"], false),
+            (&["application/jsonp"], false),
+            (&["text/plain"], false),
+            (&[""], false),
+            (&[], false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, text.parse().unwrap());
-            assert_eq!(is_json(&headers), json, "{text}");
+            assert_eq!(is_json(&headers(&CONTENT_TYPE, types)), json, "{types:?}");
+        }
+    }
+
+    #[test]
+    fn identity_is_no_content_encoding() {
+        for (codings, encoded) in [
+            (&[][..], false),
+            (&["identity"], false),
+            (&["Identity, identity"], false),
+            (&[""], false),
+            (&["gzip"], true),
+            (&["identity, gzip"], true),
+            (&["identity", "br"], true),
+        ] {
+            let found = is_encoded(&headers(&CONTENT_ENCODING, codings));
+            assert_eq!(found, encoded, "{codings:?}");
         }
     }
 }

@@ -35,7 +35,7 @@ pub static MESSAGE_LIST: Operation = Operation {
 
 pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
     let page = Page::of(&input, Order::Oldest, 100);
-    let since_us = input.text("since").and_then(epoch_us).unwrap_or(0);
+    let since_us = input.text("since").and_then(epoch_us).unwrap_or(i64::MIN);
     let items = messages::message_list(&db, page, since_us).await?;
     list(items, &input, ApiError::NoRoute)
 }

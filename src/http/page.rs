@@ -45,10 +45,9 @@ impl Page {
     pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
         let (key, id) = match (input.cursor(), order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
-            // Before everything: times of the year 1 and positions are above both.
-            (None, Order::Oldest | Order::Place) => (-62_135_596_800_000_000, Uuid::nil()),
-            // After everything: the end of the year 9999.
-            (None, Order::Newest | Order::NewestLast) => (253_402_300_799_999_999, Uuid::max()),
+            // Before all keys, and after all.
+            (None, Order::Oldest | Order::Place) => (i64::MIN, Uuid::nil()),
+            (None, Order::Newest | Order::NewestLast) => (i64::MAX, Uuid::max()),
         };
         let limit = input.integer("limit").unwrap_or(default_limit);
         Self {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -165,7 +166,7 @@ impl ApiError {
             Self::NotFound { what, by, value } => format!("There is no {what} with the {by} {value}."),
             Self::NotJson(reason) => format!("The body isn't JSON: {reason}."),
             Self::BodyTooLarge => format!("The body is longer than {MAX_BODY_BYTES} bytes."),
-            Self::NotJsonType => "The body must be sent as Content-Type: application/json, not encoded.".to_owned(),
+            Self::NotJsonType => "Send the body as Content-Type: application/json in UTF-8, without a Content-Encoding.".to_owned(),
             Self::BodyTooSlow => {
                 format!("The body didn't arrive within {} s.", MAX_BODY_TIME.as_secs())
             }
@@ -347,6 +348,11 @@ fn document(
     if status == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // RFC 9110, 12.5.3: which codings the next request may have.
+        let none = HeaderValue::from_static("identity");
+        response.headers_mut().insert(ACCEPT_ENCODING, none);
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response

@@ -192,6 +192,8 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         };
         let whole = input.uuid("id");
         if !faults.is_empty() {
+            // Not in memory while the database is asked.
+            drop(input);
             return Err(all_faults(&db, faults, &references, whole).await);
         }
         let held = input.held.clone();
@@ -241,7 +243,7 @@ async fn all_faults(
     match references::dangling(db, references, whole).await {
         Ok(pointers) => {
             for pointer in pointers {
-                let detail = "It refers to something that isn't there.".into();
+                let detail = "refers to a row that does not exist".into();
                 findings.add(Place::Pointer(pointer), detail);
             }
         }

@@ -36,6 +36,8 @@ const ORDER_INDEX: Kind = Kind::Integer {
 };
 const AUTHOR_TYPE: Kind = Kind::OneOf(&["user", "agent"]);
 const NAME: Kind = Kind::Text { min: 1, max: 100 };
+/// The name of something that is created or renamed. Responses have [`NAME`]: older rows may have any name.
+const NEW_NAME: Kind = Kind::Name { max: 100 };
 const TOPIC: Kind = Kind::Text { min: 0, max: 500 };
 const STRATEGY: Kind = Kind::OneOf(&["sequential", "parallel", "dag"]);
 
@@ -69,7 +71,7 @@ pub const AGENT_TYPE: Kind = Kind::Pattern {
                 .bytes()
                 .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
     },
-    form: "It must be a lower-case word of up to 50 letters, digits and _.",
+    form: "must be a lower-case word of up to 50 letters, digits and _",
 };
 const AGENT_NAME: Kind = Kind::Pattern {
     regex: "^@?[A-Za-z0-9_.-]{1,99}$",
@@ -80,7 +82,21 @@ const AGENT_NAME: Kind = Kind::Pattern {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
     },
-    form: "It must be up to 99 letters, digits, _ . and -, with or without a leading @.",
+    form: "must be up to 99 letters, digits, _ . and -, with or without a leading @",
+};
+/// The name of an agent that is created or renamed. A name of dots only would be another path: clients resolve
+/// `/api/agents/name/..` before they send it.
+const NEW_AGENT_NAME: Kind = Kind::Pattern {
+    regex: "^@?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,98}$",
+    matches: |text| {
+        let name = text.strip_prefix('@').unwrap_or(text);
+        (1..=99).contains(&name.len())
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+    },
+    form: "must be up to 99 letters, digits, _ . and -, not beginning with a dot, with or without a leading @",
 };
 
 const ID: Member = member("id", Kind::Uuid, Required, "Its id.");
@@ -216,7 +232,7 @@ pub static AGENT_CREATE: Schema = Schema {
     members: &[
         member(
             "name",
-            AGENT_NAME,
+            NEW_AGENT_NAME,
             Required,
             "Its name, with or without the @; no other agent may have it.",
         ),
@@ -251,7 +267,7 @@ pub static AGENT_UPDATE: Schema = Schema {
     members: &[
         member(
             "name",
-            AGENT_NAME,
+            NEW_AGENT_NAME,
             Optional,
             "Its new name; no other agent may have it.",
         ),
@@ -334,7 +350,7 @@ pub static CHANNEL_CREATE: Schema = Schema {
     members: &[
         member(
             "name",
-            NAME,
+            NEW_NAME,
             Required,
             "Its name; no other channel may have it.",
         ),
@@ -355,7 +371,7 @@ pub static CHANNEL_UPDATE: Schema = Schema {
     members: &[
         member(
             "name",
-            NAME,
+            NEW_NAME,
             Optional,
             "Its new name; no other channel may have it.",
         ),
@@ -437,7 +453,7 @@ pub static MESSAGE_CREATE: Schema = Schema {
         ),
         member(
             "author_name",
-            NAME,
+            NEW_NAME,
             Optional,
             "Who writes it, by name; an agent's own name where it isn't given.",
         ),
@@ -1056,12 +1072,12 @@ mod tests {
     use proptest::prelude::*;
     use regex_lite::Regex;
 
-    use super::{AGENT_NAME, AGENT_TYPE, Kind};
+    use super::{AGENT_NAME, AGENT_TYPE, Kind, NEW_AGENT_NAME};
 
     proptest! {
         #[test]
         fn a_pattern_matches_what_its_regex_says(text in "[@a-zA-Z0-9_.éß\n -]{0,4}|@?[a-z0-9_]{48,101}") {
-            for kind in [AGENT_NAME, AGENT_TYPE] {
+            for kind in [AGENT_NAME, NEW_AGENT_NAME, AGENT_TYPE] {
                 let Kind::Pattern { regex, matches, .. } = kind else {
                     return Err(TestCaseError::fail("it is no pattern"));
                 };

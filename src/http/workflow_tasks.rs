@@ -1,8 +1,5 @@
 //! The routes of workflows' tasks, and of claiming one: what they take and give, and one query for each.
 
-use serde_json::Value;
-use uuid::Uuid;
-
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
@@ -123,11 +120,8 @@ pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
 };
 
 pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let id = |member| {
-        let id = input.body().get(member).and_then(Value::as_str);
-        id.and_then(|id| Uuid::try_parse(id).ok())
-    };
-    let (agent_id, workflow_id) = (id("agent_id").unwrap_or_default(), id("workflow_id"));
+    let agent_id = input.body_uuid("agent_id").unwrap_or_default();
+    let workflow_id = input.body_uuid("workflow_id");
     match workflow_tasks::workflow_task_claim(&db, agent_id, workflow_id).await? {
         Outcome::Absent => Ok(Reply::nothing()),
         outcome => {

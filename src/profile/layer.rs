@@ -64,14 +64,20 @@ impl ProfileLayer {
         self
     }
 
-    /// Starts the clock for a request with these headers, and gives it an id: the trace id of its `traceparent`
-    /// (<https://www.w3.org/TR/trace-context/>) if it has a valid one, else a new one.
+    /// Starts the clock for a request with these headers, and gives it an id: its `X-Request-Id`, which a proxy may have set;
+    /// else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>); else a new one. Invalid ids are ignored.
     #[must_use]
     pub fn start(headers: &HeaderMap) -> Arc<RequestProfile> {
-        let trace_id = headers
-            .get("traceparent")
-            .and_then(|value| trace_id(value.to_str().ok()?));
-        let request_id = trace_id.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        let text = |name| {
+            let mut values = headers.get_all(name).iter();
+            let value = values.next().and_then(|value| value.to_str().ok());
+            value.filter(|_| values.next().is_none())
+        };
+        let request_id = text("x-request-id")
+            .filter(|id| is_request_id(id))
+            .map(str::to_owned)
+            .or_else(|| text("traceparent").and_then(trace_id))
+            .unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         Arc::new(RequestProfile::start(request_id))
     }
 }
@@ -127,6 +133,14 @@ where
     }
 }
 
+/// Whether the text can be an id in headers, logs and JSON as it is: 1 to 128 letters, digits and `-._:+/=@`.
+fn is_request_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._:+/=@".contains(&byte))
+}
+
 /// The trace id of a `traceparent` header: version, 32 hex digits that aren't all zero, and so on. Anything else is
 /// ignored, as the standard asks.
 fn trace_id(traceparent: &str) -> Option<String> {
@@ -152,6 +166,47 @@ mod tests {
     use super::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn request_id(pairs: &[(&'static str, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        ProfileLayer::start(&headers).request_id().to_owned()
+    }
+
+    #[test]
+    fn a_valid_x_request_id_is_kept() {
+        let longest = "a".repeat(128);
+        for id in [
+            "7f3c1c0e-6f0d-4f59-9d3c-0a8a5c0f3b11",
+            "Root=1-67891233-abcdef012345678912345678",
+            "a",
+            &longest,
+        ] {
+            assert_eq!(request_id(&[("x-request-id", id)]), id);
+        }
+        let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let both = [("traceparent", traceparent.as_str()), ("x-request-id", "a")];
+        assert_eq!(request_id(&both), "a");
+    }
+
+    #[test]
+    fn an_invalid_x_request_id_is_replaced() {
+        let too_long = "a".repeat(129);
+        for id in ["", "a b", "a\"b", "a\tb", "a,b", "{a}", &too_long] {
+            let replaced = request_id(&[("x-request-id", id)]);
+            assert_eq!(replaced.len(), 32, "{id:?}: {replaced}");
+        }
+        let twice = [("x-request-id", "a"), ("x-request-id", "b")];
+        assert_eq!(request_id(&twice).len(), 32);
+        let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let both = [
+            ("traceparent", traceparent.as_str()),
+            ("x-request-id", "a b"),
+        ];
+        assert_eq!(request_id(&both), TRACE);
+    }
 
     #[test]
     fn a_valid_traceparent_names_the_request() {

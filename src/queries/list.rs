@@ -11,7 +11,8 @@ use crate::db::{Answer, Db, DbError, Parameter, Statement};
 /// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The cursor's key; lists count it in microseconds since 1970, or by position.
+    /// The cursor's key: a position, or a time in microseconds since 1970, where `i64`'s ends are PostgreSQL's `-infinity` and
+    /// `infinity`.
     pub key: i64,
     /// The cursor's id.
     pub id: Uuid,
@@ -122,6 +123,38 @@ pub(super) async fn items(
     Ok(Items::of(list, answer))
 }
 
+/// The time of a key, in SQL: any key, because clients make cursors up. A key below PostgreSQL's first time is `-infinity`.
+///
+/// PostgreSQL multiplies intervals by floats. Hours and the rest below an hour keep every microsecond; a count of microseconds
+/// loses some after the year 2255.
+macro_rules! key_time {
+    ($parameter:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $parameter,
+            "::bigint < -210866803200000000 THEN '-infinity'::timestamptz WHEN ",
+            $parameter,
+            "::bigint = 9223372036854775807 THEN 'infinity'::timestamptz ELSE 'epoch'::timestamptz + ",
+            $parameter,
+            "::bigint / 3600000000 * interval '1 hour' + ",
+            $parameter,
+            "::bigint % 3600000000 * interval '1 microsecond' END"
+        )
+    };
+}
+pub(super) use key_time;
+
+/// The key of a time, in SQL: the opposite of [`key_time!`].
+macro_rules! time_key {
+    ($time:literal) => {
+        concat!(
+            "least(greatest(extract(epoch FROM ",
+            $time,
+            ") * 1000000, -9223372036854775808), 9223372036854775807)::bigint"
+        )
+    };
+}
+
 /// How a list is sorted, and where its next page begins.
 #[derive(Clone, Copy, Debug)]
 pub enum Order {
@@ -148,15 +181,19 @@ impl Order {
     pub(super) const fn rows(self) -> &'static str {
         match self {
             Self::Oldest => {
-                " AND (created_at, id) > ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+                concat!(
+                    " AND (created_at, id) > (", key_time!("$1"), ", $2::uuid)
                   ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
+                )
             }
             Self::Newest | Self::NewestLast => {
-                " AND (created_at, id) < ('epoch'::timestamptz + $1::bigint * interval '1 microsecond', $2::uuid)
+                concat!(
+                    " AND (created_at, id) < (", key_time!("$1"), ", $2::uuid)
                   ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
+                )
             }
             Self::Place => {
-                " AND (order_index, id) > (least(greatest($1::bigint, -1), 2147483647)::int, $2::uuid)
+                " AND (order_index, id) > (least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)
                   ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint"
             }
         }
@@ -182,12 +219,18 @@ impl Order {
                     || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
             }
             Self::NewestLast => {
-                "(extract(epoch FROM (array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]) * 1000000)::bigint
+                concat!(
+                    time_key!("(array_agg(key ORDER BY key, id) FILTER (WHERE fits))[1]"),
+                    "
                     || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1]"
+                )
             }
             Self::Oldest | Self::Newest => {
-                "(extract(epoch FROM (array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]) * 1000000)::bigint
+                concat!(
+                    time_key!("(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"),
+                    "
                     || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
+                )
             }
         }
     }
@@ -250,7 +293,7 @@ macro_rules! list {
         columns: $columns:expr,
         long: $long:tt,
         loose: $loose:literal,
-        rows: $rows:literal,
+        rows: $rows:expr,
         order: $order:expr,
         cached: $cached:expr,
         access: $access:expr,

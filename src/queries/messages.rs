@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, list};
+use super::list::{Items, List, Order, Page, items, key_time, list};
 use super::row::{Row, row, written};
 use super::{Outcome, sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
@@ -79,13 +79,13 @@ pub(super) static MESSAGE_LIST: List = list! {
     columns: message_columns!(),
     long: "octet_length(stored.content)",
     loose: "0",
-    rows: "public.messages WHERE created_at >= 'epoch'::timestamptz + $5::bigint * interval '1 microsecond'",
+    rows: concat!("public.messages WHERE created_at >= ", key_time!("$5")),
     order: Order::Oldest,
     cached: None,
     access: Access::Indexes(&["idx_messages_created_at"]),
 };
 
-/// The messages of all channels from a time on (microseconds since 1970), oldest first.
+/// The messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     let since = crate::db::Parameter::Int64(since_us);
     items(db, &MESSAGE_LIST, page, [since]).await

@@ -150,6 +150,136 @@ async fn only_pages_of_the_configured_origins_may_read() {
 }
 
 #[tokio::test]
+async fn every_response_varies_by_origin_where_origins_are_configured() {
+    const PAGE: &str = "https://app.example.com";
+    let database = Database::migrated().await;
+    let variables = [("cors_origins", PAGE), ("api_token", API)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let bearer = format!("Bearer {API}");
+    let token = ("authorization", bearer.as_str());
+    let tag = ask(&edge, &Method::GET, "/api/agents", &[token]).await;
+    let tag = tag.header("etag").to_owned();
+    let mut seen = Vec::new();
+    for origin in [
+        None,
+        Some(PAGE),
+        Some("https://other.example"),
+        Some("null"),
+    ] {
+        let origin = origin.map(|origin| ("origin", origin));
+        for (method, path, headers) in [
+            (Method::GET, "/api/agents", &[token][..]),
+            (Method::HEAD, "/api/agents", &[token]),
+            (Method::GET, "/api/agents", &[]),
+            (
+                Method::GET,
+                "/api/agents",
+                &[token, ("if-none-match", &tag)],
+            ),
+            (Method::GET, "/api/agents?bogus=1", &[token]),
+            (Method::POST, "/api/agents", &[token]),
+            (Method::PUT, "/api/agents", &[token]),
+            (Method::GET, "/api/nothing", &[]),
+            (Method::GET, "/api/health", &[]),
+            (Method::GET, "/performance", &[]),
+            (Method::OPTIONS, "/api/agents", &[]),
+            (
+                Method::OPTIONS,
+                "/api/agents",
+                &[("access-control-request-method", "PATCH")],
+            ),
+        ] {
+            let headers: Vec<_> = headers.iter().copied().chain(origin).collect();
+            let answer = ask(&edge, &method, path, &headers).await;
+            let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+            assert_eq!(vary.len(), 1, "{method} {path} {headers:?}: {answer:?}");
+            assert!(answer.header("vary").starts_with("origin"), "{answer:?}");
+            seen.push(answer.status.as_u16());
+        }
+    }
+    for status in [200, 204, 304, 401, 404, 405, 415, 422] {
+        assert!(seen.contains(&status), "no {status}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_allows_every_header_it_asks_for() {
+    const PAGE: &str = "https://app.example.com";
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("cors_origins", PAGE)], &[]).await;
+    let preflight = async |origin: &str, headers: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", headers),
+        ];
+        ask(&edge, &Method::OPTIONS, "/api/agents", &headers).await
+    };
+    for headers in [
+        "authorization,content-type,idempotency-key,if-match,if-none-match,x-profile,x-written",
+        "baggage,traceparent,tracestate",
+        "sentry-trace",
+        "b3,x-b3-traceid",
+        "x-request-id",
+        "x-requested-with",
+        "accept-language,cache-control",
+    ] {
+        let answer = preflight(PAGE, headers).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert_eq!(answer.header("access-control-allow-headers"), headers);
+        assert_eq!(answer.header("access-control-allow-origin"), PAGE);
+        // Without credentials: cookies of the API's own site are not for other origins.
+        assert!(
+            !answer
+                .headers
+                .contains_key("access-control-allow-credentials")
+        );
+        let answer = preflight("https://other.example", headers).await;
+        assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    }
+    // No preflight, because no method is asked for.
+    let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &[("origin", PAGE)]).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert!(answer.header("allow").contains("POST"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_read_as_http_writes_it() {
+    let database = Database::migrated().await;
+    let variables = [("api_token", API), ("admin_token", ADMIN)];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    for value in [
+        format!("Bearer {API}"),
+        format!("bearer {API}"),
+        format!("BEARER  {API}"),
+        format!("Bearer     {API}  "),
+        format!("Bearer {ADMIN}"),
+    ] {
+        let headers = [("authorization", value.as_str())];
+        let answer = ask(&edge, &Method::GET, "/api/agents", &headers).await;
+        assert_eq!(answer.status, StatusCode::OK, "{value}");
+    }
+    for value in [
+        format!("Bearer\t{API}"),
+        format!("Bearer{API}"),
+        format!("Bearer {API} {ADMIN}"),
+        format!("Bearer {API}, Bearer {API}"),
+        format!("Bearer token=\"{API}\""),
+        format!("Basic {API}"),
+        "Bearer".to_owned(),
+    ] {
+        let headers = [("authorization", value.as_str())];
+        let answer = ask(&edge, &Method::GET, "/api/agents", &headers).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    let value = format!("Bearer {API}");
+    let twice = [("authorization", value.as_str()); 2];
+    let answer = ask(&edge, &Method::GET, "/api/agents", &twice).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn without_configured_origins_no_answer_speaks_of_them() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
@@ -161,6 +291,7 @@ async fn without_configured_origins_no_answer_speaks_of_them() {
             !names.any(|name| name.as_str().starts_with("access-control")),
             "{answer:?}"
         );
+        assert!(!answer.headers.contains_key("vary"), "{answer:?}");
     }
 }
 

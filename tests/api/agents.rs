@@ -297,7 +297,7 @@ async fn hostile_values_are_refused_never_a_server_error() {
         "/api/agents?limit=99999999999999999999".to_owned(),
         "/api/agents?offset=-1".to_owned(),
         "/api/agents?limit=1&limit=2".to_owned(),
-        format!("/api/agents?cursor=99999999999999999.{NOBODY}"),
+        format!("/api/agents?cursor=99999999999999999999.{NOBODY}"),
         "/api/agents?cursor=x".to_owned(),
         "/api/agents/'%20OR%201=1%20--".to_owned(),
         "/api/agents/%2e%2e%2f".to_owned(),

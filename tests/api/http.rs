@@ -81,3 +81,60 @@ async fn what_no_client_would_send_is_answered_too() {
         assert!(first.contains(status), "{line}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn a_request_id_from_a_proxy_is_returned_and_logged() {
+    let database = Database::migrated().await;
+    let variables = [("slow_request_warn_ms", "0")];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let proxy = "Root=1-67891233-abcdef012345678912345678";
+    for (headers, expected) in [
+        (&[("x-request-id", proxy)][..], Some(proxy)),
+        (
+            &[("x-request-id", "a"), ("traceparent", &traceparent)],
+            Some("a"),
+        ),
+        (&[("traceparent", &traceparent)], Some(trace)),
+        (
+            &[("x-request-id", "a b"), ("traceparent", &traceparent)],
+            Some(trace),
+        ),
+        (&[("x-request-id", "a\"b")], None),
+        (&[("x-request-id", "a"), ("x-request-id", "b")], None),
+        (&[("x-request-id", &"a".repeat(129))], None),
+    ] {
+        let answer = edge
+            .request_with(Method::GET, "/api/nothing", headers)
+            .await;
+        let id = answer.header("x-request-id");
+        assert_eq!(answer.json()["request_id"], id);
+        match expected {
+            Some(expected) => assert_eq!(id, expected),
+            None => assert!(
+                id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{id}"
+            ),
+        }
+    }
+    let headers = [("x-request-id", proxy)];
+    edge.request_with(Method::GET, "/api/agents", &headers)
+        .await;
+    edge.log_line(&["SLOW REQUEST", &format!("request={proxy}")])
+        .await;
+}
+
+#[tokio::test]
+async fn link_and_location_are_paths_from_the_root() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let agent = serde_json::json!({"name": "located", "agent_type": "qa"});
+    let created = edge.post("/api/agents/", &agent).await;
+    assert!(created.header("location").starts_with("/api/agents/"));
+    let page = edge.get("/api/agents/?limit=1").await;
+    assert!(
+        page.next()
+            .is_some_and(|next| next.starts_with("/api/agents?limit=1&cursor="))
+    );
+}

@@ -2,13 +2,16 @@
 
 mod access;
 mod agents;
+mod bodies;
 mod cache;
 mod channels;
 mod conditional;
+mod framing;
 mod health;
 mod http;
 mod idempotency;
 mod messages;
+mod names;
 mod openapi;
 mod paging;
 mod performance;

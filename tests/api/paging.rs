@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 use support::{Answer, Database, Edge};
 
-use super::{channel, each, text};
+use super::{agent, channel, each, text};
 
 const MESSAGES: usize = 100_000;
 
@@ -205,5 +205,233 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
             next = answer.next();
         }
         assert_eq!(seen.len(), 60);
+    }
+}
+
+/// Follows a list with one row a page, and returns the member of each row in the order of the list.
+async fn follow_one_by_one(edge: &Edge, first: &str, member: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    let mut next = Some(format!("{first}limit=1"));
+    while let Some(page) = next {
+        let answer = edge.get(&page).await;
+        assert_eq!(answer.status, 200, "{page}: {answer:?}");
+        seen.extend(each(&answer, member));
+        next = answer.next();
+        assert!(seen.len() < 100, "{first} has no end: {seen:?}");
+    }
+    seen
+}
+
+/// Times as PostgreSQL reads them, in order: far apart, and a microsecond apart where a float can't tell them apart.
+const TIMES: [&str; 14] = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00.000001Z",
+    "1582-10-15T12:34:56.789012Z",
+    "1969-07-20T20:17:40Z",
+    "1969-12-31T23:59:59.999999Z",
+    "1970-01-01T00:00:00Z",
+    "1970-01-01T00:00:00.000001Z",
+    "2026-03-29T01:30:00Z",
+    "2255-06-05T23:47:34.740993Z",
+    "2300-01-01T00:00:00.000001Z",
+    "2300-01-01T00:00:00.000002Z",
+    "9999-12-31T23:59:59.999997Z",
+    "9999-12-31T23:59:59.999998Z",
+    "9999-12-31T23:59:59.999999Z",
+];
+
+#[tokio::test]
+async fn rows_of_any_time_are_paged_to() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    let general = channel(&edge, "general").await;
+    // Two rows of each time: the id tells them apart.
+    let rows = |columns: &str, values: &str| {
+        let times = TIMES
+            .map(|time| format!("('{time}'::timestamptz)"))
+            .join(",");
+        format!(
+            "INSERT INTO {columns} SELECT {values} FROM (VALUES {times}) AS times(t), generate_series(1, 2) AS copy;"
+        )
+    };
+    let author = agent(&edge, "backend").await;
+    let sql = [
+        "DELETE FROM messages;".to_owned(),
+        rows(
+            "messages (channel_id, author_type, author_id, author_name, content, created_at)",
+            &format!("'{general}', 'agent', '{author}', 'u', t::text, t"),
+        ),
+        rows("tasks (description, created_at)", "t::text, t"),
+        rows(
+            "workflows (description, channel_id, created_at)",
+            &format!("t::text, '{general}', t"),
+        ),
+        rows(
+            "channels (name, topic, created_at)",
+            "gen_random_uuid(), t::text, t",
+        ),
+        "UPDATE channels SET is_archived = true WHERE topic IS NULL OR topic NOT LIKE '%+00';"
+            .to_owned(),
+        rows(
+            "agents (name, agent_type, persona, created_at)",
+            "'@' || gen_random_uuid(), 'time', jsonb_build_object('role', t::text), t",
+        ),
+    ];
+    client
+        .batch_execute(&format!("SET TimeZone = 'UTC'; {}", sql.concat()))
+        .await
+        .unwrap();
+    let mut oldest_first = Vec::new();
+    for row in client
+        .query(
+            "SELECT t::timestamptz::text FROM unnest($1::text[]) AS t",
+            &[&TIMES.as_slice()],
+        )
+        .await
+        .unwrap()
+    {
+        let time: String = row.get(0);
+        oldest_first.extend([time.clone(), time]);
+    }
+    let newest_first: Vec<_> = oldest_first.iter().rev().cloned().collect();
+    let channel_messages = format!("/api/channels/{general}/messages?");
+    let agent_messages = format!("/api/agents/{author}/messages?");
+    for (path, member, expected) in [
+        ("/api/messages?", "content", &oldest_first),
+        (
+            "/api/messages?since=0001-01-01T00:00:00Z&",
+            "content",
+            &oldest_first,
+        ),
+        (&channel_messages, "content", &newest_first),
+        (&agent_messages, "content", &newest_first),
+        ("/api/tasks?", "description", &newest_first),
+        ("/api/workflows?", "description", &newest_first),
+        ("/api/channels?", "topic", &oldest_first),
+    ] {
+        assert_eq!(
+            &follow_one_by_one(&edge, path, member).await,
+            expected,
+            "{path}"
+        );
+    }
+    let agents = follow_one_by_one(&edge, "/api/agents?agent_type=time&", "name").await;
+    assert_eq!(agents.len(), 2 * TIMES.len());
+
+    // since names a row's time to the microsecond.
+    for (n, time) in TIMES.iter().enumerate() {
+        let path = format!("/api/messages?since={time}&");
+        let found = follow_one_by_one(&edge, &path, "content").await;
+        assert_eq!(found, oldest_first[2 * n..], "{time}");
+    }
+    let cursors = edge.get("/api/tasks?limit=3").await;
+    let link = cursors.next().expect("a next page");
+    assert!(link.contains("cursor=25340230079999999"), "{link}");
+}
+
+#[tokio::test]
+async fn rows_at_infinity_are_paged_to() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "ALTER TABLE tasks DISABLE TRIGGER USER;
+             DO $$ DECLARE c text; BEGIN
+                 FOR c IN SELECT conname FROM pg_constraint WHERE conrelid = 'tasks'::regclass
+                          AND contype = 'c' AND pg_get_constraintdef(oid) LIKE '%created_at%' LOOP
+                     EXECUTE format('ALTER TABLE tasks DROP CONSTRAINT %I', c);
+                 END LOOP;
+             END $$;
+             INSERT INTO tasks (description, created_at) VALUES
+                 ('first', 'infinity'), ('second', 'infinity'), ('third', '2026-01-01'), ('fourth', '4713-01-01 BC'),
+                 ('fifth', '-infinity'), ('sixth', '-infinity')",
+        )
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    let mut next = Some("/api/tasks?limit=1".to_owned());
+    while let Some(page) = next {
+        let request = http::Request::get(format!("{}{page}", edge.url()));
+        // Such times aren't in openapi.json's form.
+        let answer = edge
+            .exchange(request.body(http_body_util::Full::default()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        ids.extend(each(&answer, "description"));
+        next = answer.next();
+        assert!(ids.len() < 20, "no end: {ids:?}");
+    }
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    assert_eq!(ids[2..4], ["third", "fourth"]);
+}
+
+#[tokio::test]
+async fn tasks_of_any_position_are_paged_to() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    let workflow = edge
+        .post("/api/workflows", &json!({"description": "w"}))
+        .await;
+    let id = text(&workflow.json(), "id").to_owned();
+    let positions = [i32::MIN, -2, -1, -1, 0, 100_000, i32::MAX, i32::MAX];
+    client
+        .batch_execute(
+            "ALTER TABLE workflow_tasks DROP CONSTRAINT workflow_tasks_order_index_check",
+        )
+        .await
+        .unwrap();
+    for position in positions {
+        client
+            .execute(
+                "INSERT INTO workflow_tasks (workflow_id, description, order_index) VALUES ($1::text::uuid, $2::int::text, $2)",
+                &[&id, &position],
+            )
+            .await
+            .unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut next = Some(format!("/api/workflows/{id}/tasks?limit=1"));
+    while let Some(page) = next {
+        let request = http::Request::get(format!("{}{page}", edge.url()));
+        // Such positions aren't in openapi.json's range.
+        let answer = edge
+            .exchange(request.body(http_body_util::Full::default()).unwrap())
+            .await
+            .unwrap();
+        seen.extend(each(&answer, "description"));
+        next = answer.next();
+        assert!(seen.len() < 20, "no end: {seen:?}");
+    }
+    assert_eq!(seen, positions.map(|position| position.to_string()));
+}
+
+#[tokio::test]
+async fn a_cursor_that_no_link_has_is_refused_and_any_number_is_answered() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let id = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
+    for list in ["/api/tasks", "/api/messages", "/api/agents"] {
+        for key in [
+            "0",
+            "-0",
+            "-1",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "9223372036854775806",
+            "-9223372036854775807",
+            "9999999999999999999",
+            "-9999999999999999999",
+        ] {
+            let answer = edge.get(&format!("{list}?cursor={key}.{id}")).await;
+            assert_eq!(answer.status, 200, "{key}: {answer:?}");
+        }
+        for cursor in ["99999999999999999999", "--1", "1e3", "+1", "", "-"] {
+            let answer = edge.get(&format!("{list}?cursor={cursor}.{id}")).await;
+            assert_eq!(super::faults(&answer), ["cursor"], "{cursor}");
+        }
     }
 }

@@ -4,8 +4,11 @@ Lets valid data be valid: a reference in a body names a row that's there, which 
 is a UUID is replaced, so data that's meant to be wrong stays wrong. And checks what DELETE means here.
 """
 
+import json
 import os
+import pathlib
 import re
+import unicodedata
 import uuid
 
 import requests
@@ -19,6 +22,11 @@ ROWS = {"agent_id": AGENT, "orchestrator_id": AGENT, "assigned_to": AGENT, "auth
         "workflow_id": WORKFLOW}
 
 
+OPENAPI = json.loads((pathlib.Path(__file__).parents[2] / "openapi.json").read_text(encoding="utf-8"))
+# What names of channels look like, by the description.
+NAME = OPENAPI["components"]["schemas"]["ChannelCreate"]["properties"]["name"]["pattern"]
+
+
 def is_uuid(value):
     try:
         return isinstance(value, str) and str(uuid.UUID(value)) == value.lower()
@@ -30,6 +38,13 @@ def is_position(value):
     return type(value) in (int, float) and value in range(100)
 
 
+def visible(name):
+    """The name without what only the API's rules for invisible characters refuse, not the pattern in openapi.json."""
+    name = "".join(c for c in name if c not in "\u200c\u200d\ufe0f" and unicodedata.category(c) not in ("Cf", "Zs") or c == " ")
+    name = re.sub(" +", " ", name)
+    return "a" + name if not name or unicodedata.category(name[0]).startswith("M") else name
+
+
 def refer_to_rows(value):
     if isinstance(value, list):
         return [refer_to_rows(item) for item in value]
@@ -39,6 +54,10 @@ def refer_to_rows(value):
     for name, row in ROWS.items():
         if is_uuid(changed.get(name)):
             changed[name] = row
+    for name in ("name", "author_name"):
+        text = changed.get(name)
+        if isinstance(text, str) and len(text) <= 100 and re.search(NAME, text):
+            changed[name] = visible(text)[:100]
     # An agent that writes must be named, and a thread is one of a channel that's only now being made up.
     if changed.get("author_type") == "agent" and changed.get("author_id") is None:
         changed["author_id"] = AGENT

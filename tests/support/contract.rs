@@ -99,8 +99,32 @@ pub fn coverage_file(suite: &str) -> PathBuf {
     project().join(format!("target/tests/coverage-{suite}.txt"))
 }
 
+/// Fails if the response's length isn't in its header. Without it Spin sends chunks, and the last one waits 44 ms for the
+/// client's delayed acknowledgement.
+fn check_length(method: &Method, answer: &Answer) {
+    let length = answer.headers.get("content-length");
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+    if bodiless.contains(&answer.status) {
+        assert_eq!(length, None, "{answer:?}");
+        return;
+    }
+    let length: usize = answer
+        .header("content-length")
+        .parse()
+        .expect("Content-Length is a number");
+    assert!(
+        !answer.headers.contains_key("transfer-encoding"),
+        "{answer:?}"
+    );
+    // HEAD has the length of GET's body.
+    if *method != Method::HEAD {
+        assert_eq!(length, answer.body.len(), "{answer:?}");
+    }
+}
+
 /// Fails where a response isn't one that the document promises; writes down what it was.
 pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
+    check_length(method, answer);
     let looked_up = if method == Method::HEAD {
         &Method::GET
     } else {

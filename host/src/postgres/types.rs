@@ -6,6 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 use postgres_range::{BoundSided, BoundType, Normalizable, Range, RangeBound};
 use rust_decimal::Decimal;
+use serde::de::IgnoredAny;
 use tokio_postgres::{
     Row as PgRow,
     types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
@@ -81,9 +82,7 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::DATE => get(row, index, |v| DbValue::Date(from_date(v))),
         Type::TIME => get(row, index, |v| DbValue::Time(from_time(v))),
         Type::UUID => get(row, index, |v: Uuid| DbValue::Uuid(v.to_string())),
-        Type::JSONB => get(row, index, |v: serde_json::Value| {
-            DbValue::Jsonb(v.to_string().into_bytes())
-        }),
+        Type::JSONB => get(row, index, |v: PgJson| DbValue::Jsonb(v.0)),
         Type::NUMERIC => get(row, index, |v: Decimal| DbValue::Decimal(v.to_string())),
         Type::INTERVAL => get(row, index, |v: PgInterval| DbValue::Interval(v.0)),
         Type::INT4_RANGE => get(row, index, |v: Range<i32>| {
@@ -146,10 +145,11 @@ fn parameter(value: ParameterValue) -> Result<Parameter> {
         ParameterValue::Uuid(v) => {
             Box::new(Uuid::parse_str(&v).with_context(|| format!("invalid UUID {v}"))?)
         }
-        ParameterValue::Jsonb(v) => Box::new(
-            serde_json::from_slice::<serde_json::Value>(&v)
-                .with_context(|| format!("invalid JSON {}", String::from_utf8_lossy(&v)))?,
-        ),
+        ParameterValue::Jsonb(v) => {
+            serde_json::from_slice::<IgnoredAny>(&v)
+                .with_context(|| format!("invalid JSON {}", String::from_utf8_lossy(&v)))?;
+            Box::new(PgJson(v))
+        }
         ParameterValue::Decimal(v) => Box::new(to_decimal(&v)?),
         ParameterValue::RangeInt32(v) => Box::new(to_range(v, Ok)?),
         ParameterValue::RangeInt64(v) => Box::new(to_range(v, Ok)?),
@@ -272,6 +272,42 @@ impl FromSql<'_> for Raw {
     }
 }
 
+/// The text of a JSON value. It is not parsed into a tree of values, which would change long numbers.
+#[derive(Debug)]
+struct PgJson(Vec<u8>);
+
+/// PostgreSQL's only version of jsonb's binary form.
+const JSONB_VERSION: u8 = 1;
+
+impl ToSql for PgJson {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, SqlError> {
+        if *ty == Type::JSONB {
+            out.put_u8(JSONB_VERSION);
+        }
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::JSON | Type::JSONB)
+    }
+
+    to_sql_checked!();
+}
+
+impl FromSql<'_> for PgJson {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, SqlError> {
+        match raw {
+            [JSONB_VERSION, text @ ..] => Ok(Self(text.to_owned())),
+            _ => Err("jsonb of an unknown version".into()),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+}
+
 #[derive(Debug)]
 struct PgInterval(Interval);
 
@@ -371,6 +407,18 @@ mod tests {
             .is_err()
         );
         assert!(encoded(ParameterValue::Timestamp(0), &Type::TIMESTAMPTZ).is_ok());
+    }
+
+    #[test]
+    fn json_keeps_its_text() {
+        let text = br#"{"$serde_json::private::Number": "12", "n": 12345678901234567890.10}"#;
+        let sent = encoded(ParameterValue::Jsonb(text.to_vec()), &Type::JSONB).unwrap();
+        assert_eq!(sent, [&[1], &text[..]].concat());
+        let read = PgJson::from_sql(&Type::JSONB, &sent).unwrap();
+        assert_eq!(read.0, text);
+        let sent = encoded(ParameterValue::Jsonb(text.to_vec()), &Type::JSON).unwrap();
+        assert_eq!(sent, text);
+        assert!(PgJson::from_sql(&Type::JSONB, b"\x02{}").is_err());
     }
 
     #[test]

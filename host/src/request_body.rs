@@ -1,0 +1,86 @@
+//! Request bodies, and the lingering close (RFC 9112, 9.6): a client that still sends when the response is there must be able
+//! to read it.
+//!
+//! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
+//! buffer. So the host goes on reading the body that a component doesn't want, for a limited time.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, header::EXPECT};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::{runtime::Handle, time::timeout};
+
+/// How long the host reads a body that nobody wants.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// The body of a request. The host reads the rest of it if it is dropped before its end.
+#[derive(Debug)]
+pub struct RequestBody {
+    /// `None` at the end, and after an error.
+    rest: Option<Incoming>,
+    /// Whether the client waits for `100 Continue`, so that nothing is on its way.
+    is_awaited: bool,
+}
+
+impl RequestBody {
+    /// The request with its body in here.
+    pub fn of(request: Request<Incoming>) -> Request<Self> {
+        let is_awaited = request.headers().contains_key(EXPECT);
+        request.map(|body| Self {
+            rest: Some(body),
+            is_awaited,
+        })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_awaited = false;
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(rest).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.rest = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.rest
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.rest.take().filter(|rest| !rest.is_end_stream()) else {
+            return;
+        };
+        if self.is_awaited {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(LINGER_TIME, async move {
+                while let Some(Ok(_)) = rest.frame().await {}
+            }));
+        }
+    }
+}

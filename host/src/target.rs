@@ -1,0 +1,243 @@
+//! The address a request asks for, from its target and its Host header (RFC 9112, 3.2).
+//!
+//! Refuses each request that a proxy in front could understand differently. hyper has refused the rest before: differing
+//! Content-Length lines, a Transfer-Encoding that doesn't end in chunked, folded header lines, and bare carriage returns.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use http::{
+    Method, Request, StatusCode, Uri, Version,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+/// What a request is addressed to.
+#[derive(Debug, PartialEq)]
+pub enum Target {
+    /// The server itself: `OPTIONS *`.
+    Server,
+    /// A resource, by its full address.
+    Resource(Uri),
+}
+
+/// A status and a sentence for the client.
+pub type Refusal = (StatusCode, &'static str);
+
+/// Finds out what a request is addressed to. `local` is the host of HTTP/1.0 requests, which need not name one.
+pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refusal> {
+    let bad_request = |text| (StatusCode::BAD_REQUEST, text);
+    let uri = request.uri();
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad_request("the request has more than one Host header\n"));
+    }
+    if host.is_none() && request.version() >= Version::HTTP_11 {
+        return Err(bad_request("the request has no Host header\n"));
+    }
+    let host = match host.map(http::HeaderValue::as_bytes) {
+        None => None,
+        // No authority: a request to the server itself, or with the authority in its target.
+        Some(b"") if uri.path() == "*" || uri.authority().is_some() => None,
+        Some(text) => Some(authority(text).ok_or(bad_request("the Host header is not valid\n"))?),
+    };
+    if request.method() == Method::CONNECT {
+        let text = "CONNECT is not supported: this is no proxy\n";
+        return Err((StatusCode::NOT_IMPLEMENTED, text));
+    }
+    if uri.path() == "*" {
+        return match *request.method() {
+            Method::OPTIONS => Ok(Target::Server),
+            _ => Err(bad_request("only OPTIONS may have the target *\n")),
+        };
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.authority = match (&parts.scheme, &parts.authority) {
+        (Some(scheme), Some(named)) if [Scheme::HTTP, Scheme::HTTPS].contains(scheme) => {
+            // It takes the place of the Host header (RFC 9112, 3.2.2).
+            authority(named.as_str().as_bytes())
+        }
+        (None, None) => host.or_else(|| local.to_string().parse().ok()),
+        _ => None,
+    };
+    if parts.authority.is_none() {
+        return Err(bad_request("the request target is not valid\n"));
+    }
+    parts.scheme = Some(Scheme::HTTP);
+    parts
+        .path_and_query
+        .get_or_insert_with(|| PathAndQuery::from_static("/"));
+    Uri::from_parts(parts)
+        .map(Target::Resource)
+        .map_err(|_| bad_request("the request target is not valid\n"))
+}
+
+/// A host and perhaps a port, without user information: `uri-host [ ":" port ]`.
+fn authority(text: &[u8]) -> Option<Authority> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (is_host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        (is_reg_name(host), port)
+    };
+    let is_port = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some("") => true,
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    let text = text.strip_suffix(':').unwrap_or(text);
+    (is_host && is_port).then(|| text.parse().ok()).flatten()
+}
+
+/// Whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An http URI has no empty host.
+fn is_reg_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_valid = match byte {
+            b'%' => {
+                let mut digits = [bytes.next(), bytes.next()].into_iter();
+                digits.all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
+            }
+            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
+        };
+        if !is_valid {
+            return false;
+        }
+    }
+    !text.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(
+        method: &str,
+        target_text: &str,
+        version: Version,
+        hosts: &[&str],
+    ) -> Result<Target, Refusal> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target_text)
+            .version(version);
+        for host in hosts {
+            request = request.header(
+                HOST,
+                http::HeaderValue::from_bytes(host.as_bytes()).unwrap(),
+            );
+        }
+        let local = "127.0.0.1:3000".parse().unwrap();
+        target(&request.body(()).unwrap(), local)
+    }
+
+    fn address(target: &str, version: Version, hosts: &[&str]) -> Option<String> {
+        match of("GET", target, version, hosts) {
+            Ok(Target::Resource(uri)) => Some(uri.to_string()),
+            Ok(Target::Server) => panic!("{target}"),
+            Err((status, _)) => {
+                assert_eq!(status, StatusCode::BAD_REQUEST);
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_valid_host_is_accepted() {
+        for (host, expected) in [
+            ("a", "a"),
+            ("example.com:81", "example.com:81"),
+            ("example.com:", "example.com"),
+            ("EXAMPLE.com", "EXAMPLE.com"),
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("a_b.example", "a_b.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
+            let found = address("/x?y", Version::HTTP_11, &[host]);
+            assert_eq!(found, Some(format!("http://{expected}/x?y")), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_missing_repeated_or_invalid_is_refused() {
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &["a", "b"],
+            &[""],
+            &["user@a"],
+            &["user:password@a"],
+            &["a:abc"],
+            &["a:80:80"],
+            &["a:65536"],
+            &["a:-1"],
+            &["a:+80"],
+            &[":80"],
+            &["a b"],
+            &["a,b"][..0],
+            &["a/b"],
+            &["a?b"],
+            &["a#b"],
+            &["http://a"],
+            &["b\u{fc}cher.example"],
+            &["a\\b"],
+            &["a%zz"],
+            &["[::1"],
+            &["[::1]80"],
+            &["[::1%25eth0]"],
+            &["[v1.a]"],
+            &["::1"],
+            &["<a>"],
+        ] {
+            assert_eq!(address("/", Version::HTTP_11, hosts), None, "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn http_1_0_needs_no_host() {
+        let local = Some("http://127.0.0.1:3000/".to_owned());
+        assert_eq!(address("/", Version::HTTP_10, &[]), local);
+        assert_eq!(address("/", Version::HTTP_10, &["a", "a"]), None);
+        assert_eq!(address("/", Version::HTTP_10, &["user@a"]), None);
+        assert_eq!(address("/", Version::HTTP_10, &[""]), None);
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_target_replaces_the_host() {
+        let found = |target, host: &str| address(target, Version::HTTP_11, &[host]);
+        assert_eq!(
+            found("http://a:81/x", "b").as_deref(),
+            Some("http://a:81/x")
+        );
+        assert_eq!(found("http://a", "a").as_deref(), Some("http://a/"));
+        assert_eq!(found("https://a/x", "").as_deref(), Some("http://a/x"));
+        for (target, host) in [
+            ("http://user@a/", "a"),
+            ("http://a:99999/", "a"),
+            ("ftp://a/", "a"),
+            ("http://a/", "user@b"),
+            ("a:80", "a"),
+        ] {
+            assert_eq!(found(target, host), None, "{target} {host}");
+        }
+        assert_eq!(address("http://a/", Version::HTTP_11, &[]), None);
+    }
+
+    #[test]
+    fn only_options_may_ask_for_the_server_itself() {
+        for host in ["a", ""] {
+            let found = of("OPTIONS", "*", Version::HTTP_11, &[host]);
+            assert_eq!(found, Ok(Target::Server));
+        }
+        let status = |method, target| of(method, target, Version::HTTP_11, &["a"]).unwrap_err().0;
+        assert_eq!(status("GET", "*"), StatusCode::BAD_REQUEST);
+        assert_eq!(status("CONNECT", "a:80"), StatusCode::NOT_IMPLEMENTED);
+        assert!(of("OPTIONS", "*", Version::HTTP_11, &[]).is_err());
+    }
+}

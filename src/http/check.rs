@@ -1,0 +1,713 @@
+//! Checks values of requests against the tables in `contract`, and finds everything that is wrong with them in one pass.
+//!
+//! A body is checked as text. What is accepted is written out again for the statement: known members only, each once, whole
+//! numbers without a fraction, names normalized, and free-form objects as the client sent them.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use super::contract::{Cursor, Findings, Kind, Presence, Schema, epoch_us, json_pointer};
+use super::json::{self, Token, Whole, free_form_fault, items, members, whole_number};
+use super::names;
+use crate::queries::references::{Reference, Target};
+
+/// The value of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(any(test, fuzzing), derive(serde::Serialize), serde(untagged))]
+pub enum Scalar {
+    /// true or false
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text, which has the form its type asks for.
+    Text(String),
+}
+
+impl Kind {
+    /// The value that a parameter's text stands for, or what is wrong with it.
+    pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
+        match *self {
+            // The original API took these words; Python clients write True.
+            Self::Boolean => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Ok(Scalar::Boolean(true)),
+                "false" | "0" | "no" | "off" => Ok(Scalar::Boolean(false)),
+                _ => Err(NOT_BOOLEAN.into()),
+            },
+            Self::Integer { min, max } => {
+                let number = text.parse().map_err(|_| NOT_WHOLE)?;
+                in_range(number, min, max).map_or(Ok(Scalar::Integer(number)), Err)
+            }
+            _ => {
+                let text = match self {
+                    // A client that does not encode a plus sign sends a space.
+                    Self::Time => text.replace(' ', "+"),
+                    _ => text.to_owned(),
+                };
+                self.text_fault(&text).map_or(Ok(Scalar::Text(text)), Err)
+            }
+        }
+    }
+
+    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` as statements take it. The
+    /// output is of use only if there are no faults.
+    pub fn check(
+        &self,
+        text: &str,
+        pointer: &mut Vec<String>,
+        findings: &mut Findings,
+        out: &mut String,
+    ) {
+        let token = Token::of(text);
+        match (self, token) {
+            (Self::Record(schema), Token::Object) => schema.check(text, pointer, findings, out),
+            (Self::List { of, max }, Token::List) => {
+                of.check_items(*max, text, pointer, findings, out);
+            }
+            (Self::Object, Token::Object) => match free_form_fault(text) {
+                Some(fault) => findings.add_at(pointer, fault),
+                None => out.push_str(text),
+            },
+            (Self::Record(_) | Self::Object, _) => {
+                findings.add_at(pointer, "must be a JSON object");
+            }
+            (Self::List { .. }, _) => findings.add_at(pointer, "must be a JSON array"),
+            (Self::Boolean, Token::Boolean(value)) => {
+                out.push_str(if value { "true" } else { "false" });
+            }
+            (Self::Boolean, _) => findings.add_at(pointer, NOT_BOOLEAN),
+            (Self::Integer { .. } | Self::EarlierPosition, token) => {
+                match self.integer(&token, pointer) {
+                    Ok(number) => out.push_str(&number.to_string()),
+                    Err(fault) => findings.add_at(pointer, fault),
+                }
+            }
+            (_, Token::Text(value)) => self.check_text(text, &value, pointer, findings, out),
+            (Self::OneOf(words), _) => findings.add_at(pointer, not_one_of(words)),
+            (Self::Uuid | Self::Reference(_) | Self::AgentWhere { .. }, _) => {
+                findings.add_at(pointer, NOT_UUID);
+            }
+            (Self::Time, _) => findings.add_at(pointer, NOT_TIME),
+            (_, _) => findings.add_at(pointer, "must be text"),
+        }
+    }
+
+    fn check_items(
+        &self,
+        max: usize,
+        list: &str,
+        pointer: &mut Vec<String>,
+        findings: &mut Findings,
+        out: &mut String,
+    ) {
+        out.push('[');
+        let mut count = 0;
+        for item in items(list) {
+            if count < max {
+                if count > 0 {
+                    out.push(',');
+                }
+                pointer.push(count.to_string());
+                self.check(item, pointer, findings, out);
+                pointer.pop();
+            }
+            count += 1;
+        }
+        out.push(']');
+        if count > max {
+            findings.add_at(
+                pointer,
+                format!("must have at most {max} items, has {count}"),
+            );
+        }
+    }
+
+    fn check_text(
+        &self,
+        literal: &str,
+        value: &str,
+        pointer: &[String],
+        findings: &mut Findings,
+        out: &mut String,
+    ) {
+        let normalized = match self {
+            Self::Name { .. } => names::normalized(value),
+            _ => value.into(),
+        };
+        if let Some(fault) = self.text_fault(&normalized) {
+            findings.add_at(pointer, fault);
+            return;
+        }
+        if normalized == value {
+            out.push_str(literal);
+        } else {
+            json::write_string(out, &normalized);
+        }
+        if let Self::Reference(to) = *self
+            && let Ok(id) = Uuid::try_parse(value)
+        {
+            findings.references.push(Reference {
+                pointer: json_pointer(pointer),
+                to,
+                id,
+            });
+        }
+    }
+
+    fn integer(&self, token: &Token, pointer: &[String]) -> Result<i64, Cow<'static, str>> {
+        let number = match token {
+            Token::Number(number) => whole_number(number),
+            _ => None,
+        };
+        let number = number.ok_or(match self {
+            Self::EarlierPosition => NOT_POSITION,
+            _ => NOT_WHOLE,
+        })?;
+        let (min, max) = match *self {
+            Self::Integer { min, max } => (min, max),
+            // The position in the list of the item that depends on this one; its first item has no earlier one.
+            _ => (0, list_position(pointer).unwrap_or(i64::MAX) - 1),
+        };
+        let fault = match number {
+            Whole::Number(number) => match in_range(number, min, max) {
+                None => return Ok(number),
+                Some(fault) => fault,
+            },
+            Whole::TooLarge => format!("must be from {min} to {max}").into(),
+        };
+        Err(match self {
+            Self::EarlierPosition => NOT_EARLIER.into(),
+            _ => fault,
+        })
+    }
+
+    fn text_fault(&self, text: &str) -> Option<Cow<'static, str>> {
+        let unless = |holds: bool, fault: &'static str| (!holds).then_some(Cow::Borrowed(fault));
+        match self {
+            Self::Uuid | Self::Reference(_) | Self::AgentWhere { .. } => {
+                unless(is_uuid(text), NOT_UUID)
+            }
+            Self::Text { min, max } => length_fault(text, *min, *max),
+            Self::Name { max } => {
+                length_fault(text, 1, *max).or_else(|| names::fault(text).map(Cow::Owned))
+            }
+            Self::Pattern { matches, form, .. } => unless(matches(text), form),
+            Self::OneOf(words) => (!words.contains(&text)).then(|| not_one_of(words).into()),
+            Self::Time => unless(epoch_us(text).is_some(), NOT_TIME),
+            Self::Cursor => unless(
+                Cursor::parse(text).is_some(),
+                "must be a cursor from a Link header",
+            ),
+            // No text has these types: `parse` and `check` see to them.
+            Self::Boolean
+            | Self::Integer { .. }
+            | Self::EarlierPosition
+            | Self::Object
+            | Self::Record(_)
+            | Self::List { .. } => None,
+        }
+    }
+}
+
+impl Schema {
+    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`.
+    pub fn check(
+        &self,
+        object: &str,
+        pointer: &mut Vec<String>,
+        findings: &mut Findings,
+        out: &mut String,
+    ) {
+        let mut given: Vec<Given> = self.members.iter().map(|_| Given::Absent).collect();
+        let mut unknown = Findings::default();
+        for (name, value) in members(object) {
+            let known = self
+                .members
+                .iter()
+                .zip(&mut given)
+                .find(|(member, _)| json::is_string(name, member.name));
+            if let Some((_, given)) = known {
+                *given = match given {
+                    Given::Absent => Given::Once(value),
+                    Given::Once(_) | Given::Repeated => Given::Repeated,
+                }
+            } else {
+                pointer.push(shown(name));
+                unknown.add_at(pointer, "unknown field");
+                pointer.pop();
+            }
+        }
+        out.push('{');
+        let start = out.len();
+        for (member, value) in self.members.iter().zip(&given) {
+            pointer.push(member.name.to_owned());
+            if let Given::Once(_) = value {
+                if out.len() > start {
+                    out.push(',');
+                }
+                json::write_string(out, member.name);
+                out.push(':');
+            }
+            let names_agent = match member.kind {
+                Kind::AgentWhere { member, is } => self.is_given(&given, member, is),
+                _ => false,
+            };
+            match (value, member.presence) {
+                (Given::Repeated, _) => findings.add_at(pointer, REPEATED),
+                (Given::Absent | Given::Once("null"), _) if names_agent => {
+                    findings.add_at(pointer, NO_AGENT);
+                }
+                (Given::Absent, Presence::Required | Presence::Nullable) => {
+                    findings.add_at(pointer, "is missing");
+                }
+                (Given::Absent, _) => {}
+                (Given::Once("null"), Presence::Nullable | Presence::OptionalNullable) => {
+                    out.push_str("null");
+                }
+                (Given::Once(value), _) if names_agent => {
+                    Kind::Reference(Target::Agent).check(value, pointer, findings, out);
+                }
+                (Given::Once(value), _) => member.kind.check(value, pointer, findings, out),
+            }
+            pointer.pop();
+        }
+        out.push('}');
+        for fault in unknown.faults {
+            findings.add(fault.place, fault.detail);
+        }
+    }
+
+    /// Whether the member is given with this text.
+    fn is_given(&self, given: &[Given], name: &str, text: &str) -> bool {
+        let mut members = self.members.iter().zip(given);
+        let member = members.find(|(member, _)| member.name == name);
+        matches!(member, Some((_, Given::Once(value))) if json::is_string(value, text))
+    }
+}
+
+/// Whether a member is in the body.
+enum Given<'a> {
+    Absent,
+    Once(&'a str),
+    Repeated,
+}
+
+const NOT_BOOLEAN: &str = "must be true or false";
+const NOT_WHOLE: &str = "must be a whole number";
+const NOT_UUID: &str = "must be a UUID";
+const NOT_TIME: &str = "must be a time such as 2026-01-31T12:00:00Z";
+const NOT_POSITION: &str = "must be the position of a task, counted from 0";
+const NOT_EARLIER: &str = "must be the position of an earlier task in this list";
+const NO_AGENT: &str = "is missing: name an agent";
+/// The fault of a parameter or a member that a request has twice.
+pub const REPEATED: &str = "given more than once";
+
+fn not_one_of(words: &[&str]) -> String {
+    format!("must be one of {}", words.join(", "))
+}
+
+fn in_range(number: i64, min: i64, max: i64) -> Option<Cow<'static, str>> {
+    let is_in_range = (min..=max).contains(&number);
+    (!is_in_range).then(|| format!("must be from {min} to {max}, is {number}").into())
+}
+
+fn length_fault(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
+    let length = text.chars().count();
+    if length < min || length > max {
+        Some(format!("must have {min} to {max} characters, has {length}").into())
+    } else if text.contains('\0') {
+        Some(json::NUL_FAULT.into())
+    } else {
+        None
+    }
+}
+
+/// An unknown name as a pointer shows it.
+fn shown(name: &str) -> String {
+    match Token::of(name) {
+        Token::Text(name) => name.chars().take(100).collect(),
+        _ => char::REPLACEMENT_CHARACTER.to_string(),
+    }
+}
+
+/// In `…/3/depends_on/0`, the 3: the position of the item that the value belongs to.
+fn list_position(pointer: &[String]) -> Option<i64> {
+    pointer.iter().rev().nth(2)?.parse().ok()
+}
+
+/// Whether the text is a UUID with hyphens. The parser accepts other forms, which openapi.json does not promise.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::contract::{Member, Place};
+
+    static INNER: Schema = Schema {
+        name: "Inner",
+        members: &[Member {
+            name: "n",
+            kind: Kind::Integer { min: 0, max: 9 },
+            presence: Presence::Required,
+            about: "",
+        }],
+        example: "",
+    };
+
+    static OUTER: Schema = Schema {
+        name: "Outer",
+        members: &[
+            Member {
+                name: "a/b",
+                kind: Kind::Text { min: 1, max: 3 },
+                presence: Presence::OptionalNullable,
+                about: "",
+            },
+            Member {
+                name: "list",
+                kind: Kind::List {
+                    of: &Kind::Record(&INNER),
+                    max: 2,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    /// The faults of a value, and what a statement would get.
+    fn checked(kind: &Kind, text: &str) -> (Vec<String>, String) {
+        json::check_syntax(text).unwrap();
+        let (mut findings, mut out) = (Findings::default(), String::new());
+        kind.check(text, &mut Vec::new(), &mut findings, &mut out);
+        let faults = findings.faults.into_iter().map(|fault| match fault.place {
+            Place::Pointer(pointer) => format!("{pointer} {}", fault.detail),
+            Place::Parameter(name) => panic!("{name}"),
+        });
+        (faults.collect(), out)
+    }
+
+    fn faults(value: &Value) -> Vec<String> {
+        checked(&Kind::Record(&OUTER), &value.to_string()).0
+    }
+
+    #[test]
+    fn a_valid_object_has_no_faults() {
+        for value in [
+            json!({}),
+            json!({"a/b": null}),
+            json!({"a/b": "äöü", "list": [{"n": 0}, {"n": 9.0}]}),
+        ] {
+            assert_eq!(faults(&value), [""; 0], "{value}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_a_pointer() {
+        let value = json!({"a/b": "toolong", "list": [{"n": 10}, {}, {}], "x~": 1});
+        assert_eq!(
+            faults(&value),
+            [
+                "/a~1b must have 1 to 3 characters, has 7",
+                "/list/0/n must be from 0 to 9, is 10",
+                "/list/1/n is missing",
+                "/list must have at most 2 items, has 3",
+                "/x~0 unknown field",
+            ]
+        );
+        assert_eq!(faults(&json!([])), [" must be a JSON object"]);
+        assert_eq!(
+            faults(&json!({"list": null})),
+            ["/list must be a JSON array"]
+        );
+    }
+
+    #[test]
+    fn a_member_that_is_given_twice_is_a_fault() {
+        let found = |text| checked(&Kind::Record(&OUTER), text).0;
+        assert_eq!(
+            found(r#"{"a/b": "x", "a\u002fb": "y", "list": [{"n": 1, "n": 1, "n": 1}]}"#),
+            [
+                "/a~1b given more than once",
+                "/list/0/n given more than once"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_accepted_is_written_out_anew() {
+        const FREE_FORM: &str =
+            r#"{ "$serde_json::private::Number": "12", "n": 1.50, "n": 5e0, "t":"\u00e9\/" }"#;
+        for (kind, text, expected) in [
+            (
+                Kind::Record(&OUTER),
+                "{\"list\" : [ { \"n\": 50e-1 } ], \"\\u0061/b\": \"\\u00e9\"}",
+                "{\"a/b\":\"\\u00e9\",\"list\":[{\"n\":5}]}",
+            ),
+            (Kind::Object, FREE_FORM, FREE_FORM),
+            (Kind::Name { max: 5 }, "\"cafe\\u0301\"", "\"caf\u{e9}\""),
+            (
+                Kind::Text { min: 1, max: 5 },
+                "\"cafe\u{301}\"",
+                "\"cafe\u{301}\"",
+            ),
+            (Kind::Boolean, " true", "true"),
+        ] {
+            assert_eq!(checked(&kind, text), (Vec::new(), expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_object_with_a_name_private_to_serde_json_is_no_scalar() {
+        for text in [
+            r#"{"$serde_json::private::Number": "12"}"#,
+            r#"{"$serde_json::private::RawValue": "12"}"#,
+        ] {
+            let found = |kind| checked(&kind, text).0;
+            assert_eq!(
+                found(Kind::Integer { min: 0, max: 100 }),
+                [" must be a whole number"]
+            );
+            assert_eq!(found(Kind::Text { min: 0, max: 100 }), [" must be text"]);
+            assert_eq!(found(Kind::Boolean), [" must be true or false"]);
+            assert_eq!(found(Kind::Object), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn each_type_accepts_its_values_only() {
+        let name = Kind::Pattern {
+            regex: "^[a-z]{1,3}$",
+            matches: |text| {
+                (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase())
+            },
+            form: "must be letters",
+        };
+        for (kind, good, bad) in [
+            (
+                Kind::Uuid,
+                &[r#""4a922d03-4c26-4ca9-a1ce-5625fd2f50f6""#][..],
+                &[r#""4a922d034c264ca9a1ce5625fd2f50f6""#, "1", r#""""#][..],
+            ),
+            (
+                Kind::Boolean,
+                &["true"],
+                &[r#""true""#, "1", "null", "[]", "{}"],
+            ),
+            (
+                Kind::Integer { min: -1, max: 100 },
+                &["-1", "5", "5.0", "5e0", "1E2", "-0"],
+                &[
+                    "101",
+                    "0.5",
+                    r#""1""#,
+                    "1e300",
+                    "18446744073709551615",
+                    "99.9999999999999999999",
+                    "-1.0000000000000000000001",
+                    "null",
+                ],
+            ),
+            (
+                Kind::Text { min: 0, max: 2 },
+                &[r#""""#, r#""é€""#, r#""\ud83d\ude00""#],
+                &[r#""abc""#, r#""\u0000""#, "1"],
+            ),
+            (
+                Kind::Name { max: 4 },
+                &[r#""abcd""#, r#""a b""#, r#""cafe\u0301""#],
+                &[
+                    r#""""#,
+                    r#"" a""#,
+                    r#""abcde""#,
+                    r#""a\u200b""#,
+                    "1",
+                    r#""\u0000""#,
+                ],
+            ),
+            (
+                name,
+                &[r#""abc""#],
+                &[r#""abcd""#, r#""abc\n""#, r#""""#, "1"],
+            ),
+            (
+                Kind::OneOf(&["a", "b"]),
+                &[r#""a""#, r#""\u0061""#],
+                &[r#""A""#, "null", "{}"],
+            ),
+            (
+                Kind::Time,
+                &[
+                    r#""2026-01-31T12:00:00Z""#,
+                    r#""2026-01-31T12:00:00.5+02:00""#,
+                    r#""2026-01-31T12:00:00""#,
+                    r#""0001-01-01T00:00:00Z""#,
+                ],
+                &[
+                    r#""-4800-01-01T00:00:00""#,
+                    r#""+12026-01-01T00:00:00Z""#,
+                    r#""2026-02-30T12:00:00Z""#,
+                    r#""now""#,
+                    r#""infinity""#,
+                    "0",
+                ],
+            ),
+            (
+                Kind::Object,
+                &["{}", r#"{"a": [1, {"b": null}]}"#],
+                &["[]", r#""{}""#, r#"{"\u0000": 1}"#],
+            ),
+        ] {
+            for text in good {
+                assert_eq!(checked(&kind, text).0, [""; 0], "{kind:?} {text}");
+            }
+            for text in bad {
+                assert_eq!(checked(&kind, text).0.len(), 1, "{kind:?} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_by_their_type() {
+        for (kind, text, expected) in [
+            (Kind::Boolean, "True", Ok(Scalar::Boolean(true))),
+            (Kind::Boolean, "2", Err("must be true or false")),
+            (
+                Kind::Integer { min: 1, max: 200 },
+                "200",
+                Ok(Scalar::Integer(200)),
+            ),
+            (
+                Kind::Integer { min: 1, max: 200 },
+                "201",
+                Err("must be from 1 to 200, is 201"),
+            ),
+            (
+                Kind::Integer { min: 1, max: 200 },
+                "1.0",
+                Err("must be a whole number"),
+            ),
+            (
+                Kind::Time,
+                "2026-01-31T12:00:00 02:00",
+                Ok(Scalar::Text("2026-01-31T12:00:00+02:00".to_owned())),
+            ),
+            (Kind::OneOf(&["a", "b"]), "c", Err("must be one of a, b")),
+        ] {
+            assert_eq!(kind.parse(text), expected.map_err(Cow::Borrowed), "{text}");
+        }
+    }
+
+    static TASKS: Schema = Schema {
+        name: "Tasks",
+        members: &[
+            Member {
+                name: "kind",
+                kind: Kind::OneOf(&["user", "agent"]),
+                presence: Presence::Optional,
+                about: "",
+            },
+            Member {
+                name: "author",
+                kind: Kind::AgentWhere {
+                    member: "kind",
+                    is: "agent",
+                },
+                presence: Presence::OptionalNullable,
+                about: "",
+            },
+            Member {
+                name: "tasks",
+                kind: Kind::List {
+                    of: &Kind::Record(&TASK),
+                    max: 9,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    static TASK: Schema = Schema {
+        name: "Task",
+        members: &[
+            Member {
+                name: "channel",
+                kind: Kind::Reference(Target::Channel),
+                presence: Presence::Optional,
+                about: "",
+            },
+            Member {
+                name: "after",
+                kind: Kind::List {
+                    of: &Kind::EarlierPosition,
+                    max: 9,
+                },
+                presence: Presence::Optional,
+                about: "",
+            },
+        ],
+        example: "",
+    };
+
+    fn found(value: &Value) -> (Vec<String>, Vec<String>) {
+        let (mut findings, mut out) = (Findings::default(), String::new());
+        let text = value.to_string();
+        Kind::Record(&TASKS).check(&text, &mut Vec::new(), &mut findings, &mut out);
+        let faults = findings.faults.into_iter().map(|fault| match fault.place {
+            Place::Pointer(place) | Place::Parameter(place) => place,
+        });
+        let references = findings.references.into_iter();
+        let references =
+            references.map(|reference| format!("{:?} {}", reference.to, reference.pointer));
+        (faults.collect(), references.collect())
+    }
+
+    #[test]
+    fn a_task_depends_on_earlier_ones_only() {
+        let tasks = json!({"tasks": [
+            {"after": [0]}, {"after": [0, 2, -1, 1e300]}, {"after": [0, 1.0]}, {}]});
+        let (faults, references) = found(&tasks);
+        assert_eq!(
+            faults,
+            [
+                "/tasks/0/after/0",
+                "/tasks/1/after/1",
+                "/tasks/1/after/2",
+                "/tasks/1/after/3"
+            ]
+        );
+        assert_eq!(references, [""; 0]);
+    }
+
+    #[test]
+    fn references_are_found_beside_faults_and_only_where_they_are_ids() {
+        const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
+        let tasks = json!([{"channel": ID}, {"channel": 1}, {"bad": 1, "channel": ID}]);
+        let (faults, references) = found(&json!({"kind": "agent", "author": ID, "tasks": tasks}));
+        assert_eq!(faults, ["/tasks/1/channel", "/tasks/2/bad"]);
+        assert_eq!(
+            references,
+            [
+                "Agent /author",
+                "Channel /tasks/0/channel",
+                "Channel /tasks/2/channel"
+            ]
+        );
+        let none: (Vec<String>, Vec<String>) = Default::default();
+        assert_eq!(found(&json!({"kind": "user", "author": ID})), none);
+        assert_eq!(found(&json!({"author": null})), none);
+        assert_eq!(
+            found(&json!({"kind": "agent", "author": null})).0,
+            ["/author"]
+        );
+        assert_eq!(found(&json!({"kind": "agent"})).0, ["/author"]);
+        assert_eq!(found(&json!({"kind": "user", "author": 1})).0, ["/author"]);
+    }
+}
