@@ -8,6 +8,7 @@ WITH owner AS MATERIALIZED (
 migrate AS MATERIALIZED (
     SELECT given.name, pg_roles.oid FROM (VALUES ('reznet_migrate')) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
+-- What reznet_migrate itself makes is for its own logins to grant.
 default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT owner.oid, owner.name, 'r', 'SELECT, INSERT, UPDATE, DELETE', 'reznet_app' FROM owner
     UNION ALL
@@ -16,9 +17,10 @@ default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT owner.oid, owner.name, 'r', 'ALL', 'reznet_migrate' FROM owner WHERE owner.name <> 'reznet_migrate'
     UNION ALL
     SELECT migrate.oid, migrate.name, 'r', 'SELECT, INSERT, UPDATE, DELETE', 'reznet_app' FROM migrate, owner
-    WHERE owner.name <> 'reznet_migrate'
+    WHERE owner.name <> 'reznet_migrate' AND pg_has_role(migrate.oid, 'USAGE')
     UNION ALL
-    SELECT migrate.oid, migrate.name, 'S', 'USAGE', 'reznet_app' FROM migrate, owner WHERE owner.name <> 'reznet_migrate'
+    SELECT migrate.oid, migrate.name, 'S', 'USAGE', 'reznet_app' FROM migrate, owner
+    WHERE owner.name <> 'reznet_migrate' AND pg_has_role(migrate.oid, 'USAGE')
 )
 SELECT statement, may_run
 FROM (

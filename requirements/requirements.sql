@@ -5,8 +5,8 @@
 -- $2 text[]  the migrations that must be applied, by file name without .sql
 --
 -- severity    error, or warning: the API works without it
--- kind        server, encoding, session, foreign (an object of our name that is not ours), migration, index, missing, privilege,
---             statistics, role, inherit, trigger, row_security
+-- kind        server, encoding, session, foreign (an object of our name that is not ours), differs (an object of ours that was
+--             changed), migration, index, missing, privilege, statistics, role, inherit, trigger, row_security
 -- object      our name of the object
 -- detail      what is wrong, in one sentence for everybody: it names our own objects only
 -- difference  more about it for the operator only
@@ -103,9 +103,9 @@ function AS MATERIALIZED (
         SELECT * FROM pg_proc WHERE proname = expected_function.name AND pronamespace = to_regnamespace('public') OFFSET 0
     ) AS pg_proc ON true
 ),
--- How a relation of our name differs from ours.
+-- How a relation of our name differs from ours. If its migration was applied, it is ours and was changed.
 foreign_relation AS MATERIALIZED (
-    SELECT object, difference
+    SELECT object, difference, made_by, position(relkind::text IN kinds) > 0 AND NOT relispartition AS is_like_ours
     FROM relation
     CROSS JOIN LATERAL (
         SELECT CASE
@@ -127,14 +127,18 @@ foreign_relation AS MATERIALIZED (
     ) AS of (difference)
     WHERE oid IS NOT NULL AND difference IS NOT NULL
 ),
+ledger AS MATERIALIZED (
+    SELECT oid IS NOT NULL AS is_there,
+           oid IS NOT NULL AND has_table_privilege(oid, 'SELECT')
+               AND has_schema_privilege(to_regnamespace('public')::oid, 'USAGE')
+               AND object NOT IN (SELECT object FROM foreign_relation) AS is_readable
+    FROM relation WHERE name = 'migration_ledger'
+),
 -- ts_stat runs a text, so that the ledger is read only if it is there, ours and readable: named in FROM, it would make the whole
 -- statement fail.
 applied AS MATERIALIZED (
     SELECT word AS name
-    FROM ts_stat(CASE WHEN EXISTS (
-            SELECT FROM relation
-            WHERE relation.name = 'migration_ledger' AND oid IS NOT NULL AND has_table_privilege(oid, 'SELECT')
-              AND has_schema_privilege(to_regnamespace('public')::oid, 'USAGE') AND object NOT IN (SELECT object FROM foreign_relation))
+    FROM ts_stat(CASE WHEN (SELECT is_readable FROM ledger)
         THEN 'SELECT array_to_tsvector(ARRAY[name]) FROM public.migration_ledger'
         ELSE 'SELECT NULL::tsvector' END)
 )
@@ -156,6 +160,11 @@ FROM (
     UNION ALL
     SELECT 4, 'error', 'foreign', object, object || ' is not this application''s', difference, NULL, false
     FROM foreign_relation
+    WHERE NOT (is_like_ours AND made_by IN (SELECT name FROM applied)) IS TRUE
+    UNION ALL
+    SELECT 5, 'error', 'differs', object, format('%s is not as %s made it', object, made_by), difference, NULL, false
+    FROM foreign_relation
+    WHERE is_like_ours AND made_by IN (SELECT name FROM applied)
     UNION ALL
     -- Types that belong to no relation stand in the way of a table of that name.
     SELECT 4, 'error', 'foreign', object, object || ' is not this application''s', 'it is a type, not a table', NULL, false
@@ -186,12 +195,13 @@ FROM (
     JOIN pg_namespace ON nspname = schema
     JOIN pg_class ON relnamespace = pg_namespace.oid AND pg_class.relname = expected_index.name
     LEFT JOIN pg_index ON indexrelid = pg_class.oid
-    WHERE indrelid IS DISTINCT FROM (
+    WHERE indrelid IS NULL OR indrelid IS DISTINCT FROM (
         SELECT relation.oid FROM relation WHERE relation.schema = expected_index.schema AND relation.name = on_table)
     UNION ALL
     SELECT 5, 'error', 'migration', needed, 'the migration ' || needed || ' is not applied', NULL, NULL, false
     FROM unnest($2::text[]) AS needed
-    WHERE needed NOT IN (SELECT name FROM applied)
+    -- A ledger that can't be read is a finding of its own.
+    WHERE needed NOT IN (SELECT name FROM applied) AND NOT (SELECT is_there AND NOT is_readable FROM ledger)
     UNION ALL
     SELECT 6, 'error', 'index', expected_index.name, 'the index ' || expected_index.name || ' is missing or invalid', NULL, NULL, false
     FROM expected_index

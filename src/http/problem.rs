@@ -78,6 +78,46 @@ pub struct Missing {
     pub missing_migrations: Vec<String>,
     /// Indexes that aren't there or aren't valid.
     pub missing_indexes: Vec<String>,
+    /// Everything else that keeps the API from working, as `requirements/requirements.sql` finds it.
+    pub problems: Vec<Finding>,
+}
+
+/// One thing that the API needs of its database and that is not so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What kind of thing, as `privilege`.
+    pub kind: String,
+    /// The object concerned, by our name for it.
+    pub object: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Missing {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.missing_migrations.is_empty() && self.missing_indexes.is_empty() && self.problems.is_empty()
+    }
+
+    /// What the operator does first, in one sentence.
+    fn advice(&self) -> &'static str {
+        let has = |kinds: &[&str]| {
+            let kinds_found = self.problems.iter().map(|problem| problem.kind.as_str());
+            kinds_found.into_iter().any(|kind| kinds.contains(&kind))
+        };
+        if has(&["server", "encoding", "foreign"]) {
+            "The database can't be this application's, see problems: scripts/migrate plan says how it differs."
+        } else if !self.missing_migrations.is_empty() && !has(&["privilege"]) {
+            UNMIGRATED_DETAIL
+        } else if has(&["privilege"]) {
+            "The API lacks privileges in the database, see problems: run scripts/migrate grant."
+        } else if !self.problems.is_empty() {
+            "The database is not as the API needs it, see problems: scripts/migrate verify prints what to do."
+        } else {
+            "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew."
+        }
+    }
 }
 
 impl From<DbError> for ApiError {
@@ -186,10 +226,7 @@ impl ApiError {
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
                 _ => format!("{} things are wrong with the request; see errors.", faults.len()),
             },
-            Self::NotReady { missing } if missing.missing_migrations.is_empty() => {
-                "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew.".to_owned()
-            }
-            Self::NotReady { .. } => UNMIGRATED_DETAIL.to_owned(),
+            Self::NotReady { missing } => missing.advice().to_owned(),
             Self::Database(error) => match **error {
                 _ if error.lacks_migration() => UNMIGRATED_DETAIL.to_owned(),
                 DbError::Unavailable { .. } => {
