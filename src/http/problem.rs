@@ -97,7 +97,9 @@ impl Missing {
     /// Whether nothing is missing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.missing_migrations.is_empty() && self.missing_indexes.is_empty() && self.problems.is_empty()
+        self.missing_migrations.is_empty()
+            && self.missing_indexes.is_empty()
+            && self.problems.is_empty()
     }
 
     /// What the operator does first, in one sentence.

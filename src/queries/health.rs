@@ -132,6 +132,9 @@ mod tests {
                 .any(|line| line.contains(&format!("'{index}', ")) && line.contains(", true)"));
             assert!(named, "{index}");
         }
-        assert_eq!(requirements.matches(", true),\n('public', 'idx_").count(), 15);
+        assert_eq!(
+            requirements.matches(", true),\n('public', 'idx_").count(),
+            15
+        );
     }
 }
