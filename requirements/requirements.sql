@@ -92,40 +92,51 @@ relation AS MATERIALIZED (
     SELECT expected_relation.*, schema || '.' || expected_relation.name AS object, pg_class.oid, relkind, relispartition, relowner,
            relrowsecurity, relforcerowsecurity
     FROM expected_relation
-    LEFT JOIN pg_namespace ON nspname = schema
-    LEFT JOIN pg_class ON relnamespace = pg_namespace.oid AND relname = expected_relation.name
+    -- OFFSET 0 keeps the planner from reading whole catalogs, here and below.
+    LEFT JOIN LATERAL (
+        SELECT * FROM pg_class WHERE relname = expected_relation.name AND relnamespace = to_regnamespace(schema) OFFSET 0
+    ) AS pg_class ON true
 ),
 function AS MATERIALIZED (
     SELECT expected_function.*, pg_proc.oid, prokind, prorettype, proargtypes, proowner
     FROM expected_function
-    -- OFFSET 0 keeps the planner from reading all of pg_proc.
     LEFT JOIN LATERAL (
         SELECT * FROM pg_proc WHERE proname = expected_function.name AND pronamespace = to_regnamespace('public') OFFSET 0
     ) AS pg_proc ON true
 ),
+differing_columns AS MATERIALIZED (
+    SELECT object, string_agg(
+               CASE WHEN attname IS NULL THEN 'it has no column ' || split_part(declared, ' ', 1)
+               ELSE format('column %s is %s, not %s', attname, format_type(atttypid, atttypmod), format_type(expected_type.oid, NULL)) END,
+               '; ' ORDER BY n) AS difference
+    FROM relation
+    CROSS JOIN unnest(string_to_array(columns, ', ')) WITH ORDINALITY AS of (declared, n)
+    LEFT JOIN (
+        SELECT oid, typname::text FROM pg_type
+        WHERE typnamespace = 'pg_catalog'::regnamespace AND typname IN (
+            'uuid', 'text', 'json', 'jsonb', 'bool', 'int4', 'int8', 'timestamptz', 'bytea', '_uuid', '_text', '_int4', '_int8')
+    ) AS expected_type ON typname = split_part(declared, ' ', 2)
+    LEFT JOIN (
+        SELECT found.* FROM relation
+        CROSS JOIN LATERAL (SELECT * FROM pg_attribute WHERE attrelid = relation.oid AND attnum > 0 OFFSET 0) AS found
+    ) AS found ON attrelid = relation.oid AND attname = split_part(declared, ' ', 1)
+    WHERE relation.oid IS NOT NULL AND (atttypid = expected_type.oid AND atttypmod = -1) IS NOT TRUE
+    GROUP BY object
+),
 -- How a relation of our name differs from ours. If its migration was applied, it is ours and was changed.
 foreign_relation AS MATERIALIZED (
-    SELECT object, difference, made_by, position(relkind::text IN kinds) > 0 AND NOT relispartition AS is_like_ours
+    SELECT object, made_by, is_like_ours,
+           CASE
+               WHEN is_like_ours THEN difference
+               WHEN relispartition THEN 'it is a partition of another table'
+               ELSE 'it is ' || CASE relkind WHEN 'r' THEN 'a table' WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view'
+                   WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type'
+                   ELSE 'an index' END || ', not ' || CASE kinds WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' ELSE 'a table' END
+           END AS difference
     FROM relation
-    CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN position(relkind::text IN kinds) = 0 THEN 'it is ' || CASE relkind WHEN 'r' THEN 'a table' WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view'
-                WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type'
-                ELSE 'an index' END || ', not ' || CASE kinds WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' ELSE 'a table' END
-            WHEN relispartition THEN 'it is a partition of another table'
-            ELSE (
-                SELECT string_agg(
-                    CASE WHEN attname IS NULL THEN 'it has no column ' || split_part(declared, ' ', 1)
-                    ELSE format('column %s is %s, not %s', attname, format_type(atttypid, atttypmod),
-                        (SELECT format_type(oid, NULL) FROM pg_type
-                         WHERE typname = split_part(declared, ' ', 2) AND typnamespace = 'pg_catalog'::regnamespace)) END, '; ')
-                FROM unnest(string_to_array(columns, ', ')) AS declared
-                LEFT JOIN pg_attribute ON attrelid = relation.oid AND attname = split_part(declared, ' ', 1) AND attnum > 0
-                LEFT JOIN pg_type ON pg_type.oid = atttypid
-                WHERE (typname = split_part(declared, ' ', 2) AND typnamespace = 'pg_catalog'::regnamespace AND atttypmod = -1) IS NOT TRUE)
-            END
-    ) AS of (difference)
-    WHERE oid IS NOT NULL AND difference IS NOT NULL
+    LEFT JOIN differing_columns USING (object)
+    CROSS JOIN LATERAL (SELECT position(relkind::text IN kinds) > 0 AND NOT relispartition) AS of (is_like_ours)
+    WHERE oid IS NOT NULL AND (difference IS NOT NULL OR NOT is_like_ours)
 ),
 ledger AS MATERIALIZED (
     SELECT oid IS NOT NULL AS is_there,
