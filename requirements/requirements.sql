@@ -151,7 +151,7 @@ ledger AS MATERIALIZED (
 applied AS MATERIALIZED (
     SELECT word AS name
     FROM ts_stat(CASE WHEN (SELECT is_readable FROM ledger)
-        THEN 'SELECT array_to_tsvector(ARRAY[name]) FROM public.migration_ledger'
+        THEN 'SELECT array_to_tsvector(ARRAY[name]) FROM public.migration_ledger WHERE length(name) BETWEEN 1 AND 100'
         ELSE 'SELECT NULL::tsvector' END)
 )
 SELECT severity, kind, object, detail, difference, statement, may_run
@@ -278,7 +278,7 @@ FROM (
     WHERE pg_has_role(api.oid, 'pg_read_all_stats', 'USAGE') IS NOT TRUE
     UNION ALL
     -- Logins that are members of the role, and do not have its privileges.
-    SELECT 10, 'warning', 'inherit', 'role', 'a login of the API does not inherit the privileges of its role', 'it is ' || member.rolname,
+    SELECT DISTINCT 10, 'warning', 'inherit', 'role', 'a login of the API does not inherit the privileges of its role', 'it is ' || member.rolname,
            CASE WHEN current_setting('server_version_num')::int < 160000 THEN format('ALTER ROLE %I INHERIT', member.rolname)
            ELSE format('GRANT %I TO %I WITH INHERIT TRUE', api.name, member.rolname) END, may_create_roles
     FROM api, me, pg_auth_members JOIN pg_roles AS member ON member.oid = pg_auth_members.member
