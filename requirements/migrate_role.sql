@@ -22,7 +22,11 @@ default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT migrate.oid, migrate.name, 'S', 'USAGE', 'reznet_app' FROM migrate, owner
     WHERE owner.name <> 'reznet_migrate' AND pg_has_role(migrate.oid, 'USAGE')
 )
-SELECT statement, may_run
+-- Nothing can be granted to a role that is missing and that the current user may not create.
+SELECT statement, may_run AND NOT EXISTS (
+    SELECT FROM unnest(ARRAY['reznet_app', 'reznet_migrate']) AS needed
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = needed)
+      AND NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)) AS may_run
 FROM (
     SELECT 1, 'CREATE ROLE reznet_migrate NOLOGIN', rolsuper OR rolcreaterole
     FROM migrate, pg_roles AS me

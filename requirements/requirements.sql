@@ -81,12 +81,14 @@ expected_index (schema, name, on_table, is_named) AS (VALUES
     ('profile', 'samples_began_at_idx', 'samples', false),
     ('profile', 'flushes_began_at_idx', 'flushes', false)
 ),
-api AS MATERIALIZED (
-    SELECT given.name, pg_roles.oid, rolsuper OR rolbypassrls AS bypasses_row_security
-    FROM (SELECT coalesce($1::text, current_user)) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
-),
 me AS MATERIALIZED (
     SELECT rolsuper, rolsuper OR rolcreaterole AS may_create_roles FROM pg_roles WHERE rolname = current_user
+),
+-- Nothing can be granted to a role that is missing and that the current user may not create.
+api AS MATERIALIZED (
+    SELECT given.name, pg_roles.oid, pg_roles.rolsuper OR rolbypassrls AS bypasses_row_security,
+           pg_roles.oid IS NOT NULL OR may_create_roles AS can_be_granted
+    FROM me CROSS JOIN (SELECT coalesce($1::text, current_user)) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
 -- Expected relations with the relations of their names, whatever those are.
 relation AS MATERIALIZED (
@@ -239,17 +241,17 @@ FROM (
     WHERE api.oid IS NULL
     UNION ALL
     SELECT 9, 'error', 'privilege', 'database', 'CONNECT on the database is not granted', NULL,
-           format('GRANT CONNECT ON DATABASE %I TO %I', datname, api.name), pg_has_role(datdba, 'USAGE')
+           format('GRANT CONNECT ON DATABASE %I TO %I', datname, api.name), can_be_granted AND pg_has_role(datdba, 'USAGE')
     FROM api, pg_database
     WHERE datname = current_database() AND has_database_privilege(api.oid, pg_database.oid, 'CONNECT') IS NOT TRUE
     UNION ALL
     SELECT 9, 'error', 'privilege', 'schema ' || nspname, format('USAGE on the schema %s is not granted', nspname), NULL,
-           format('GRANT USAGE ON SCHEMA %I TO %I', nspname, api.name), pg_has_role(nspowner, 'USAGE')
+           format('GRANT USAGE ON SCHEMA %I TO %I', nspname, api.name), can_be_granted AND pg_has_role(nspowner, 'USAGE')
     FROM api, pg_namespace
     WHERE nspname IN ('public', 'profile') AND has_schema_privilege(api.oid, pg_namespace.oid, 'USAGE') IS NOT TRUE
     UNION ALL
     SELECT 9, 'error', 'privilege', object, format('%s on %s is not granted', lacking, object), NULL,
-           format('GRANT %s ON %s TO %I', lacking, object, api.name), pg_has_role(relowner, 'USAGE')
+           format('GRANT %s ON %s TO %I', lacking, object, api.name), can_be_granted AND pg_has_role(relowner, 'USAGE')
     FROM api, relation
     CROSS JOIN LATERAL (
         SELECT string_agg(privilege, ', ')
@@ -266,14 +268,14 @@ FROM (
     WHERE relation.oid IS NOT NULL AND relkind IN ('r', 'p', 'v') AND lacking IS NOT NULL
     UNION ALL
     SELECT 9, 'error', 'privilege', 'public.' || function.name, format('EXECUTE on the function public.%s is not granted', function.name),
-           NULL, format('GRANT EXECUTE ON FUNCTION public.%I TO %I', function.name, api.name), pg_has_role(proowner, 'USAGE')
+           NULL, format('GRANT EXECUTE ON FUNCTION public.%I TO %I', function.name, api.name), can_be_granted AND pg_has_role(proowner, 'USAGE')
     FROM api, function
     WHERE is_called AND prokind = 'f' AND has_function_privilege(api.oid, function.oid, 'EXECUTE') IS NOT TRUE
     UNION ALL
     SELECT 10, 'warning', 'statistics', 'pg_read_all_stats', 'pg_read_all_stats is not granted, so the performance report is incomplete', NULL,
            format('GRANT pg_read_all_stats TO %I', api.name),
-           rolsuper OR pg_has_role('pg_read_all_stats', 'USAGE WITH ADMIN OPTION')
-               OR (may_create_roles AND current_setting('server_version_num')::int < 160000)
+           can_be_granted AND (rolsuper OR pg_has_role('pg_read_all_stats', 'USAGE WITH ADMIN OPTION')
+               OR (may_create_roles AND current_setting('server_version_num')::int < 160000))
     FROM api, me
     WHERE pg_has_role(api.oid, 'pg_read_all_stats', 'USAGE') IS NOT TRUE
     UNION ALL
