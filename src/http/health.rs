@@ -2,7 +2,7 @@
 
 use super::contract::{Audience, Kind, Operation, answered, documented};
 use super::input::Input;
-use super::problem::{ApiError, Missing};
+use super::problem::{ApiError, Unready};
 use super::reply::Reply;
 use super::schemas;
 use crate::db::Db;
@@ -39,7 +39,7 @@ pub static READINESS: Operation = Operation {
 
 pub async fn readiness(db: Db, _: Input) -> Result<Reply, ApiError> {
     let json = health::readiness(&db).await?;
-    let missing: Missing = json
+    let missing: Unready = json
         .and_then(|json| serde_json::from_str(&json).ok())
         .ok_or(ApiError::Bug("readiness returned JSON of another shape"))?;
     if missing.is_empty() {

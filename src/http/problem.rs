@@ -61,7 +61,7 @@ pub enum ApiError {
     /// The database isn't what this version needs.
     NotReady {
         /// What's missing, as JSON.
-        missing: Missing,
+        missing: Unready,
     },
     /// The database failed.
     Database(Arc<DbError>),
@@ -73,7 +73,7 @@ pub enum ApiError {
 
 /// What a database lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Missing {
+pub struct Unready {
     /// File names without `.sql`.
     pub missing_migrations: Vec<String>,
     /// Indexes that aren't there or aren't valid.
@@ -93,7 +93,7 @@ pub struct Finding {
     pub detail: String,
 }
 
-impl Missing {
+impl Unready {
     /// Whether nothing is missing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -161,7 +161,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     errors: &'a [Fault],
     #[serde(flatten)]
-    missing: Option<&'a Missing>,
+    missing: Option<&'a Unready>,
 }
 
 impl ApiError {
