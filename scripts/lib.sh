@@ -226,8 +226,138 @@ FOLDERS
 
 # --- database URLs ---
 
-mask() { # URL: the same without its password
-  printf '%s' "$1" | sed -e 's|\(://[^:@/]*\):[^@/]*@|\1:***@|' -e 's|\([?&]password=\)[^&]*|\1***|'
+# Names of libpq's parameters and of the variables that stand for them. Parameters without a variable, or with one that older
+# programs do not know, go to psql as an argument; none of those is a secret.
+URL_PARAMETERS=" user=PGUSER password=PGPASSWORD host=PGHOST hostaddr=PGHOSTADDR port=PGPORT dbname=PGDATABASE options=PGOPTIONS
+ application_name=PGAPPNAME connect_timeout=PGCONNECT_TIMEOUT client_encoding=PGCLIENTENCODING sslmode=PGSSLMODE
+ sslcompression=PGSSLCOMPRESSION sslcert=PGSSLCERT sslkey=PGSSLKEY sslrootcert=PGSSLROOTCERT sslcrl=PGSSLCRL
+ requirepeer=PGREQUIREPEER ssl_min_protocol_version=PGSSLMINPROTOCOLVERSION ssl_max_protocol_version=PGSSLMAXPROTOCOLVERSION
+ gssencmode=PGGSSENCMODE krbsrvname=PGKRBSRVNAME gsslib=PGGSSLIB target_session_attrs=PGTARGETSESSIONATTRS
+ channel_binding=PGCHANNELBINDING service=PGSERVICE passfile=PGPASSFILE
+ sslcrldir= sslsni= sslcertmode= sslnegotiation= require_auth= load_balance_hosts= gssdelegation= min_protocol_version=
+ max_protocol_version= keepalives= keepalives_idle= keepalives_interval= keepalives_count= tcp_user_timeout=
+ fallback_application_name= "
+
+trim() { # TEXT: sets trimmed, the text without whitespace at its ends
+  trimmed="${1#"${1%%[![:space:]]*}"}"
+  trimmed="${trimmed%"${trimmed##*[![:space:]]}"}"
+}
+
+# percent_decode TEXT: sets decoded. Fails at a % without two hexadecimal digits, and at %00.
+percent_decode() {
+  local rest="$1"
+  case "$rest" in *%00*) return 1 ;; esac
+  while :; do
+    case "$rest" in *%*) rest="${rest#*%}" ;; *) break ;; esac
+    case "$rest" in [0-9A-Fa-f][0-9A-Fa-f]*) ;; *) return 1 ;; esac
+  done
+  rest="${1//\\/\\\\}"
+  printf -v decoded '%b' "${rest//%/\\x}"
+}
+
+set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fails for a parameter that is not libpq's.
+  local variable value
+  case "$1" in
+    ssl)
+      # As JDBC's URLs have it, and libpq takes it.
+      if [ "$2" != true ]; then return 1; fi
+      set_parameter sslmode require
+      return
+      ;;
+    *[!a-z_]*) return 1 ;;
+  esac
+  variable="${URL_PARAMETERS#* "$1"=}"
+  if [ "$variable" = "$URL_PARAMETERS" ]; then return 1; fi
+  variable="${variable%%[[:space:]]*}"
+  if [ -n "$variable" ]; then
+    url_variables=(${url_variables[@]+"${url_variables[@]}"} "$variable=$2")
+  else
+    value="${2//\\/\\\\}"
+    url_conninfo="$url_conninfo${url_conninfo:+ }$1='${value//\'/\\\'}'"
+  fi
+  case "$1" in
+    user) url_user="$2" ;;
+    host) url_host="$2" ;;
+    port) url_port="$2" ;;
+    dbname) url_database="$2" ;;
+  esac
+}
+
+# parse_url URL: the one place that takes a database URL apart. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (what
+# has no variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed: then a part of the
+# password may be where another part is expected, so nothing of the URL may be shown, and no program may be asked about it.
+# Sets url_unknown to the name of a parameter that is not libpq's.
+parse_url() {
+  local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" LC_ALL=C
+  url_variables=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
+  case "$rest" in *[[:cntrl:]]*) return 1 ;; esac
+  rest="${rest#*://}"
+  # Any @ and / in a user or a password must be percent-encoded: else it is unclear where the password ends.
+  case "$rest" in
+    *@*@*) return 1 ;;
+    *@*)
+      credentials="${rest%%@*}" rest="${rest#*@}"
+      case "$credentials" in */*) return 1 ;; esac
+      ;;
+  esac
+  hosts="${rest%%[/?]*}"
+  rest="${rest#"$hosts"}"
+  case "$rest" in *\?*) query="${rest#*\?}" rest="${rest%%\?*}" ;; esac
+  rest="${rest#/}"
+  case "$rest" in */* | *" "*) return 1 ;; esac
+
+  case "$credentials" in
+    *:*)
+      percent_decode "${credentials#*:}" || return 1
+      set_parameter password "$decoded"
+      credentials="${credentials%%:*}"
+      ;;
+  esac
+  if [ -n "$credentials" ]; then
+    percent_decode "$credentials" || return 1
+    set_parameter user "$decoded"
+  fi
+
+  part="$hosts,"
+  while [ -n "$part" ]; do
+    host="${part%%,*}" part="${part#*,}" port=""
+    case "$host" in
+      \[*\] | \[*\]:*) port="${host##*\]}" host="${host%\]*}" host="${host#\[}" ;;
+      *:*) port=":${host#*:}" host="${host%%:*}" ;;
+    esac
+    percent_decode "$host" || return 1
+    host="$decoded"
+    case "$host" in
+      /*) case "$host" in *,*) return 1 ;; esac ;;
+      *:*) case "$host" in *[!0-9a-zA-Z:.%]*) return 1 ;; esac ;;
+      *[!0-9a-zA-Z._-]*) return 1 ;;
+    esac
+    case "$port" in
+      "" | :) port="" ;;
+      :*[!0-9]* | :??????*) return 1 ;;
+      :*) port="${port#:}"; if [ "$port" -gt 65535 ] || [ "$port" -lt 1 ]; then return 1; fi ;;
+      *) return 1 ;;
+    esac
+    names="$names$host${part:+,}" ports="$ports$port${part:+,}"
+  done
+  case "$names" in *[!,]*) set_parameter host "$names" ;; esac
+  case "$ports" in *[!,]*) set_parameter port "$ports" ;; esac
+  if [ -n "$rest" ]; then
+    percent_decode "$rest" || return 1
+    set_parameter dbname "$decoded"
+  fi
+
+  while [ -n "$query" ]; do
+    part="${query%%&*}" query="${query#"$part"}" query="${query#&}"
+    case "$part" in *=*) ;; *) return 1 ;; esac
+    percent_decode "${part%%=*}" || return 1
+    host="$decoded"
+    percent_decode "${part#*=}" || return 1
+    if ! set_parameter "$host" "$decoded"; then
+      case "$host" in *[!a-z_]* | "") ;; *) url_unknown="$host" ;; esac
+      return 1
+    fi
+  done
 }
 
 # choose_database [URL]: sets DATABASE_URL and DATABASE_SOURCE, from --database, the environment or .local/database-url.
@@ -235,56 +365,104 @@ choose_database() {
   if [ -n "${1:-}" ]; then
     DATABASE_URL="$1" DATABASE_SOURCE=--database
   elif [ -n "${DATABASE_URL:-}" ]; then
-    DATABASE_SOURCE="${DATABASE_SOURCE:-\$DATABASE_URL}" # scripts/up says where it has it from
+    DATABASE_SOURCE="${DATABASE_SOURCE:-\$DATABASE_URL}" # set by scripts/up, which took it from somewhere else
   elif [ -s "$LOCAL/database-url" ]; then
     DATABASE_URL="$(cat "$LOCAL/database-url")" DATABASE_SOURCE=.local/database-url
   else
     fail "no database given: set DATABASE_URL, give --database postgres://..., or run scripts/up for a private one"
   fi
+  # Editors and secret stores end a value with a newline.
+  trim "$DATABASE_URL"
+  DATABASE_URL="$trimmed"
   case "$DATABASE_URL" in
     postgres://* | postgresql://*) ;;
     *) fail "$DATABASE_SOURCE isn't a postgres:// URL: give postgres://USER:PASSWORD@HOST:PORT/DATABASE" ;;
   esac
+  require_url
 }
 
-# database_psql ARGUMENT…: psql on $DATABASE_URL. The password goes by the environment: a command line is public.
+require_url() { # parses DATABASE_URL, or fails without showing any of it
+  if parse_url "$DATABASE_URL"; then return; fi
+  if [ -n "$url_unknown" ]; then
+    fail "the URL in ${DATABASE_SOURCE:-DATABASE_URL} has the parameter $url_unknown, which psql doesn't know: remove it"
+  fi
+  fail "the URL in ${DATABASE_SOURCE:-DATABASE_URL} is malformed: give postgres://USER:PASSWORD@HOST:PORT/DATABASE, and write special\
+ characters of the user and the password percent-encoded (@ as %40, / as %2F, : as %3A, % as %25)"
+}
+
+# The database for messages: without its password. After parse_url.
+database_label() {
+  local host="$url_host"
+  case "$host" in *,*) ;; *:*) host="[$host]" ;; esac
+  printf 'postgres://%s%s%s/%s' "${url_user:+$url_user@}" "$host" "${url_port:+:$url_port}" "$url_database" | tr '[:cntrl:]' '?'
+}
+
+# database_psql ARGUMENT…: psql on $DATABASE_URL. Everything that libpq has a variable for goes by the environment: others can see
+# a command line.
 database_psql() {
-  local rest="${DATABASE_URL#*://}" user="" password="${PGPASSWORD:-}"
-  local authority="${rest%%/*}"
-  case "$authority" in
-    *:*@*)
-      user="${authority%%@*}"
-      rest="${rest#*@}"
-      password="${user#*:}"
-      user="${user%%:*}@"
-      # Percent-encoded, as URLs are.
-      password="${password//\\/\\\\}"
-      password="$(printf '%b' "${password//%/\\x}")"
-      ;;
-  esac
-  # No question is ever asked (-w), and messages come in English: explain_database reads them.
-  PGPASSWORD="$password" PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" PGCLIENTENCODING=UTF8 LC_ALL=C \
-    "$PSQL" -X -q -w -v ON_ERROR_STOP=1 -d "postgres://$user$rest" "$@"
+  local parameter
+  require_url
+  # No question is ever asked (-w), and messages of psql and libpq come in English; the server's come in its language.
+  local -x PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" LC_ALL=C
+  for parameter in ${url_variables[@]+"${url_variables[@]}"}; do
+    # The caller's options are kept, and come last so that they win.
+    if [ "${parameter%%=*}" = PGOPTIONS ] && [ -n "${PGOPTIONS:-}" ]; then parameter="$parameter $PGOPTIONS"; fi
+    local -x "$parameter"
+  done
+  local -x PGCLIENTENCODING=UTF8
+  "$PSQL" -X -q -w -v ON_ERROR_STOP=1 ${url_conninfo:+-d "$url_conninfo"} "$@"
 }
 
-# explain_database FILE: fails with one line for what psql wrote to FILE when it couldn't connect or read.
-explain_database() {
-  local what where="the URL in $DATABASE_SOURCE"
-  what="$(sed -n -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/[^ ]/{p;q;}' "$1")"
-  case "$(cat "$1")" in
-    *"password authentication failed"* | *"no password supplied"*)
-      what="the database refuses the user or the password: correct them in $where" ;;
-    *"database \""*"\" does not exist"*)
-      what="there's no such database: create it (createdb), or correct the name in $where" ;;
-    *"Connection refused"* | *"No such file or directory"*)
-      what="nothing listens there: start PostgreSQL (scripts/postgres start for the private one), or correct $where" ;;
-    *"could not translate host name"*)
-      what="its host name is unknown: correct $where" ;;
-    *"timeout expired"* | *"timed out"*)
-      what="no answer in time: check host, port and firewall in $where" ;;
-    *"too many"*"connections"* | *"connection slots are reserved"*)
-      what="all its connections are taken: close some, or raise max_connections" ;;
-    *) what="${what:-psql failed}: check $where" ;;
+# What can be wrong when a connection fails. There is no SQLSTATE then, and the server's text is in the server's language.
+CONNECTION_CAUSES="check the address and the port, the user and the password, the name of the database, the privileges LOGIN and\
+ CONNECT, pg_hba.conf, TLS (sslmode), and whether all connections are taken"
+
+# connection_advice LINE: what to do about one failed attempt, if its text says so without doubt.
+connection_advice() {
+  case "$1" in
+    *": FATAL:  password authentication failed for user "* | *"no password supplied")
+      echo "the database refuses the user or the password: correct them" ;;
+    *": FATAL:  database \""*"\" does not exist")
+      echo "there's no such database: create it (createdb), or correct its name" ;;
+    *": FATAL:  no pg_hba.conf entry for "*)
+      echo "pg_hba.conf on the server has no line for this client, user, database and TLS mode: add one, or connect as it allows" ;;
+    *": FATAL:  role \""*"\" is not permitted to log in")
+      echo "the role lacks LOGIN: an administrator runs ALTER ROLE … LOGIN" ;;
+    *": FATAL:  permission denied for database "*)
+      echo "the role lacks CONNECT on the database: an administrator runs GRANT CONNECT ON DATABASE" ;;
+    *": FATAL:  sorry, too many clients already" | *": FATAL:  remaining connection slots are reserved"* | \
+      *": FATAL:  too many connections for "*)
+      echo "all its connections are taken: close some, or allow more" ;;
+    *": Connection refused" | *": No such file or directory")
+      echo "nothing listens there: start PostgreSQL (scripts/postgres start for the private one), or correct the address" ;;
+    *"could not translate host name "*) echo "its host name is unknown: correct it" ;;
+    *": timeout expired" | *": Connection timed out") echo "no answer in time: check host, port and firewall" ;;
+    *) echo "$CONNECTION_CAUSES" ;;
   esac
-  fail "can't use $(mask "$DATABASE_URL"): $what"
 }
+
+# explain_database FILE: fails with one line for what psql wrote to FILE when it couldn't connect: its text, and what to do.
+explain_database() {
+  local text advice="" line each
+  # Lines that begin with a tab belong to the line before.
+  text="$(sed -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/^[[:space:]]/d' -e '/^$/d' "$1")"
+  while IFS= read -r line; do
+    each="$(connection_advice "$line")"
+    # Several addresses may fail for several reasons.
+    if [ -n "$advice" ] && [ "$advice" != "$each" ]; then each="$CONNECTION_CAUSES"; fi
+    advice="$each"
+  done <<TEXT
+$text
+TEXT
+  fail "can't use $(database_label) of $DATABASE_SOURCE: $(printf '%s' "${text:-psql failed}" | tr '\n' ' '): $advice"
+}
+
+# Settings for a script's session, whatever role and database prescribe: no value may depend on a language or a format.
+# shellcheck disable=SC2034 # the scripts use it
+SESSION_SETTINGS="RESET ALL; SET search_path = public; SET client_min_messages = warning; SET DateStyle = ISO; SET TimeZone = 'UTC';
+SET IntervalStyle = postgres; SET bytea_output = hex; SET extra_float_digits = 1; SET standard_conforming_strings = on;
+SET quote_all_identifiers = off; SET row_security = on; SET jit = off; SET default_transaction_read_only = off;
+SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; SET check_function_bodies = on;
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;
+SELECT count(set_config(name, '0', false)) AS settings FROM pg_settings WHERE name = 'transaction_timeout' \\gset
+"

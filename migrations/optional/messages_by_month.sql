@@ -40,10 +40,11 @@ BEGIN
 END
 $$;
 
--- The partitions there are, of messages or of its mirror, oldest first.
+-- The partitions there are, of messages or of its mirror, oldest first. Their bounds pass through text, so here and below the
+-- format and the time zone of times don't depend on the session.
 CREATE OR REPLACE FUNCTION messages_partitions()
 RETURNS TABLE (parent regclass, partition regclass, starts_at timestamptz, ends_at timestamptz)
-LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
     SELECT inhparent::regclass, inhrelid::regclass,
            coalesce(substring(bounds FROM 'FROM \(''([^'']*)''\)')::timestamptz, '-infinity') AS starts_at,
            coalesce(substring(bounds FROM 'TO \(''([^'']*)''\)')::timestamptz, 'infinity')
@@ -77,7 +78,7 @@ $$;
 
 -- Partitions are reached through messages, with its rights: nobody needs any on them. They're named by their first month.
 CREATE OR REPLACE FUNCTION messages_make_partition(parent regclass, month timestamptz, starts_at text, ends_at text)
-RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
 DECLARE
     name CONSTANT text := 'messages_' || to_char(month AT TIME ZONE 'UTC', 'YYYY_MM');
 BEGIN
@@ -187,7 +188,7 @@ $$;
 
 -- Makes the mirror, in the layout that messages hasn't, and has writes mirrored from now on. All of it or nothing.
 CREATE OR REPLACE FUNCTION messages_mirror_begin() RETURNS void
-LANGUAGE plpgsql SET search_path = public, pg_temp SET client_min_messages = warning AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' SET client_min_messages = warning AS $$
 DECLARE
     by_month CONSTANT boolean := (SELECT relkind = 'r' FROM pg_class WHERE oid = 'messages'::regclass);
     attached CONSTANT text := messages_attached();
@@ -357,6 +358,8 @@ DECLARE
     told integer := 0;
 BEGIN
     SET search_path = public, pg_temp;
+    SET DateStyle = 'ISO';
+    SET TimeZone = 'UTC';
     IF by_month = (SELECT relkind = 'p' FROM pg_class WHERE oid = 'messages'::regclass) THEN
         RETURN;
     END IF;
@@ -415,7 +418,7 @@ $$;
 
 -- Ends the last partition where a month begins, and makes another one for what comes after.
 CREATE OR REPLACE FUNCTION messages_split(month timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = public, pg_temp SET client_min_messages = warning AS $$
+LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' SET client_min_messages = warning AS $$
 DECLARE
     last record;
 BEGIN
@@ -439,6 +442,8 @@ DECLARE
     month timestamptz;
 BEGIN
     SET search_path = public, pg_temp;
+    SET DateStyle = 'ISO';
+    SET TimeZone = 'UTC';
     LOOP
         SELECT * INTO STRICT last FROM messages_partitions() WHERE ends_at = 'infinity';
         EXIT WHEN last.starts_at >= messages_month(now(), ahead);
@@ -478,6 +483,8 @@ DECLARE
     part record;
 BEGIN
     SET search_path = public, pg_temp;
+    SET DateStyle = 'ISO';
+    SET TimeZone = 'UTC';
     IF to_regclass('messages_mirror') IS NOT NULL THEN
         RAISE EXCEPTION 'messages_mirror would keep what messages loses'
             USING HINT = 'First: CALL messages_mirror_drop();';

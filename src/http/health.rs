@@ -2,7 +2,7 @@
 
 use super::contract::{Audience, Kind, Operation, answered, documented};
 use super::input::Input;
-use super::problem::{ApiError, Missing};
+use super::problem::{ApiError, Unready};
 use super::reply::Reply;
 use super::schemas;
 use crate::db::Db;
@@ -30,7 +30,7 @@ pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
     summary: documented(
-        "The database answers, and has every migration and named index; else 503 with what's missing.",
+        "The database answers, and has every migration, named index and privilege that the API needs; else 503 with each missing thing.",
     ),
     answer: answered(Kind::Record(&schemas::READINESS)),
     audience: Audience::Everyone,
@@ -38,15 +38,11 @@ pub static READINESS: Operation = Operation {
 };
 
 pub async fn readiness(db: Db, _: Input) -> Result<Reply, ApiError> {
-    let missing = match health::readiness(&db).await? {
-        Some(json) => serde_json::from_str(&json)
-            .map_err(|_| ApiError::Bug("readiness returned JSON of another shape"))?,
-        None => Missing {
-            missing_migrations: health::MIGRATIONS.iter().map(ToString::to_string).collect(),
-            missing_indexes: health::INDEXES.iter().map(ToString::to_string).collect(),
-        },
-    };
-    if missing.missing_migrations.is_empty() && missing.missing_indexes.is_empty() {
+    let json = health::readiness(&db).await?;
+    let missing: Unready = json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .ok_or(ApiError::Bug("readiness returned JSON of another shape"))?;
+    if missing.is_empty() {
         Ok(Reply::ok(r#"{"status":"ready"}"#))
     } else {
         Err(ApiError::NotReady { missing })

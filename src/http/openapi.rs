@@ -324,6 +324,11 @@ mod tests {
                 }},
                 "missing_migrations": {"type": "array", "items": text},
                 "missing_indexes": {"type": "array", "items": text},
+                "problems": {"type": "array", "items": {
+                    "type": "object",
+                    "properties": {"kind": text, "object": text, "detail": text},
+                    "required": ["kind", "object", "detail"],
+                }},
             },
             "required": ["type", "title", "status", "detail", "instance", "request_id"],
             "additionalProperties": false,

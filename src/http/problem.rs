@@ -62,7 +62,7 @@ pub enum ApiError {
     /// The database isn't what this version needs.
     NotReady {
         /// What's missing, as JSON.
-        missing: Missing,
+        missing: Unready,
     },
     /// The database failed.
     Database(Arc<DbError>),
@@ -74,11 +74,53 @@ pub enum ApiError {
 
 /// What a database lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Missing {
+pub struct Unready {
     /// File names without `.sql`.
     pub missing_migrations: Vec<String>,
     /// Indexes that aren't there or aren't valid.
     pub missing_indexes: Vec<String>,
+    /// Everything else that keeps the API from working, as `requirements/requirements.sql` finds it.
+    pub problems: Vec<Finding>,
+}
+
+/// One thing that the API needs of its database and that is not so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What kind of thing, as `privilege`.
+    pub kind: String,
+    /// The object concerned, by our name for it.
+    pub object: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Unready {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.missing_migrations.is_empty()
+            && self.missing_indexes.is_empty()
+            && self.problems.is_empty()
+    }
+
+    /// What the operator does first, in one sentence.
+    fn advice(&self) -> &'static str {
+        let has = |kinds: &[&str]| {
+            let kinds_found = self.problems.iter().map(|problem| problem.kind.as_str());
+            kinds_found.into_iter().any(|kind| kinds.contains(&kind))
+        };
+        if has(&["server", "encoding", "foreign"]) {
+            "The database can't be this application's, see problems: scripts/migrate plan says how it differs."
+        } else if !self.missing_migrations.is_empty() && !has(&["privilege"]) {
+            UNMIGRATED_DETAIL
+        } else if has(&["privilege"]) {
+            "The API lacks privileges in the database, see problems: run scripts/migrate grant."
+        } else if !self.problems.is_empty() {
+            "The database is not as the API needs it, see problems: scripts/migrate verify prints what to do."
+        } else {
+            "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew."
+        }
+    }
 }
 
 impl From<DbError> for ApiError {
@@ -120,7 +162,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     errors: &'a [Fault],
     #[serde(flatten)]
-    missing: Option<&'a Missing>,
+    missing: Option<&'a Unready>,
 }
 
 impl ApiError {
@@ -180,10 +222,7 @@ impl ApiError {
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
                 _ => format!("{} things are wrong with the request; see errors.", faults.len()),
             },
-            Self::NotReady { missing } if missing.missing_migrations.is_empty() => {
-                "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew.".to_owned()
-            }
-            Self::NotReady { .. } => UNMIGRATED_DETAIL.to_owned(),
+            Self::NotReady { missing } => missing.advice().to_owned(),
             Self::Database(error) => match error.failure() {
                 Failure::Unavailable => UNAVAILABLE_DETAIL,
                 Failure::NotMigrated => UNMIGRATED_DETAIL,

@@ -1,7 +1,7 @@
 //! Whether the database is what this version of the component needs: its migrations and its indexes.
 
 use super::{names, sql};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Parameter, Statement};
 
 /// The migrations this version needs, by file name without `.sql`.
 pub const MIGRATIONS: &[&str] = &[
@@ -61,36 +61,33 @@ named_indexes! {
     "idx_workflow_tasks_workflow_status": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, status)";
 }
 
-/// SQLSTATE of a table that isn't there: nothing was ever migrated.
-const UNDEFINED_TABLE: &str = "42P01";
-
 pub(super) static READINESS: Statement = Statement {
     name: "readiness",
+    // The text that scripts/migrate runs too, so that both require the same. Warnings and what only the operator may see stay out.
     sql: sql![
         "SELECT json_build_object(
             'missing_migrations',
-            (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
-             FROM unnest($1::text[]) AS needed
-             WHERE NOT EXISTS (SELECT FROM public.migration_ledger WHERE name = needed)),
+            coalesce(json_agg(object ORDER BY object) FILTER (WHERE kind = 'migration'), '[]'),
             'missing_indexes',
-            (SELECT coalesce(json_agg(needed ORDER BY needed), '[]')
-             FROM unnest($2::text[]) AS needed
-             WHERE NOT EXISTS (
-                SELECT FROM pg_index
-                WHERE indexrelid = to_regclass('public.' || needed) AND indisvalid)))::text"
+            coalesce(json_agg(object ORDER BY object) FILTER (WHERE kind = 'index'), '[]'),
+            'problems',
+            coalesce(json_agg(json_build_object('kind', kind, 'object', object, 'detail', detail) ORDER BY kind, object)
+                FILTER (WHERE kind NOT IN ('migration', 'index')), '[]'))::text
+        FROM (
+        ",
+        include_str!("../../requirements/requirements.sql"),
+        ") AS finding
+        WHERE severity = 'error'"
     ],
     access: Access::Scans("a handful of names against the ledger and the catalogue"),
     max_rows: 1,
 };
 
-/// What's missing of [`MIGRATIONS`] and [`INDEXES`], as JSON `{missing_migrations: [], missing_indexes: []}`.
-/// `None` where there's no ledger: nothing was ever migrated.
+/// Returns what the database lacks, as JSON `{missing_migrations: [], missing_indexes: [], problems: [{kind, object, detail}]}`.
+/// Privileges are those of the session's user.
 pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
-    let parameters = vec![names(MIGRATIONS), names(INDEXES)];
-    match db.answer(&READINESS, parameters).await {
-        Err(DbError::Refused { sqlstate, .. }) if sqlstate == UNDEFINED_TABLE => Ok(None),
-        outcome => Ok(outcome?.json),
-    }
+    let parameters = vec![Parameter::DbNull, names(MIGRATIONS)];
+    Ok(db.answer(&READINESS, parameters).await?.json)
 }
 
 #[cfg(test)]
@@ -124,5 +121,20 @@ mod tests {
             let definition = format!("\n{};\n", index.definition);
             assert!(schema.contains(&definition), "{definition}");
         }
+    }
+
+    #[test]
+    fn requirements_name_the_sixteen_indexes() {
+        let requirements = READINESS.sql();
+        for index in INDEXES {
+            let named = requirements
+                .lines()
+                .any(|line| line.contains(&format!("'{index}', ")) && line.contains(", true)"));
+            assert!(named, "{index}");
+        }
+        assert_eq!(
+            requirements.matches(", true),\n('public', 'idx_").count(),
+            15
+        );
     }
 }

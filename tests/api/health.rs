@@ -68,3 +68,166 @@ async fn readiness_names_a_dropped_index_and_a_missing_migration() {
         serde_json::json!(["0002_indexes"])
     );
 }
+
+/// Returns the objects of the problems of this kind that readiness lists, and everything it says.
+async fn problems(edge: &Edge, kind: &str) -> (Vec<String>, serde_json::Value) {
+    let answer = edge.get("/api/health/ready").await;
+    assert_eq!(answer.query_count(), 1);
+    let body = answer.json();
+    let objects = match body["problems"].as_array() {
+        Some(problems) => problems
+            .iter()
+            .filter(|problem| problem["kind"] == kind)
+            .map(|problem| problem["object"].as_str().unwrap_or_default().to_owned())
+            .collect(),
+        None => Vec::new(),
+    };
+    (objects, body)
+}
+
+#[tokio::test]
+async fn readiness_names_each_missing_privilege_and_grant_grants_them() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM reznet_app;
+             REVOKE INSERT ON profile.flushes FROM reznet_app;
+             REVOKE EXECUTE ON FUNCTION write_once FROM PUBLIC",
+        )
+        .await
+        .unwrap();
+    let (objects, body) = problems(&edge, "privilege").await;
+    assert_eq!(body["status"], 503);
+    assert_eq!(
+        objects,
+        [
+            "profile.flushes",
+            "public.agents",
+            "public.channels",
+            "public.idempotency_keys",
+            "public.messages",
+            "public.migration_ledger",
+            "public.stats",
+            "public.tasks",
+            "public.workflow_tasks",
+            "public.workflows",
+            "public.write_once",
+        ]
+    );
+    let detail = body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("scripts/migrate grant"), "{detail}");
+    // A ledger that can't be read says nothing about migrations.
+    assert_eq!(body["missing_migrations"], serde_json::json!([]));
+    assert_eq!(body["missing_indexes"], serde_json::json!([]));
+    assert_eq!(
+        body["problems"][0]["detail"],
+        "INSERT on profile.flushes is not granted"
+    );
+    let text = body.to_string();
+    assert!(!text.contains("reznet_a"), "no role is named: {text}");
+
+    client
+        .batch_execute("REVOKE USAGE ON SCHEMA profile FROM reznet_app")
+        .await
+        .unwrap();
+    let (objects, _) = problems(&edge, "privilege").await;
+    assert!(
+        objects.contains(&"schema profile".to_owned()),
+        "{objects:?}"
+    );
+
+    database.migrate("grant").await;
+    let ready = edge.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "{ready:?}");
+}
+
+#[tokio::test]
+async fn readiness_names_objects_of_another_application_and_nothing_else_of_it() {
+    let database = Database::empty().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE tasks (id serial PRIMARY KEY, confidential text);
+             CREATE TYPE secret AS ENUM ('a');
+             CREATE TABLE agents (id secret, name text);
+             CREATE SCHEMA profile; CREATE TABLE profile.users (id int);
+             CREATE FUNCTION write_once(confidential int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        )
+        .await
+        .unwrap();
+    let edge = Edge::start(&database).await;
+    let (objects, body) = problems(&edge, "foreign").await;
+    assert_eq!(body["status"], 503);
+    assert_eq!(
+        objects,
+        [
+            "profile",
+            "public.agents",
+            "public.tasks",
+            "public.write_once"
+        ]
+    );
+    let detail = body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("scripts/migrate plan"), "{detail}");
+    let text = body.to_string();
+    for theirs in ["confidential", "secret", "users"] {
+        assert!(!text.contains(theirs), "{theirs}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_names_the_encoding() {
+    let options = "ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'";
+    let database = Database::empty_with(options).await;
+    let edge = Edge::start(&database).await;
+    let (objects, body) = problems(&edge, "encoding").await;
+    assert_eq!(body["status"], 503);
+    assert_eq!(objects, ["database"]);
+}
+
+#[tokio::test]
+async fn readiness_names_changed_tables_disabled_triggers_and_row_level_security() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let client = database.client().await;
+    for (sql, kind, object) in [
+        (
+            "ALTER TABLE tasks ALTER result TYPE varchar(9)",
+            "differs",
+            "public.tasks",
+        ),
+        (
+            "ALTER TABLE tasks ALTER result TYPE text; ALTER TABLE workflows DISABLE TRIGGER workflows_changed",
+            "trigger",
+            "public.workflows.workflows_changed",
+        ),
+        (
+            "ALTER TABLE workflows ENABLE TRIGGER workflows_changed; DROP TRIGGER workflow_tasks_added ON workflow_tasks",
+            "missing",
+            "trigger workflow_tasks_added",
+        ),
+        (
+            "CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON workflow_tasks FOR EACH ROW EXECUTE FUNCTION workflow_task_added();
+             ALTER TABLE tasks ENABLE ROW LEVEL SECURITY",
+            "row_security",
+            "public.tasks",
+        ),
+    ] {
+        client.batch_execute(sql).await.unwrap();
+        let (objects, body) = problems(&edge, kind).await;
+        assert_eq!(body["status"], 503, "{sql}");
+        assert_eq!(objects, [object], "{sql}: {body}");
+        let all = body["problems"].as_array().map(Vec::len);
+        assert_eq!(all, Some(1), "{sql}: {body}");
+        let detail = body["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("scripts/migrate verify"), "{detail}");
+    }
+    client
+        .batch_execute("CREATE POLICY everything ON tasks USING (true)")
+        .await
+        .unwrap();
+    let ready = edge.get("/api/health/ready").await;
+    assert_eq!(ready.status, StatusCode::OK, "{ready:?}");
+}

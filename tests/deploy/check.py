@@ -153,7 +153,8 @@ def agreement(names):
     mounted = {key for document in found if document["kind"] == "ConfigMap" for key in document["data"]}
     if mounted:
         scripts = [pathlib.Path("scripts/migrate"), pathlib.Path("scripts/lib.sh")]
-        for path in [*pathlib.Path("migrations").glob("*.sql"), *scripts]:
+        requirements = pathlib.Path("requirements").glob("*.sql")
+        for path in [*pathlib.Path("migrations").glob("*.sql"), *requirements, *scripts]:
             if path.name not in mounted:
                 fault(f"kustomization.yaml: {path} isn't in a ConfigMap")
         for document in found:

@@ -1,4 +1,12 @@
 CREATE SCHEMA profile;
+CREATE FUNCTION public.execute_now(statement text, id uuid, OUT json text, OUT note text) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+BEGIN
+    EXECUTE $1 INTO $3, $4 USING $2;
+END
+$_$;
 CREATE FUNCTION public.stats_count() RETURNS TABLE(agents json, messages json, tasks json, workflows json)
     LANGUAGE sql STABLE
     AS $$
@@ -25,6 +33,7 @@ CREATE FUNCTION public.stats_count() RETURNS TABLE(agents json, messages json, t
 $$;
 CREATE FUNCTION public.workflow_changed() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF NEW.status = 'executing' THEN
@@ -42,6 +51,7 @@ END
 $$;
 CREATE FUNCTION public.workflow_settle(settled_id uuid) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
     strategy text;
@@ -70,6 +80,7 @@ END
 $$;
 CREATE FUNCTION public.workflow_starts() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     IF EXISTS (SELECT FROM workflow_tasks WHERE workflow_id = NEW.id)
@@ -83,6 +94,7 @@ END
 $$;
 CREATE FUNCTION public.workflow_task_added() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
     workflow workflows;
@@ -131,7 +143,8 @@ CREATE TABLE public.workflow_tasks (
     CONSTRAINT workflow_tasks_error_check CHECK ((char_length(error) <= 10000)),
     CONSTRAINT workflow_tasks_order_index_check CHECK (((order_index >= 0) AND (order_index <= 100000))),
     CONSTRAINT workflow_tasks_output_check CHECK ((char_length(output) <= 100000)),
-    CONSTRAINT workflow_tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'ready'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'skipped'::text])))
+    CONSTRAINT workflow_tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'ready'::text, 'in_progress'::text, 'completed'::text, 'failed'::text, 'skipped'::text]))),
+    CONSTRAINT workflow_tasks_times_check CHECK (((created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (started_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (started_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (completed_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (completed_at < to_timestamp(('253402300800'::bigint)::double precision))))
 );
 CREATE FUNCTION public.workflow_task_can_start(task public.workflow_tasks, strategy text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -139,10 +152,10 @@ CREATE FUNCTION public.workflow_task_can_start(task public.workflow_tasks, strat
     SELECT CASE strategy
         WHEN 'parallel' THEN true
         WHEN 'dag' THEN NOT EXISTS (
-            SELECT FROM workflow_tasks AS needed
+            SELECT FROM public.workflow_tasks AS needed
             WHERE needed.id = ANY (task.depends_on) AND needed.status NOT IN ('completed', 'skipped'))
         ELSE NOT EXISTS (
-            SELECT FROM workflow_tasks AS earlier
+            SELECT FROM public.workflow_tasks AS earlier
             WHERE earlier.workflow_id = task.workflow_id
               AND (earlier.order_index, earlier.id) < (task.order_index, task.id)
               AND earlier.status NOT IN ('completed', 'skipped'))
@@ -150,6 +163,7 @@ CREATE FUNCTION public.workflow_task_can_start(task public.workflow_tasks, strat
 $$;
 CREATE FUNCTION public.workflow_task_ended() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
     PERFORM workflow_settle(NEW.workflow_id);
@@ -158,6 +172,7 @@ END
 $$;
 CREATE FUNCTION public.write_once(key text, name text, statement text, parameters text[], OUT json text, OUT note text) RETURNS record
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS $_$
 #variable_conflict use_column
 DECLARE
@@ -303,7 +318,8 @@ CREATE TABLE public.agents (
     CONSTRAINT agents_agent_type_check CHECK ((agent_type ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
     CONSTRAINT agents_config_check CHECK ((jsonb_typeof(config) = 'object'::text)),
     CONSTRAINT agents_name_check CHECK ((name ~ '^@[A-Za-z0-9_.-]{1,99}$'::text)),
-    CONSTRAINT agents_persona_check CHECK ((jsonb_typeof(persona) = 'object'::text))
+    CONSTRAINT agents_persona_check CHECK ((jsonb_typeof(persona) = 'object'::text)),
+    CONSTRAINT agents_times_check CHECK (((created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (updated_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (updated_at < to_timestamp(('253402300800'::bigint)::double precision))))
 );
 CREATE TABLE public.channels (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -318,6 +334,7 @@ CREATE TABLE public.channels (
     CONSTRAINT channels_channel_type_check CHECK ((channel_type = ANY (ARRAY['public'::text, 'private'::text, 'dm'::text]))),
     CONSTRAINT channels_dm_check CHECK (((channel_type = 'dm'::text) = (dm_agent_id IS NOT NULL))),
     CONSTRAINT channels_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
+    CONSTRAINT channels_times_check CHECK (((context_cleared_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (context_cleared_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (updated_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (updated_at < to_timestamp(('253402300800'::bigint)::double precision)))),
     CONSTRAINT channels_topic_check CHECK ((char_length(topic) <= 500))
 );
 CREATE TABLE public.idempotency_keys (
@@ -341,7 +358,8 @@ CREATE TABLE public.messages (
     CONSTRAINT messages_author_name_check CHECK (((char_length(author_name) >= 1) AND (char_length(author_name) <= 100))),
     CONSTRAINT messages_author_type_check CHECK ((author_type = ANY (ARRAY['user'::text, 'agent'::text]))),
     CONSTRAINT messages_content_check CHECK (((char_length(content) >= 1) AND (char_length(content) <= 100000))),
-    CONSTRAINT messages_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text))
+    CONSTRAINT messages_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT messages_times_check CHECK (((created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision))))
 );
 CREATE TABLE public.migration_ledger (
     name text NOT NULL,
@@ -372,7 +390,8 @@ CREATE TABLE public.tasks (
     CONSTRAINT tasks_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 10000))),
     CONSTRAINT tasks_priority_check CHECK (((priority >= 0) AND (priority <= 100))),
     CONSTRAINT tasks_result_check CHECK ((char_length(result) <= 100000)),
-    CONSTRAINT tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'completed'::text, 'failed'::text])))
+    CONSTRAINT tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'completed'::text, 'failed'::text]))),
+    CONSTRAINT tasks_times_check CHECK (((created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (started_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (started_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (completed_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (completed_at < to_timestamp(('253402300800'::bigint)::double precision))))
 );
 CREATE TABLE public.workflows (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -387,7 +406,8 @@ CREATE TABLE public.workflows (
     CONSTRAINT workflows_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
     CONSTRAINT workflows_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 10000))),
     CONSTRAINT workflows_execution_strategy_check CHECK ((execution_strategy = ANY (ARRAY['sequential'::text, 'parallel'::text, 'dag'::text]))),
-    CONSTRAINT workflows_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+    CONSTRAINT workflows_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT workflows_times_check CHECK (((created_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (created_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (started_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (started_at < to_timestamp(('253402300800'::bigint)::double precision)) AND (completed_at >= to_timestamp(('-62135596800'::bigint)::double precision)) AND (completed_at < to_timestamp(('253402300800'::bigint)::double precision))))
 );
 ALTER TABLE ONLY profile.index_scans
     ADD CONSTRAINT index_scans_pkey PRIMARY KEY (seen_at, index_name);

@@ -39,6 +39,20 @@ impl Database {
         Self::create("").await
     }
 
+    /// As PostgreSQL makes it with these options of CREATE DATABASE, as `ENCODING 'LATIN1' TEMPLATE template0`.
+    pub async fn empty_with(options: &str) -> Self {
+        Self::create(&format!(" {options}")).await
+    }
+
+    /// Runs a command of `scripts/migrate`, as `grant`.
+    pub async fn migrate(&self, command: &str) {
+        let mut migrate = Command::new(project().join("scripts/migrate"));
+        migrate.args([command, "--database", &self.url()]);
+        let done = tokio::task::spawn_blocking(move || run(&mut migrate)).await;
+        let done = done.expect("the thread of scripts/migrate ends");
+        done.unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+
     /// Migrated, and filled by `scripts/seed` to the size that plans are tested at. Takes a minute.
     pub async fn seeded() -> Self {
         let database = Self::migrated().await;

@@ -396,9 +396,15 @@ impl Answer {
             assert!(problem[member].is_string(), "{member}: {problem}");
         }
         let text = problem.to_string();
-        for secret in ["SELECT", "reznet_api:", "127.0.0.1", "panicked"] {
+        for secret in ["reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
+        // Readiness names the privileges that are missing.
+        let mut without_problems = problem.clone();
+        if let Some(members) = without_problems.as_object_mut() {
+            members.remove("problems");
+        }
+        assert!(!without_problems.to_string().contains("SELECT"), "{text}");
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             assert!(
                 self.header("retry-after").parse::<u32>().is_ok(),
