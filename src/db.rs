@@ -151,6 +151,12 @@ impl Db {
         self.profile.statements().into_iter().map(|run| run.name)
     }
 
+    /// Writes a warning to the log, with the request's id.
+    pub fn warn(&self, event: &'static str, message: &str) {
+        let fields = [("event", event.into())];
+        profile::line(Level::Warning, message, &self.profile, &fields);
+    }
+
     /// Runs a statement, and takes its answer as it came. A read may go to the replica, and goes to the primary where that
     /// fails.
     pub async fn answer(
@@ -195,9 +201,7 @@ impl Db {
             Err(DbError::Unavailable {
                 sent: true, reason, ..
             }) if statement.is_read() || key.is_some() => {
-                let message = format!("TRIED AGAIN: {name}: {reason}");
-                let fields = [("event", "tried_again".into())];
-                profile::line(Level::Warning, &message, &self.profile, &fields);
+                self.warn("tried_again", &format!("TRIED AGAIN: {name}: {reason}"));
                 self.answer_once(name, &sql, &parameters).await
             }
             outcome => outcome,

@@ -163,6 +163,13 @@ impl Edge {
         self
     }
 
+    /// If a source of a report can't be read, its sections are read one by one.
+    #[must_use]
+    pub fn letting_sections_be_read_alone(mut self) -> Self {
+        self.repeats = 14;
+        self
+    }
+
     async fn wait_until_it_listens(&mut self) {
         let patience = Instant::now() + Duration::from_mins(1);
         while tokio::net::TcpStream::connect(self.address).await.is_err() {
