@@ -192,7 +192,7 @@ impl Sections {
             },
             Err(error) => error,
         };
-        let patience = db.config().db_statement_timeout * 2;
+        let patience = db.config().db_statement_timeout * 3;
         self.read_each(db, parameters, began + patience, first_error)
             .await
     }

@@ -124,7 +124,7 @@ const CASES: &[Case] = &[
     ),
     // Rows that others refer to are deleted after all.
     case(
-        "INSERT INTO agents (name, agent_type) VALUES ('gone', 'qa'); DELETE FROM agents WHERE name = 'gone'",
+        "INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
         &[
             ("unindexed_foreign_key", "tasks_assigned_to_fkey"),
             ("unindexed_foreign_key", "workflow_tasks_agent_id_fkey"),

@@ -481,14 +481,14 @@ async fn a_locked_table_costs_its_own_size_only() {
         let url = cluster.app_url();
         let variables = [
             &database_variables(&url)[..],
-            &[("db_statement_timeout_ms", "300"), ("profiling", "off")],
+            &[("db_statement_timeout_ms", "1500"), ("profiling", "off")],
         ]
         .concat();
         Edge::start_at(&variables, &[])
             .await
             .letting_sections_be_read_alone()
     };
-    let reason = "longer than a statement may take here (300 ms)";
+    let reason = "longer than a statement may take here (1500 ms)";
     check(
         &edge_with_limit,
         &superuser,
