@@ -86,8 +86,10 @@ impl Edge {
         change: impl FnOnce(String) -> String,
     ) -> Self {
         let manifest = std::fs::read_to_string(project().join("spin.toml")).expect("it's there");
+        // Quoted as TOML has it, but for the quote at its end.
+        let target = format!("{:?}", format!("{}/target/", project().display()));
         let manifest =
-            change(manifest).replace("\"target/", &format!("\"{}/target/", project().display()));
+            change(manifest).replace("\"target/", target.trim_end_matches('"'));
         let folder = project().join("target/changed");
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let path = folder.join(format!("{}.toml", database.name()));
@@ -488,6 +490,7 @@ fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
             let mut log = log.lock().expect("no reader panics");
             log.push_str(&line);
             log.push('\n');
+            crate::keep("host", format!("{line}\n").as_bytes());
         }
     });
 }
