@@ -235,14 +235,11 @@ const SLOW_QUERIES: &str = concat!(
                   ORDER BY elapsed_us DESC, id LIMIT 15) AS slowest))::text)"
 );
 
-const PROFILER: &str = "SELECT json_build_object('members', json_build_object('profiler', json_build_object(
+const PROFILER: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('profiler', json_build_object(
             'gathered', coalesce(sum(gathered), 0), 'flushed', coalesce(sum(flushed), 0),
             'lost', coalesce(sum(lost), 0), 'flushes', coalesce(sum(count), 0),
             'flush_ms', round(sum(sum_us) / nullif(sum(count), 0) / 1000, 3),
-            'sampling', coalesce(round(1.0 / max(one_in), 6), 1),
-            'size_bytes', (
-                SELECT sum(pg_total_relation_size(pg_class.oid)) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-                WHERE nspname = 'profile' AND relkind = 'r')))::text)
+            'sampling', coalesce(round(1.0 / max(one_in), 6), 1))))
         FROM profile.flushes WHERE began_at >= date_trunc('minute', now() - $1::int * interval '1 second')";
 
 const SCANS_BEFORE: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('scans_before', (

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::fleet_report::{self, FLEET, Window};
 use super::health::NAMED_INDEXES;
@@ -183,15 +183,23 @@ const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
                         THEN sum(CASE WHEN NOT is_locked THEN pg_total_relation_size(part.oid) END)::bigint END AS size_bytes
             FROM part JOIN pg_class AS whole ON whole.oid = root JOIN pg_namespace ON pg_namespace.oid = relnamespace
             WHERE nspname = 'public' GROUP BY relname
+        ), profile AS MATERIALIZED (
+            SELECT bool_or(is_locked) AS is_locked,
+                   CASE WHEN NOT bool_or(is_locked)
+                        THEN sum(CASE WHEN NOT is_locked THEN pg_total_relation_size(part.oid) END)::bigint END AS size_bytes
+            FROM part JOIN pg_class AS class ON class.oid = part.oid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE nspname = 'profile'
         )
         SELECT json_build_object(
             'members', json_build_object('table_sizes', (
                 SELECT coalesce(json_agg(json_build_object('table', relname, 'size', pg_size_pretty(size_bytes), 'size_bytes', size_bytes)), '[]')
                 FROM (SELECT * FROM sized ORDER BY size_bytes DESC NULLS FIRST, relname LIMIT 200) AS largest))::text,
+            'facts', json_build_object('profiler_bytes', (SELECT size_bytes FROM profile)),
             'unavailable', (
-                SELECT coalesce(json_agg(json_build_object('section', 'table_sizes', 'reason',
-                    format('The size of %s is missing: another session has an exclusive lock on it.', relname))), '[]')
-                FROM sized WHERE is_locked))";
+                SELECT coalesce(json_agg(json_build_object('section', section, 'reason',
+                    format('The size of %s is missing: another session has an exclusive lock on it.', name))), '[]')
+                FROM (SELECT 'table_sizes' AS section, relname::text AS name FROM sized WHERE is_locked
+                      UNION ALL SELECT 'profiler', 'the schema profile' FROM profile WHERE is_locked) AS unknown))";
 
 pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
     name: "performance_database",
@@ -327,7 +335,7 @@ static DATABASE: Sections = Sections {
             source: "pg_total_relation_size",
             is_ours: false,
             members: &["table_sizes"],
-            needed_by: &[],
+            needed_by: &[("profiler", "size of its tables")],
         },
         Section {
             statement: &PERFORMANCE_INDEXES,
@@ -396,6 +404,10 @@ struct Facts {
     building: Vec<i64>,
     /// Whether the extension `pg_stat_statements` is there.
     has_statements: Option<bool>,
+    /// The profiler's account of itself.
+    profiler: Option<Map<String, Value>>,
+    /// The size of the profiler's tables.
+    profiler_bytes: Option<i64>,
 }
 
 /// A named index as it is.
@@ -431,6 +443,10 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
         });
     } else {
         parts.append(TOP_STATEMENTS.read(db, &[]).await);
+    }
+    if let Some(mut profiler) = facts.profiler.take() {
+        profiler.insert("size_bytes".to_owned(), facts.profiler_bytes.into());
+        parts.add(&json!({"profiler": profiler}));
     }
     let contract = facts.contract.take();
     let contract = contract.map(|found| contract_rows(found, &facts, &mut parts.advice));

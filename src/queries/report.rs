@@ -192,7 +192,7 @@ impl Sections {
             },
             Err(error) => error,
         };
-        let patience = db.config().db_statement_timeout * 3;
+        let patience = db.config().db_statement_timeout * 4;
         self.read_each(db, parameters, began + patience, first_error)
             .await
     }
@@ -288,6 +288,7 @@ fn why(db: &Db, section: &Section, error: &DbError) -> String {
             "the database lacks migrations; run scripts/migrate"
         }
         ("42P01", false) => "this server has none",
+        ("0A000", true) => "its tables are UNLOGGED, which a standby does not have; let db_url lead to the primary",
         ("55000", _) if name == "pg_stat_statements" => {
             "it is not loaded; add it to shared_preload_libraries and restart PostgreSQL"
         }

@@ -124,7 +124,8 @@ const CASES: &[Case] = &[
     ),
     // Rows that others refer to are deleted after all.
     case(
-        "INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
+        "DROP INDEX IF EXISTS tasks_assigned_to_idx, workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
+         INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
         &[
             ("unindexed_foreign_key", "tasks_assigned_to_fkey"),
             ("unindexed_foreign_key", "workflow_tasks_agent_id_fkey"),
@@ -134,8 +135,8 @@ const CASES: &[Case] = &[
 ];
 
 /// Ends what has been made for one layout, before the other.
-const CLEAN: &str = "DROP TABLE \"In;valid\", parted, \"Re;fers\", target, twins, \"Ne;ver\", idle CASCADE;
-    DROP INDEX IF EXISTS tasks_assigned_to_idx, workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx";
+const CLEAN: &str =
+    "DROP TABLE \"In;valid\", parted, \"Re;fers\", target, twins, \"Ne;ver\", idle CASCADE";
 
 async fn advice(edge: &Edge) -> Vec<Value> {
     let report = edge.get("/api/performance/database").await.json();
@@ -231,7 +232,7 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
             if left.is_empty() {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             left = advice(edge).await;
         }
         assert!(

@@ -143,7 +143,7 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
         ("pg_stat_user_tables", "", "advice"),
         ("pg_stat_database", "", "advice"),
         ("pg_stat_progress_create_index", "", "advice"),
-        ("pg_locks", "table_sizes", "table_sizes"),
+        ("pg_locks", "table_sizes", "profiler table_sizes"),
     ] {
         let revoke = format!("REVOKE SELECT ON {view} FROM PUBLIC");
         let grant = format!("GRANT SELECT ON {view} TO PUBLIC");
@@ -169,7 +169,7 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
             "REVOKE EXECUTE ON FUNCTION pg_total_relation_size(regclass) FROM PUBLIC",
             "GRANT EXECUTE ON FUNCTION pg_total_relation_size(regclass) TO PUBLIC",
         ),
-        "profiler table_sizes",
+        "table_sizes",
         "profiler table_sizes",
         "can't be read",
     )
@@ -481,20 +481,20 @@ async fn a_locked_table_costs_its_own_size_only() {
         let url = cluster.app_url();
         let variables = [
             &database_variables(&url)[..],
-            &[("db_statement_timeout_ms", "1500"), ("profiling", "off")],
+            &[("db_statement_timeout_ms", "2000"), ("profiling", "off")],
         ]
         .concat();
         Edge::start_at(&variables, &[])
             .await
             .letting_sections_be_read_alone()
     };
-    let reason = "longer than a statement may take here (1500 ms)";
+    let reason = "longer than a statement may take here (2000 ms)";
     check(
         &edge_with_limit,
         &superuser,
         lock,
         "slow_queries",
-        "slow_queries",
+        "profiler slow_queries",
         reason,
     )
     .await;

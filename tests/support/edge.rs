@@ -88,8 +88,7 @@ impl Edge {
         let manifest = std::fs::read_to_string(project().join("spin.toml")).expect("it's there");
         // Quoted as TOML has it, but for the quote at its end.
         let target = format!("{:?}", format!("{}/target/", project().display()));
-        let manifest =
-            change(manifest).replace("\"target/", target.trim_end_matches('"'));
+        let manifest = change(manifest).replace("\"target/", target.trim_end_matches('"'));
         let folder = project().join("target/changed");
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let path = folder.join(format!("{}.toml", database.name()));
