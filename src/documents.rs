@@ -54,7 +54,8 @@ fn read_all(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn words(text: &str, more: char) -> impl Iterator<Item = &str> {
-    let is_of_word = move |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == more;
+    let is_of_word =
+        move |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == more;
     text.split(move |letter| !is_of_word(letter))
         .filter(|word| !word.is_empty())
 }
@@ -80,7 +81,9 @@ impl Project {
             {
                 project.words.extend(words(&text, '_').map(str::to_owned));
                 project.dashed.extend(words(&text, '-').map(str::to_owned));
-                if name.starts_with("scripts/") || name.starts_with("tests/") && text.starts_with("#!") {
+                if name.starts_with("scripts/")
+                    || name.starts_with("tests/") && text.starts_with("#!")
+                {
                     project.scripts.push((name.clone(), text));
                 }
             }
@@ -91,7 +94,12 @@ impl Project {
         project.variables = variables.map(|(name, _)| name.to_owned()).collect();
         let openapi: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string("openapi.json").unwrap()).unwrap();
-        project.routes = openapi["paths"].as_object().unwrap().keys().cloned().collect();
+        project.routes = openapi["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
         project
     }
 
@@ -99,9 +107,15 @@ impl Project {
     fn documents(&self) -> Vec<(String, String)> {
         let of_users = |path: &&String| {
             is_document(path)
-                && ["docs/", "deploy/", "README.md", "CONTRIBUTING.md", "SECURITY.md"]
-                    .iter()
-                    .any(|begin| path.starts_with(begin))
+                && [
+                    "docs/",
+                    "deploy/",
+                    "README.md",
+                    "CONTRIBUTING.md",
+                    "SECURITY.md",
+                ]
+                .iter()
+                .any(|begin| path.starts_with(begin))
         };
         let mut documents: Vec<_> = self
             .files
@@ -127,9 +141,9 @@ impl Project {
                 return false;
             };
             let prefix = format!("{path}/");
-            self.files.iter().any(|file| {
-                *file == path || file.starts_with(&prefix) || has_pattern(file, &path)
-            })
+            self.files
+                .iter()
+                .any(|file| *file == path || file.starts_with(&prefix) || has_pattern(file, &path))
         })
     }
 
@@ -162,7 +176,8 @@ impl Project {
         if word.starts_with("/api/") || word == "/performance" {
             let whole = word.replace(['…', '<'], "{");
             let is_part = whole.ends_with('{') || whole.ends_with('/');
-            return (!is_part && !self.has_route(&whole)).then(|| format!("there is no route {word}"));
+            return (!is_part && !self.has_route(&whole))
+                .then(|| format!("there is no route {word}"));
         }
         if word.starts_with("--") {
             return None;
@@ -172,12 +187,17 @@ impl Project {
             return None;
         }
         if is_path(word) {
-            let is_there = MADE.iter().any(|made| word.starts_with(made)) || self.has_file(word, from);
+            let is_there =
+                MADE.iter().any(|made| word.starts_with(made)) || self.has_file(word, from);
             return (!is_there).then(|| format!("there is no file {word}"));
         }
         let name = word.trim_end_matches("()").trim_end_matches('!');
         is_identifier(name)
-            .then(|| name.split([':', '.']).find(|part| !part.is_empty() && !self.words.contains(*part) && !THEIRS.contains(part)))
+            .then(|| {
+                name.split([':', '.']).find(|part| {
+                    !part.is_empty() && !self.words.contains(*part) && !THEIRS.contains(part)
+                })
+            })
             .flatten()
             .map(|part| format!("nothing in the code is called {part}"))
     }
@@ -222,7 +242,8 @@ const THEIRS: &[&str] = &[
 
 fn is_path(word: &str) -> bool {
     let endings = [
-        ".rs", ".md", ".sql", ".toml", ".sh", ".yml", ".yaml", ".html", ".json", ".mjs", ".py", ".csp", ".lock", ".ts",
+        ".rs", ".md", ".sql", ".toml", ".sh", ".yml", ".yaml", ".html", ".json", ".mjs", ".py",
+        ".csp", ".lock", ".ts",
     ];
     let is_plain = word
         .chars()
@@ -238,7 +259,8 @@ fn is_identifier(word: &str) -> bool {
         .chars()
         .all(|letter| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':');
     let begins = word.starts_with(|letter: char| letter.is_ascii_alphabetic());
-    let has_form = word.contains('_') && word.chars().any(|letter| letter.is_ascii_lowercase()) || word.contains("::");
+    let has_form = word.contains('_') && word.chars().any(|letter| letter.is_ascii_lowercase())
+        || word.contains("::");
     is_plain && begins && has_form
 }
 
@@ -249,7 +271,9 @@ fn code_spans(line: &str) -> impl Iterator<Item = &str> {
 
 /// Where links lead: `[words](target)`.
 fn links(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
 }
 
 /// A heading's name in links, as GitHub makes it.
@@ -268,7 +292,12 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
     let mut is_block = false;
     for (number, line) in text.lines().enumerate() {
         let at = format!("{path}:{}", number + 1);
-        let mut report = |what: String| found.push(Finding { at: at.clone(), what });
+        let mut report = |what: String| {
+            found.push(Finding {
+                at: at.clone(),
+                what,
+            })
+        };
         if let Some(language) = line.trim().strip_prefix("```") {
             is_block = !is_block;
             is_shell = is_block && language == "sh";
@@ -280,7 +309,9 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
             _ => code_spans(line).collect(),
         };
         for code in codes {
-            script_faults(project, code).into_iter().for_each(&mut report);
+            script_faults(project, code)
+                .into_iter()
+                .for_each(&mut report);
             host_fault(project, code).into_iter().for_each(&mut report);
             code.split([' ', '=', '"', '\'', '(', ')', '|'])
                 // Commands name files of the reader's own as well.
@@ -298,7 +329,9 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
 
 /// A script that a command runs exists, and its text has the options that the command gives.
 fn script_faults(project: &Project, code: &str) -> Vec<String> {
-    let mut words = code.split_whitespace().skip_while(|word| !word.starts_with("scripts/"));
+    let mut words = code
+        .split_whitespace()
+        .skip_while(|word| !word.starts_with("scripts/"));
     let Some(script) = words.next() else {
         return Vec::new();
     };
@@ -334,18 +367,28 @@ fn link_fault(project: &Project, path: &str, text: &str, target: &str) -> Option
     }
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
     let folder = Path::new(path).parent()?;
-    let linked = if file.is_empty() { Some(path.to_owned()) } else { normal(&folder.join(file)) };
-    let Some(linked) = linked.filter(|linked| linked.is_empty() || Path::new(linked).exists()) else {
+    let linked = if file.is_empty() {
+        Some(path.to_owned())
+    } else {
+        normal(&folder.join(file))
+    };
+    let Some(linked) = linked.filter(|linked| linked.is_empty() || Path::new(linked).exists())
+    else {
         return Some(format!("the link {target} leads to no file"));
     };
     if heading.is_empty() {
         return None;
     }
-    let other = if linked == path { text.to_owned() } else { std::fs::read_to_string(&linked).ok()? };
+    let other = if linked == path {
+        text.to_owned()
+    } else {
+        std::fs::read_to_string(&linked).ok()?
+    };
     let is_there = other
         .lines()
         .any(|line| line.starts_with('#') && anchor(line) == heading);
-    (!is_there && project.files.contains(&linked)).then(|| format!("{linked} has no heading #{heading}"))
+    (!is_there && project.files.contains(&linked))
+        .then(|| format!("{linked} has no heading #{heading}"))
 }
 
 #[test]

@@ -317,6 +317,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn documents_have_the_labels_of_requests_without_a_route() {
+        let histogram = Histogram {
+            kind: "route".into(),
+            name: "(no route)".into(),
+            count: 1,
+            sum_us: 1,
+            within_target: 1,
+            buckets: [(0, 1)].into(),
+        };
+        let mut text = String::new();
+        write_histograms(&mut text, &[histogram], "d").unwrap();
+        let line = text.lines().find(|line| line.contains("_count{")).unwrap();
+        let labels = line.split(['{', '}']).nth(1).unwrap();
+        let operations = std::fs::read_to_string("docs/operations.md").unwrap();
+        for label in labels.split(',') {
+            assert!(
+                operations.contains(label),
+                "docs/operations.md lacks {label}"
+            );
+        }
+    }
+
+    #[test]
     fn buckets_are_cumulative_and_labels_escaped() {
         let metrics = Metrics {
             histograms: Some(vec![Histogram {

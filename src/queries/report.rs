@@ -288,7 +288,9 @@ fn why(db: &Db, section: &Section, error: &DbError) -> String {
             "the database lacks migrations; run scripts/migrate"
         }
         ("42P01", false) => "this server has none",
-        ("0A000", true) => "its tables are UNLOGGED, which a standby does not have; let db_url lead to the primary",
+        ("0A000", true) => {
+            "its tables are UNLOGGED, which a standby does not have; let db_url lead to the primary"
+        }
         ("55000", _) if name == "pg_stat_statements" => {
             "it is not loaded; add it to shared_preload_libraries and restart PostgreSQL"
         }
