@@ -331,6 +331,10 @@ async fn connect(config: &Config) -> Client {
 async fn try_connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
+    // Tests name tables as everybody does, whatever the server's own search_path is.
+    client
+        .batch_execute("SET search_path = public, pg_temp")
+        .await?;
     Ok(client)
 }
 
@@ -350,7 +354,9 @@ fn url(server: &Config, database: &str) -> String {
 }
 
 fn psql(url: &str, sql: &str) -> Result<(), String> {
-    run(Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]))
+    run(Command::new("psql")
+        .env("PGOPTIONS", "-c search_path=public")
+        .args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
