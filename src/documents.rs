@@ -35,7 +35,9 @@ struct Finding {
 const MADE: &[&str] = &["target", ".local", ".spin", ".git", "node_modules"];
 
 fn is_document(path: &str) -> bool {
-    path.ends_with(".md")
+    Path::new(path)
+        .extension()
+        .is_some_and(|extension| extension == "md")
 }
 
 fn read_all(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -296,7 +298,7 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
             found.push(Finding {
                 at: at.clone(),
                 what,
-            })
+            });
         };
         if let Some(language) = line.trim().strip_prefix("```") {
             is_block = !is_block;

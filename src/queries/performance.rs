@@ -507,7 +507,7 @@ fn contract_rows(found: Vec<FoundIndex>, facts: &Facts, advice: &mut Vec<Advice>
             && facts.scans_are_counted
             && index.rows >= Some(10_000);
         if is_unused {
-            index.state = "unused".to_owned();
+            "unused".clone_into(&mut index.state);
             advice.push(unused(&index, calls.unwrap_or_default()));
         }
         json!({

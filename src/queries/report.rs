@@ -185,7 +185,9 @@ impl Sections {
             Ok(answer) => match parts_of(&answer, self.each.len()) {
                 Some(read) => {
                     let mut parts = Parts::default();
-                    read.into_iter().for_each(|part| parts.take(part));
+                    for part in read {
+                        parts.take(part);
+                    }
                     return Ok(parts);
                 }
                 None => shapeless(self.all),
