@@ -237,8 +237,7 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
         }
         assert!(
             left.is_empty(),
-            "{layout}: after {:#?} there is still {left:#?}",
-            found
+            "{layout}: after {found:#?} there is still {left:#?}"
         );
     }
     names

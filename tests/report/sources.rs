@@ -115,6 +115,10 @@ async fn check(
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one cluster for all: each start takes seconds"
+)]
 async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
@@ -255,6 +259,10 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one cluster for all: each start takes seconds"
+)]
 async fn statement_statistics_are_read_in_any_schema_and_version_or_the_report_says_why_not() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
