@@ -161,6 +161,12 @@ impl Db {
         self.profile.statements().into_iter().map(|run| run.name)
     }
 
+    /// Writes a warning to the log, with the request's id.
+    pub fn warn(&self, event: &'static str, message: &str) {
+        let fields = [("event", event.into())];
+        profile::line(Level::Warning, message, &self.profile, &fields);
+    }
+
     /// Runs a statement, and takes its answer as it came. A read may go to the replica, and goes to the primary where that
     /// fails.
     pub async fn answer(
@@ -205,8 +211,7 @@ impl Db {
         match self.answer_once(name, &sql, &parameters).await {
             Err(error) if error.repeats(is_harmless) => {
                 let message = format!("TRIED AGAIN: {name}: {}", replica::reason(&error));
-                let fields = [("event", "tried_again".into())];
-                profile::line(Level::Warning, &message, &self.profile, &fields);
+                self.warn("tried_again", &message);
                 self.answer_once(name, &sql, &parameters).await
             }
             outcome => outcome,

@@ -12,12 +12,14 @@ pub mod fleet;
 pub mod fleet_report;
 pub mod health;
 pub mod idempotency;
+mod index_report;
 mod list;
 pub mod messages;
 pub mod metrics;
 pub mod performance;
 pub mod references;
 pub mod replica;
+mod report;
 mod row;
 mod sql;
 pub mod stats;
@@ -63,6 +65,7 @@ pub static ALL: &[&Statement] = &[
     &channels::CHANNEL_MESSAGE_LIST.tag,
     &fleet::FLEET_COMPACT,
     &fleet::FLEET_FLUSH,
+    &fleet::FLEET_INDEX_SCANS,
     &fleet::FLEET_ROLLUP,
     &fleet::SLOW_QUERY_KEEP,
     &health::READINESS,
@@ -72,9 +75,24 @@ pub static ALL: &[&Statement] = &[
     &messages::MESSAGE_LIST.page,
     &messages::MESSAGE_LIST.tag,
     &metrics::PERFORMANCE_METRICS,
+    &metrics::PERFORMANCE_METRICS_CONNECTIONS,
+    &metrics::PERFORMANCE_METRICS_HISTOGRAMS,
+    &metrics::PERFORMANCE_METRICS_SAMPLES,
     &performance::PERFORMANCE_DATABASE,
+    &performance::PERFORMANCE_CACHE_HITS,
+    &performance::PERFORMANCE_CONNECTIONS,
+    &performance::PERFORMANCE_INDEX_BUILDS,
+    &performance::PERFORMANCE_INDEX_USAGE,
+    &index_report::PERFORMANCE_INDEXES,
+    &performance::PERFORMANCE_SETTINGS,
+    &performance::PERFORMANCE_TABLE_SIZES,
+    &performance::PERFORMANCE_TABLES,
     &performance::PERFORMANCE_TOP_STATEMENTS,
     &fleet_report::PERFORMANCE_FLEET,
+    &fleet_report::PERFORMANCE_INDEX_SCANS,
+    &fleet_report::PERFORMANCE_MEASURED,
+    &fleet_report::PERFORMANCE_PROFILER,
+    &fleet_report::PERFORMANCE_SLOW_QUERIES,
     &references::REFERENCE_CHECK,
     &replica::REPLICA_STATE,
     &replica::WRITE_POSITION,

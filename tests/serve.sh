@@ -1,10 +1,12 @@
 # tests/serve.sh: for suites that are scripts: a database of their own, and the host in front of it. Sourced after
 # scripts/lib.sh; knows nothing of what's asked then.
 #
-# Needs REZNET_TEST_DATABASE_URL (scripts/test starts a cluster), and the component and the host built.
+# Needs REZNET_TEST_DATABASE_URL and REZNET_TEST_APP_DATABASE_URL (scripts/test starts a cluster), and the component and the
+# host built.
 # shellcheck shell=bash
 
-host="" database="" server="${REZNET_TEST_DATABASE_URL:?REZNET_TEST_DATABASE_URL is not set: run it by scripts/test}"
+host="" database="" server="${REZNET_TEST_DATABASE_URL:?it is not set: run this by scripts/test}"
+app_server="${REZNET_TEST_APP_DATABASE_URL:?it is not set: run this by scripts/test}"
 
 stop_serving() {
   if [ -n "$host" ] && kill "$host" 2>/dev/null; then wait "$host" || true; fi
@@ -29,8 +31,8 @@ make_database() {
 start_host() {
   local hostport="${server##*@}"
   hostport="${hostport%%/*}"
-  log="$LOCAL/$1.log" api=""
-  SPIN_VARIABLE_DB_URL="postgres://reznet_api:reznet_api@$hostport/$database" SPIN_VARIABLE_DB_HOST="$hostport" \
+  log="${REZNET_TEST_LOGS:-$LOCAL}/$1.log" api=""
+  SPIN_VARIABLE_DB_URL="${app_server%/*}/$database" SPIN_VARIABLE_DB_HOST="$hostport" \
     target/host/reznet-host --listen 127.0.0.1:0 >"$log" 2>&1 &
   host=$!
   for _ in $(seq 100); do

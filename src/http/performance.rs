@@ -9,8 +9,8 @@ use super::packed;
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::schemas;
-use crate::db::{Db, DbError};
-use crate::queries::fleet_report::{self, Use, Window};
+use crate::db::Db;
+use crate::queries::fleet_report::Window;
 use crate::queries::{cache, metrics, performance};
 
 const WINDOW: Parameter = Parameter {
@@ -24,7 +24,7 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
     path: "/api/performance/database",
     summary: documented(
-        "What all instances measured in a window of time, and what the database's own statistics tell.",
+        "What all instances measured in a window of time, and what the database's own statistics say.",
     ),
     parameters: &[WINDOW],
     answer: answered(Kind::Record(&schemas::PERFORMANCE_DATABASE)),
@@ -35,18 +35,7 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
 
 pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiError> {
     let window = Window::named(input.text("window"));
-    let (fleet, used) = match fleet_report::performance_fleet(&db, window).await {
-        Ok(found) => found,
-        // What's gathered can't be read: the database's own statistics are worth having all the same.
-        Err(DbError::Refused { .. }) => (fleet_report::none(window), Use::default()),
-        Err(error) => return Err(error.into()),
-    };
-    let database = performance::performance_database(&db, &used).await?;
-    // Two JSON objects, made one by what's between them.
-    let report = match (database.strip_suffix('}'), fleet.strip_prefix('{')) {
-        (Some(database), Some(fleet)) => [database, ",", fleet].concat(),
-        _ => return Err(ApiError::Bug("a half of the report is no JSON object")),
-    };
+    let report = performance::performance_database(&db, window).await?;
     Ok(Reply::ok(report))
 }
 

@@ -898,7 +898,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         member(
             "connection_pool",
             Kind::Object,
-            Required,
+            Nullable,
             "The component's connections against the configured number.",
         ),
         member(
@@ -907,7 +907,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 200,
             },
-            Required,
+            Nullable,
             "How often each index was used.",
         ),
         member(
@@ -916,13 +916,13 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 200,
             },
-            Required,
+            Nullable,
             "How large each table is, its indexes included.",
         ),
         member(
             "slow_query_logging",
             Kind::Object,
-            Required,
+            Nullable,
             "What counts as slow, and how to see more.",
         ),
         member(
@@ -937,7 +937,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 16,
             },
-            Required,
+            Nullable,
             "Each named index: whether it is as declared, the statements that need it, how often they ran and it was scanned in the window.",
         ),
         member(
@@ -947,7 +947,16 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 200,
             },
             Required,
-            "What is wrong or would be better otherwise, the worst first, with the SQL that mends it.",
+            "What is wrong or would be better otherwise, the worst first, with SQL that can be run as it is, statement by statement and not in a transaction.",
+        ),
+        member(
+            "unavailable",
+            Kind::List {
+                of: &Kind::Object,
+                max: 200,
+            },
+            Required,
+            "The sections that are missing, which are null, or incomplete: each with the reason.",
         ),
         member(
             "top_statements",
@@ -956,7 +965,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 10,
             },
             Nullable,
-            "The ten that took the most time by pg_stat_statements, where that is installed.",
+            "The ten that took the most time by pg_stat_statements.",
         ),
         member(
             "window",
@@ -969,7 +978,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         member(
             "nfr",
             Kind::Object,
-            Required,
+            Nullable,
             "Whether 95 % of queries took less than 100 ms: pass, fail, or insufficient_data under 100 of them.",
         ),
         member(
@@ -978,7 +987,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 1000,
             },
-            Required,
+            Nullable,
             "What each statement took, those first that took the most.",
         ),
         member(
@@ -987,7 +996,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 1000,
             },
-            Required,
+            Nullable,
             "What each route took, those first that took the most.",
         ),
         member(
@@ -996,7 +1005,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 1000,
             },
-            Required,
+            Nullable,
             "How many queries took how long.",
         ),
         member(
@@ -1005,7 +1014,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 10,
             },
-            Required,
+            Nullable,
             "Percentiles over time, of all routes together and of the busiest.",
         ),
         member(
@@ -1014,18 +1023,18 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 of: &Kind::Object,
                 max: 15,
             },
-            Required,
+            Nullable,
             "The slowest, with their plans.",
         ),
         member(
             "profiler",
             Kind::Object,
-            Required,
+            Nullable,
             "What the profiler gathered, lost and cost.",
         ),
     ],
     example: documented(
-        r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
+        r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "unavailable": [{"section": "top_statements", "reason": "The extension pg_stat_statements is not installed in this database."}], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00.000000Z", "to": "2026-01-31T12:15:00.000000Z", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
     ),
 };
 
@@ -1063,7 +1072,7 @@ pub static PERFORMANCE_CACHE: Schema = Schema {
         ),
     ],
     example: documented(
-        r#"{"window": "15m", "from": "2026-01-31T12:00:00+00:00", "to": "2026-01-31T12:15:00+00:00", "cache_seconds": 10, "total": {"lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}, "statements": [{"name": "agent_get", "lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}]}"#,
+        r#"{"window": "15m", "from": "2026-01-31T12:00:00.000000Z", "to": "2026-01-31T12:15:00.000000Z", "cache_seconds": 10, "total": {"lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}, "statements": [{"name": "agent_get", "lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}]}"#,
     ),
 };
 

@@ -2,6 +2,7 @@
 //! found there. Knows nothing of requests.
 
 use super::fleet_report::{Window, bin_ms, measured, percentiles, window_from};
+use super::sql::time;
 use super::{sql, text, writes_sent};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
@@ -30,8 +31,10 @@ pub(super) static PERFORMANCE_CACHE: Statement = Statement {
         )
         SELECT json_build_object(
             'window', $2::text, 'from', ",
-        window_from!(),
-        ", 'to', now(), 'cache_seconds', $3::bigint,
+        time!(window_from!()),
+        ", 'to', ",
+        time!("now()"),
+        ", 'cache_seconds', $3::bigint,
             'total', json_build_object(
                 'lookups', coalesce(max(lookups), 0), 'hits', coalesce(max(hits), 0), 'hit_rate', max(hit_rate),
                 'errors', coalesce(max(errors), 0), 'p50_ms', max(p50_ms), 'p95_ms', max(p95_ms), 'p99_ms', max(p99_ms),

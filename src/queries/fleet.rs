@@ -124,12 +124,6 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
             INSERT INTO profile.totals
             SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts
             FROM sums JOIN bins USING (ended_at, kind, name)
-        ), scans AS (
-            INSERT INTO profile.index_scans
-            SELECT now(), index, sum(idx_scan) FROM due, (
-                SELECT coalesce(pg_partition_root(indexrelid), indexrelid)::regclass::text AS index, idx_scan
-                FROM pg_stat_user_indexes WHERE schemaname = 'public') AS used
-            WHERE index = ANY ($1::text[]) GROUP BY index
         ), old_minute AS (
             DELETE FROM profile.minutes USING due WHERE began_at < now() - interval '2 days'
         ), old_total AS (
@@ -147,8 +141,24 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
         ), old_slow_query AS (
             DELETE FROM profile.slow_queries USING due WHERE ran_at < now() - interval '30 days'
         )
-        SELECT NULL::text, NULL::text FROM due"],
+        SELECT NULL::text, 'count scans' FROM due"],
     access: Access::Scans("every ten minutes, the minutes of that time and the totals before it"),
+    max_rows: 1,
+};
+
+pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
+    name: "fleet_index_scans",
+    // A statement of its own: a server may hide the view, and totals don't need it.
+    sql: sql!["WITH scans AS (
+            INSERT INTO profile.index_scans
+            SELECT now(), index.relname, sum(idx_scan)
+            FROM pg_stat_user_indexes AS used
+            JOIN pg_class AS index ON index.oid = coalesce(pg_partition_root(indexrelid), indexrelid)
+            JOIN pg_namespace ON pg_namespace.oid = index.relnamespace
+            WHERE nspname = 'public' AND index.relname = ANY ($1::text[]) GROUP BY index.relname
+        )
+        SELECT NULL::text, NULL::text"],
+    access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 1,
 };
 
@@ -188,8 +198,10 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
             if note.is_some()
                 && let Ok(Answer { note: Some(_), .. }) =
                     db.answer(&FLEET_COMPACT, Vec::new()).await
+                && let Ok(Answer { note: Some(_), .. }) = db.answer(&FLEET_ROLLUP, Vec::new()).await
             {
-                let _ = db.answer(&FLEET_ROLLUP, vec![names(health::INDEXES)]).await;
+                let indexes = vec![names(health::INDEXES)];
+                let _ = db.answer(&FLEET_INDEX_SCANS, indexes).await;
             }
             for seen in slow_queries {
                 let _ = keep(&db, seen).await;

@@ -1,12 +1,10 @@
-//! What all instances gathered in a window of time, read back from the schema `profile`: percentiles, the verdict, the
-//! lines to draw. The report's other half, what PostgreSQL's own statistics tell, is `performance.rs`.
+//! What all instances measured in a window of time, read back from the schema `profile`: percentiles, the verdict, the
+//! lines to draw. The report's other half, what PostgreSQL's own statistics say, is `performance.rs`.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-
+use super::report::{Section, Sections};
+use super::sql::time;
 use super::{ALL, sql, text};
-use crate::db::{Access, Db, DbError, Parameter, Statement};
+use crate::db::{Access, Parameter, Statement};
 
 /// How far back a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +128,7 @@ macro_rules! measured {
     };
 }
 
-/// Since when that is.
+/// When that window began.
 macro_rules! window_from {
     () => {
         "(SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span)"
@@ -139,9 +137,8 @@ macro_rules! window_from {
 
 pub(super) use {bin_ms, measured, percentiles, window_from};
 
-pub(super) static PERFORMANCE_FLEET: Statement = Statement {
-    name: "performance_fleet",
-    sql: sql![
+// $1: the window's seconds. $2: the seconds of a step of its lines. $3: the statements with their indexes, as JSON.
+const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
         ", busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC, name LIMIT 5
@@ -182,12 +179,12 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                         GROUP BY began_at, id, bin HAVING sum((sign * n)::float8) > 0) AS bin) AS running
             GROUP BY began_at, id
         )
-        SELECT json_build_object(
-            'window', $3::text,
+        SELECT json_build_object('members', json_build_object(
             'from', ",
-        window_from!(),
+        time!(window_from!()),
+        ", 'to', ",
+        time!("now()"),
         ",
-            'to', now(),
             'nfr', (
                 SELECT json_build_object(
                     'verdict', CASE WHEN coalesce(sum(count), 0) < 100 THEN 'insufficient_data'
@@ -201,7 +198,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                     'name', name, 'calls', count, 'errors', errors, 'p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms,
                     'max_ms', max_ms, 'total_ms', round(sum_us / 1000, 3), 'within_target', round(within_target / count, 6),
                     'indexes', coalesce(indexes, '[]')) ORDER BY sum_us DESC, name), '[]')
-                FROM one LEFT JOIN json_to_recordset($4::text::json) AS declared (name text, indexes json) USING (name)
+                FROM one LEFT JOIN json_to_recordset($3::text::json) AS declared (name text, indexes json) USING (name)
                 WHERE kind = 'statement' AND name <> ''),
             'routes', (
                 SELECT coalesce(json_agg(json_build_object(
@@ -219,72 +216,137 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
                       WHERE id = (SELECT id FROM one WHERE kind = 'statement' AND name = '') GROUP BY tenth) AS tenths),
             'series', (
                 SELECT coalesce(json_agg(json_build_object('route', name, 'points', points) ORDER BY name), '[]')
-                FROM (SELECT name, json_agg(json_build_object('at', began_at, 'requests', count, 'p50_ms', p50_ms,
+                FROM (SELECT name, json_agg(json_build_object('at', ",
+        time!("began_at"),
+        ", 'requests', count, 'p50_ms', p50_ms,
                                             'p95_ms', p95_ms, 'p99_ms', p99_ms) ORDER BY began_at) AS points
-                      FROM point JOIN busiest USING (id) GROUP BY name) AS lines),
-            'slow_queries', (
-                SELECT coalesce(json_agg(json_build_object(
-                    'statement', statement, 'elapsed_ms', round(elapsed_us / 1000.0, 3), 'route', route,
-                    'request', request_id, 'at', ran_at, 'plan', plan) ORDER BY elapsed_us DESC, id), '[]')
-                FROM (SELECT slow_queries.* FROM asked, profile.slow_queries WHERE ran_at >= at
-                      ORDER BY elapsed_us DESC, id LIMIT 15) AS slowest),
-            'profiler', (
-                SELECT json_build_object(
-                    'gathered', coalesce(sum(gathered), 0), 'flushed', coalesce(sum(flushed), 0),
-                    'lost', coalesce(sum(lost), 0), 'flushes', coalesce(sum(count), 0),
-                    'flush_ms', round(sum(sum_us) / nullif(sum(count), 0) / 1000, 3),
-                    'sampling', coalesce(round(1.0 / max(one_in), 6), 1),
-                    'size_bytes', (SELECT sum(pg_total_relation_size(oid)) FROM pg_class
-                                   WHERE relnamespace = 'profile'::regnamespace AND relkind = 'r'))
-                FROM asked, profile.flushes WHERE began_at >= date_trunc('minute', at)))::text,
-            json_build_object(
-                'calls', (SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> ''),
-                'scans_before', (SELECT coalesce(json_object_agg(index_name, scans), '{}') FROM profile.index_scans
-                    WHERE seen_at = (SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= at), min(seen_at))
-                                     FROM profile.index_scans, asked)),
-                'has_statements', to_regclass('pg_stat_statements') IS NOT NULL)::text"
+                      FROM point JOIN busiest USING (id) GROUP BY name) AS lines))::text,
+            'facts', json_build_object('calls', (
+                SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
+);
+
+const SLOW_QUERIES: &str = concat!(
+    "SELECT json_build_object('members', json_build_object('slow_queries', (
+            SELECT coalesce(json_agg(json_build_object(
+                'statement', statement, 'elapsed_ms', round(elapsed_us / 1000.0, 3), 'route', route, 'request', request_id, 'at', ",
+    time!("ran_at"),
+    ", 'plan', plan) ORDER BY elapsed_us DESC, id), '[]')
+            FROM (SELECT * FROM profile.slow_queries WHERE ran_at >= now() - $1::int * interval '1 second'
+                  ORDER BY elapsed_us DESC, id LIMIT 15) AS slowest))::text)"
+);
+
+const PROFILER: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('profiler', json_build_object(
+            'gathered', coalesce(sum(gathered), 0), 'flushed', coalesce(sum(flushed), 0),
+            'lost', coalesce(sum(lost), 0), 'flushes', coalesce(sum(count), 0),
+            'flush_ms', round(sum(sum_us) / nullif(sum(count), 0) / 1000, 3),
+            'sampling', coalesce(round(1.0 / max(one_in), 6), 1))))
+        FROM profile.flushes WHERE began_at >= date_trunc('minute', now() - $1::int * interval '1 second')";
+
+const SCANS_BEFORE: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('scans_before', (
+            SELECT coalesce(json_object_agg(index_name, scans), '{}') FROM profile.index_scans
+            WHERE seen_at = (
+                SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= now() - $1::int * interval '1 second'), min(seen_at))
+                FROM profile.index_scans))))";
+
+pub(super) static PERFORMANCE_FLEET: Statement = Statement {
+    name: "performance_fleet",
+    sql: sql![
+        "SELECT json_build_array((",
+        SCANS_BEFORE,
+        "), (",
+        PROFILER,
+        "), (",
+        SLOW_QUERIES,
+        "), (",
+        MEASURED,
+        "))::text"
     ],
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };
 
-/// What the other half of the report needs to know of the window.
-#[derive(Debug, Default, Deserialize)]
-pub struct Use {
-    /// How often each statement ran.
-    pub calls: BTreeMap<String, i64>,
-    /// How often each named index had been scanned before.
-    pub scans_before: BTreeMap<String, i64>,
-    /// Whether `pg_stat_statements` is there.
-    pub has_statements: bool,
-}
+pub(super) static PERFORMANCE_INDEX_SCANS: Statement = Statement {
+    name: "performance_index_scans",
+    sql: sql!["SELECT (", SCANS_BEFORE, ")::text"],
+    access: Access::Scans("a few rows for each hour"),
+    max_rows: 1,
+};
 
-/// The fleet's half where nothing that was gathered can be read: the schema `profile` is missing, for one.
+pub(super) static PERFORMANCE_PROFILER: Statement = Statement {
+    name: "performance_profiler",
+    sql: sql!["SELECT (", PROFILER, ")::text"],
+    access: Access::Scans("a row for each minute"),
+    max_rows: 1,
+};
+
+pub(super) static PERFORMANCE_SLOW_QUERIES: Statement = Statement {
+    name: "performance_slow_queries",
+    sql: sql!["SELECT (", SLOW_QUERIES, ")::text"],
+    access: Access::Scans("there are fifteen rows for each statement"),
+    max_rows: 15,
+};
+
+pub(super) static PERFORMANCE_MEASURED: Statement = Statement {
+    name: "performance_measured",
+    sql: sql!["SELECT (", MEASURED, ")::text"],
+    access: Access::Scans("some totals, and the minutes since the last of them"),
+    max_rows: 1,
+};
+
+/// What the fleet measured.
+pub(super) static FLEET: Sections = Sections {
+    all: &PERFORMANCE_FLEET,
+    each: &[
+        Section {
+            statement: &PERFORMANCE_INDEX_SCANS,
+            source: "profile.index_scans",
+            is_ours: true,
+            members: &[],
+            needed_by: &[("index_contract", "count of an index's scans in the window")],
+        },
+        Section {
+            statement: &PERFORMANCE_PROFILER,
+            source: "profile.flushes",
+            is_ours: true,
+            members: &["profiler"],
+            needed_by: &[],
+        },
+        Section {
+            statement: &PERFORMANCE_SLOW_QUERIES,
+            source: "profile.slow_queries",
+            is_ours: true,
+            members: &["slow_queries"],
+            needed_by: &[],
+        },
+        Section {
+            statement: &PERFORMANCE_MEASURED,
+            source: "profile.totals, profile.minutes or profile.samples",
+            is_ours: true,
+            members: &[
+                "from",
+                "to",
+                "nfr",
+                "statements",
+                "routes",
+                "histogram",
+                "series",
+            ],
+            needed_by: &[("index_contract", "count of an index's calls")],
+        },
+    ],
+};
+
+/// What the statements of the sections take.
 #[must_use]
-pub fn none(window: Window) -> String {
-    let (name, ..) = window.parts();
-    let rest = r#"", "from": null, "to": null, "nfr": {"verdict": "insufficient_data", "queries": 0, "within_target": null,
-        "p50_ms": null, "p95_ms": null, "p99_ms": null}, "statements": [], "routes": [], "histogram": [], "series": [],
-        "slow_queries": [], "profiler": {"detail": "The schema profile can't be read: run scripts/migrate."}}"#;
-    ["{\"window\": \"", name, rest].concat()
-}
-
-/// The fleet's half of the report as a JSON object, and what the other half needs.
-pub async fn performance_fleet(db: &Db, window: Window) -> Result<(String, Use), DbError> {
-    let (name, seconds, step_seconds) = window.parts();
+pub(super) fn parameters(window: Window) -> Vec<Parameter> {
+    let (_, seconds, step_seconds) = window.parts();
     let declared: Vec<_> = ALL
         .iter()
         .map(|statement| serde_json::json!({"name": statement.name, "indexes": statement.access.indexes()}))
         .collect();
-    let parameters = vec![
+    vec![
         Parameter::Int32(seconds),
         Parameter::Int32(step_seconds),
-        text(name),
         text(serde_json::Value::Array(declared).to_string()),
-    ];
-    let answer = db.answer(&PERFORMANCE_FLEET, parameters).await?;
-    let used = answer
-        .note
-        .and_then(|note| serde_json::from_str(&note).ok());
-    Ok((answer.json.unwrap_or_default(), used.unwrap_or_default()))
+    ]
 }

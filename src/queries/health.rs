@@ -18,6 +18,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0011_search_path",
     "0012_times",
     "0013_times_checked",
+    "0014_server_statements",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

@@ -8,9 +8,10 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
+use super::report::{Section, Sections};
 use super::{Db, sql, text};
 use crate::config::APPLICATION_NAME;
-use crate::db::{Access, DbError, Parameter, Statement};
+use crate::db::{Access, DbError, Statement};
 use crate::profile::Sketch;
 
 /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
@@ -29,11 +30,11 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-pub(super) static PERFORMANCE_METRICS: Statement = Statement {
-    name: "performance_metrics",
-    // The latest totals and the minutes since: it only ever grows, until PostgreSQL crashes. Of each bin: the first
-    // bucket that has it.
-    sql: sql!["WITH last AS MATERIALIZED (
+// The latest totals and the minutes since: it only ever grows, until PostgreSQL crashes. Of each bin: the first bucket that
+// has it.
+const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
+            SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
+        ), last AS MATERIALIZED (
             SELECT max(ended_at) AS ended_at FROM profile.totals
         ), part AS MATERIALIZED (
             SELECT kind, name, count, sum_us, within_target, bins, bin_counts
@@ -45,36 +46,115 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
                 FROM profile.gathered))
         ), bucket AS (
             SELECT kind, name, json_object_agg(bucket, n) AS buckets
-            FROM (SELECT kind, name, width_bucket(bin, $1::int[]) AS bucket, sum(n) AS n
-                  FROM part, unnest(bins, bin_counts) AS one (bin, n) GROUP BY kind, name, bucket) AS counted
+            FROM (SELECT kind, name, width_bucket(bin, above) AS bucket, sum(n) AS n
+                  FROM asked, part, unnest(bins, bin_counts) AS one (bin, n) GROUP BY kind, name, bucket) AS counted
             GROUP BY kind, name
         )
-        SELECT json_build_object(
+        SELECT json_build_object('members', json_build_object(
+            'database', current_database(),
             'histograms', (
                 SELECT coalesce(json_agg(json_build_object(
                     'kind', kind, 'name', name, 'count', count, 'sum_us', sum_us, 'within_target', within_target,
                     'buckets', buckets) ORDER BY kind, name), '[]')
                 FROM (SELECT kind, name, sum(count) AS count, sum(sum_us) AS sum_us, sum(within_target) AS within_target
-                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name)),
-            'idle', (SELECT count(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND application_name = $2::text AND state = 'idle'),
-            'used', (SELECT count(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND application_name = $2::text AND state IS DISTINCT FROM 'idle'),
-            'lost', (SELECT coalesce(sum(lost), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
-            'flushed', (SELECT coalesce(sum(flushed), 0) FROM profile.flushes WHERE began_at > now() - interval '15 minutes'),
-            'database', current_database())::text"],
+                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name)))::text)";
+
+const CONNECTIONS: &str = "SELECT json_build_object('members', json_build_object('connections', json_build_object(
+            'idle', count(*) FILTER (WHERE state = 'idle'),
+            'used', count(*) FILTER (WHERE state NOT IN ('idle', 'disabled')),
+            'unknown', count(*) FILTER (WHERE state IS NULL OR state = 'disabled')))::text)
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = ($1::text::json)->>'application_name'";
+
+const SAMPLES: &str =
+    "SELECT json_build_object('members', json_build_object('samples', json_build_object(
+            'lost', coalesce(sum(lost), 0), 'flushed', coalesce(sum(flushed), 0)))::text)
+        FROM profile.flushes WHERE began_at > now() - interval '15 minutes'";
+
+pub(super) static PERFORMANCE_METRICS: Statement = Statement {
+    name: "performance_metrics",
+    sql: sql![
+        "SELECT json_build_array((",
+        SAMPLES,
+        "), (",
+        CONNECTIONS,
+        "), (",
+        HISTOGRAMS,
+        "))::text"
+    ],
+    access: Access::Scans("the latest totals, and the minutes since"),
+    max_rows: 1,
+};
+pub(super) static PERFORMANCE_METRICS_SAMPLES: Statement = Statement {
+    name: "performance_metrics_samples",
+    sql: sql!["SELECT (", SAMPLES, ")::text"],
+    access: Access::Scans("a row for each minute"),
+    max_rows: 1,
+};
+
+pub(super) static PERFORMANCE_METRICS_CONNECTIONS: Statement = Statement {
+    name: "performance_metrics_connections",
+    sql: sql!["SELECT (", CONNECTIONS, ")::text"],
+    access: Access::Scans("a view on the server's memory"),
+    max_rows: 1,
+};
+
+pub(super) static PERFORMANCE_METRICS_HISTOGRAMS: Statement = Statement {
+    name: "performance_metrics_histograms",
+    sql: sql!["SELECT (", HISTOGRAMS, ")::text"],
     access: Access::Scans("the latest totals, and the minutes since"),
     max_rows: 1,
 };
 
+static METRICS: Sections = Sections {
+    all: &PERFORMANCE_METRICS,
+    each: &[
+        Section {
+            statement: &PERFORMANCE_METRICS_SAMPLES,
+            source: "profile.flushes",
+            is_ours: true,
+            members: &["samples"],
+            needed_by: &[],
+        },
+        Section {
+            statement: &PERFORMANCE_METRICS_CONNECTIONS,
+            source: "pg_stat_activity",
+            is_ours: false,
+            members: &["connections"],
+            needed_by: &[],
+        },
+        Section {
+            statement: &PERFORMANCE_METRICS_HISTOGRAMS,
+            source: "profile.totals, profile.minutes or profile.samples",
+            is_ours: true,
+            members: &["histograms"],
+            needed_by: &[],
+        },
+    ],
+};
+
+/// What was read. A section that can't be read is `None`.
 #[derive(Deserialize)]
 struct Metrics {
-    histograms: Vec<Histogram>,
+    #[serde(default)]
+    database: String,
+    histograms: Option<Vec<Histogram>>,
+    connections: Option<Connections>,
+    samples: Option<Samples>,
+}
+
+#[derive(Deserialize)]
+struct Connections {
     idle: i64,
     used: i64,
+    /// Their state is hidden from the component's role.
+    unknown: i64,
+}
+
+#[derive(Deserialize)]
+struct Samples {
     lost: i64,
     flushed: i64,
-    database: String,
 }
 
 #[derive(Deserialize)]
@@ -88,18 +168,14 @@ struct Histogram {
     buckets: std::collections::BTreeMap<usize, u64>,
 }
 
-/// All of it as text; `None` where the statement's JSON isn't as it should be.
+/// All of it as text; `None` if the JSON of the statements isn't what it should be.
 pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
     // A bucket holds what's in bins up to that of its bound: the next one is in the bucket above.
-    let above = BUCKETS.map(|(bound_us, _)| Some(Sketch::bin_index(bound_us) + 1));
-    let parameters = vec![
-        Parameter::ArrayInt32(above.to_vec()),
-        text(APPLICATION_NAME),
-    ];
-    let json = db.answer(&PERFORMANCE_METRICS, parameters).await?.json;
-    Ok(json
-        .and_then(|json| serde_json::from_str(&json).ok())
-        .map(|metrics| render(&metrics)))
+    let above = BUCKETS.map(|(bound_us, _)| Sketch::bin_index(bound_us) + 1);
+    let asked = serde_json::json!({"application_name": APPLICATION_NAME, "above": above});
+    let parts = METRICS.read(db, &[text(asked.to_string())]).await?;
+    let metrics = serde_json::from_str(&parts.json()).ok();
+    Ok(metrics.map(|metrics| render(&metrics)))
 }
 
 fn render(metrics: &Metrics) -> String {
@@ -110,12 +186,66 @@ fn render(metrics: &Metrics) -> String {
 }
 
 fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
-    let of = |kind: &'static str| {
-        metrics
-            .histograms
-            .iter()
-            .filter(move |one| one.kind == kind)
-    };
+    if let Some(histograms) = &metrics.histograms {
+        write_histograms(out, histograms, &metrics.database)?;
+    }
+    // Not OpenTelemetry's db_client_connection_count: a gauge of that name isn't accepted, it's that of a histogram's part.
+    let pool = "db_client_connections";
+    if let Some(connections) = &metrics.connections {
+        family(
+            out,
+            pool,
+            "gauge",
+            "Connections of all instances together, by state.",
+        )?;
+        let states = [
+            ("idle", connections.idle),
+            ("used", connections.used),
+            ("unknown", connections.unknown),
+        ];
+        for (state, count) in states {
+            writeln!(
+                out,
+                "{pool}{{db_client_connection_state=\"{state}\"}} {count}"
+            )?;
+        }
+    }
+    let profiler = "reznet_profiler_recent_samples";
+    if let Some(samples) = &metrics.samples {
+        family(
+            out,
+            profiler,
+            "gauge",
+            "What became of the samples of the last 15 minutes.",
+        )?;
+        writeln!(out, "{profiler}{{outcome=\"flushed\"}} {}", samples.flushed)?;
+        writeln!(out, "{profiler}{{outcome=\"lost\"}} {}", samples.lost)?;
+    }
+    let available = "reznet_metrics_available";
+    family(
+        out,
+        available,
+        "gauge",
+        "Whether a section of these metrics can be read: 0 if its source is missing or hidden.",
+    )?;
+    let sections = [
+        ("histograms", metrics.histograms.is_some()),
+        ("connections", metrics.connections.is_some()),
+        ("samples", metrics.samples.is_some()),
+    ];
+    for (section, is_available) in sections {
+        let value = u8::from(is_available);
+        writeln!(out, "{available}{{section=\"{section}\"}} {value}")?;
+    }
+    writeln!(out, "# EOF")
+}
+
+fn write_histograms(
+    out: &mut String,
+    histograms: &[Histogram],
+    database: &str,
+) -> std::fmt::Result {
+    let of = |kind: &'static str| histograms.iter().filter(move |one| one.kind == kind);
     family(
         out,
         "db_client_operation_duration_seconds",
@@ -125,7 +255,7 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
     for one in of("statement") {
         let labels = format!(
             "db_system_name=\"postgresql\",db_namespace=\"{}\",db_query_summary=\"{}\"",
-            escaped(&metrics.database),
+            escaped(database),
             escaped(&one.name)
         );
         histogram(out, "db_client_operation_duration_seconds", &labels, one)?;
@@ -149,33 +279,7 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
         );
         histogram(out, "http_server_request_duration_seconds", &labels, one)?;
     }
-    // Not OpenTelemetry's db_client_connection_count: a gauge of that name isn't accepted, it's that of a histogram's part.
-    let (pool, profiler) = ("db_client_connections", "reznet_profiler_recent_samples");
-    family(
-        out,
-        pool,
-        "gauge",
-        "Connections of all instances together, by state.",
-    )?;
-    writeln!(
-        out,
-        "{pool}{{db_client_connection_state=\"idle\"}} {}",
-        metrics.idle
-    )?;
-    writeln!(
-        out,
-        "{pool}{{db_client_connection_state=\"used\"}} {}",
-        metrics.used
-    )?;
-    family(
-        out,
-        profiler,
-        "gauge",
-        "What became of the samples of the last 15 minutes.",
-    )?;
-    writeln!(out, "{profiler}{{outcome=\"flushed\"}} {}", metrics.flushed)?;
-    writeln!(out, "{profiler}{{outcome=\"lost\"}} {}", metrics.lost)?;
-    writeln!(out, "# EOF")
+    Ok(())
 }
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
@@ -213,20 +317,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn documents_have_the_labels_of_requests_without_a_route() {
+        let histogram = Histogram {
+            kind: "route".into(),
+            name: "(no route)".into(),
+            count: 1,
+            sum_us: 1,
+            within_target: 1,
+            buckets: [(0, 1)].into(),
+        };
+        let mut text = String::new();
+        write_histograms(&mut text, &[histogram], "d").unwrap();
+        let line = text.lines().find(|line| line.contains("_count{")).unwrap();
+        let labels = line.split(['{', '}']).nth(1).unwrap();
+        let operations = std::fs::read_to_string("docs/operations.md").unwrap();
+        for label in labels.split(',') {
+            assert!(
+                operations.contains(label),
+                "docs/operations.md lacks {label}"
+            );
+        }
+    }
+
+    #[test]
     fn buckets_are_cumulative_and_labels_escaped() {
         let metrics = Metrics {
-            histograms: vec![Histogram {
+            histograms: Some(vec![Histogram {
                 kind: "statement".into(),
                 name: "a\"b".into(),
                 count: 10,
                 sum_us: 2_500_001,
                 within_target: 6,
                 buckets: [(0, 2), (3, 4), (5, 3), (9, 1)].into(),
-            }],
-            idle: 3,
-            used: 1,
-            lost: 0,
-            flushed: 10,
+            }]),
+            connections: None,
+            samples: None,
             database: "d".into(),
         };
         let text = render(&metrics);
@@ -245,6 +370,9 @@ mod tests {
         }
         assert!(text.contains("le=\"+Inf\"} 10\n"), "{text}");
         assert!(text.contains("} 2.500001\n"), "{text}");
+        assert!(text.contains("reznet_metrics_available{section=\"histograms\"} 1\n"));
+        assert!(text.contains("reznet_metrics_available{section=\"samples\"} 0\n"));
+        assert!(!text.contains("reznet_profiler_recent_samples"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -32,11 +32,11 @@ macro_rules! times {
 
 /// A time as the API shows it, as text.
 macro_rules! time {
-    ($time:literal) => {
+    ($time:expr) => {
         concat!(
-            "to_char(",
+            "to_char((",
             $time,
-            " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+            ") AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
         )
     };
 }

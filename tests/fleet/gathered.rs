@@ -198,7 +198,10 @@ async fn minutes_are_added_up_and_the_old_ones_go() {
     let named = vec!["idx_agents_name", "idx_messages_created_at"];
     // The old one's ten minutes, then the hour; and nothing more.
     for _ in 0..4 {
-        client.query(&rollup, &[&named]).await.unwrap();
+        if !client.query(&rollup, &[]).await.unwrap().is_empty() {
+            let scans = statement("fleet_index_scans");
+            client.query(&scans, &[&named]).await.unwrap();
+        }
     }
     let total = |what: &str, when: &str| {
         format!(
@@ -250,11 +253,7 @@ async fn old_totals_are_thinned_out() {
         )
         .await
         .unwrap();
-    let named = vec!["idx_agents_name"];
-    client
-        .query(&statement("fleet_rollup"), &[&named])
-        .await
-        .unwrap();
+    client.query(&statement("fleet_rollup"), &[]).await.unwrap();
     // Four hours' and the new one.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =

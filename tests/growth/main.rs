@@ -27,9 +27,11 @@ fn migrate(database: &Database, arguments: &[&str]) -> Command {
 async fn migrated(database: &Database, arguments: &[&str]) -> Output {
     let mut command = migrate(database, arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await;
-    output
+    let output = output
         .expect("its thread ends")
-        .expect("scripts/migrate runs")
+        .expect("scripts/migrate runs");
+    support::keep_output(&output);
+    output
 }
 
 /// Fails unless it succeeds.

@@ -630,6 +630,25 @@ const checks = {
     await host.restart();
   },
 
+  async 'a section whose source cannot be read says why, and the others are as ever'() {
+    sql('REVOKE SELECT ON profile.slow_queries FROM reznet_app; REVOKE SELECT ON profile.totals FROM reznet_app');
+    try {
+      const page = await open();
+      await says(page, '#slow', '! Missing profile.slow_queries can\'t be read');
+      await says(page, '#slow', 'run scripts/migrate grant');
+      await says(page, '#verdict-because', 'The measurements are missing. profile.totals');
+      for (const section of ['#lines', '#histogram', '#statements', '#routes']) await says(page, section, '! Missing profile.totals');
+      await says(page, '#contract', 'All 16 are there and as declared');
+      await says(page, '#contract', '! Incomplete There is no count of an index\'s calls');
+      await says(page, '#sizes', 'messages');
+      await isAccessible(page, 'sources missing');
+      await picture(page, 'sources-missing');
+      await close(page);
+    } finally {
+      sql('GRANT SELECT ON profile.slow_queries TO reznet_app; GRANT SELECT ON profile.totals TO reznet_app');
+    }
+  },
+
   async 'a slow answer leaves the old figures, and is told'() {
     const page = await open();
     await says(page, '#status', 'Updated');

@@ -59,12 +59,7 @@ async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_
 async fn check(client: &mut Client, rows: &Rows) {
     let layout = Layout::of(client).await;
     let mut broken = Vec::new();
-    // It reads pg_stat_statements, which only a superuser can install here; tests/fleet/accuracy.rs runs it where it's
-    // there.
-    let explained = ALL
-        .iter()
-        .filter(|statement| statement.name != "performance_top_statements");
-    for statement in explained {
+    for statement in ALL {
         for finding in findings(client, rows, &layout, statement).await {
             broken.push(format!("{}: {finding}", statement.name));
         }

@@ -92,22 +92,23 @@ impl Rows {
             "message_get" => list(&[&self.message]),
             // From 2025-04-01 on: two thirds of the messages came before.
             "message_list" => list(&["1743465600000000", id, "50", "0", "1743465600000000"]),
-            "performance_database" => list(&[
-                "reznet-edge",
-                "64",
-                "100",
-                "500",
-                "200",
-                "1000",
-                "[]",
-                "{}",
-                "7",
-                "5000",
-                "[]",
-            ]),
+            "performance_database"
+            | "performance_connections"
+            | "performance_index_usage"
+            | "performance_indexes"
+            | "performance_settings" => {
+                list(&["{\"pool_size\": 64, \"named\": [], \"exempt_keys\": []}"])
+            }
             "performance_cache" => list(&["900", "15m", "0"]),
-            "performance_fleet" => list(&["900", "60", "15m", "[]"]),
-            "performance_metrics" => list(&["{1,2,3}", "reznet-edge"]),
+            "performance_fleet" | "performance_measured" => list(&["900", "60", "[]"]),
+            "performance_index_scans" | "performance_profiler" | "performance_slow_queries" => {
+                list(&["900"])
+            }
+            "performance_metrics"
+            | "performance_metrics_connections"
+            | "performance_metrics_histograms" => {
+                list(&["{\"above\": [1, 2, 3], \"application_name\": \"reznet-edge\"}"])
+            }
             "reference_check" => {
                 let rows = [
                     ("agent", &self.agent),
@@ -119,8 +120,18 @@ impl Rows {
                 let rows = rows.map(|(to, id)| json!({"pointer": "/x", "to": to, "id": id}));
                 list(&[&json!(rows).to_string(), &self.channel])
             }
-            "fleet_rollup" => list(&["{idx_agents_name}"]),
-            "fleet_compact" | "replica_state" | "stats" | "write_position" => list(&[]),
+            "fleet_index_scans" => list(&["{idx_agents_name}"]),
+            "fleet_compact"
+            | "fleet_rollup"
+            | "performance_cache_hits"
+            | "performance_index_builds"
+            | "performance_metrics_samples"
+            | "performance_table_sizes"
+            | "performance_tables"
+            | "performance_top_statements"
+            | "replica_state"
+            | "stats"
+            | "write_position" => list(&[]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),
             "task_create" => {

@@ -1,6 +1,7 @@
 //! Databases for tests: each its own, cloned from one that `scripts/migrate` has migrated.
 //!
-//! Needs a cluster, whose address it takes from `REZNET_TEST_DATABASE_URL` (`scripts/test` starts one). With
+//! Needs a cluster, whose addresses it takes from `REZNET_TEST_DATABASE_URL` and, for the component,
+//! `REZNET_TEST_APP_DATABASE_URL` (`scripts/test` starts one). With
 //! `REZNET_TEST_BY_MONTH` they have their messages in partitions by month, so that a suite can be run on that layout too.
 
 use std::path::{Path, PathBuf};
@@ -11,9 +12,6 @@ use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 use crate::project;
-
-/// User and password of the component's login.
-const APP: &str = "reznet_api";
 
 /// A database of one test, dropped with it.
 pub struct Database {
@@ -112,8 +110,7 @@ impl Database {
     /// Its address, for the component: a login that's a member of `reznet_app` (`scripts/postgres`).
     #[must_use]
     pub fn app_url(&self) -> String {
-        let mut server = self.server.clone();
-        url(server.user(APP).password(APP), &self.name)
+        url(&address("REZNET_TEST_APP_DATABASE_URL"), &self.name)
     }
 
     /// Its name.
@@ -269,6 +266,10 @@ impl Cluster {
             "scripts/postgres {command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        // The one command that prints a password, for programs.
+        if command != "url" {
+            crate::keep_output(&output);
+        }
         output
     }
 }
@@ -321,10 +322,15 @@ fn migrated_template() -> Result<String, String> {
 }
 
 fn server() -> Config {
-    std::env::var("REZNET_TEST_DATABASE_URL")
-        .expect("REZNET_TEST_DATABASE_URL is set: run the suites with scripts/test")
-        .parse()
-        .expect("REZNET_TEST_DATABASE_URL is an address")
+    address("REZNET_TEST_DATABASE_URL")
+}
+
+/// The address in a variable of the environment. `scripts/postgres url` prints it, with `--app` the component's.
+fn address(variable: &str) -> Config {
+    let text = std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the suites with scripts/test"));
+    text.parse()
+        .unwrap_or_else(|_| panic!("{variable} is no address"))
 }
 
 fn server_database(server: &Config) -> &str {
@@ -339,6 +345,10 @@ async fn connect(config: &Config) -> Client {
 async fn try_connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
+    // Tests name tables as everybody does, whatever the server's own search_path is.
+    client
+        .batch_execute("SET search_path = public, pg_temp")
+        .await?;
     Ok(client)
 }
 
@@ -358,7 +368,9 @@ fn url(server: &Config, database: &str) -> String {
 }
 
 fn psql(url: &str, sql: &str) -> Result<(), String> {
-    run(Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]))
+    run(Command::new("psql")
+        .env("PGOPTIONS", "-c search_path=public")
+        .args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
@@ -366,6 +378,7 @@ fn run(command: &mut Command) -> Result<(), String> {
         .stdin(std::process::Stdio::null())
         .output()
         .map_err(|error| format!("{}: {error}", Path::new(command.get_program()).display()))?;
+    crate::keep_output(&output);
     if output.status.success() {
         Ok(())
     } else {

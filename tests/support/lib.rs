@@ -13,10 +13,30 @@ pub use edge::{Answer, Edge};
 pub use proxy::{Fault, Proxy};
 pub use tls::TlsServer;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::Output;
 
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Keeps what a script printed. When all suites have run, `scripts/test` searches it for passwords.
+pub fn keep_output(output: &Output) {
+    keep("scripts", &output.stdout);
+    keep("scripts", &output.stderr);
+}
+
+/// Appends to a log in the folder that `REZNET_TEST_LOGS` names, if it names one; each process has its own.
+fn keep(name: &str, bytes: &[u8]) {
+    let Some(folder) = std::env::var_os("REZNET_TEST_LOGS") else {
+        return;
+    };
+    let path = PathBuf::from(folder).join(format!("{name}-{}.log", std::process::id()));
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let kept = file.and_then(|mut file| file.write_all(bytes));
+    kept.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

@@ -1,0 +1,354 @@
+//! Reports made of sections, each with a source of its own in the database. One statement reads all sections; if it fails,
+//! each section is read alone, so that a source that can't be read costs its own section only.
+//!
+//! Knows neither what the sections say nor HTTP.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::db::{Answer, Db, DbError, Parameter, Statement};
+
+/// Sections that one statement reads together.
+pub struct Sections {
+    /// Reads all of them: a JSON array with one [`Part`] for each, in the order of `each`.
+    pub all: &'static Statement,
+    /// The sections.
+    pub each: &'static [Section],
+}
+
+/// A section of a report.
+pub struct Section {
+    /// Reads this section alone: one [`Part`].
+    pub statement: &'static Statement,
+    /// The table, view or function that it reads, for messages.
+    pub source: &'static str,
+    /// Whether our migrations create the source; the server has the others.
+    pub is_ours: bool,
+    /// The members of the report that it fills; null if it can't be read.
+    pub members: &'static [&'static str],
+    /// Members of other sections that need it, and what they lack without it: "advice on …".
+    pub needed_by: &'static [(&'static str, &'static str)],
+}
+
+/// What a section's statement returns.
+#[derive(Default, Deserialize)]
+struct Part {
+    /// The members of the report, as the text of a JSON object: it is passed on as it came.
+    members: String,
+    #[serde(default)]
+    advice: Vec<Advice>,
+    #[serde(default)]
+    unavailable: Vec<Unavailable>,
+    /// What other sections need to know.
+    #[serde(default)]
+    facts: Map<String, Value>,
+}
+
+/// What is wrong or would be better otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Advice {
+    /// How bad it is.
+    pub level: Level,
+    /// Which advice it is: `index_missing`.
+    pub name: String,
+    /// What was found.
+    pub detail: String,
+    /// Statements that change it, each on a line of its own, to be run one by one outside of a transaction. `None` if only a
+    /// person can write them.
+    pub sql: Option<String>,
+    /// The index that the advice is about: there is none while that is being built.
+    #[serde(default, skip_serializing)]
+    pub unless_building: Option<i64>,
+    /// The table that the advice is about: there is none if no row was ever deleted from it.
+    #[serde(default, skip_serializing)]
+    pub if_deleted_from: Option<i64>,
+}
+
+/// How bad a finding is, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// It has to be changed.
+    Error,
+    /// It should be looked at.
+    Warning,
+    /// It may be improved.
+    Info,
+}
+
+/// A section that is missing, in whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Unavailable {
+    /// The report's member.
+    pub section: String,
+    /// Why it is missing, and what to do.
+    pub reason: String,
+}
+
+/// What was read of a report.
+#[derive(Default)]
+pub struct Parts {
+    members: Vec<String>,
+    /// All advice, in no order.
+    pub advice: Vec<Advice>,
+    /// What is missing.
+    pub unavailable: Vec<Unavailable>,
+    /// What sections say to other sections.
+    pub facts: Map<String, Value>,
+}
+
+impl Parts {
+    /// Adds what was read of other sections.
+    pub fn append(&mut self, mut others: Self) {
+        self.members.append(&mut others.members);
+        self.advice.append(&mut others.advice);
+        self.unavailable.append(&mut others.unavailable);
+        self.facts.append(&mut others.facts);
+    }
+
+    /// Adds members that no section fills.
+    pub fn add(&mut self, members: &Value) {
+        self.members.push(members.to_string());
+    }
+
+    /// The report as a JSON object.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let members = self.members.iter().map(|object| {
+            let object = object.trim();
+            let inner = object.strip_prefix('{').and_then(|o| o.strip_suffix('}'));
+            inner.unwrap_or_default().trim()
+        });
+        let members: Vec<_> = members.filter(|members| !members.is_empty()).collect();
+        ["{", &members.join(", "), "}"].concat()
+    }
+
+    fn take(&mut self, part: Part) {
+        self.members.push(part.members);
+        self.advice.extend(part.advice);
+        self.unavailable.extend(part.unavailable);
+        self.facts.extend(part.facts);
+    }
+
+    fn lack(&mut self, section: &Section, why: &str) {
+        let members = section.members.iter();
+        let nulls: Map<_, _> = members
+            .map(|member| ((*member).to_owned(), Value::Null))
+            .collect();
+        self.add(&Value::Object(nulls));
+        let reason = format!("{} can't be read: {why}.", section.source);
+        let missing = section
+            .members
+            .iter()
+            .map(|member| (*member, reason.clone()));
+        let lacking = section
+            .needed_by
+            .iter()
+            .map(|(member, lacks)| (*member, format!("There is no {lacks}, because {reason}")));
+        let entries = missing.chain(lacking).map(|(section, reason)| Unavailable {
+            section: section.to_owned(),
+            reason,
+        });
+        self.unavailable.extend(entries);
+    }
+}
+
+impl Section {
+    /// Reads this section alone; if it can't be read, it is missing and named.
+    pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Parts {
+        let mut parts = Parts::default();
+        match self.part(db, parameters).await {
+            Ok(part) => parts.take(part),
+            Err(error) => parts.lack(self, &why(db, self, &error)),
+        }
+        parts
+    }
+
+    async fn part(&self, db: &Db, parameters: &[Parameter]) -> Result<Part, DbError> {
+        let answer = read(db, self.statement, parameters).await?;
+        let part = answer
+            .json
+            .and_then(|json| serde_json::from_str(&json).ok());
+        part.ok_or_else(|| shapeless(self.statement))
+    }
+}
+
+impl Sections {
+    /// Reads all sections. Those that can't be read are missing and named; an error if that is true for all of them.
+    ///
+    /// Each statement takes as many of `parameters` as its text names.
+    pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Result<Parts, DbError> {
+        let began = Instant::now();
+        let first_error = match read(db, self.all, parameters).await {
+            Ok(answer) => match parts_of(&answer, self.each.len()) {
+                Some(read) => {
+                    let mut parts = Parts::default();
+                    for part in read {
+                        parts.take(part);
+                    }
+                    return Ok(parts);
+                }
+                None => shapeless(self.all),
+            },
+            Err(error) => error,
+        };
+        let patience = db.config().db_statement_timeout * 4;
+        self.read_each(db, parameters, began + patience, first_error)
+            .await
+    }
+
+    async fn read_each(
+        &self,
+        db: &Db,
+        parameters: &[Parameter],
+        deadline: Instant,
+        first_error: DbError,
+    ) -> Result<Parts, DbError> {
+        let mut parts = Parts::default();
+        let (mut read_count, mut unavailable_count) = (0, 0);
+        for section in self.each {
+            if Instant::now() > deadline {
+                parts.lack(section, "no time was left for it");
+                continue;
+            }
+            match section.part(db, parameters).await {
+                Ok(part) => {
+                    read_count += 1;
+                    parts.take(part);
+                }
+                Err(error) => {
+                    unavailable_count += u32::from(matches!(error, DbError::Unavailable { .. }));
+                    parts.lack(section, &why(db, section, &error));
+                }
+            }
+            // Twice no connection, or a lock: there is no use in trying the others.
+            if read_count == 0 && unavailable_count == 2 {
+                break;
+            }
+        }
+        if read_count == 0 {
+            return Err(first_error);
+        }
+        Ok(parts)
+    }
+
+    /// What a report says of these sections if none of them can be read.
+    #[must_use]
+    pub fn missing(&self, db: &Db, error: &DbError) -> Parts {
+        let mut parts = Parts::default();
+        for section in self.each {
+            parts.lack(section, &why(db, section, error));
+        }
+        parts
+    }
+}
+
+async fn read(
+    db: &Db,
+    statement: &'static Statement,
+    parameters: &[Parameter],
+) -> Result<Answer, DbError> {
+    let sql = statement.sql();
+    let count = (1..=parameters.len())
+        .take_while(|n| sql.contains(&format!("${n}::")))
+        .count();
+    let parameters = parameters.iter().take(count).cloned().collect();
+    db.answer(statement, parameters).await
+}
+
+fn parts_of(answer: &Answer, count: usize) -> Option<Vec<Part>> {
+    let parts: Vec<Part> = serde_json::from_str(answer.json.as_deref()?).ok()?;
+    (parts.len() == count).then_some(parts)
+}
+
+fn shapeless(statement: &Statement) -> DbError {
+    DbError::Decode {
+        statement: statement.name,
+        found: "JSON of another shape".to_owned(),
+    }
+}
+
+/// Why a section's source can't be read and what to do about it. The log says what isn't recognised.
+fn why(db: &Db, section: &Section, error: &DbError) -> String {
+    let sqlstate = match error {
+        DbError::Refused { sqlstate, .. } => sqlstate.as_str(),
+        DbError::Timeout { .. } => {
+            let limit_ms = db.config().db_statement_timeout.as_millis();
+            return format!("it took longer than a statement may take here ({limit_ms} ms)");
+        }
+        _ => "",
+    };
+    let name = section.source;
+    let why = match (sqlstate, section.is_ours) {
+        ("42501", true) => "the component's role lacks a privilege; run scripts/migrate grant",
+        ("42501", false) => {
+            "the component's role lacks the privilege SELECT; an administrator can grant it"
+        }
+        ("3F000" | "42P01" | "42703", true) | ("42883", _) => {
+            "the database lacks migrations; run scripts/migrate"
+        }
+        ("42P01", false) => "this server has none",
+        ("0A000", true) => {
+            "its tables are UNLOGGED, which a standby does not have; let db_url lead to the primary"
+        }
+        ("55000", _) if name == "pg_stat_statements" => {
+            "it is not loaded; add it to shared_preload_libraries and restart PostgreSQL"
+        }
+        ("55P03", _) => "another session holds a lock on it; try again",
+        _ => {
+            db.warn("report_incomplete", &format!("REPORT INCOMPLETE: {error}"));
+            "the log says why, with the id of this request"
+        }
+    };
+    match sqlstate {
+        "" => why.to_owned(),
+        _ => format!("{why} (SQLSTATE {sqlstate})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_all_parts_become_one_object() {
+        let mut parts = Parts::default();
+        for members in [
+            "{}",
+            " {\"a\" : 1.50} ",
+            "{\"b\": {\"c\": []}, \"d\": null}",
+        ] {
+            parts.take(Part {
+                members: members.to_owned(),
+                ..Part::default()
+            });
+        }
+        parts.add(&serde_json::json!({"e": "}"}));
+        assert_eq!(
+            parts.json(),
+            r#"{"a" : 1.50, "b": {"c": []}, "d": null, "e":"}"}"#
+        );
+    }
+
+    #[test]
+    fn advice_is_sorted_by_level_first() {
+        let of = |level, name: &str| Advice {
+            level,
+            name: name.to_owned(),
+            detail: String::new(),
+            sql: None,
+            unless_building: None,
+            if_deleted_from: None,
+        };
+        let mut advice = [
+            of(Level::Info, "a"),
+            of(Level::Warning, "b"),
+            of(Level::Error, "c"),
+        ];
+        advice.sort();
+        let names: Vec<_> = advice.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["c", "b", "a"]);
+    }
+}
