@@ -46,7 +46,8 @@ expected_function (name, arguments, result, made_by, is_called) AS (VALUES
     ('workflow_task_added', '', 'trigger', '0004_workflow_states', false),
     ('write_once', 'text text text _text', 'record', '0007_idempotency', true),
     ('stats_count', '', 'record', '0009_stats', true),
-    ('execute_now', 'text uuid', 'record', '0011_search_path', true)
+    ('execute_now', 'text uuid', 'record', '0011_search_path', true),
+    ('server_statements', 'int4', 'jsonb', '0014_server_statements', true)
 ),
 expected_trigger (name, on_table, made_by) AS (VALUES
     ('workflows_starts', 'workflows', '0004_workflow_states'),

@@ -100,6 +100,12 @@ impl DbError {
         }
     }
 
+    /// Whether the server can't be reached: it has not refused this statement only.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unavailable { sqlstate: None, .. })
+    }
+
     /// How it's answered and logged.
     #[must_use]
     pub fn failure(&self) -> Failure {

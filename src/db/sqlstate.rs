@@ -259,6 +259,7 @@ pub fn meaning(sqlstate: &str) -> &'static Meaning {
 /// The functions that the migrations make. A test compares them with the files.
 const FUNCTIONS: &[&str] = &[
     "execute_now",
+    "server_statements",
     "stats_count",
     "workflow_changed",
     "workflow_settle",

@@ -219,11 +219,11 @@ impl Sections {
                     parts.take(part);
                 }
                 Err(error) => {
-                    unavailable_count += u32::from(matches!(error, DbError::Unavailable { .. }));
+                    unavailable_count += u32::from(error.is_unreachable());
                     parts.lack(section, &why(db, section, &error));
                 }
             }
-            // Twice no connection, or a lock: there is no use in trying the others.
+            // Twice no connection: there is no use in trying the others.
             if read_count == 0 && unavailable_count == 2 {
                 break;
             }
@@ -272,14 +272,11 @@ fn shapeless(statement: &Statement) -> DbError {
 
 /// Why a section's source can't be read and what to do about it. The log says what isn't recognised.
 fn why(db: &Db, section: &Section, error: &DbError) -> String {
-    let sqlstate = match error {
-        DbError::Refused { sqlstate, .. } => sqlstate.as_str(),
-        DbError::Timeout { .. } => {
-            let limit_ms = db.config().db_statement_timeout.as_millis();
-            return format!("it took longer than a statement may take here ({limit_ms} ms)");
-        }
-        _ => "",
-    };
+    if let DbError::Timeout { .. } = error {
+        let limit_ms = db.config().db_statement_timeout.as_millis();
+        return format!("it took longer than a statement may take here ({limit_ms} ms)");
+    }
+    let sqlstate = error.sqlstate().unwrap_or_default();
     let name = section.source;
     let why = match (sqlstate, section.is_ours) {
         ("42501", true) => "the component's role lacks a privilege; run scripts/migrate grant",
