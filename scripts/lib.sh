@@ -31,7 +31,11 @@ is_root() { [ "$(id -u)" = 0 ]; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-sha256_of_stdin() { if has sha256sum; then sha256sum; else shasum -a 256; fi | cut -d ' ' -f 1; }
+sha256_of_stdin() {
+  local sum
+  sum="$(if has sha256sum; then sha256sum; else shasum -a 256; fi)"
+  printf '%s' "${sum%% *}"
+}
 
 command_of() { # PID: its command line, or nothing; works without ps (minimal containers) too
   if [ -z "$1" ]; then
