@@ -14,9 +14,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Runs a Spin application's HTTP components on this machine, without Spin.
-///
-/// Has no `Debug`: variables are secrets.
+/// Runs a Spin application's HTTP components on this machine, without Spin
+// No `Debug`: variables are secrets. This must not be a doc comment, which --help would show.
 #[derive(Parser)]
 #[command(name = "reznet-host", version)]
 pub struct Cli {
