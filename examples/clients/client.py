@@ -112,7 +112,7 @@ def main():
     def with_a_note(channel):
         topic = (channel["topic"] or "")[:400]
         if not overtaken:
-            # Another client is faster, once: this change must not undo that one.
+            # Another client changes the row first, once. This client's change must not undo that change.
             overtaken.append(True)
             api.request("PATCH", path, {"topic": topic + " Python was here."})
         return {"topic": topic + " And again."}

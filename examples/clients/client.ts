@@ -1,6 +1,6 @@
 // A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
-// changes that overwrite nobody else's, errors as the API words them, and what each answer cost. The same as client.py and
-// client.rs.
+// changes that don't overwrite other clients' changes, errors as the API words them, and what each answer cost. Does the same as
+// client.py and client.rs.
 //
 //     npm install typescript @types/node
 //     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
@@ -120,7 +120,7 @@ let overtaken = false;
 const changed = await api.change<Channel>(path, async ({ topic }) => {
   const before = (topic ?? '').slice(0, 400);
   if (!overtaken) {
-    // Another client is faster, once: this change must not undo that one.
+    // Another client changes the row first, once. This client's change must not undo that change.
     overtaken = true;
     await api.request('PATCH', path, { topic: `${before} TypeScript was here.` });
   }
