@@ -122,7 +122,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             FROM workflow, new_task
             RETURNING ",
         workflow_task_columns!(),
-        // As WORKFLOW_GET makes it, so that the tag is the same.
+        // The same JSON as that of WORKFLOW_GET, so that the tag is the same.
         "), whole AS (
             SELECT workflow.*, (
                 SELECT ('[' || coalesce(string_agg(row_to_json(workflow_task)::text, ',' ORDER BY order_index, id), '') || ']')::json
@@ -144,7 +144,7 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
 
-/// The text of [`WORKFLOW_GET`], between other texts: writes run it too, for the workflow's tag.
+/// The SQL of [`WORKFLOW_GET`] between `before` and `after`. Writes run it too, for the workflow's tag.
 macro_rules! workflow_get {
     (before: $before:literal, after: [$($after:expr),*]) => {
         page!(
@@ -209,7 +209,7 @@ macro_rules! workflow_locked {
     };
 }
 
-/// Why a write on one workflow did nothing.
+/// The reason why a write on one workflow did nothing.
 macro_rules! workflow_unchanged {
     () => {
         concat!(
