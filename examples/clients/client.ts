@@ -32,8 +32,8 @@ class RezNet {
   constructor(private readonly address: string, private readonly token?: string) {}
 
   /**
-   * The answer's JSON, the path of the next page, and the entity tag. A write has a key, so that it's done once however often
-   * it's sent. With ifMatch it's done only if the row still has that tag.
+   * Returns the answer's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API executes
+   * it once even if it's sent several times. With ifMatch, the API executes it only if the row has that tag.
    */
   async request<T>(
     method: string, path: string, body?: object, ifMatch?: string,
@@ -82,8 +82,8 @@ class RezNet {
   }
 
   /**
-   * Changes the row at a path: membersOf makes the new members of what's there. If somebody else changes the row in between,
-   * both are done again, so that no change is lost.
+   * Changes the row at a path: membersOf computes the new members from the current row. If another client changes the row in
+   * between, reads the row and computes them again, so that no change is lost.
    */
   async change<T>(path: string, membersOf: (row: T) => object | Promise<object>): Promise<T> {
     for (;;) {

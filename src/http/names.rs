@@ -1,4 +1,4 @@
-//! Names by which people identify things: names that look the same are the same, and no name has invisible characters.
+//! Names by which people identify things: equal characters make equal names, and no name has invisible characters.
 //!
 //! Names are stored in Unicode's normalization form C. Characters that cannot be seen are refused, except where a script or an
 //! emoji needs them. Characters of different scripts that look alike, such as Latin and Cyrillic `a`, stay different names.

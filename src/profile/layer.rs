@@ -65,7 +65,8 @@ impl ProfileLayer {
     }
 
     /// Starts the clock for a request with these headers, and gives the request an id: its `X-Request-Id`, which a proxy may
-    /// have set, else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>); else a new one. Invalid ids are ignored.
+    /// have set, else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>), else a new id.
+    /// Invalid ids are ignored.
     #[must_use]
     pub fn start(headers: &HeaderMap) -> Arc<RequestProfile> {
         let text = |name| {
