@@ -288,9 +288,9 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
 }
 
 # parse_url URL: the only parser of database URLs. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (parameters
-# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any part of
-# it may contain a part of the password, so no part may be shown or passed to a program.
-# Sets url_unknown to the name of a parameter that is not libpq's.
+# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any part
+# of it may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
+# parameter that is not libpq's.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" LC_ALL=C
   url_variables=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
@@ -375,7 +375,7 @@ choose_database() {
   else
     fail "no database given: set DATABASE_URL, give --database postgres://..., or run scripts/up for a private one"
   fi
-  # Editors and secret stores end a value with a newline.
+  # Editors and secret stores add a newline to a value.
   trim "$DATABASE_URL"
   DATABASE_URL="$trimmed"
   case "$DATABASE_URL" in

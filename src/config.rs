@@ -191,7 +191,7 @@ impl Config {
     }
 }
 
-/// A variable's value, trimmed.
+/// Reads a variable, and trims its value.
 async fn read(name: &'static str) -> Result<String, ConfigError> {
     let value = spin_sdk::variables::get(name).await;
     let value = value.map_err(|error| ConfigError::Unreadable {

@@ -191,7 +191,7 @@ impl Address {
             return Err(AddressError::Malformed("it names no user"));
         }
         if address.database.is_empty() {
-            // As PostgreSQL does.
+            // PostgreSQL has the same default.
             address.database = address.user.clone();
         }
         for (position, name, value) in &settings.list {

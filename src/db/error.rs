@@ -90,7 +90,7 @@ impl DbError {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
     }
 
-    /// The server's SQLSTATE, where it has refused the statement.
+    /// Returns the server's SQLSTATE if the server refused the statement.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
@@ -280,7 +280,7 @@ fn is_broken_connection(reason: &str) -> bool {
         .any(|kind| reason.contains(kind))
 }
 
-/// The variable of the host and port that belong to the address in `name`.
+/// Returns the variable with the host and port of the address in the variable `name`.
 fn host_variable(name: &str) -> String {
     name.replace("url", "host")
 }

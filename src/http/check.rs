@@ -28,7 +28,7 @@ impl Kind {
     /// Parses the text of a parameter; the error says what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
         match *self {
-            // The original API took these words; Python clients write True.
+            // The original API accepts these words; Python clients write True.
             Self::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Ok(Scalar::Boolean(true)),
                 "false" | "0" | "no" | "off" => Ok(Scalar::Boolean(false)),

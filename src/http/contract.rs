@@ -1,7 +1,7 @@
 //! The input and the answers of each operation, as tables: `check` compares every request with them, and a test generates
 //! openapi.json from them.
 //!
-//! Pure description; knows neither the router nor the database.
+//! Contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
 

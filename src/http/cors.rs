@@ -1,7 +1,7 @@
 //! CORS: pages of the configured origins may use the API from a browser. Without configured origins, no response has a CORS
 //! header, and browsers let only the API's own pages read responses.
 //!
-//! The protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>) is tower-http's.
+//! tower-http implements the protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub async fn answer(
         .headers()
         .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = is_options && has_origin && asks_method;
-    // The layer takes each OPTIONS request for a preflight.
+    // The layer treats every OPTIONS request as a preflight.
     let mut response = if is_preflight || has_origin && !is_options {
         let Ok(response) = layer.layer(next).oneshot(request).await;
         response

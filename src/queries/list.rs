@@ -11,7 +11,7 @@ use crate::db::{Answer, Db, DbError, Parameter, Statement};
 /// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The cursor's key: a position, or a time in microseconds since 1970, where `i64`'s ends are PostgreSQL's `-infinity` and
+    /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
     /// `infinity`.
     pub key: i64,
     /// The cursor's id.

@@ -16,7 +16,7 @@ use super::{ALL, sql, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Statement};
 
-/// How many rows the report has of a kind.
+/// The largest number of advice items in a report.
 const MAX_ADVICE: usize = 200;
 
 const SETTINGS: &str = "WITH asked AS MATERIALIZED (
@@ -42,7 +42,7 @@ const SETTINGS: &str = "WITH asked AS MATERIALIZED (
             'facts', json_build_object('has_statements', is_there))
         FROM asked, extension";
 
-// Of other roles' sessions a role sees the name only, unless it has the rights of pg_read_all_stats.
+// Without the privileges of pg_read_all_stats, a role sees only the names of other roles' sessions.
 const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             SELECT * FROM json_to_record($1::text::json) AS asked (
                 application_name text, pool_size int, long_running_ms bigint)
@@ -87,8 +87,8 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Partitions are taken together: they are one table to us. Partial indexes may be unused: ours are on active rows, of which
-// there may be none for days, and hold few rows. Nor is an index unused that a foreign key needs.
+// Partitions are counted together as one table. Partial indexes and indexes that a foreign key needs are never reported as
+// unused: our partial indexes hold the few active rows, and there may be none for days.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[])
@@ -167,7 +167,8 @@ const INDEX_BUILDS: &str =
             SELECT coalesce(json_agg(index_relid::bigint), '[]') FROM pg_stat_progress_create_index
             WHERE datname = current_database())))";
 
-// A table's size takes a lock on it and its indexes: where another session has one that excludes all others, it isn't asked.
+// The function for a table's size locks the table and its indexes, so it isn't called while another session has an exclusive
+// lock.
 const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
             SELECT relation FROM pg_locks
             WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
@@ -349,8 +350,8 @@ static DATABASE: Sections = Sections {
 
 pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
-    // The function of migrations/0014_server_statements.sql: the extension may be in any schema. Its rows are JSON, as columns
-    // have other names before version 1.8.
+    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. It
+    // returns JSON, because the columns have other names before version 1.8.
     sql: sql![
         "WITH top AS MATERIALIZED (
             SELECT regexp_replace(row->>'query', '\\s+', ' ', 'g') AS query, (row->>'calls')::bigint AS calls,

@@ -68,7 +68,7 @@ macro_rules! row {
 }
 
 /// Two CTEs for a write that depends on the tags in `$if_match`: `current` locks the row of `$from` with `$lock`, and `seen`
-/// has the locked row's tag. Neither does anything if `$if_match` is NULL.
+/// has the locked row's tag. Both are empty if `$if_match` is NULL.
 macro_rules! locked {
     ($columns:expr, $from:literal, $lock:literal, $if_match:literal) => {
         concat!(
@@ -91,7 +91,7 @@ macro_rules! locked {
     };
 }
 
-/// Whether the row's tag, which the CTE `seen` has, is among the tags in `$if_match`; true if that is NULL.
+/// Whether the row's tag in the CTE `seen` is among the tags in `$if_match`; true if `$if_match` is NULL.
 macro_rules! tag_matches {
     ($if_match:literal) => {
         concat!(
@@ -104,8 +104,8 @@ macro_rules! tag_matches {
     };
 }
 
-/// The answer of a write whose CTE `$row` returns the row: its JSON with the member `message` added if that is not NULL,
-/// and its tag; or why nothing was done, as [`Outcome`](super::Outcome) reads it.
+/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
+/// tag. Without a row, the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(

@@ -174,8 +174,8 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
     max_rows: 1000,
 };
 
-/// One workflow with its tasks, all of them or as many as a page holds: then with the cursor of the tasks' next page. `None`
-/// if there is no workflow of that id.
+/// Reads a workflow with its tasks. If the tasks don't fit into one page, returns the first page and the cursor of the next.
+/// `None` if there is no workflow with that id.
 pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<String>)>, DbError> {
     let answer = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer).map(|Row { json, tag }| {
@@ -222,7 +222,7 @@ macro_rules! workflow_unchanged {
     };
 }
 
-/// A change of one workflow's state by `$set`, allowed if `$allowed` holds. The UPDATE is a statement of its own, so that its
+/// Changes one workflow's state by `$set`, if `$allowed` is true. The UPDATE is a statement of its own, so that its
 /// triggers have changed the tasks before the new tag is read.
 macro_rules! workflow_change {
     (set: $set:literal, allowed: $allowed:literal, message: $message:literal) => {

@@ -259,7 +259,7 @@ async fn bodies_that_nest_a_million_times_harm_no_other_request() {
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");
     let bodies = [
-        // Deep and wide, as an unknown member and as a free-form one, beside a reference that is looked up.
+        // Deep and wide values, in an unknown member and in a free-form one, together with a reference that needs a query.
         format!("{}1{}", "{\"\":".repeat(170_000), "}".repeat(170_000)),
         format!("[{}0]", "{\"\":0},".repeat(120_000)),
         format!("[{}0]", "[],".repeat(300_000)),

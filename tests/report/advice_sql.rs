@@ -383,7 +383,7 @@ async fn the_sql_of_the_recommendations_can_be_run_by_an_administrator() {
     let mut count = 0;
     for recommendation in recommendations.as_array().unwrap() {
         let text = recommendation.as_str().unwrap();
-        // A sentence, a colon, statements, and perhaps a remark in parentheses.
+        // The reason has a sentence, a colon, statements, and sometimes a remark in parentheses.
         let Some((_, sql)) = text.split_once(": ").filter(|(_, sql)| sql.contains(';')) else {
             continue;
         };

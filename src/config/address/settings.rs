@@ -47,7 +47,7 @@ impl Settings {
         is_safe && name.len() <= 40 && name.chars().all(is_name)
     }
 
-    /// `user:password@host:port,…/dbname?name=value&…`, without its scheme.
+    /// Parses `user:password@host:port,…/dbname?name=value&…`, an address without its scheme.
     pub(super) fn from_url(rest: &str) -> Result<Self, AddressError> {
         if rest.contains(char::is_control) {
             return Err(AddressError::Malformed(
@@ -82,7 +82,7 @@ impl Settings {
                 None => (decoded(piece)?, ""),
             };
             let name = utf8(&name)?;
-            // libpq takes this one parameter of JDBC.
+            // libpq accepts only this parameter of JDBC.
             match (name, value) {
                 ("ssl", "true") => settings.push("sslmode", b"require".to_vec())?,
                 _ => settings.push_pair(name, decoded(value)?)?,
@@ -148,7 +148,7 @@ impl Settings {
         Ok(())
     }
 
-    /// `name=value name='value'`.
+    /// Parses `name=value name='value'`.
     pub(super) fn from_pairs(text: &str) -> Result<Self, AddressError> {
         const NEITHER: AddressError =
             AddressError::Malformed("it is neither postgres://… nor host=… dbname=…");
