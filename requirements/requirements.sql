@@ -11,7 +11,7 @@
 -- object      our name of the object
 -- detail      what is wrong, in one sentence that anybody may see: it names our own objects only
 -- difference  details that only the operator may see
--- statement   the SQL that corrects it
+-- statement   the SQL that corrects it, or NULL
 -- may_run     whether the current user may run that statement
 --
 -- Lists the columns of the first version of each table, so that a database between two migrations is not refused.
