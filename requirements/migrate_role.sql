@@ -1,6 +1,6 @@
--- What the role reznet_migrate lacks to change what another role owns, and the default privileges for what is yet to be made:
--- migrations/0005_roles.sql grants them once, a restore without privileges (pg_dump -x) loses them. Read-only. A row for each
--- statement that grants something, and whether the current user may run it.
+-- The privileges that the role reznet_migrate lacks on objects of another role, and the missing default privileges for future
+-- objects. migrations/0005_roles.sql grants them once; a restore without privileges (pg_dump -x) loses them. Read-only. Returns a
+-- row for each missing GRANT, and whether the current user may run it.
 WITH owner AS MATERIALIZED (
     SELECT relowner AS oid, pg_get_userbyid(relowner) AS name FROM pg_class
     WHERE relname = 'agents' AND relnamespace = to_regnamespace('public') AND relkind = 'r'
@@ -8,7 +8,7 @@ WITH owner AS MATERIALIZED (
 migrate AS MATERIALIZED (
     SELECT given.name, pg_roles.oid FROM (VALUES ('reznet_migrate')) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
--- What reznet_migrate itself makes is for its own logins to grant.
+-- Only logins of reznet_migrate can grant default privileges on objects that reznet_migrate creates.
 default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT owner.oid, owner.name, 'r', 'SELECT, INSERT, UPDATE, DELETE', 'reznet_app' FROM owner
     UNION ALL
@@ -22,7 +22,7 @@ default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT migrate.oid, migrate.name, 'S', 'USAGE', 'reznet_app' FROM migrate, owner
     WHERE owner.name <> 'reznet_migrate' AND pg_has_role(migrate.oid, 'USAGE')
 )
--- Nothing can be granted to a role that is missing and that the current user may not create.
+-- Grants to a missing role that the current user may not create are impossible.
 SELECT statement, may_run AND NOT EXISTS (
     SELECT FROM unnest(ARRAY['reznet_app', 'reznet_migrate']) AS needed
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = needed)

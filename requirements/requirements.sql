@@ -1,19 +1,20 @@
--- What the API needs of a database. One row for each finding, none if nothing is missing. Read-only, and never an error because an
--- object is missing. scripts/migrate runs this text with psql, GET /api/health/ready as a part of its statement.
+-- Checks whether a database has what the API needs. Returns one row for each finding, and none if nothing is missing. Read-only.
+-- Never fails because an object is missing. scripts/migrate runs this text with psql; GET /api/health/ready runs it as a part
+-- of its statement.
 --
 -- $1 text    the role whose privileges are checked; NULL: the current user
 -- $2 text[]  the migrations that must be applied, by file name without .sql
 --
 -- severity    error, or warning: the API works without it
--- kind        server, encoding, session, foreign (an object of our name that is not ours), differs (an object of ours that was
+-- kind        server, encoding, session, foreign (an object with our name that is not ours), differs (an object of ours that was
 --             changed), migration, index, missing, privilege, statistics, role, inherit, trigger, row_security
 -- object      our name of the object
--- detail      what is wrong, in one sentence for everybody: it names our own objects only
--- difference  more about it for the operator only
--- statement   the SQL that corrects it
+-- detail      what is wrong, in one sentence that anybody may see: it names our own objects only
+-- difference  details that only the operator may see
+-- statement   the SQL that corrects it, or NULL
 -- may_run     whether the current user may run that statement
 --
--- Columns are listed as the first version of a table has them, so that a database between two migrations is not refused.
+-- Lists the columns of the first version of each table, so that a database between two migrations is not refused.
 WITH expected_relation (schema, name, kinds, made_by, privileges, columns) AS (VALUES
     ('public', 'migration_ledger', 'r', NULL, 'SELECT', 'name text, sha256 text, duration_ms int4, applied_by text, applied_at timestamptz'),
     ('public', 'agents', 'r', '0001_schema', 'SELECT,INSERT,UPDATE,DELETE', 'id uuid, name text, agent_type text, persona jsonb, config jsonb, is_active bool, is_busy bool, created_at timestamptz, updated_at timestamptz'),
@@ -31,12 +32,12 @@ WITH expected_relation (schema, name, kinds, made_by, privileges, columns) AS (V
     ('profile', 'index_scans', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'seen_at timestamptz, index_name text, scans int8'),
     ('profile', 'flushes', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'began_at timestamptz, count int8, gathered int8, flushed int8, lost int8, sum_us int8, one_in int4'),
     ('profile', 'slow_queries', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'id int8, statement text, elapsed_us int8, route text, request_id text, ran_at timestamptz, plan jsonb'),
-    -- Made by optional migrations. The API reaches them through messages and stats, with the privileges of their owner.
+    -- Created by optional migrations. The API uses them only through messages and stats, with the privileges of their owner.
     ('public', 'messages_mirror', 'rp', NULL, '', 'id uuid, channel_id uuid, author_id uuid, author_type text, author_name text, content text, thread_id uuid, metadata jsonb, created_at timestamptz'),
     ('public', 'messages_mirroring', 'r', NULL, '', 'created_at timestamptz, id uuid, copied int8, expected int8, is_copied bool, is_compared bool'),
     ('public', 'stats_materialized', 'm', NULL, '', 'agents json, messages json, tasks json, workflows json, counted_at timestamptz')
 ),
--- The API calls a function itself, in a view, or in a trigger function; a trigger needs no privilege on its own function.
+-- Functions that the API calls itself, in a view, or in a trigger function. A trigger needs no privilege on its own function.
 expected_function (name, arguments, result, made_by, is_called) AS (VALUES
     ('workflow_settle', 'uuid', 'void', '0004_workflow_states', true),
     ('workflow_task_can_start', 'workflow_tasks text', 'bool', '0004_workflow_states', true),
@@ -55,7 +56,7 @@ expected_trigger (name, on_table, made_by) AS (VALUES
     ('workflow_tasks_ended', 'workflow_tasks', '0004_workflow_states'),
     ('workflow_tasks_added', 'workflow_tasks', '0004_workflow_states')
 ),
--- The sixteen named indexes are required; the others only must not be on a table that is not ours.
+-- The sixteen named indexes are required. The other indexes may be missing, but must not be on a table that is not ours.
 expected_index (schema, name, on_table, is_named) AS (VALUES
     ('public', 'idx_agents_name', 'agents', true),
     ('public', 'idx_agents_type', 'agents', true),
@@ -85,13 +86,13 @@ expected_index (schema, name, on_table, is_named) AS (VALUES
 me AS MATERIALIZED (
     SELECT rolsuper, rolsuper OR rolcreaterole AS may_create_roles FROM pg_roles WHERE rolname = current_user
 ),
--- Nothing can be granted to a role that is missing and that the current user may not create.
+-- Grants to a missing role that the current user may not create are impossible.
 api AS MATERIALIZED (
     SELECT given.name, pg_roles.oid, pg_roles.rolsuper OR rolbypassrls AS bypasses_row_security,
            pg_roles.oid IS NOT NULL OR may_create_roles AS can_be_granted
     FROM me CROSS JOIN (SELECT coalesce($1::text, current_user)) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
--- Expected relations with the relations of their names, whatever those are.
+-- Each expected relation with the existing relation of that name, of any kind.
 relation AS MATERIALIZED (
     SELECT expected_relation.*, schema || '.' || expected_relation.name AS object, pg_class.oid, relkind, relispartition, relowner,
            relrowsecurity, relforcerowsecurity
@@ -127,7 +128,7 @@ differing_columns AS MATERIALIZED (
     WHERE relation.oid IS NOT NULL AND (atttypid = expected_type.oid AND atttypmod = -1) IS NOT TRUE
     GROUP BY object
 ),
--- How a relation of our name differs from ours. If its migration was applied, it is ours and was changed.
+-- The differences between a relation with our name and ours. If its migration was applied, the relation is ours and was changed.
 foreign_relation AS MATERIALIZED (
     SELECT object, made_by, is_like_ours,
            CASE
@@ -149,8 +150,8 @@ ledger AS MATERIALIZED (
                AND object NOT IN (SELECT object FROM foreign_relation) AS is_readable
     FROM relation WHERE name = 'migration_ledger'
 ),
--- ts_stat runs a text, so that the ledger is read only if it is there, ours and readable: named in FROM, it would make the whole
--- statement fail.
+-- ts_stat runs a query given as text, so the ledger is read only if it exists, is ours and is readable. In FROM, a missing ledger
+-- would make the whole statement fail.
 applied AS MATERIALIZED (
     SELECT word AS name
     FROM ts_stat(CASE WHEN (SELECT is_readable FROM ledger)
@@ -181,7 +182,7 @@ FROM (
     FROM foreign_relation
     WHERE is_like_ours AND made_by IN (SELECT name FROM applied)
     UNION ALL
-    -- Types that belong to no relation stand in the way of a table of that name.
+    -- A type that belongs to no relation prevents a table of that name.
     SELECT 4, 'error', 'foreign', object, object || ' is not this application''s', 'it is a type, not a table', NULL, false
     FROM relation JOIN pg_namespace ON nspname = schema JOIN pg_type ON typnamespace = pg_namespace.oid AND typname = relation.name
     WHERE relation.oid IS NULL AND typrelid = 0
@@ -259,7 +260,7 @@ FROM (
         FROM unnest(string_to_array(privileges, ',')) AS privilege
         WHERE CASE
             WHEN has_table_privilege(api.oid, relation.oid, privilege) THEN false
-            -- Granted column by column is as good; rows are deleted as a whole.
+            -- Grants on every column are as good as a grant on the table, except for DELETE, which has no column privileges.
             WHEN privilege = 'DELETE' THEN true
             ELSE EXISTS (
                 SELECT FROM pg_attribute
@@ -280,7 +281,7 @@ FROM (
     FROM api, me
     WHERE pg_has_role(api.oid, 'pg_read_all_stats', 'USAGE') IS NOT TRUE
     UNION ALL
-    -- Logins that are members of the role, and do not have its privileges.
+    -- Logins that are members of the role without inheriting its privileges.
     SELECT DISTINCT 10, 'warning', 'inherit', 'role', 'a login of the API does not inherit the privileges of its role', 'it is ' || member.rolname,
            CASE WHEN current_setting('server_version_num')::int < 160000 THEN format('ALTER ROLE %I INHERIT', member.rolname)
            ELSE format('GRANT %I TO %I WITH INHERIT TRUE', api.name, member.rolname) END, may_create_roles
@@ -295,7 +296,7 @@ FROM (
     JOIN pg_trigger ON tgrelid = ours.oid
     LEFT JOIN pg_constraint ON pg_constraint.oid = tgconstraint
     CROSS JOIN LATERAL (SELECT coalesce(conname, tgname)::text) AS of (label)
-    -- Not other applications' triggers, nor the triggers of foreign keys of their tables to ours.
+    -- Ignores triggers of other applications, and the triggers of foreign keys from their tables to ours.
     WHERE tgenabled NOT IN ('O', 'A') AND (
         tgname IN (SELECT name FROM expected_trigger)
         OR tgname LIKE 'messages\_thread\_%' OR tgname LIKE 'messages\_mirror\_%'

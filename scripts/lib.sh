@@ -230,8 +230,8 @@ FOLDERS
 
 # --- database URLs ---
 
-# Names of libpq's parameters and of the variables that stand for them. Parameters without a variable, or with one that older
-# programs do not know, go to psql as an argument; none of those is a secret.
+# Names of libpq's parameters, each with its environment variable. Parameters without a variable, or with a variable that older
+# programs do not know, are passed to psql as arguments; none of those is a secret.
 URL_PARAMETERS=" user=PGUSER password=PGPASSWORD host=PGHOST hostaddr=PGHOSTADDR port=PGPORT dbname=PGDATABASE options=PGOPTIONS
  application_name=PGAPPNAME connect_timeout=PGCONNECT_TIMEOUT client_encoding=PGCLIENTENCODING sslmode=PGSSLMODE
  sslcompression=PGSSLCOMPRESSION sslcert=PGSSLCERT sslkey=PGSSLKEY sslrootcert=PGSSLROOTCERT sslcrl=PGSSLCRL
@@ -263,7 +263,7 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
   local variable value
   case "$1" in
     ssl)
-      # As JDBC's URLs have it, and libpq takes it.
+      # The spelling of JDBC's URLs, which libpq accepts too.
       if [ "$2" != true ]; then return 1; fi
       set_parameter sslmode require
       return
@@ -287,16 +287,16 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
   esac
 }
 
-# parse_url URL: the one place that takes a database URL apart. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (what
-# has no variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed: then a part of the
-# password may be where another part is expected, so nothing of the URL may be shown, and no program may be asked about it.
-# Sets url_unknown to the name of a parameter that is not libpq's.
+# parse_url URL: the only parser of database URLs. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (parameters
+# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any part
+# of it may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
+# parameter that is not libpq's.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" LC_ALL=C
   url_variables=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
   case "$rest" in *[[:cntrl:]]*) return 1 ;; esac
   rest="${rest#*://}"
-  # Any @ and / in a user or a password must be percent-encoded: else it is unclear where the password ends.
+  # Every @ and / in a user or a password must be percent-encoded; otherwise it is unclear where the password ends.
   case "$rest" in
     *@*@*) return 1 ;;
     *@*)
@@ -375,7 +375,7 @@ choose_database() {
   else
     fail "no database given: set DATABASE_URL, give --database postgres://..., or run scripts/up for a private one"
   fi
-  # Editors and secret stores end a value with a newline.
+  # Editors and secret stores add a newline to a value.
   trim "$DATABASE_URL"
   DATABASE_URL="$trimmed"
   case "$DATABASE_URL" in
@@ -394,22 +394,22 @@ require_url() { # parses DATABASE_URL, or fails without showing any of it
  characters of the user and the password percent-encoded (@ as %40, / as %2F, : as %3A, % as %25)"
 }
 
-# The database for messages: without its password. After parse_url.
+# Prints the database for messages, without the password. Call parse_url first.
 database_label() {
   local host="$url_host"
   case "$host" in *,*) ;; *:*) host="[$host]" ;; esac
   printf 'postgres://%s%s%s/%s' "${url_user:+$url_user@}" "$host" "${url_port:+:$url_port}" "$url_database" | tr '[:cntrl:]' '?'
 }
 
-# database_psql ARGUMENT…: psql on $DATABASE_URL. Everything that libpq has a variable for goes by the environment: others can see
-# a command line.
+# database_psql ARGUMENT…: runs psql on $DATABASE_URL. Parameters go into environment variables if libpq has one for them, because
+# other users can see a command line.
 database_psql() {
   local parameter
   require_url
-  # No question is ever asked (-w), and messages of psql and libpq come in English; the server's come in its language.
+  # psql never asks for a password (-w). Messages of psql and libpq are in English; the server's are in its own language.
   local -x PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" LC_ALL=C
   for parameter in ${url_variables[@]+"${url_variables[@]}"}; do
-    # The caller's options are kept, and come last so that they win.
+    # The caller's options come last, so that they win.
     if [ "${parameter%%=*}" = PGOPTIONS ] && [ -n "${PGOPTIONS:-}" ]; then parameter="$parameter $PGOPTIONS"; fi
     local -x "$parameter"
   done
@@ -417,11 +417,11 @@ database_psql() {
   "$PSQL" -X -q -w -v ON_ERROR_STOP=1 ${url_conninfo:+-d "$url_conninfo"} "$@"
 }
 
-# What can be wrong when a connection fails. There is no SQLSTATE then, and the server's text is in the server's language.
+# The possible causes of a failed connection. It has no SQLSTATE, and the server's text is in the server's language.
 CONNECTION_CAUSES="check the address and the port, the user and the password, the name of the database, the privileges LOGIN and\
  CONNECT, pg_hba.conf, TLS (sslmode), and whether all connections are taken"
 
-# connection_advice LINE: what to do about one failed attempt, if its text says so without doubt.
+# connection_advice LINE: prints the advice on one failed attempt; all possible causes if the text is not recognised.
 connection_advice() {
   case "$1" in
     *": FATAL:  password authentication failed for user "* | *"no password supplied")
@@ -445,14 +445,14 @@ connection_advice() {
   esac
 }
 
-# explain_database FILE: fails with one line for what psql wrote to FILE when it couldn't connect: its text, and what to do.
+# explain_database FILE: fails with one line about a failed connection: the text that psql wrote to FILE, and the advice.
 explain_database() {
   local text advice="" line each
   # Lines that begin with a tab belong to the line before.
   text="$(sed -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/^[[:space:]]/d' -e '/^$/d' "$1")"
   while IFS= read -r line; do
     each="$(connection_advice "$line")"
-    # Several addresses may fail for several reasons.
+    # Each of several addresses may fail for another reason.
     if [ -n "$advice" ] && [ "$advice" != "$each" ]; then each="$CONNECTION_CAUSES"; fi
     advice="$each"
   done <<TEXT
@@ -461,7 +461,8 @@ TEXT
   fail "can't use $(database_label) of $DATABASE_SOURCE: $(printf '%s' "${text:-psql failed}" | tr '\n' ' '): $advice"
 }
 
-# Settings for a script's session, whatever role and database prescribe: no value may depend on a language or a format.
+# Settings for a script's session, which override those of the role and the database, so that no value depends on a language or a
+# format.
 # shellcheck disable=SC2034 # the scripts use it
 SESSION_SETTINGS="RESET ALL; SET search_path = public; SET client_min_messages = warning; SET DateStyle = ISO; SET TimeZone = 'UTC';
 SET IntervalStyle = postgres; SET bytea_output = hex; SET extra_float_digits = 1; SET standard_conforming_strings = on;

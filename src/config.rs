@@ -18,9 +18,9 @@ use crate::profile::{FleetSettings, LogFormat, Thresholds};
 /// Has no `Debug`: it holds tokens.
 #[derive(Clone)]
 pub struct Config {
-    /// The database's address, session settings included.
+    /// The database's address, including the settings of the component's sessions.
     pub db_address: Address,
-    /// The address of a replica that reads may go to.
+    /// The address of a replica for reads.
     pub db_read_address: Option<Address>,
     /// How far behind a replica may be to be read.
     pub db_read_max_lag: Duration,
@@ -120,8 +120,8 @@ pub enum ConfigError {
         "the variable db_ca isn't a certificate: set it to the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----"
     )]
     NotACertificate,
-    /// Not an address of a database, or one with a parameter that no host can honour. Doesn't repeat the value, which holds a
-    /// password.
+    /// The value isn't a database address, or has a parameter that hosts don't support. The message doesn't repeat the value,
+    /// which contains a password.
     #[error("the variable {name} {problem}")]
     Address {
         /// The variable.
@@ -191,7 +191,7 @@ impl Config {
     }
 }
 
-/// A variable's value, trimmed.
+/// Reads a variable, and trims its value.
 async fn read(name: &'static str) -> Result<String, ConfigError> {
     let value = spin_sdk::variables::get(name).await;
     let value = value.map_err(|error| ConfigError::Unreadable {
@@ -201,7 +201,7 @@ async fn read(name: &'static str) -> Result<String, ConfigError> {
     Ok(trimmed(&value).to_owned())
 }
 
-/// Without white space at both ends, and without a byte order mark: values come from files, whose last line ends in a line
+/// Removes white space and a byte order mark at both ends: values may come from files, whose last line ends in a line
 /// break.
 fn trimmed(value: &str) -> &str {
     value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
@@ -325,7 +325,7 @@ fn thresholds(
     })
 }
 
-/// The address in the variable `name`, with the settings of our sessions.
+/// Parses the address in the variable `name`, and adds the settings of the component's sessions.
 fn address(
     name: &'static str,
     text: &str,

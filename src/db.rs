@@ -41,9 +41,9 @@ pub struct Database {
 /// A PostgreSQL server, and what this instance has of its connections.
 struct Server {
     address: Address,
-    /// The address as the host takes it.
+    /// The address as a URL for the host.
     url: String,
-    /// The variable that the address is from.
+    /// The variable that contains the address.
     variable: &'static str,
     pool: Arc<Pool<Connection>>,
 }
@@ -193,9 +193,9 @@ impl Db {
         outcome
     }
 
-    /// As [`answer`](Self::answer), from the primary. A statement that failed for a reason that passes is sent once more. Where
-    /// it may have been done, as when the connection breaks, that's so for reads, of which nothing has been passed on, and for
-    /// writes that are done once under their key.
+    /// Runs a statement like [`answer`](Self::answer), but on the primary. After a transient failure the statement is sent once
+    /// more. If it may have been executed, as when the connection breaks, only reads, whose rows nobody has seen yet, and writes
+    /// with an idempotency key are sent again.
     pub async fn primary_answer(
         &self,
         statement: &'static Statement,
@@ -368,7 +368,7 @@ impl Db {
             Some(Ok(rows)) => Ok(rows),
             Some(Err(error)) => {
                 let texts = match parameters {
-                    // As `once_parameters` makes them.
+                    // The parameters in the order of `once_parameters`.
                     [
                         _,
                         ParameterValue::Str(of),

@@ -1,28 +1,29 @@
-//! A test of the documents: what they name in `backticks`, link to or show as a command exists.
+//! Tests that every file, route, option, variable and identifier exists that the documents name in `backticks`, in a link or in a
+//! command.
 //!
-//! Few rules, and no list of exceptions. A word is looked up if it has the form of a file's path, a route, an option, a
-//! variable or an identifier of code. Placeholders are in capitals, or have `…`, `<` or `{`.
+//! There are few rules, and no list of exceptions. A word is checked if it has the form of a file's path, a route, an option, a
+//! variable or an identifier. Placeholders are in capitals, or have `…`, `<` or `{`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Everything that documents can refer to.
 struct Project {
-    /// Every file, from the project's folder on.
+    /// Every file, relative to the project's folder.
     files: BTreeSet<String>,
     /// Words of all files but documents: letters, digits and `_`.
     words: BTreeSet<String>,
-    /// The same with `-`, for options and names of packages.
+    /// The same words, which may also contain `-`, for options and names of packages.
     dashed: BTreeSet<String>,
     /// The variables of spin.toml.
     variables: BTreeSet<String>,
     /// Path patterns of the API.
     routes: Vec<String>,
-    /// Scripts with their whole text.
+    /// The scripts: path and text.
     scripts: Vec<(String, String)>,
 }
 
-/// Something that a document names and that doesn't exist.
+/// A name in a document that refers to nothing.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     /// `docs/operations.md:12`.
@@ -31,7 +32,7 @@ struct Finding {
     what: String,
 }
 
-/// Folders that are made by builds and runs, or aren't ours.
+/// Folders that builds and runs create, or that aren't part of the project.
 const MADE: &[&str] = &["target", ".local", ".spin", ".git", "node_modules"];
 
 fn is_document(path: &str) -> bool {
@@ -76,7 +77,7 @@ impl Project {
         };
         for path in paths {
             let name = path.to_str().unwrap().trim_start_matches("./").to_owned();
-            // This file names what doesn't exist.
+            // This file names things that don't exist, for its own tests.
             if !is_document(&name)
                 && name != "src/documents.rs"
                 && let Ok(text) = std::fs::read_to_string(&path)
@@ -105,7 +106,7 @@ impl Project {
         project
     }
 
-    /// The documents, and the comments of spin.toml as one.
+    /// The documents; the comments of spin.toml count as one.
     fn documents(&self) -> Vec<(String, String)> {
         let of_users = |path: &&String| {
             is_document(path)
@@ -136,7 +137,7 @@ impl Project {
 
     fn has_file(&self, path: &str, from: &str) -> bool {
         let folder = Path::new(from).parent().unwrap();
-        // Modules and suites are named from the folder of their kind on.
+        // Documents may name modules and suites relative to these folders.
         let bases = ["", "src", "host/src", "tests"].map(PathBuf::from);
         bases.into_iter().chain([folder.to_owned()]).any(|base| {
             let Some(path) = normal(&base.join(path)) else {
@@ -162,7 +163,7 @@ impl Project {
         })
     }
 
-    /// What is wrong with a word of a document, if anything is.
+    /// Returns what is wrong with a word of a document; `None` if nothing is.
     fn fault(&self, word: &str, from: &str) -> Option<String> {
         let word = word.trim_end_matches(['.', ',', ':', ';']);
         let has_sign = word.contains(['…', '<', '$', '*']);
@@ -205,7 +206,7 @@ impl Project {
     }
 }
 
-/// A path without `.` and `..`; none if it leads out of the project.
+/// Removes `.` and `..` from a path; `None` if it leads out of the project.
 fn normal(path: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.to_str()?.split('/') {
@@ -225,12 +226,12 @@ fn has_pattern(file: &str, path: &str) -> bool {
     !path.contains('/') && file.rsplit('/').next() == Some(path)
 }
 
-/// A placeholder is written in capitals: NAME.
+/// Whether the word is a placeholder, in capitals: NAME.
 fn is_shouted(word: &str) -> bool {
     word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
 }
 
-/// Settings and views of PostgreSQL and `PgBouncer` that documents name and no code does.
+/// Settings and views of PostgreSQL and `PgBouncer` that only documents name.
 const THEIRS: &[&str] = &[
     "connect_query",
     "max_standby_streaming_delay",
@@ -255,7 +256,7 @@ fn is_path(word: &str) -> bool {
     is_plain && (is_ours || endings.iter().any(|ending| word.ends_with(ending)))
 }
 
-/// `snake_case`, `CamelCase::member` and `module::name`; other words are English.
+/// Whether the word is `snake_case`, `CamelCase::member` or `module::name`. Other words count as English.
 fn is_identifier(word: &str) -> bool {
     let is_plain = word
         .chars()
@@ -266,19 +267,19 @@ fn is_identifier(word: &str) -> bool {
     is_plain && begins && has_form
 }
 
-/// The code of a line: what is in backticks.
+/// Returns the texts in backticks of a line.
 fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Where links lead: `[words](target)`.
+/// Returns the targets of the links `[words](target)` in a line.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](")
         .skip(1)
         .filter_map(|rest| rest.split(')').next())
 }
 
-/// A heading's name in links, as GitHub makes it.
+/// Returns the fragment that GitHub gives a heading.
 fn anchor(heading: &str) -> String {
     let letters = heading.trim_start_matches('#').trim().to_lowercase();
     letters
@@ -316,7 +317,7 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
                 .for_each(&mut report);
             host_fault(project, code).into_iter().for_each(&mut report);
             code.split([' ', '=', '"', '\'', '(', ')', '|'])
-                // Commands name files of the reader's own as well.
+                // Commands name files of the reader too.
                 .filter(|word| !is_shell || word.contains('/') || !is_path(word))
                 .filter_map(|word| project.fault(word, path))
                 .for_each(&mut report);
@@ -329,7 +330,7 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
     found
 }
 
-/// A script that a command runs exists, and its text has the options that the command gives.
+/// Returns the options in a command that the text of its script doesn't contain.
 fn script_faults(project: &Project, code: &str) -> Vec<String> {
     let mut words = code
         .split_whitespace()
@@ -350,7 +351,7 @@ fn script_faults(project: &Project, code: &str) -> Vec<String> {
         .collect()
 }
 
-/// An option by itself is one of the host's or of a script's.
+/// Returns what is wrong with an option that stands alone: the host or a script must have it.
 fn host_fault(project: &Project, code: &str) -> Option<String> {
     let option = code.strip_prefix("--")?;
     let name: String = option

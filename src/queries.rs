@@ -131,11 +131,11 @@ pub static ALL: &[&Statement] = &[
 /// What became of a write.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It's done; the row as it is now, and its new tag.
+    /// The write was executed; the row as it is now, with its new tag.
     Done(Row),
     /// There's no such row.
     Absent,
-    /// The request depends on a tag that is not the row's; the row's tag.
+    /// No tag in `If-Match` is the row's; the row's tag.
     Stale(String),
     /// The state forbids it; which state.
     Refused(String),

@@ -1,5 +1,5 @@
 -- What an administrator provides before the first migration: the database, its owner, and the API's login with no more
--- privileges than scripts/migrate grants it. The image postgres runs it once, when it makes the database.
+-- privileges than scripts/migrate grants it. The postgres image runs this file once, when it creates the database.
 -- The passwords are for a laptop.
 
 CREATE ROLE reznet LOGIN PASSWORD 'reznet';

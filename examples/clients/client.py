@@ -39,8 +39,8 @@ class RezNet:
         self.written = None
 
     def request(self, method, path, body=None, if_match=None):
-        """The answer's JSON, the path of the next page, and the entity tag. A write has a key, so that it's done once however
-        often it's sent. With if_match it's done only if the row still has that tag."""
+        """Returns the answer's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API
+        executes it once even if it's sent several times. With if_match, the API executes it only if the row has that tag."""
         headers = dict(self.headers)
         if if_match:
             headers["If-Match"] = if_match
@@ -81,8 +81,8 @@ class RezNet:
             yield from items
 
     def change(self, path, members_of):
-        """Changes the row at a path: members_of makes the new members of what's there. If somebody else changes the row in
-        between, both are done again, so that no change is lost."""
+        """Changes the row at a path: members_of computes the new members from the current row. If another client changes the
+        row in between, reads the row and computes them again, so that no change is lost."""
         while True:
             row, _, tag = self.request("GET", path)
             try:
@@ -112,7 +112,7 @@ def main():
     def with_a_note(channel):
         topic = (channel["topic"] or "")[:400]
         if not overtaken:
-            # Another client is faster, once: this change must not undo that one.
+            # Another client changes the row first, once. This client's change must not undo that change.
             overtaken.append(True)
             api.request("PATCH", path, {"topic": topic + " Python was here."})
         return {"topic": topic + " And again."}

@@ -1,5 +1,5 @@
-//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, changes that overwrite nobody else's,
-//! errors as the API words them, and what each answer cost. The same as client.py and client.ts.
+//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, changes that don't overwrite other
+//! clients' changes, errors as the API words them, and what each answer cost. Does the same as client.py and client.ts.
 //!
 //!     cargo run -p reznet-tests --example client -- http://127.0.0.1:3000
 //!
@@ -35,7 +35,7 @@ struct Answer {
     tag: Option<String>,
 }
 
-/// What the API refused.
+/// An error that the API answered.
 #[derive(Debug)]
 struct Problem(Value);
 
@@ -54,12 +54,12 @@ impl RezNet {
         }
     }
 
-    /// Sends a request. A write has a key, so that it's done once however often it's sent.
+    /// Sends a request. A write has an idempotency key, so the API executes it once even if the client sends it several times.
     fn request(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
         self.request_if(method, path, body, None)
     }
 
-    /// As [`request`](Self::request); with `if_match` it's done only if the row still has that tag.
+    /// Sends a request like [`request`](Self::request); with `if_match`, the API executes it only if the row still has that tag.
     fn request_if(
         &mut self,
         method: &str,
@@ -140,8 +140,8 @@ impl RezNet {
         Ok(items)
     }
 
-    /// Changes the row at a path: `members_of` makes the new members of what's there. If somebody else changes the row in
-    /// between, both are done again, so that no change is lost.
+    /// Changes the row at a path: `members_of` computes the new members from the current row. If another client changes the row
+    /// in between, reads the row and computes them again, so that no change is lost.
     fn change(
         &mut self,
         path: &str,
@@ -229,7 +229,7 @@ fn main() -> Result<()> {
         let topic = channel["topic"].as_str().unwrap_or_default();
         let before: String = topic.chars().take(400).collect();
         if !overtaken {
-            // Another client is faster, once: this change must not undo that one.
+            // Another client changes the row first, once. This client's change must not undo that change.
             overtaken = true;
             let other = json!({"topic": format!("{before} Rust was here.")});
             api.request("PATCH", &path, Some(&other))?;

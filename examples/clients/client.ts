@@ -1,6 +1,6 @@
 // A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
-// changes that overwrite nobody else's, errors as the API words them, and what each answer cost. The same as client.py and
-// client.rs.
+// changes that don't overwrite other clients' changes, errors as the API words them, and what each answer cost. Does the same as
+// client.py and client.rs.
 //
 //     npm install typescript @types/node
 //     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
@@ -32,8 +32,8 @@ class RezNet {
   constructor(private readonly address: string, private readonly token?: string) {}
 
   /**
-   * The answer's JSON, the path of the next page, and the entity tag. A write has a key, so that it's done once however often
-   * it's sent. With ifMatch it's done only if the row still has that tag.
+   * Returns the answer's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API executes
+   * it once even if it's sent several times. With ifMatch, the API executes it only if the row has that tag.
    */
   async request<T>(
     method: string, path: string, body?: object, ifMatch?: string,
@@ -82,8 +82,8 @@ class RezNet {
   }
 
   /**
-   * Changes the row at a path: membersOf makes the new members of what's there. If somebody else changes the row in between,
-   * both are done again, so that no change is lost.
+   * Changes the row at a path: membersOf computes the new members from the current row. If another client changes the row in
+   * between, reads the row and computes them again, so that no change is lost.
    */
   async change<T>(path: string, membersOf: (row: T) => object | Promise<object>): Promise<T> {
     for (;;) {
@@ -120,7 +120,7 @@ let overtaken = false;
 const changed = await api.change<Channel>(path, async ({ topic }) => {
   const before = (topic ?? '').slice(0, 400);
   if (!overtaken) {
-    // Another client is faster, once: this change must not undo that one.
+    // Another client changes the row first, once. This client's change must not undo that change.
     overtaken = true;
     await api.request('PATCH', path, { topic: `${before} TypeScript was here.` });
   }

@@ -19,7 +19,7 @@ fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
     let read = cursor(&valid).map(|(key, id)| format!("{key}.{id}"));
     assert_eq!(read.as_deref(), Some(valid.as_str()), "written and read");
 
-    // One that's nearly right, with up to 19 digits, finds more than text out of nowhere.
+    // A nearly valid cursor, with up to 19 digits, finds more faults than random text.
     let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);
@@ -46,7 +46,7 @@ fn check(text: &str) {
         Some((key, id)),
         "{text:?} is written {written:?}"
     );
-    // Only zeros in front of the key are lost, and keys that no i64 can be become the nearest one.
+    // Only leading zeros of the key are lost, and a key outside of i64 becomes the nearest i64.
     let (number, rest) = text.split_once('.').expect("is_cursor has seen to it");
     let number: i128 = number.parse().expect("is_cursor has seen to it");
     let number = number.clamp(i64::MIN.into(), i64::MAX.into());

@@ -40,7 +40,7 @@ fn check(reader: &Reader, first: &Accepted) {
         text => serde_json::from_str(text).expect("an accepted body is JSON"),
     };
     for value in first.parameters.values().chain([&body]) {
-        // PostgreSQL would refuse it.
+        // PostgreSQL would refuse a NUL character.
         assert!(
             !holds_nul(value),
             "{name} accepts a NUL character: {first:?}"

@@ -109,7 +109,7 @@ impl Pattern {
         };
         Ok(Self {
             postgres: scheme == SCHEME || scheme == "*",
-            // As in Spin: what a variable begins with is in the middle of the entry.
+            // Like Spin, trims only the host: a variable's leading space is in the middle of the entry.
             host: HostPattern::parse(host.trim())?,
             port,
         })

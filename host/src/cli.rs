@@ -63,7 +63,7 @@ impl Cli {
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let error = match Self::try_parse_from(arguments) {
             Ok(cli) => return Ok(cli),
-            // Help and version are no failures.
+            // --help and --version aren't failures.
             Err(error) if !error.use_stderr() => error.exit(),
             Err(error) => error,
         };

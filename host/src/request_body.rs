@@ -1,8 +1,8 @@
-//! Request bodies, and the lingering close (RFC 9112, 9.6): a client that still sends when the response is there must be able
-//! to read it.
+//! Request bodies, and the lingering close (RFC 9112, 9.6): a client that is still sending its body must be able to read an early
+//! response.
 //!
 //! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
-//! buffer. So the host goes on reading the body that a component doesn't want, for a limited time.
+//! buffer. So the host reads the rest of a body that a component doesn't read, for a limited time.
 
 use std::{
     pin::Pin,
@@ -16,20 +16,20 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-/// How long the host reads a body that nobody wants.
+/// How long the host reads the rest of a body that the component doesn't read.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
-/// The body of a request. The host reads the rest of it if it is dropped before its end.
+/// The body of a request. If it is dropped before its end, the host reads the rest.
 #[derive(Debug)]
 pub struct RequestBody {
     /// `None` at the end, and after an error.
     rest: Option<Incoming>,
-    /// Whether the client waits for `100 Continue`, so that nothing is on its way.
+    /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
     is_awaited: bool,
 }
 
 impl RequestBody {
-    /// The request with its body in here.
+    /// Wraps the body of a request.
     pub fn of(request: Request<Incoming>) -> Request<Self> {
         let is_awaited = request.headers().contains_key(EXPECT);
         request.map(|body| Self {

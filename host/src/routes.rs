@@ -104,13 +104,13 @@ impl Route {
                 request.headers_mut().insert(name, value);
             }
         }
-        // The same authority as in the address, which an absolute target may have named.
+        // The authority of the full URI, which may come from an absolute target.
         if let Some(authority) = request.uri().authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
             request.headers_mut().insert(http::header::HOST, host);
         }
-        // It is about the client's connection, which ends at the host.
+        // Connection concerns the client's connection, which ends at the host.
         request.headers_mut().remove(http::header::CONNECTION);
     }
 }

@@ -162,8 +162,8 @@ impl Server {
         let request = RequestBody::of(request);
         let mut response = self.answer_from(request, client, local).await;
         if is_chunked {
-            // It may have had a Content-Length too, which hyper ignores and a proxy in front may not have: what the proxy takes
-            // for the next request must not be read (RFC 9112, 6.1).
+            // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
+            // another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
             let close = http::HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }

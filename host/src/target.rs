@@ -1,6 +1,6 @@
-//! The address a request asks for, from its target and its Host header (RFC 9112, 3.2).
+//! Finds the full URI of a request from its target and its Host header (RFC 9112, 3.2).
 //!
-//! Refuses each request that a proxy in front could understand differently. hyper has refused the rest before: differing
+//! Refuses every request that a proxy in front could read differently. hyper has already refused differing
 //! Content-Length lines, a Transfer-Encoding that doesn't end in chunked, folded header lines, and bare carriage returns.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,19 +11,19 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-/// What a request is addressed to.
+/// The resource that a request asks for.
 #[derive(Debug, PartialEq)]
 pub enum Target {
     /// The server itself: `OPTIONS *`.
     Server,
-    /// A resource, by its full address.
+    /// A resource, by its full URI.
     Resource(Uri),
 }
 
-/// A status and a sentence for the client.
+/// The status and the sentence of a refusal, for the client.
 pub type Refusal = (StatusCode, &'static str);
 
-/// Finds out what a request is addressed to. `local` is the host of HTTP/1.0 requests, which need not name one.
+/// Returns the target of a request. `local` is the host of HTTP/1.0 requests without a Host header.
 pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refusal> {
     let bad_request = |text| (StatusCode::BAD_REQUEST, text);
     let uri = request.uri();
@@ -37,7 +37,7 @@ pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refu
     }
     let host = match host.map(http::HeaderValue::as_bytes) {
         None => None,
-        // No authority: a request to the server itself, or with the authority in its target.
+        // An empty Host is valid if the request is for the server itself, or has the authority in its target.
         Some(b"") if uri.path() == "*" || uri.authority().is_some() => None,
         Some(text) => Some(authority(text).ok_or(bad_request("the Host header is not valid\n"))?),
     };
@@ -54,7 +54,7 @@ pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refu
     let mut parts = uri.clone().into_parts();
     parts.authority = match (&parts.scheme, &parts.authority) {
         (Some(scheme), Some(named)) if [Scheme::HTTP, Scheme::HTTPS].contains(scheme) => {
-            // It takes the place of the Host header (RFC 9112, 3.2.2).
+            // The target's authority replaces the Host header (RFC 9112, 3.2.2).
             authority(named.as_str().as_bytes())
         }
         (None, None) => host.or_else(|| local.to_string().parse().ok()),
@@ -72,7 +72,7 @@ pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refu
         .map_err(|_| bad_request("the request target is not valid\n"))
 }
 
-/// A host and perhaps a port, without user information: `uri-host [ ":" port ]`.
+/// Parses a host and an optional port, without user information: `uri-host [ ":" port ]`.
 fn authority(text: &[u8]) -> Option<Authority> {
     let text = std::str::from_utf8(text).ok()?;
     let (is_host, port) = if let Some(rest) = text.strip_prefix('[') {

@@ -12,7 +12,7 @@ use crate::{
     manifest::Variable,
 };
 
-/// The values of the application's variables. Has no `Debug`, as the next one: they may be secrets.
+/// The values of the application's variables. Neither this type nor the next has `Debug`, because values may be secrets.
 #[derive(Default)]
 pub struct Variables(BTreeMap<String, String>);
 

@@ -1,9 +1,9 @@
-//! The address of a PostgreSQL database: read once from a variable, completed with the settings of our sessions, written anew.
+//! Parses the address of a PostgreSQL database, adds the settings of the component's sessions, and writes a new address.
 //!
-//! Understands both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq either
-//! works on all hosts or is refused. The address is the key of the host's connection pool, so equal settings give equal text.
+//! Accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq either
+//! works on all hosts or is refused. The host's connection pool uses the address as its key, so equal settings give equal text.
 //!
-//! Connects to nothing. No message repeats a value: a malformed address may have its password anywhere.
+//! Opens no connection. No message repeats a value, because the password may be anywhere in a malformed address.
 
 mod parameters;
 mod settings;
@@ -23,28 +23,28 @@ pub const APPLICATION_NAME: &str = "reznet-edge";
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// Everything but RFC 3986's unreserved characters.
+/// All characters but the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// Why a text isn't an address that a component can use. Reads as the end of a sentence that names the variable.
+/// Why a component can't use an address. The message is the end of a sentence that begins with the variable's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Neither form of libpq, or broken; says in what way.
+    /// The address has neither form of libpq, or a syntax error, which the field describes.
     #[error(
         "isn't an address of a PostgreSQL database ({0}): set it to postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special \
          characters percent-encoded (@ as %40, / as %2F, % as %25)"
     )]
     Malformed(&'static str),
-    /// A folder in place of a host.
+    /// The host is a folder, which means a Unix socket.
     #[error(
         "names a Unix socket, but a component connects by TCP only: set its host to the server's name or IP address"
     )]
     UnixSocket,
-    /// A parameter that no host can honour, or that belongs to another library.
+    /// A parameter that hosts don't support, or that belongs to another library.
     #[error("has the parameter {name}, {reason}")]
     Parameter {
         /// The parameter.
@@ -58,10 +58,10 @@ pub enum AddressError {
          (a ' in it as \\')"
     )]
     UnnamedParameter {
-        /// From 1.
+        /// The position among the parameters, from 1.
         position: usize,
     },
-    /// A parameter with a value that it can't have.
+    /// A parameter whose value isn't supported.
     #[error("has a value of the parameter {name} that isn't supported: use {allowed}")]
     Value {
         /// The parameter.
@@ -71,7 +71,7 @@ pub enum AddressError {
     },
 }
 
-/// An address, checked. Its `Debug` and `Display` texts leave the password out.
+/// A valid address. Its `Debug` and `Display` texts leave the password out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     hosts: Vec<(String, u16)>,
@@ -80,7 +80,7 @@ pub struct Address {
     database: String,
     /// Command-line options of the server, as `-c work_mem=8MB`.
     options: String,
-    /// Further parameters, by the names and with the values that the hosts' driver (tokio-postgres) takes.
+    /// Further parameters, with the names and values of the hosts' driver (tokio-postgres).
     parameters: BTreeMap<&'static str, String>,
 }
 
@@ -101,13 +101,13 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Adds what every session of the component needs. The user's own options stay; where they set the same, the user's `jit`
-    /// and the component's time zone, isolation and time limit win, as PostgreSQL takes the last of several.
+    /// Adds the options that every session of the component needs, and keeps the user's options. PostgreSQL uses the last value
+    /// of an option, so the user's `jit` wins, and the component's time zone, isolation level and time limit win.
     #[must_use]
     pub fn with_session_settings(mut self, statement_timeout_ms: u32) -> Self {
         let user = without_open_escape(&self.options);
         let separator = if user.is_empty() { "" } else { " " };
-        // JIT costs tens of milliseconds on queries that take one. The others are what statements and time limits rely on.
+        // JIT costs tens of milliseconds on queries that take one. Statements and time limits rely on the other options.
         self.options = format!(
             "-c jit=off{separator}{user} -c TimeZone=UTC -c default_transaction_isolation=read\\ committed \
              -c statement_timeout={statement_timeout_ms}"
@@ -117,20 +117,20 @@ impl Address {
         self
     }
 
-    /// The same address with another server.
+    /// Returns the address with another server.
     #[must_use]
     pub fn with_server(mut self, host: &str, port: u16) -> Self {
         self.hosts = vec![(host.to_owned(), port)];
         self
     }
 
-    /// The same address with this parameter set.
+    /// Returns the address with this parameter set.
     pub fn with_parameter(mut self, name: &str, value: &str) -> Result<Self, AddressError> {
         self.set(name, value, true, 1)?;
         Ok(self)
     }
 
-    /// The address as a URL that all hosts read alike. Holds the password.
+    /// Returns the address as a URL that all hosts parse in the same way. Contains the password.
     #[must_use]
     pub fn to_url(&self) -> String {
         let mut url = "postgres://".to_owned();
@@ -154,13 +154,13 @@ impl Address {
         url
     }
 
-    /// Its `host:port`; several are separated by commas.
+    /// Returns `host:port`; several are separated by commas.
     #[must_use]
     pub fn host_port(&self) -> String {
         self.server(str::to_owned)
     }
 
-    /// Whether it names more than one server.
+    /// Whether the address names more than one server.
     #[must_use]
     pub fn has_several_hosts(&self) -> bool {
         self.hosts.len() > 1
@@ -169,7 +169,7 @@ impl Address {
     fn server(&self, encode: impl Fn(&str) -> String) -> String {
         let hosts = self.hosts.iter().map(|(host, port)| {
             if host.contains(':') {
-                // An IPv6 address; of its characters only the % before a zone is special.
+                // An IPv6 address: only the % before a zone needs encoding.
                 format!("[{}]:{port}", encode(host).replace("%3A", ":"))
             } else {
                 format!("{}:{port}", encode(host))
@@ -191,7 +191,7 @@ impl Address {
             return Err(AddressError::Malformed("it names no user"));
         }
         if address.database.is_empty() {
-            // As PostgreSQL does.
+            // PostgreSQL has the same default.
             address.database = address.user.clone();
         }
         for (position, name, value) in &settings.list {
@@ -202,7 +202,7 @@ impl Address {
             let may_name = settings.may_name(name, *position);
             address.set(name, utf8(value)?, may_name, *position)?;
         }
-        // libpq checks the server's name wherever this is set.
+        // If this is set, libpq always checks the server's name.
         if settings.bytes("sslrootcert") == Some(b"system") {
             address
                 .parameters
@@ -263,7 +263,7 @@ impl Address {
                     .trim()
                     .parse()
                     .map_err(|_| unsupported(parameter.allowed))?;
-                // Zero and less are the default.
+                // Zero and negative numbers mean the default.
                 match u32::try_from(number).unwrap_or(0).div_ceil(divisor) {
                     0 => self.parameters.remove(parameter.driver),
                     number => self.parameters.insert(parameter.driver, number.to_string()),
@@ -307,7 +307,7 @@ fn utf8(value: &[u8]) -> Result<&str, AddressError> {
     str::from_utf8(value).map_err(|_| AddressError::Malformed("a value isn't UTF-8"))
 }
 
-/// Options without a backslash at their end, which would escape the space before the next option.
+/// Removes a backslash at the end of the options, which would escape the space before the next option.
 fn without_open_escape(options: &str) -> &str {
     let backslashes = options
         .bytes()
@@ -321,7 +321,7 @@ fn without_open_escape(options: &str) -> &str {
     }
 }
 
-/// The servers, in their order.
+/// Returns the servers in order.
 fn hosts(settings: &Settings) -> Result<Vec<(String, u16)>, AddressError> {
     let (host, hostaddr) = (settings.text("host")?, settings.text("hostaddr")?);
     let names = match (host, hostaddr) {
@@ -362,7 +362,7 @@ fn hosts(settings: &Settings) -> Result<Vec<(String, u16)>, AddressError> {
 }
 
 fn host_name(name: &str) -> Result<String, AddressError> {
-    // @ begins an abstract socket.
+    // A leading @ means an abstract socket.
     if name.starts_with(['/', '@']) {
         return Err(AddressError::UnixSocket);
     }
@@ -421,7 +421,7 @@ mod tests {
         error.to_string()
     }
 
-    /// As the hosts' driver reads what is written.
+    /// Parses the written address with the hosts' driver.
     fn driver(text: &str) -> tokio_postgres::Config {
         url(text).parse().expect("the driver reads it")
     }
@@ -584,7 +584,7 @@ mod tests {
             let error = error(&format!("postgres://u:p@h/d?{parameter}"));
             assert!(error.contains(part), "{parameter}: {error}");
         }
-        // Behind a password that may have a space in it, only known names are repeated.
+        // After a password that may contain a space, messages repeat known names only.
         let error = error("host=h user=u bogus=1 password=p se=cret dbname=d");
         assert!(error.contains("the parameter bogus"), "{error}");
         let error = self::error("host=h user=u password=p se=cret dbname=d");
@@ -595,7 +595,7 @@ mod tests {
         assert!(!error.contains("se "), "{error}");
     }
 
-    /// A value of each parameter that works.
+    /// A supported value of the parameter; `None` if it's refused.
     fn working_value(parameter: &Parameter) -> Option<&'static str> {
         match parameter.support {
             Support::Options => Some("-c a=b"),
@@ -733,7 +733,7 @@ mod tests {
             prop_assert_eq!(read, address);
         }
 
-        /// What the message and the parts that may be shown have of a password that wasn't encoded: nothing.
+        /// Neither the message nor the parts that may be shown contain any of a password that wasn't encoded.
         #[test]
         fn no_text_has_a_part_of_a_password_whatever_is_in_it(
             password in "[XYZ789@:/?#%&=+' \\\\,\\[\\]]{1,24}",

@@ -1,7 +1,7 @@
 //! What can go wrong between a statement and its result, sorted by what a caller can do about it.
 //!
-//! Texts here are for the log. None of them may reach a client: they hold SQLSTATEs, hosts and server messages. None holds a
-//! password: the host gets the address as one checked text, and repeats nothing of it but the server's name and port.
+//! Texts here are for the log. None of them may reach a client: they contain SQLSTATEs, hosts and server messages. None contains
+//! a password: the host gets the address as one checked text, and repeats only the server's name and port.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use crate::config::address::Address;
 /// Why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// No connection to be had, it broke, or the server can't do it now. Another try may succeed.
+    /// There's no connection, it broke, or the server can't run the statement now. Another attempt may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
         /// Whether the statement may have been carried out all the same.
         sent: bool,
-        /// Whether it is sent once more.
+        /// Whether the statement is sent once more.
         repeat: Repeat,
         /// Whether the session can be used for the next statement.
         keeps_session: bool,
-        /// The server's SQLSTATE. A connection that can't be had, or that broke, has none.
+        /// The server's SQLSTATE; `None` if the connection couldn't be opened, or broke.
         sqlstate: Option<String>,
         /// What the host or the server said.
         reason: String,
@@ -46,9 +46,9 @@ pub enum DbError {
         sqlstate: String,
         /// The constraint it broke, if it's that.
         constraint: Option<String>,
-        /// The server's message, and the function it came from.
+        /// The server's message, and the function that it came from.
         message: String,
-        /// How it's answered.
+        /// How the request is answered.
         failure: Failure,
         /// What the operator can do.
         advice: &'static str,
@@ -71,7 +71,7 @@ pub enum DbError {
     },
 }
 
-/// Texts of the host or the server are cut after so many characters, so that the advice behind them stays in the line.
+/// The length in characters at which texts of the host or the server are truncated, so that the log line keeps the advice.
 const MOST_REASON_CHARS: usize = 300;
 
 impl DbError {
@@ -90,7 +90,7 @@ impl DbError {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
     }
 
-    /// The server's SQLSTATE, where it has refused the statement.
+    /// Returns the server's SQLSTATE if the server refused the statement.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
@@ -100,13 +100,13 @@ impl DbError {
         }
     }
 
-    /// Whether the server can't be reached: it has not refused this statement only.
+    /// Whether the server can't be reached, as opposed to a server that refused this one statement.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unavailable { sqlstate: None, .. })
     }
 
-    /// How it's answered and logged.
+    /// How the failure is answered and logged.
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
@@ -117,7 +117,7 @@ impl DbError {
         }
     }
 
-    /// Whether the statement is sent once more; `is_harmless` says that it may be done twice.
+    /// Whether the statement is sent once more; `is_harmless` says that executing it twice does no harm.
     pub(super) fn repeats(&self, is_harmless: bool) -> bool {
         match self {
             Self::Unavailable { repeat, .. } => match repeat {
@@ -129,7 +129,7 @@ impl DbError {
         }
     }
 
-    /// Sorts what opening a connection to `address` failed with; the variable `name` holds the address.
+    /// Classifies a failure to connect to `address`, which the variable `name` contains.
     pub(super) fn from_open(
         statement: &'static str,
         address: &Address,
@@ -140,7 +140,7 @@ impl DbError {
             Error::PgError(PgError::ConnectionFailed(reason)) => {
                 let reason = cut(&reason);
                 let advice = connection_advice(reason, address, name);
-                // The host's own shortage has nothing to do with the address.
+                // The host has no free connection: that has nothing to do with the address.
                 let reason = if advice == TOO_FEW_CONNECTIONS {
                     reason.to_owned()
                 } else {
@@ -148,7 +148,7 @@ impl DbError {
                 };
                 Self::unavailable(Repeat::Never, reason, advice)
             }
-            // Spin's words for a manifest's allowed_outbound_hosts that it can't read, with the text itself, which may be an
+            // Spin's messages about allowed_outbound_hosts that it can't parse contain the value, which may be a database
             // address by mistake.
             Error::PgError(PgError::Other(reason))
                 if reason.contains("allowed") || reason.contains("://") =>
@@ -164,8 +164,8 @@ impl DbError {
         }
     }
 
-    /// Sorts what running `statement` failed with. `texts` are the statement as it was sent, and the statement that it runs for
-    /// an idempotency key.
+    /// Classifies a failure of `statement`. `texts` are the SQL that was sent, and the SQL that it runs for an idempotency
+    /// key.
     pub(super) fn from_host(statement: &'static str, texts: &[&str], error: Error) -> Self {
         let error = match error {
             Error::PgError(error) => error,
@@ -254,7 +254,7 @@ impl DbError {
     }
 }
 
-/// Advice about an absent object that isn't the migrations'.
+/// Advice on a missing object that the migrations don't create.
 pub(super) const FOREIGN_OBJECT: &str = "the object isn't one of the API's: a trigger or function of your own names it, or PostgreSQL is older than 14";
 
 const TOO_FEW_CONNECTIONS: &str =
@@ -262,9 +262,9 @@ const TOO_FEW_CONNECTIONS: &str =
 
 const BROKEN_CONNECTION: &str = "the connection broke: check that PostgreSQL runs at the address in db_url, its log, and the network";
 
-/// A text of the host's or the server's, without the host's stack, and not too long.
+/// Truncates a text of the host or the server, and removes the host's stack trace.
 fn cut(text: &str) -> &str {
-    // With RUST_BACKTRACE set, Spin adds its own stack, which is of no use here.
+    // With RUST_BACKTRACE set, Spin adds its own stack trace, which is of no use here.
     let text = text
         .split_once("Stack backtrace:")
         .map_or(text, |(reason, _)| reason)
@@ -280,15 +280,15 @@ fn is_broken_connection(reason: &str) -> bool {
         .any(|kind| reason.contains(kind))
 }
 
-/// The variable of the host and port that belong to the address in `name`.
+/// Returns the variable with the host and port of the address in the variable `name`.
 fn host_variable(name: &str) -> String {
     name.replace("url", "host")
 }
 
-/// What to do about a connection that can't be had. There's no SQLSTATE, and the server's text may be in any language: so all
-/// causes are named, and known words only add what's most likely.
+/// Advice on a failed connection. There's no SQLSTATE, and the server's text may be in any language. So the advice names all
+/// causes, and words that it recognises only add the most likely cause.
 fn connection_advice(reason: &str, address: &Address, name: &'static str) -> Cow<'static, str> {
-    // The host's own words.
+    // Messages of the host itself.
     if reason.starts_with("address postgres://") && reason.ends_with(" is not permitted") {
         let host = host_variable(name);
         return if address.has_several_hosts() {

@@ -261,7 +261,7 @@ impl Db {
     }
 }
 
-/// Without its advice.
+/// Returns the error's text without the advice.
 pub(super) fn reason(error: &DbError) -> String {
     match error {
         DbError::Unavailable { reason, .. } => reason.clone(),

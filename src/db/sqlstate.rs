@@ -1,45 +1,45 @@
-//! What each SQLSTATE means to a request: the one table from SQLSTATE to the answer, to whether the statement may have been
-//! done, to whether it's sent once more, and to what the operator can do. docs/operations.md has the same table.
+//! What each SQLSTATE means for a request: one table gives the answer, whether the statement is sent once more, whether the
+//! session can be used again, and the advice to the operator. docs/operations.md has the same table.
 //!
-//! Also decides whether an object that PostgreSQL doesn't find is one of the migrations'. PostgreSQL's messages are translated,
-//! so nothing here reads them.
+//! Also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so
+//! this code never reads them.
 
 use spin_sdk::pg::DbError as ServerError;
 
 /// How a failed statement is answered and logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The database can't do it now.
+    /// The database can't run the statement now.
     Unavailable,
-    /// The database lacks an object of the migrations.
+    /// The database lacks an object that the migrations create.
     NotMigrated,
     /// The API's role lacks a privilege.
     NotPermitted,
-    /// A time limit ended it.
+    /// A time limit ended the statement.
     TimedOut,
-    /// A bug of ours, or an object of other people.
+    /// A bug of ours, or a fault in an object that isn't ours.
     Failed,
 }
 
 /// Whether the statement may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Nothing was done, and it would most likely fail again.
+    /// No: it was not executed, and would most likely fail again.
     Never,
-    /// Nothing was done, and the next attempt may succeed.
+    /// Yes: it was not executed, and the next attempt may succeed.
     Always,
-    /// It may have been done: only what does no harm when done twice.
+    /// Only if executing it twice does no harm: it may have been executed.
     IfHarmless,
 }
 
 /// What a SQLSTATE means.
 #[derive(Debug)]
 pub struct Meaning {
-    /// Five characters; two stand for the rest of a class.
+    /// Five characters, or two for the rest of a class.
     pub sqlstate: &'static str,
-    /// The answer. An absent object of other people is [`Failure::Failed`] in place of [`Failure::NotMigrated`].
+    /// The answer. If the missing object isn't ours, it's [`Failure::Failed`] in place of [`Failure::NotMigrated`].
     pub failure: Failure,
-    /// Whether it's sent once more.
+    /// Whether the statement is sent once more.
     pub repeat: Repeat,
     /// Whether the session can be used for the next statement.
     pub keeps_session: bool,
@@ -78,7 +78,7 @@ const fn absent(sqlstate: &'static str) -> Meaning {
 const POOLER_STATEMENTS: &str =
     "let the pooler keep prepared statements (PgBouncer 1.21 or newer: max_prepared_statements)";
 
-/// Every SQLSTATE that other people's databases may answer with and that isn't a bug, by class.
+/// Every SQLSTATE that a database may answer without a bug of ours, by class.
 pub const MEANINGS: &[Meaning] = &[
     unavailable(
         "08",
@@ -246,7 +246,7 @@ pub const OTHER: Meaning = Meaning {
     advice: "a trigger, constraint or function of your own, or else a bug: report it",
 };
 
-/// What a SQLSTATE means: itself, else its class.
+/// Returns the meaning of a SQLSTATE: its own entry, else that of its class, else [`OTHER`].
 #[must_use]
 pub fn meaning(sqlstate: &str) -> &'static Meaning {
     let find = |wanted: &str| MEANINGS.iter().find(|meaning| meaning.sqlstate == wanted);
@@ -254,9 +254,9 @@ pub fn meaning(sqlstate: &str) -> &'static Meaning {
     find(sqlstate).or_else(|| find(class)).unwrap_or(&OTHER)
 }
 
-// --- whose object is absent ---
+// --- whose object is missing ---
 
-/// The functions that the migrations make. A test compares them with the files.
+/// The functions that the migrations create. A test compares them with the files.
 const FUNCTIONS: &[&str] = &[
     "execute_now",
     "server_statements",
@@ -270,29 +270,29 @@ const FUNCTIONS: &[&str] = &[
     "write_once",
 ];
 
-/// The schemas that the migrations fill.
+/// The schemas in which the migrations create objects.
 const SCHEMAS: &[&str] = &["public", "profile"];
 
-/// Whether the object that the server doesn't find is one of the migrations'. `texts` are the statement as it was sent and the
-/// statement that it runs for an idempotency key.
+/// Whether the migrations create the object that the server doesn't find. `texts` are the SQL that was sent and the SQL that it
+/// runs for an idempotency key.
 ///
-/// PostgreSQL has no field for the name of an absent object. But it says where in which text it looked for the object, and
-/// which function it was in, if any. So an object is one of the migrations' where one of our texts or functions names it.
+/// PostgreSQL has no field for the name of a missing object. But it reports the SQL text, the position in that text, and the
+/// function, if any. So the object counts as ours if one of our statements or functions names it.
 pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // In a text of a function: ours, or of a trigger that somebody added.
+        // In the SQL of a function, which is ours or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
-        // Planning has no position: the context begins with the statement of a function, if it is one's. Nor has the first use
-        // of a function, which finds the types of its variables.
+        // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
+        // Errors at the first call of a function, which resolves the types of its variables, have no position either.
         None => {
             return context
                 .is_none_or(|context| begins_with_one(context, texts) || is_our_function(context));
         }
     };
     if error.code == "42703" {
-        // The columns of that view differ from version to version.
+        // The columns of pg_stat_statements differ from version to version.
         return !text.contains("pg_stat_statements");
     }
     match name_at(text, position) {
@@ -302,13 +302,13 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     }
 }
 
-/// A field of the server's that has no member of its own.
+/// Returns a field of the server's error that `DbError` has no member for.
 pub fn extra<'a>(error: &'a ServerError, name: &str) -> Option<&'a str> {
     let found = error.extras.iter().find(|(key, _)| key == name);
     found.map(|(_, value)| value.as_str())
 }
 
-/// Whether the first statement of a context, which is the innermost, is one of these. The words before it are translated.
+/// Whether the first statement of a context, which is the innermost one, is one of `texts`. The words before it are translated.
 fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     texts.iter().any(|text| {
         let found = context.split_once(text);
@@ -316,7 +316,7 @@ fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     })
 }
 
-/// Whether the innermost function of a context is one of the migrations'. Its line is translated, but for the function.
+/// Whether the migrations create the innermost function of a context. Its line is translated, except for the function's name.
 fn is_our_function(context: &str) -> bool {
     let line = context.lines().next().unwrap_or_default();
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -326,14 +326,14 @@ fn is_our_function(context: &str) -> bool {
 /// Where the server looked for an object.
 #[derive(Debug, PartialEq, Eq)]
 enum Position<'a> {
-    /// At this character, from 1, of one of our texts.
+    /// In one of our statements, at this character, from 1.
     InText(&'a str, usize),
-    /// In another text.
+    /// In SQL that isn't ours.
     Elsewhere,
 }
 
 impl<'a> Position<'a> {
-    /// The position in the driver's debug text of the error: neither `spin:postgres` nor Spin has a field for it.
+    /// Reads the position from the driver's debug text of the error, because neither `spin:postgres` nor Spin has a field for it.
     fn of(debug: &str, texts: &[&'a str]) -> Option<Self> {
         let after = |words: &str| debug.split_once(words).map(|(_, after)| after);
         if let Some(after) = after("position: Some(Original(") {
@@ -350,13 +350,13 @@ impl<'a> Position<'a> {
     }
 }
 
-/// The number that a text begins with.
+/// Parses the number at the beginning of a text.
 fn number(text: &str) -> Option<usize> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     text.get(..end)?.parse().ok()
 }
 
-/// The name at a character, from 1, and its schema where it has one: `public.agents`, `write_once`.
+/// Returns the name at a character, from 1, and its schema if the text has one: `public.agents`, `write_once`.
 fn name_at(text: &str, position: usize) -> (Option<&str>, &str) {
     let start = text.char_indices().nth(position.saturating_sub(1));
     let text = start.and_then(|(at, _)| text.get(at..)).unwrap_or_default();
@@ -452,7 +452,7 @@ mod tests {
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
         for (query, context, ours) in [
-            // A trigger of theirs, in two languages.
+            // Somebody's own trigger, in two languages.
             (
                 "INSERT INTO audit DEFAULT VALUES",
                 "PL/pgSQL function audit_tasks() line 3 at SQL statement",
@@ -463,7 +463,7 @@ mod tests {
                 "PL/pgSQL-Funktion public.audit_tasks() Zeile 3 bei SQL-Anweisung\nPL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE",
                 false,
             ),
-            // A function of ours that finds something of ours missing.
+            // One of our functions doesn't find one of our objects.
             (
                 "INSERT INTO idempotency_keys \"x\"\n",
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 5 bei SQL-Anweisung",
@@ -474,7 +474,7 @@ mod tests {
                 "PL/pgSQL function public.workflow_task_added() line 2 at SQL statement",
                 true,
             ),
-            // The statement that's done under a key.
+            // The statement that runs for an idempotency key.
             (
                 sql,
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE",
@@ -484,7 +484,7 @@ mod tests {
             let error = absent_object("42P01", &internal(query), Some(context));
             assert_eq!(is_ours(&error, &[once, sql]), ours, "{context}");
         }
-        // An index that planning doesn't find, for a statement that's done under a key.
+        // The planner doesn't find an index, for a statement that runs for an idempotency key.
         for (statement, ours) in [(sql, true), ("INSERT INTO audit", false)] {
             let function =
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE";
@@ -497,7 +497,7 @@ mod tests {
             &absent_object("42704", "None", Some(context)),
             &[once, sql]
         ));
-        // A function without a text, as one in C.
+        // A function whose SQL isn't reported.
         let error = absent_object("42P01", "None", Some("SQL function \"theirs\""));
         assert!(!is_ours(&error, &[sql]));
     }

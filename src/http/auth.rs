@@ -54,14 +54,14 @@ pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a s
         return true;
     }
     match bearer_token(headers) {
-        // Compares with all of them: the time tells nothing.
+        // Compares with all tokens, so that the time reveals nothing.
         Some(token) => tokens.fold(false, |found, known| found | same(token, known.as_bytes())),
         None => false,
     }
 }
 
-/// The token of a request with one `Authorization` header: the scheme in any case, one or more spaces, and the token
-/// (RFC 9110, 11.4). Spaces around the header's value are no part of it.
+/// Returns the token of a request with one `Authorization` header: the scheme in upper or lower case, one or more spaces, and the
+/// token (RFC 9110, 11.4). Spaces around the header's value are ignored.
 fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

@@ -1,7 +1,7 @@
 //! Checks values of requests against the tables in `contract`, and finds everything that is wrong with them in one pass.
 //!
-//! A body is checked as text. What is accepted is written out again for the statement: known members only, each once, whole
-//! numbers without a fraction, names normalized, and free-form objects as the client sent them.
+//! A body is checked as text, and written again for the statement: known members only, each once, whole numbers without a
+//! fraction, names normalized, and free-form objects as the client sent them.
 
 use std::borrow::Cow;
 
@@ -20,15 +20,15 @@ pub enum Scalar {
     Boolean(bool),
     /// A whole number.
     Integer(i64),
-    /// Text, which has the form its type asks for.
+    /// Text in the form that its type requires.
     Text(String),
 }
 
 impl Kind {
-    /// The value that a parameter's text stands for, or what is wrong with it.
+    /// Parses the text of a parameter; the error says what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
         match *self {
-            // The original API took these words; Python clients write True.
+            // The original API accepts these words; Python clients write True.
             Self::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Ok(Scalar::Boolean(true)),
                 "false" | "0" | "no" | "off" => Ok(Scalar::Boolean(false)),
@@ -49,8 +49,8 @@ impl Kind {
         }
     }
 
-    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` as statements take it. The
-    /// output is of use only if there are no faults.
+    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` in the form that
+    /// statements expect. The output is valid only if there are no faults.
     pub fn check(
         &self,
         text: &str,
@@ -165,7 +165,7 @@ impl Kind {
         })?;
         let (min, max) = match *self {
             Self::Integer { min, max } => (min, max),
-            // The position in the list of the item that depends on this one; its first item has no earlier one.
+            // The upper limit is the position before the task that has the dependency; the first task can't have one.
             _ => (0, list_position(pointer).unwrap_or(i64::MAX) - 1),
         };
         let fault = match number {
@@ -198,7 +198,7 @@ impl Kind {
                 Cursor::parse(text).is_some(),
                 "must be a cursor from a Link header",
             ),
-            // No text has these types: `parse` and `check` see to them.
+            // Values of these types aren't text: `parse` and `check` handle them.
             Self::Boolean
             | Self::Integer { .. }
             | Self::EarlierPosition
@@ -277,7 +277,7 @@ impl Schema {
         }
     }
 
-    /// Whether the member is given with this text.
+    /// Whether the body has the member with this text as its value.
     fn is_given(&self, given: &[Given], name: &str, text: &str) -> bool {
         let mut members = self.members.iter().zip(given);
         let member = members.find(|(member, _)| member.name == name);
@@ -285,7 +285,7 @@ impl Schema {
     }
 }
 
-/// Whether a member is in the body.
+/// How often a member is in the body, with its value if it's there once.
 enum Given<'a> {
     Absent,
     Once(&'a str),
@@ -299,7 +299,7 @@ const NOT_TIME: &str = "must be a time such as 2026-01-31T12:00:00Z";
 const NOT_POSITION: &str = "must be the position of a task, counted from 0";
 const NOT_EARLIER: &str = "must be the position of an earlier task in this list";
 const NO_AGENT: &str = "is missing: name an agent";
-/// The fault of a parameter or a member that a request has twice.
+/// The error for a parameter or a member that a request has more than once.
 pub const REPEATED: &str = "given more than once";
 
 fn not_one_of(words: &[&str]) -> String {
@@ -322,7 +322,7 @@ fn length_fault(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>>
     }
 }
 
-/// An unknown name as a pointer shows it.
+/// Returns an unknown name as a pointer shows it.
 fn shown(name: &str) -> String {
     match Token::of(name) {
         Token::Text(name) => name.chars().take(100).collect(),
@@ -330,7 +330,7 @@ fn shown(name: &str) -> String {
     }
 }
 
-/// In `…/3/depends_on/0`, the 3: the position of the item that the value belongs to.
+/// Returns the position of the list item that contains the value: 3 in `…/3/depends_on/0`.
 fn list_position(pointer: &[String]) -> Option<i64> {
     pointer.iter().rev().nth(2)?.parse().ok()
 }
@@ -380,7 +380,7 @@ mod tests {
         example: "",
     };
 
-    /// The faults of a value, and what a statement would get.
+    /// Returns the faults of a value, and the text that a statement would get.
     fn checked(kind: &Kind, text: &str) -> (Vec<String>, String) {
         json::check_syntax(text).unwrap();
         let (mut findings, mut out) = (Findings::default(), String::new());

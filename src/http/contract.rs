@@ -1,6 +1,7 @@
-//! What an operation takes and gives: the tables that `check` compares every request with, and that openapi.json is made from.
+//! The input and the answers of each operation, as tables: `check` compares every request with them, and a test generates
+//! openapi.json from them.
 //!
-//! Pure description; knows neither the router nor the database.
+//! Contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
 
@@ -156,9 +157,9 @@ pub enum Kind {
         /// The largest possible.
         max: i64,
     },
-    /// Text that people tell things apart by, in normalization form C and without invisible characters.
+    /// A name by which people identify things, in normalization form C and without invisible characters.
     Name {
-        /// The most characters; there is at least one.
+        /// The most characters; the fewest are 1.
         max: usize,
     },
     /// Text without NUL characters.
@@ -298,7 +299,7 @@ impl Parameter {
 
 #[cfg(any(test, fuzzing))]
 impl Operation {
-    /// Whether a write answers with a row that GET returns, and so with its tag: a workflow that was deleted has none.
+    /// Whether a write returns a row that GET returns, and so the row's tag. A deleted workflow has none.
     pub fn answers_a_row(&self) -> bool {
         self.method != "GET" && self.id != "workflow_delete"
     }
@@ -343,7 +344,8 @@ impl Cursor {
     pub const REGEX: &str =
         "^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
-    /// Reads `key.id`, as statements write it. A key beyond `i64` is read as the nearest one: beyond all times and positions.
+    /// Parses `key.id`, as statements write it. A key outside of `i64` becomes the nearest `i64`, which is beyond all times and
+    /// positions.
     pub fn parse(text: &str) -> Option<Self> {
         let (key, id) = text.split_once('.')?;
         let digits = key.strip_prefix('-').unwrap_or(key);

@@ -1,7 +1,7 @@
-//! Which pages may use the API from a browser: those of the configured origins. Without configured origins, no response has
-//! a CORS header, and browsers let no other page read one.
+//! CORS: pages of the configured origins may use the API from a browser. Without configured origins, no response has a CORS
+//! header, and browsers let only the API's own pages read responses.
 //!
-//! The protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>) is tower-http's.
+//! tower-http implements the protocol (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use super::written::X_WRITTEN;
 use crate::profile::HEADERS;
 
-/// How long a browser may use the answer to a preflight.
+/// How long a browser may cache the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_hours(1);
 
-/// The rules for pages of these origins; `None` without origins.
+/// Returns the CORS rules for pages of these origins; `None` without origins.
 ///
 /// A page may send any header it asks for: its origin is trusted, and tracing libraries keep adding headers (`baggage`,
 /// `sentry-trace`). `*` would not do, because it excludes `Authorization`.
@@ -63,7 +63,7 @@ pub async fn answer(
         .headers()
         .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = is_options && has_origin && asks_method;
-    // The layer takes each OPTIONS request for a preflight.
+    // The layer treats every OPTIONS request as a preflight.
     let mut response = if is_preflight || has_origin && !is_options {
         let Ok(response) = layer.layer(next).oneshot(request).await;
         response
@@ -73,7 +73,7 @@ pub async fn answer(
     if is_preflight {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    // Responses without CORS headers as well: a cache must not give them to a page.
+    // Also on responses without CORS headers, which a cache must not give to a page of another origin.
     let vary = HeaderValue::from_static(if is_preflight {
         "origin, access-control-request-method, access-control-request-headers"
     } else {

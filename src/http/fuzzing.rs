@@ -55,7 +55,7 @@ pub enum Reading {
 pub struct Accepted {
     /// The parameters' values.
     pub parameters: Map<String, Value>,
-    /// The body as statements get it.
+    /// The body in the form that statements get.
     pub body: String,
     /// The rows it refers to: where in the body, and which id.
     pub references: Vec<(String, String)>,

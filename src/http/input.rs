@@ -38,7 +38,7 @@ pub struct Input {
     pub query: Vec<(String, String)>,
     /// The tags of what the client holds of it already.
     pub held: Vec<String>,
-    /// The tags that the row must have for a write to be done.
+    /// The tags of `If-Match`: a write is executed only if the row has one of them.
     pub if_match: IfMatch,
     /// What the client calls this write, so that a repeat isn't done twice.
     pub idempotency_key: Option<String>,
@@ -99,7 +99,7 @@ impl Input {
             .map(|(_, value)| value)
     }
 
-    /// A parameter that is text, if it is given.
+    /// Returns a text parameter; `None` if it's missing.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.parameter(name)? {
             Scalar::Text(text) => Some(text),
@@ -107,7 +107,7 @@ impl Input {
         }
     }
 
-    /// A parameter that is true or false, if it is given.
+    /// Returns a boolean parameter; `None` if it's missing.
     pub fn boolean(&self, name: &str) -> Option<bool> {
         match self.parameter(name)? {
             Scalar::Boolean(value) => Some(*value),
@@ -115,7 +115,7 @@ impl Input {
         }
     }
 
-    /// A parameter that is a whole number, if it is given.
+    /// Returns a whole-number parameter; `None` if it's missing.
     pub fn integer(&self, name: &str) -> Option<i64> {
         match self.parameter(name)? {
             Scalar::Integer(number) => Some(*number),
@@ -133,7 +133,7 @@ impl Input {
         self.body.clone()
     }
 
-    /// A member of the body that is a UUID, if it is given.
+    /// Returns a UUID member of the body; `None` if it's missing.
     pub fn body_uuid(&self, name: &str) -> Option<Uuid> {
         let mut members = json::members(&self.body);
         let (_, value) = members.find(|(given, _)| json::is_string(given, name))?;
@@ -175,7 +175,7 @@ fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<Strin
     None
 }
 
-/// The parameters' values by name. Adds what is wrong with them to `findings`.
+/// Parses the parameters, and adds their faults to `findings`. Returns the values by name.
 fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],
@@ -205,8 +205,8 @@ fn check_parameters(
     values
 }
 
-/// Reads a body of well-formed JSON, which is UTF-8. A body over [`MAX_BODY_BYTES`] is refused by its announced length, or as
-/// soon as that many bytes have arrived.
+/// Reads a body of well-formed JSON, which is UTF-8. A body over [`MAX_BODY_BYTES`] is refused because of its
+/// Content-Length, or as soon as more bytes have arrived.
 async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     if !is_json(headers) || is_encoded(headers) {
         return Err(ApiError::NotJsonType);
@@ -232,7 +232,7 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     Ok(bytes)
 }
 
-/// Whether the body is JSON in UTF-8, by its one `Content-Type`. US-ASCII is a subset of UTF-8, and `utf8` a common spelling.
+/// Whether the one `Content-Type` says that the body is JSON in UTF-8. US-ASCII is a subset of UTF-8; `utf8` is another spelling.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next(), types.next()) else {

@@ -1,17 +1,17 @@
 //! JSON text of request bodies, read without building a tree.
 //!
-//! `serde_json::Value` is not used on purpose. Two of `serde_json`'s features make it read some objects as something else (an
+//! `serde_json::Value` is avoided on purpose. Two of `serde_json`'s features make it read some objects as something else (an
 //! object whose first member is `$serde_json::private::Number` becomes a number), and a tree needs many times the memory of
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`check_syntax`] expects text that has passed it. Other text gives wrong slices, but no panic.
+//! Every function but [`check_syntax`] expects text that it has accepted. Other text gives wrong slices, but no panic.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// Checks that `text` is one JSON value whose strings are Unicode; the error says where it is not. Uses no recursion, and one
+/// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. Uses no recursion, and one
 /// byte of memory for each level of nesting.
 pub fn check_syntax(text: &str) -> Result<(), String> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
@@ -23,7 +23,7 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
     }
 }
 
-/// The position of an escape such as `\ud800` that is not one of a pair. PostgreSQL stores Unicode only.
+/// The position of a lone surrogate, an escape such as `\ud800` without its pair. PostgreSQL stores Unicode only.
 fn lone_surrogate(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -55,7 +55,7 @@ pub enum Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Reads the value that is the whole of `text`.
+    /// Reads `text`, which is one value.
     pub fn of(text: &'a str) -> Self {
         let text = text.trim_matches(is_white_space);
         match text.as_bytes().first() {
@@ -81,7 +81,7 @@ fn string(literal: &str) -> Option<Cow<'_, str>> {
 
 /// Appends a string literal.
 pub fn write_string(out: &mut String, text: &str) {
-    // A string always has a JSON text.
+    // Every string can be written as JSON.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
@@ -120,7 +120,7 @@ fn inside(container: &str) -> &str {
     characters.as_str()
 }
 
-/// Takes the next value from the rest of a container. A name is a value too: `:` and `,` are passed over alike.
+/// Takes the next value from the rest of a container. A name counts as a value; `:` and `,` are both skipped.
 fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let text = rest.trim_start_matches(|c| is_white_space(c) || c == ',' || c == ':');
     let (value, after) = text.split_at_checked(value_length(text.as_bytes()))?;
@@ -168,7 +168,7 @@ fn string_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// A number that is whole, however it is written: 5, 5.0 and 50e-1 are the same.
+/// A whole number in any notation: 5, 5.0 and 50e-1 are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
     /// A number that fits.
@@ -220,8 +220,8 @@ pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 /// parsers read 64 levels (.NET; Ruby reads 100, `serde_json` 127).
 pub const MAX_OBJECT_DEPTH: usize = 60;
 
-/// What is wrong with a free-form object, in one pass over its text: what PostgreSQL can't store, or what common JSON parsers
-/// can't read.
+/// Returns what is wrong with a free-form object, in one pass over its text: PostgreSQL can't store it, or common JSON parsers
+/// can't read it. `None` if nothing is.
 pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut size) = (0, 0_usize, 0_usize);
@@ -262,7 +262,7 @@ pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
     })
 }
 
-/// The number's length as PostgreSQL writes it at most: 1e308 takes 309 digits.
+/// Returns an upper limit for the number's length as PostgreSQL writes it: 1e308 takes 309 digits.
 fn number_size(number: &str) -> usize {
     let exponent = match number.split_once(['e', 'E']) {
         Some((_, exponent)) => exponent
@@ -274,7 +274,7 @@ fn number_size(number: &str) -> usize {
     number.len().saturating_add(exponent)
 }
 
-/// The length of a string literal with no more escapes than it needs.
+/// Returns the length of a string literal after unnecessary escapes are replaced.
 fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
     let (mut at, mut size) = (0, 0);
     while let Some(&byte) = literal.get(at) {
@@ -290,7 +290,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
         let unit = code_unit(literal, at);
         let (length, bytes) = match unit {
             0 => return Err(NUL_FAULT),
-            // The first half of a pair.
+            // The first half of a surrogate pair.
             0xd800..=0xdbff => (12, 4),
             0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c | 0x80..=0x7ff => (6, 2),
             0x01..=0x1f => (6, 6),
@@ -302,10 +302,10 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
     Ok(size)
 }
 
-/// PostgreSQL stores no NUL character, not even in JSON.
+/// PostgreSQL can't store a NUL character, not even in JSON.
 pub const NUL_FAULT: &str = "contains a NUL character";
 
-/// The UTF-16 code unit that the escape `\uXXXX` at this position stands for; 1, which no check looks for, if there is none.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at this position. Without an escape returns 1, which passes all checks.
 fn code_unit(literal: &[u8], at: usize) -> u16 {
     let digits = match literal.get(at..at + 6) {
         Some([b'\\', b'u', digits @ ..]) => std::str::from_utf8(digits).unwrap_or_default(),
@@ -476,7 +476,7 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            // serde_json reads some other floats as their neighbours.
+            // serde_json reads some other numbers as a neighbouring float.
             any::<i32>().prop_map(|number| Value::from(f64::from(number) / 4.0)),
             "[a\"\\\\/{}\\[\\]:, \u{0}\n\u{e4}\u{1f600}]{0,6}".prop_map(Value::from),
         ];

@@ -1,4 +1,4 @@
-//! Names that people tell things apart by: the same characters mean the same name, and no name has invisible parts.
+//! Names by which people identify things: equal characters make equal names, and no name has invisible characters.
 //!
 //! Names are stored in Unicode's normalization form C. Characters that cannot be seen are refused, except where a script or an
 //! emoji needs them. Characters of different scripts that look alike, such as Latin and Cyrillic `a`, stay different names.
@@ -10,8 +10,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::emoji::EmojiStatus;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// A superset of the names that [`fault`] accepts, as a regular expression of ECMA 262. It can't say where a joiner or a
-/// variation selector is needed, and leaves out invisible characters beyond U+FFFF.
+/// A regular expression of ECMA 262 that matches every name that [`fault`] accepts, and more: it can't express where a joiner or
+/// a variation selector is needed, and doesn't exclude invisible characters above U+FFFF.
 #[cfg(test)]
 pub fn regex() -> String {
     let invisible = "\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f\
@@ -25,14 +25,14 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 const EMOJI_PRESENTATION: char = '\u{fe0f}';
 const KEYCAP: char = '\u{20e3}';
 
-/// The flags of England, Scotland and Wales: a black flag, and invisible letters that name the country.
+/// The flags of England, Scotland and Wales: each is a black flag, and invisible letters that name the country.
 const FLAGS: [&str; 3] = [
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0077}\u{e006c}\u{e0073}\u{e007f}",
 ];
 
-/// The name in normalization form C, in which it is compared and stored.
+/// Returns the name in normalization form C, in which names are compared and stored.
 pub fn normalized(name: &str) -> Cow<'_, str> {
     match is_nfc_quick(name.chars()) {
         IsNormalized::Yes => name.into(),
@@ -40,7 +40,7 @@ pub fn normalized(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is wrong with a normalized name.
+/// Returns what is wrong with a normalized name; `None` if nothing is.
 pub fn fault(name: &str) -> Option<String> {
     let is_blank = |character: char| matches!(character, ' ' | '\u{3000}');
     if name.starts_with(is_blank) || name.ends_with(is_blank) {
@@ -79,7 +79,7 @@ pub fn fault(name: &str) -> Option<String> {
     None
 }
 
-/// Whether a reader can see the character, or sees it as an ordinary space.
+/// Whether the character is visible or an ordinary space.
 fn is_visible(character: char) -> bool {
     match character {
         ' ' | '\u{3000}' => true,
@@ -109,7 +109,7 @@ fn is_visible(character: char) -> bool {
     }
 }
 
-/// Whether a joiner decides on the form of a letter of an Indic script (RFC 5892, A.1 and A.2).
+/// Whether a joiner changes the form of a letter of an Indic script (RFC 5892, A.1 and A.2).
 fn follows_virama(before: &str) -> bool {
     const VIRAMA: u8 = 9;
     before
@@ -126,13 +126,13 @@ fn separates_letters(before: &str, after: &str) -> bool {
     last.is_some_and(joins_next) && next.is_some_and(joins_previous)
 }
 
-/// Whether the letter joins the one before it: all Arabic letters but hamza.
+/// Whether the letter joins the letter before it, as all Arabic letters but hamza do.
 fn joins_previous(letter: char) -> bool {
     matches!(letter, '\u{620}'..='\u{64a}' | '\u{66e}'..='\u{6d3}' | '\u{6d5}' | '\u{6ee}'..='\u{6ef}' | '\u{6fa}'..='\u{6ff}')
         && !matches!(letter, '\u{621}' | '\u{674}')
 }
 
-/// Whether the letter joins the next one: Unicode's joining type D, not R.
+/// Whether the letter joins the letter after it: Unicode's joining type is D, not R.
 fn joins_next(letter: char) -> bool {
     joins_previous(letter)
         && !matches!(
@@ -157,14 +157,14 @@ fn joins_next(letter: char) -> bool {
         )
 }
 
-/// Whether a joiner makes one emoji of two.
+/// Whether a joiner combines two emoji.
 fn joins_emoji(before: &str, after: &str) -> bool {
     let is_emoji = |character: char| !character.is_ascii() && character.is_emoji_char();
     let last = before.strip_suffix(EMOJI_PRESENTATION).unwrap_or(before);
     last.chars().next_back().is_some_and(is_emoji) && after.chars().next().is_some_and(is_emoji)
 }
 
-/// Whether U+FE0F makes an emoji of a character that is text without it: `❤`, or the digit of a keycap.
+/// Whether U+FE0F turns a text character into an emoji: `❤`, or the digit of a keycap.
 fn makes_emoji(before: &str, after: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;
@@ -252,7 +252,7 @@ mod tests {
             "gen\u{e0100}eral",
             "gen\u{e0065}eral",
             "\u{1f3f4}\u{e007f}",
-            // After a letter that joins nothing, a non-joiner can't be seen.
+            // After a letter that doesn't join the next, a non-joiner has no visible effect.
             "\u{62f}\u{200c}\u{631}",
             "\u{645}\u{200c}",
             "\u{645}\u{200d}\u{645}",

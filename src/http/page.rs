@@ -45,7 +45,7 @@ impl Page {
     pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
         let (key, id) = match (input.cursor(), order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
-            // Before all keys, and after all.
+            // One key before all others, and one after all others.
             (None, Order::Oldest | Order::Place) => (i64::MIN, Uuid::nil()),
             (None, Order::Newest | Order::NewestLast) => (i64::MAX, Uuid::max()),
         };

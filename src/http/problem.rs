@@ -51,7 +51,7 @@ pub enum ApiError {
     NotJsonType,
     /// The body takes too long to arrive.
     BodyTooSlow,
-    /// The request depends on an entity tag that is not the row's; the row's tag.
+    /// No tag in `If-Match` is the row's; the row's tag.
     Stale(String),
     /// The row's state, or another row, forbids it; a sentence that says so.
     Conflict(String),
@@ -79,16 +79,16 @@ pub struct Unready {
     pub missing_migrations: Vec<String>,
     /// Indexes that aren't there or aren't valid.
     pub missing_indexes: Vec<String>,
-    /// Everything else that keeps the API from working, as `requirements/requirements.sql` finds it.
+    /// The other errors that `requirements/requirements.sql` finds.
     pub problems: Vec<Finding>,
 }
 
-/// One thing that the API needs of its database and that is not so.
+/// A requirement of the API that the database doesn't meet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Finding {
-    /// What kind of thing, as `privilege`.
+    /// The kind of requirement, for example `privilege`.
     pub kind: String,
-    /// The object concerned, by our name for it.
+    /// The object concerned, by the name that we use for it.
     pub object: String,
     /// What is wrong with it.
     pub detail: String,
@@ -103,7 +103,7 @@ impl Unready {
             && self.problems.is_empty()
     }
 
-    /// What the operator does first, in one sentence.
+    /// Returns the operator's first step, in one sentence.
     fn advice(&self) -> &'static str {
         let has = |kinds: &[&str]| {
             let kinds_found = self.problems.iter().map(|problem| problem.kind.as_str());
@@ -251,7 +251,7 @@ impl ApiError {
     }
 }
 
-/// The status of a statement that failed.
+/// Returns the HTTP status for a failed statement.
 fn status_of(failure: Failure) -> StatusCode {
     match failure {
         Failure::Unavailable | Failure::NotMigrated | Failure::NotPermitted => {
@@ -262,7 +262,7 @@ fn status_of(failure: Failure) -> StatusCode {
     }
 }
 
-/// What the log's line about it begins with.
+/// Returns the words with which the log line begins.
 fn log_words(failure: Failure) -> &'static str {
     match failure {
         Failure::Unavailable => "DATABASE UNAVAILABLE",
@@ -389,7 +389,7 @@ fn document(
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        // RFC 9110, 12.5.3: which codings the next request may have.
+        // RFC 9110, 12.5.3: the response names the codings that a request may have.
         let none = HeaderValue::from_static("identity");
         response.headers_mut().insert(ACCEPT_ENCODING, none);
     }

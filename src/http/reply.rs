@@ -17,7 +17,7 @@ const JSON: &str = "application/json";
 pub struct Reply {
     status: StatusCode,
     body: Option<(&'static str, String)>,
-    /// `None` if the answer has none, or if a read makes it from the body.
+    /// `None` if the answer has no tag, or if a read computes it from the body.
     tag: Option<Tag>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -57,7 +57,7 @@ impl Reply {
         Self::new(StatusCode::OK, Some((JSON, json)), tag.map(Tag::Strong))
     }
 
-    /// 200 with a list's page and its tag; 304 if there is only the tag, because the client has the page.
+    /// 200 with a list's page and its tag; 304 if `json` is `None`, because the client has the page.
     pub fn page(json: Option<String>, tag: String) -> Self {
         let status = match json {
             Some(_) => StatusCode::OK,
@@ -99,7 +99,7 @@ impl Reply {
         }
     }
 
-    /// The answer to a read: always with a tag; 304 without the body if the tag is one of `if_none_match`.
+    /// Completes the answer to a read: adds a tag if there is none; 304 without the body if the tag is in `if_none_match`.
     pub fn revalidated(mut self, if_none_match: &[String]) -> Self {
         if self.tag.is_none()
             && let Some((_, text)) = &self.body
@@ -122,25 +122,25 @@ impl Reply {
     }
 }
 
-/// The tag of a text that is no row and no list: the same for the same text, in every instance.
+/// Computes the tag of a text that is neither a row nor a list. The same text has the same tag in every instance.
 fn body_tag(text: &str) -> String {
     format!("{:016x}", XxHash64::oneshot(0, text.as_bytes()))
 }
 
-/// The value of an `ETag` header.
+/// Returns the value of an `ETag` header.
 pub fn etag(tag: &str) -> Option<HeaderValue> {
     // Hexadecimal digits between quotes: always a valid value.
     HeaderValue::try_from(format!("\"{tag}\"")).ok()
 }
 
-/// The tags in `If-None-Match` (RFC 9110, 13.1.2) that can be ours, weak ones included, and [`ANY_TAG`].
+/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that can be ours, including weak ones, and [`ANY_TAG`].
 pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
     let tags = entity_tags(headers, &IF_NONE_MATCH).into_iter();
     tags.map(|(_, tag)| tag).collect()
 }
 
-/// The tags in `If-Match` (RFC 9110, 13.1.1) that can be ours. Weak ones are left out: they never match. A header without any
-/// usable tag is a condition that never holds, so that a client's mistake changes nothing.
+/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that can be ours, without weak tags, which never match. A header without
+/// a usable tag is a condition that is always false, so that a client's mistake changes nothing.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let mut values = headers.get_all(IF_MATCH).iter();
     match (values.next(), values.next()) {
@@ -155,12 +155,12 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch(Some(tags.map(|(_, tag)| tag).collect()))
 }
 
-/// The entity tags in a header's values: whether each is weak, and the tag if it can be ours, or [`ANY_TAG`]. Reading a value
-/// ends where it is no list of tags.
+/// Returns the entity tags in a header's values: whether each is weak, and the tag if it can be ours, or [`ANY_TAG`]. Stops
+/// reading a value at its first syntax error.
 fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {
-        // Ours are ASCII; other bytes only have to be passed over.
+        // Our tags are ASCII; other bytes are only skipped.
         let value = String::from_utf8_lossy(value.as_bytes());
         let mut rest = value.as_ref();
         loop {
@@ -187,8 +187,8 @@ fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     tags
 }
 
-/// The tag that we sent, if `tag` can be one of ours. Proxies that compress bodies append the name of the coding: Apache
-/// makes `"…-gzip"` of it. The row is the same one.
+/// Returns our tag without a proxy's suffix; `None` if `tag` can't be one of ours. Proxies that compress bodies append the name
+/// of the coding: Apache sends `"…-gzip"`. The row is the same.
 fn our_tag(tag: &str) -> Option<&str> {
     let (ours, suffix) = tag.split_at_checked(TAG_LENGTH)?;
     let coding = suffix.trim_start_matches(['-', ';', '+']);
@@ -223,7 +223,8 @@ impl IntoResponse for Reply {
     }
 }
 
-/// The row a write returned, or the error that says why it did nothing. `refused` words the state that forbids it.
+/// Returns the row of a write, or the error that says why the write did nothing. `refused` turns a forbidding state into a
+/// sentence.
 pub fn written(
     outcome: Outcome,
     absent: ApiError,

@@ -192,7 +192,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         };
         let whole = input.uuid("id");
         if !faults.is_empty() {
-            // Not in memory while the database is asked.
+            // Frees the memory before the database query.
             drop(input);
             return Err(all_faults(&db, faults, &references, whole).await);
         }

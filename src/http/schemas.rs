@@ -36,7 +36,7 @@ const ORDER_INDEX: Kind = Kind::Integer {
 };
 const AUTHOR_TYPE: Kind = Kind::OneOf(&["user", "agent"]);
 const NAME: Kind = Kind::Text { min: 1, max: 100 };
-/// The name of something that is created or renamed. Responses have [`NAME`]: older rows may have any name.
+/// The name in a request that creates or renames something. Responses have [`NAME`], because older rows may have any name.
 const NEW_NAME: Kind = Kind::Name { max: 100 };
 const TOPIC: Kind = Kind::Text { min: 0, max: 500 };
 const STRATEGY: Kind = Kind::OneOf(&["sequential", "parallel", "dag"]);
@@ -84,7 +84,7 @@ const AGENT_NAME: Kind = Kind::Pattern {
     },
     form: "must be up to 99 letters, digits, _ . and -, with or without a leading @",
 };
-/// The name of an agent that is created or renamed. A name of dots only would be another path: clients resolve
+/// The name in a request that creates or renames an agent. It can't begin with a dot, because clients resolve
 /// `/api/agents/name/..` before they send it.
 const NEW_AGENT_NAME: Kind = Kind::Pattern {
     regex: "^@?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,98}$",

@@ -64,8 +64,9 @@ impl ProfileLayer {
         self
     }
 
-    /// Starts the clock for a request with these headers, and gives it an id: its `X-Request-Id`, which a proxy may have set;
-    /// else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>); else a new one. Invalid ids are ignored.
+    /// Starts the clock for a request with these headers, and gives the request an id: its `X-Request-Id`, which a proxy may
+    /// have set, else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>), else a new id.
+    /// Invalid ids are ignored.
     #[must_use]
     pub fn start(headers: &HeaderMap) -> Arc<RequestProfile> {
         let text = |name| {
@@ -133,7 +134,7 @@ where
     }
 }
 
-/// Whether the text can be an id in headers, logs and JSON as it is: 1 to 128 letters, digits and `-._:+/=@`.
+/// Whether the text is an id that needs no escapes in headers, logs and JSON: 1 to 128 letters, digits and `-._:+/=@`.
 fn is_request_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text

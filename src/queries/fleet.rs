@@ -148,7 +148,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
 
 pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
     name: "fleet_index_scans",
-    // A statement of its own: a server may hide the view, and totals don't need it.
+    // A separate statement, because a server may hide the view, and totals don't need it.
     sql: sql!["WITH scans AS (
             INSERT INTO profile.index_scans
             SELECT now(), index.relname, sum(idx_scan)

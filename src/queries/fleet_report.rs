@@ -1,5 +1,5 @@
-//! What all instances measured in a window of time, read back from the schema `profile`: percentiles, the verdict, the
-//! lines to draw. The report's other half, what PostgreSQL's own statistics say, is `performance.rs`.
+//! What all instances measured in a window of time, read back from the schema `profile`: percentiles, the verdict, and
+//! the values of the page's lines. `performance.rs` has the report's other half, which is read from PostgreSQL's own statistics.
 
 use super::report::{Section, Sections};
 use super::sql::time;
@@ -128,7 +128,7 @@ macro_rules! measured {
     };
 }
 
-/// When that window began.
+/// The time at which the window began.
 macro_rules! window_from {
     () => {
         "(SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span)"
@@ -293,7 +293,7 @@ pub(super) static PERFORMANCE_MEASURED: Statement = Statement {
     max_rows: 1,
 };
 
-/// What the fleet measured.
+/// The sections with the measurements of all instances.
 pub(super) static FLEET: Sections = Sections {
     all: &PERFORMANCE_FLEET,
     each: &[
@@ -336,7 +336,7 @@ pub(super) static FLEET: Sections = Sections {
     ],
 };
 
-/// What the statements of the sections take.
+/// Returns the parameters of the sections' statements.
 #[must_use]
 pub(super) fn parameters(window: Window) -> Vec<Parameter> {
     let (_, seconds, step_seconds) = window.parts();

@@ -64,7 +64,7 @@ named_indexes! {
 
 pub(super) static READINESS: Statement = Statement {
     name: "readiness",
-    // The text that scripts/migrate runs too, so that both require the same. Warnings and what only the operator may see stay out.
+    // scripts/migrate runs the same text, so both have the same requirements. Warnings and details for the operator are left out.
     sql: sql![
         "SELECT json_build_object(
             'missing_migrations',
@@ -84,7 +84,7 @@ pub(super) static READINESS: Statement = Statement {
     max_rows: 1,
 };
 
-/// Returns what the database lacks, as JSON `{missing_migrations: [], missing_indexes: [], problems: [{kind, object, detail}]}`.
+/// Returns the unmet requirements as JSON `{missing_migrations: [], missing_indexes: [], problems: [{kind, object, detail}]}`.
 /// Privileges are those of the session's user.
 pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
     let parameters = vec![Parameter::DbNull, names(MIGRATIONS)];

@@ -1,10 +1,10 @@
-//! The report's section on indexes: whether the named ones are as they should be, and which others are of no use or are
-//! missing. Reads the catalogue only. What the statistics say about indexes is in `performance.rs`.
+//! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or
+//! useless. Reads the catalogue only. `performance.rs` reads the statistics about indexes.
 
 use super::sql;
 use crate::db::{Access, Statement};
 
-/// Foreign keys that have no index for a reason: rows that they refer to are hardly ever deleted. If some are, the report
+/// Foreign keys without an index, because the rows that they refer to are hardly ever deleted. If rows are deleted, the report
 /// advises an index.
 pub(super) const EXEMPT_KEYS: &[&str] = &[
     "messages_thread_id_fkey",
@@ -13,10 +13,10 @@ pub(super) const EXEMPT_KEYS: &[&str] = &[
     "workflows_orchestrator_id_fkey",
 ];
 
-/// The section's SQL, of $1: a JSON object with `named` and `exempt_keys`.
+/// The section's SQL. $1 is a JSON object with `named` and `exempt_keys`.
 ///
-/// Every name in the SQL that it advises is quoted and has its schema, as nobody knows where it will be run. Statements are
-/// separated by line breaks, and run outside of a transaction: most are CONCURRENTLY.
+/// In the SQL of the advice every name is quoted and has its schema, because the session's settings are unknown. Statements are
+/// separated by line breaks, and have to run outside of a transaction, because most are CONCURRENTLY.
 ///
 /// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned
 /// table ONLY, where it is invalid at first, and CONCURRENTLY on each partition; attaching the last one makes it valid.

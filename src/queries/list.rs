@@ -11,7 +11,7 @@ use crate::db::{Answer, Db, DbError, Parameter, Statement};
 /// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The cursor's key: a position, or a time in microseconds since 1970, where `i64`'s ends are PostgreSQL's `-infinity` and
+    /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
     /// `infinity`.
     pub key: i64,
     /// The cursor's id.
@@ -123,10 +123,11 @@ pub(super) async fn items(
     Ok(Items::of(list, answer))
 }
 
-/// The time of a key, in SQL: any key, because clients make cursors up. A key below PostgreSQL's first time is `-infinity`.
+/// Converts a key to a time, in SQL. Accepts any key, because clients may invent cursors. A key before PostgreSQL's first time
+/// becomes `-infinity`.
 ///
-/// PostgreSQL multiplies intervals by floats. Hours and the rest below an hour keep every microsecond; a count of microseconds
-/// loses some after the year 2255.
+/// PostgreSQL multiplies intervals by floats. Whole hours and the remaining microseconds, added separately, stay exact; one count
+/// of microseconds loses some after the year 2255.
 macro_rules! key_time {
     ($parameter:literal) => {
         concat!(
@@ -144,7 +145,7 @@ macro_rules! key_time {
 }
 pub(super) use key_time;
 
-/// The key of a time, in SQL: the opposite of [`key_time!`].
+/// Converts a time to a key, in SQL: the inverse of [`key_time!`].
 macro_rules! time_key {
     ($time:literal) => {
         concat!(
@@ -334,7 +335,7 @@ macro_rules! list {
     };
 }
 
-/// The sum of the lengths of the long texts in the rows before this one: `$long` is a row's, `none` if it has none.
+/// The total length of the long texts in the rows before this one. `$long` is the length for one row, or `none`.
 macro_rules! before {
     (none) => {
         "0"

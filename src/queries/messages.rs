@@ -85,7 +85,7 @@ pub(super) static MESSAGE_LIST: List = list! {
     access: Access::Indexes(&["idx_messages_created_at"]),
 };
 
-/// The messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
+/// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     let since = crate::db::Parameter::Int64(since_us);
     items(db, &MESSAGE_LIST, page, [since]).await

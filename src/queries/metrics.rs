@@ -30,8 +30,8 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-// The latest totals and the minutes since: it only ever grows, until PostgreSQL crashes. Of each bin: the first bucket that
-// has it.
+// Adds the minutes since the latest totals to those totals. The sums only grow, until PostgreSQL crashes. Each bin is counted in
+// the first bucket that includes it.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (
@@ -133,7 +133,7 @@ static METRICS: Sections = Sections {
     ],
 };
 
-/// What was read. A section that can't be read is `None`.
+/// The sections' values. A section that can't be read is `None`.
 #[derive(Deserialize)]
 struct Metrics {
     #[serde(default)]
@@ -147,7 +147,7 @@ struct Metrics {
 struct Connections {
     idle: i64,
     used: i64,
-    /// Their state is hidden from the component's role.
+    /// Sessions whose state is hidden from the component's role.
     unknown: i64,
 }
 
@@ -168,7 +168,7 @@ struct Histogram {
     buckets: std::collections::BTreeMap<usize, u64>,
 }
 
-/// All of it as text; `None` if the JSON of the statements isn't what it should be.
+/// Returns the metrics in Prometheus' text format; `None` if a statement returned unexpected JSON.
 pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
     // A bucket holds what's in bins up to that of its bound: the next one is in the bucket above.
     let above = BUCKETS.map(|(bound_us, _)| Sketch::bin_index(bound_us) + 1);
@@ -189,7 +189,7 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
     if let Some(histograms) = &metrics.histograms {
         write_histograms(out, histograms, &metrics.database)?;
     }
-    // Not OpenTelemetry's db_client_connection_count: a gauge of that name isn't accepted, it's that of a histogram's part.
+    // Not OpenTelemetry's db_client_connection_count: a gauge can't have the suffix _count, which belongs to histograms.
     let pool = "db_client_connections";
     if let Some(connections) = &metrics.connections {
         family(

@@ -1,7 +1,7 @@
-//! The report: what the fleet measured (`fleet_report.rs`), what the catalogue says of indexes (`index_report.rs`), and here
-//! what PostgreSQL's own statistics say, and how all of it becomes one JSON object.
+//! The report: reads PostgreSQL's own statistics, and combines them with the measurements of all instances (`fleet_report.rs`)
+//! and the section on indexes (`index_report.rs`) into one JSON object.
 //!
-//! Each source may be missing, hidden or locked on somebody's server: `report.rs` has what becomes of the report then.
+//! Each source may be missing, hidden or locked on somebody's server; `report.rs` handles that.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{ALL, sql, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Statement};
 
-/// How many rows the report has of a kind.
+/// The largest number of advice items in a report.
 const MAX_ADVICE: usize = 200;
 
 const SETTINGS: &str = "WITH asked AS MATERIALIZED (
@@ -42,7 +42,7 @@ const SETTINGS: &str = "WITH asked AS MATERIALIZED (
             'facts', json_build_object('has_statements', is_there))
         FROM asked, extension";
 
-// Of other roles' sessions a role sees the name only, unless it has the rights of pg_read_all_stats.
+// Without the privileges of pg_read_all_stats, a role sees only the names of other roles' sessions.
 const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             SELECT * FROM json_to_record($1::text::json) AS asked (
                 application_name text, pool_size int, long_running_ms bigint)
@@ -87,8 +87,8 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Partitions are taken together: they are one table to us. Partial indexes may be unused: ours are on active rows, of which
-// there may be none for days, and hold few rows. Nor is an index unused that a foreign key needs.
+// Partitions are counted together as one table. Partial indexes and indexes that a foreign key needs are never reported as
+// unused: our partial indexes hold the few active rows, and there may be none for days.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[])
@@ -167,7 +167,8 @@ const INDEX_BUILDS: &str =
             SELECT coalesce(json_agg(index_relid::bigint), '[]') FROM pg_stat_progress_create_index
             WHERE datname = current_database())))";
 
-// A table's size takes a lock on it and its indexes: where another session has one that excludes all others, it isn't asked.
+// The function for a table's size locks the table and its indexes, so it isn't called while another session has an exclusive
+// lock.
 const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
             SELECT relation FROM pg_locks
             WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
@@ -275,7 +276,7 @@ pub(super) static PERFORMANCE_TABLE_SIZES: Statement = Statement {
     max_rows: 200,
 };
 
-/// What the catalogue and the server's statistics say.
+/// The sections that the catalogue and the server's statistics fill.
 static DATABASE: Sections = Sections {
     all: &PERFORMANCE_DATABASE,
     each: &[
@@ -349,8 +350,8 @@ static DATABASE: Sections = Sections {
 
 pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
-    // The function of migrations/0014_server_statements.sql: the extension may be in any schema. Its rows are JSON, as columns
-    // have other names before version 1.8.
+    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. It
+    // returns JSON, because the columns have other names before version 1.8.
     sql: sql![
         "WITH top AS MATERIALIZED (
             SELECT regexp_replace(row->>'query', '\\s+', ' ', 'g') AS query, (row->>'calls')::bigint AS calls,
@@ -375,7 +376,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     max_rows: 10,
 };
 
-/// The server's own account of statements. Asked for alone, and only if the extension is there.
+/// The server's own statistics on statements. Read by a statement of its own, and only if the extension is installed.
 static TOP_STATEMENTS: Section = Section {
     statement: &PERFORMANCE_TOP_STATEMENTS,
     source: "pg_stat_statements",
@@ -384,15 +385,15 @@ static TOP_STATEMENTS: Section = Section {
     needed_by: &[],
 };
 
-/// What sections say to others. `None` is unknown: the section that says it can't be read.
+/// Facts that one section reports to others. `None` means unknown: that section can't be read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Facts {
     /// The named indexes.
     contract: Option<Vec<FoundIndex>>,
-    /// How often each index was scanned since statistics began.
+    /// How often each index was scanned since the statistics were last reset.
     scans: Option<BTreeMap<String, i64>>,
-    /// Whether scans are counted at all.
+    /// Whether the server counts scans at all.
     scans_are_counted: bool,
     /// How often each named index had been scanned when the window began.
     scans_before: Option<BTreeMap<String, i64>>,
@@ -402,15 +403,15 @@ struct Facts {
     deleted_from: Option<Vec<i64>>,
     /// Indexes that are being built.
     building: Vec<i64>,
-    /// Whether the extension `pg_stat_statements` is there.
+    /// Whether the extension `pg_stat_statements` is installed.
     has_statements: Option<bool>,
-    /// The profiler's account of itself.
+    /// The profiler's own measurements.
     profiler: Option<Map<String, Value>>,
     /// The size of the profiler's tables.
     profiler_bytes: Option<i64>,
 }
 
-/// A named index as it is.
+/// A named index as the catalogue has it.
 #[derive(Deserialize)]
 struct FoundIndex {
     index: String,
@@ -466,7 +467,7 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
     Ok(parts.json())
 }
 
-/// What the statements of the report's first half ask for, as JSON.
+/// Returns the parameters of the statements of the report's database half, as JSON.
 fn asked(config: &Config) -> String {
     let thresholds = &config.thresholds;
     let named: Vec<_> = NAMED_INDEXES
@@ -488,7 +489,7 @@ fn asked(config: &Config) -> String {
     .to_string()
 }
 
-/// The named indexes with the statements that need them, and advice on those that aren't used.
+/// Returns the named indexes with the statements that need them, and adds advice on unused ones.
 fn contract_rows(found: Vec<FoundIndex>, facts: &Facts, advice: &mut Vec<Advice>) -> Vec<Value> {
     let rows = found.into_iter().map(|mut index| {
         let statements: Vec<_> = ALL
@@ -531,7 +532,7 @@ fn scans_in_window(index: &str, facts: &Facts) -> Option<i64> {
         .unwrap_or_default();
     let before = facts.scans_before.as_ref()?.get(index).copied();
     let before = before.unwrap_or_default();
-    // Statistics that were reset begin at 0 again.
+    // After a reset the statistics begin at 0 again.
     Some(if scans >= before {
         scans - before
     } else {
@@ -556,7 +557,7 @@ fn unused(index: &FoundIndex, calls: i64) -> Advice {
     }
 }
 
-/// The advice that holds, the worst first. What the same SQL changes is said once.
+/// Selects the advice whose conditions hold, the worst first. Advice with the same SQL is given once.
 fn chosen(mut advice: Vec<Advice>, facts: &Facts) -> Vec<Advice> {
     let is_building = |index: &i64| facts.building.contains(index);
     let is_deleted_from = |table: &i64| {

@@ -1,7 +1,7 @@
 //! Reports made of sections, each with a source of its own in the database. One statement reads all sections; if it fails,
-//! each section is read alone, so that a source that can't be read costs its own section only.
+//! each section is read alone, so that only the section of an unreadable source is missing.
 //!
-//! Knows neither what the sections say nor HTTP.
+//! Doesn't depend on HTTP or on the contents of the sections.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::db::{Answer, Db, DbError, Parameter, Statement};
 
 /// Sections that one statement reads together.
 pub struct Sections {
-    /// Reads all of them: a JSON array with one [`Part`] for each, in the order of `each`.
+    /// Reads all sections. Returns a JSON array with one [`Part`] for each, in the order of `each`.
     pub all: &'static Statement,
     /// The sections.
     pub each: &'static [Section],
@@ -20,48 +20,48 @@ pub struct Sections {
 
 /// A section of a report.
 pub struct Section {
-    /// Reads this section alone: one [`Part`].
+    /// Reads this section alone. Returns one [`Part`].
     pub statement: &'static Statement,
     /// The table, view or function that it reads, for messages.
     pub source: &'static str,
-    /// Whether our migrations create the source; the server has the others.
+    /// Whether our migrations create the source; other sources belong to the server.
     pub is_ours: bool,
-    /// The members of the report that it fills; null if it can't be read.
+    /// The members of the report that it fills; they are null if it can't be read.
     pub members: &'static [&'static str],
-    /// Members of other sections that need it, and what they lack without it: "advice on …".
+    /// Members of other sections that need this section, each with the part that is missing without it: "advice on …".
     pub needed_by: &'static [(&'static str, &'static str)],
 }
 
 /// What a section's statement returns.
 #[derive(Default, Deserialize)]
 struct Part {
-    /// The members of the report, as the text of a JSON object: it is passed on as it came.
+    /// The members of the report, as the text of a JSON object, which is passed on unchanged.
     members: String,
     #[serde(default)]
     advice: Vec<Advice>,
     #[serde(default)]
     unavailable: Vec<Unavailable>,
-    /// What other sections need to know.
+    /// Facts that other sections need.
     #[serde(default)]
     facts: Map<String, Value>,
 }
 
-/// What is wrong or would be better otherwise.
+/// A fault or a possible improvement that the report found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Advice {
     /// How bad it is.
     pub level: Level,
-    /// Which advice it is: `index_missing`.
+    /// The type of advice, for example `index_missing`.
     pub name: String,
     /// What was found.
     pub detail: String,
-    /// Statements that change it, each on a line of its own, to be run one by one outside of a transaction. `None` if only a
-    /// person can write them.
+    /// Statements that carry out the advice, each on a line of its own, to be run one by one outside of a transaction. `None` if
+    /// only a person can write them.
     pub sql: Option<String>,
-    /// The index that the advice is about: there is none while that is being built.
+    /// The index that the advice is about. The advice is dropped while that index is being built.
     #[serde(default, skip_serializing)]
     pub unless_building: Option<i64>,
-    /// The table that the advice is about: there is none if no row was ever deleted from it.
+    /// The table that the advice is about. The advice is dropped if no row was ever deleted from that table.
     #[serde(default, skip_serializing)]
     pub if_deleted_from: Option<i64>,
 }
@@ -87,20 +87,20 @@ pub struct Unavailable {
     pub reason: String,
 }
 
-/// What was read of a report.
+/// The parts of a report that were read.
 #[derive(Default)]
 pub struct Parts {
     members: Vec<String>,
     /// All advice, in no order.
     pub advice: Vec<Advice>,
-    /// What is missing.
+    /// The sections that are missing.
     pub unavailable: Vec<Unavailable>,
-    /// What sections say to other sections.
+    /// Facts that sections report to other sections.
     pub facts: Map<String, Value>,
 }
 
 impl Parts {
-    /// Adds what was read of other sections.
+    /// Adds the parts of other sections.
     pub fn append(&mut self, mut others: Self) {
         self.members.append(&mut others.members);
         self.advice.append(&mut others.advice);
@@ -156,7 +156,7 @@ impl Parts {
 }
 
 impl Section {
-    /// Reads this section alone; if it can't be read, it is missing and named.
+    /// Reads this section alone; if that fails, its members are null and `unavailable` names it.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Parts {
         let mut parts = Parts::default();
         match self.part(db, parameters).await {
@@ -176,7 +176,8 @@ impl Section {
 }
 
 impl Sections {
-    /// Reads all sections. Those that can't be read are missing and named; an error if that is true for all of them.
+    /// Reads all sections. The members of an unreadable section are null, and `unavailable` names it. Fails if no section can be
+    /// read.
     ///
     /// Each statement takes as many of `parameters` as its text names.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Result<Parts, DbError> {
@@ -223,7 +224,7 @@ impl Sections {
                     parts.lack(section, &why(db, section, &error));
                 }
             }
-            // Twice no connection: there is no use in trying the others.
+            // Two sections got no connection, so the others most likely won't either.
             if read_count == 0 && unavailable_count == 2 {
                 break;
             }
@@ -234,7 +235,7 @@ impl Sections {
         Ok(parts)
     }
 
-    /// What a report says of these sections if none of them can be read.
+    /// Returns the parts of a report in which none of these sections can be read.
     #[must_use]
     pub fn missing(&self, db: &Db, error: &DbError) -> Parts {
         let mut parts = Parts::default();
@@ -270,7 +271,7 @@ fn shapeless(statement: &Statement) -> DbError {
     }
 }
 
-/// Why a section's source can't be read and what to do about it. The log says what isn't recognised.
+/// Says why a section's source can't be read and what to do. Errors that aren't recognised are logged.
 fn why(db: &Db, section: &Section, error: &DbError) -> String {
     if let DbError::Timeout { .. } = error {
         let limit_ms = db.config().db_statement_timeout.as_millis();

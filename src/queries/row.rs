@@ -1,5 +1,5 @@
 //! One row as the API shows it: its JSON text and its entity tag, read, written, and compared with the tags in `If-Match`.
-//! Knows no table.
+//! Doesn't depend on a table.
 //!
 //! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
 //! that depends on a tag locks the row first and computes the tag of the locked row. A tag in the UPDATE's own WHERE would
@@ -18,7 +18,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row in the answer of a statement built by [`row!`]; `None` if there is none.
+    /// Returns the row in the answer of a statement built by [`row!`]; `None` if there is no row.
     pub(super) fn of(answer: Answer) -> Option<Self> {
         Some(Self {
             json: answer.json?,
@@ -32,7 +32,8 @@ impl Row {
 pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
-    /// The parameter `$n` of [`locked!`] and [`tag_matches!`]: the tags separated by blanks, or NULL for no condition.
+    /// Returns the parameter `$if_match` of [`locked!`] and [`tag_matches!`]: the tags, separated by spaces, or NULL without a
+    /// condition.
     pub(super) fn parameter(&self) -> Parameter {
         match &self.0 {
             None => Parameter::DbNull,
@@ -51,7 +52,7 @@ macro_rules! tag {
     };
 }
 
-/// A statement that reads one row: its JSON and its tag. OFFSET 0 keeps PostgreSQL from making the JSON twice.
+/// A statement that reads one row: its JSON and its tag. OFFSET 0 keeps PostgreSQL from computing the JSON twice.
 macro_rules! row {
     ($columns:expr, $from:literal) => {
         $crate::queries::sql::sql![
@@ -66,8 +67,8 @@ macro_rules! row {
     };
 }
 
-/// Two CTEs for a write that depends on the tags in `$if_match`: `current` locks the row `$from` with `$lock`, and `seen`
-/// has the locked row's tag. Neither does anything if `$if_match` is NULL.
+/// Two CTEs for a write that depends on the tags in `$if_match`: `current` locks the row of `$from` with `$lock`, and `seen`
+/// has the locked row's tag. Both are empty if `$if_match` is NULL.
 macro_rules! locked {
     ($columns:expr, $from:literal, $lock:literal, $if_match:literal) => {
         concat!(
@@ -90,7 +91,7 @@ macro_rules! locked {
     };
 }
 
-/// Whether the row's tag, which the CTE `seen` has, is among the tags in `$if_match`; true if that is NULL.
+/// Whether the row's tag in the CTE `seen` is among the tags in `$if_match`; true if `$if_match` is NULL.
 macro_rules! tag_matches {
     ($if_match:literal) => {
         concat!(
@@ -103,8 +104,8 @@ macro_rules! tag_matches {
     };
 }
 
-/// The answer of a write whose CTE `$row` returns the row: its JSON with the member `message` added if that is not NULL,
-/// and its tag; or why nothing was done, as [`Outcome`](super::Outcome) reads it.
+/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
+/// tag. Without a row, the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(
@@ -123,7 +124,7 @@ macro_rules! written {
     };
 }
 
-/// Why a write of one row did nothing if no state forbids it: the row's tag is another one, or there is no row.
+/// The reason why a write of one row did nothing, if no state forbids it: the row has another tag, or there is no row.
 macro_rules! stale_or_absent {
     () => {
         "coalesce('stale ' || (SELECT tag FROM seen), 'absent')"

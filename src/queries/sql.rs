@@ -20,7 +20,7 @@ macro_rules! sql {
     };
 }
 
-/// Columns that are times, as the API shows them: UTC with six digits and `Z`, whatever the session's settings.
+/// Columns with times as the API shows them: in UTC with six digits and `Z`, regardless of the session's settings.
 macro_rules! times {
     ($column:literal $(, $more:literal)*) => {
         concat!(

@@ -122,7 +122,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             FROM workflow, new_task
             RETURNING ",
         workflow_task_columns!(),
-        // As WORKFLOW_GET makes it, so that the tag is the same.
+        // The same JSON as that of WORKFLOW_GET, so that the tag is the same.
         "), whole AS (
             SELECT workflow.*, (
                 SELECT ('[' || coalesce(string_agg(row_to_json(workflow_task)::text, ',' ORDER BY order_index, id), '') || ']')::json
@@ -144,7 +144,7 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
 
-/// The text of [`WORKFLOW_GET`], between other texts: writes run it too, for the workflow's tag.
+/// The SQL of [`WORKFLOW_GET`] between `before` and `after`. Writes run it too, for the workflow's tag.
 macro_rules! workflow_get {
     (before: $before:literal, after: [$($after:expr),*]) => {
         page!(
@@ -174,8 +174,8 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
     max_rows: 1000,
 };
 
-/// One workflow with its tasks, all of them or as many as a page holds: then with the cursor of the tasks' next page. `None`
-/// if there is no workflow of that id.
+/// Reads a workflow with its tasks. If the tasks don't fit into one page, returns the first page and the cursor of the next.
+/// `None` if there is no workflow with that id.
 pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<String>)>, DbError> {
     let answer = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer).map(|Row { json, tag }| {
@@ -209,7 +209,7 @@ macro_rules! workflow_locked {
     };
 }
 
-/// Why a write on one workflow did nothing.
+/// The reason why a write on one workflow did nothing.
 macro_rules! workflow_unchanged {
     () => {
         concat!(
@@ -222,7 +222,7 @@ macro_rules! workflow_unchanged {
     };
 }
 
-/// A change of one workflow's state by `$set`, allowed if `$allowed` holds. The UPDATE is a statement of its own, so that its
+/// Changes one workflow's state by `$set`, if `$allowed` is true. The UPDATE is a statement of its own, so that its
 /// triggers have changed the tasks before the new tag is read.
 macro_rules! workflow_change {
     (set: $set:literal, allowed: $allowed:literal, message: $message:literal) => {

@@ -228,7 +228,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         assert_eq!(answer.header("access-control-allow-headers"), headers);
         assert_eq!(answer.header("access-control-allow-origin"), PAGE);
-        // Without credentials: cookies of the API's own site are not for other origins.
+        // No Access-Control-Allow-Credentials: pages of other origins can't use cookies of the API's site.
         assert!(
             !answer
                 .headers
@@ -237,7 +237,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         let answer = preflight("https://other.example", headers).await;
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    // No preflight, because no method is asked for.
+    // Not a preflight, because it asks for no method.
     let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &[("origin", PAGE)]).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert!(answer.header("allow").contains("POST"), "{answer:?}");

@@ -1,4 +1,4 @@
-//! JSON bodies: what is stored as it came, what is refused, and what a body may cost.
+//! JSON bodies: which are stored unchanged, which are refused, and how much memory a body may take.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use support::{Answer, Database, Edge};
 
 use super::{agent, channel, faults, text};
 
-/// Sends a body as it is written here.
+/// Sends a body unchanged.
 async fn send(edge: &Edge, method: &Method, path: &str, body: &str) -> Answer {
     send_as(
         edge,
@@ -40,7 +40,7 @@ async fn send_as(
         .await
 }
 
-/// The operations with free-form objects in their bodies, each with the name of one.
+/// Returns each free-form object in a request body: its operation, and its name.
 fn free_form_members() -> Vec<(Operation, String)> {
     let mut found = Vec::new();
     for operation in operations() {
@@ -58,7 +58,7 @@ fn free_form_members() -> Vec<(Operation, String)> {
     found
 }
 
-/// A path of the operation that leads to a row.
+/// Returns a path of the operation that leads to an existing row.
 async fn path_of(edge: &Edge, operation: &Operation) -> String {
     let id = match operation.path.as_str() {
         path if path.starts_with("/api/agents") => agent(edge, "backend").await,
@@ -71,7 +71,7 @@ async fn path_of(edge: &Edge, operation: &Operation) -> String {
     operation.path_with(&id)
 }
 
-/// Written as PostgreSQL writes jsonb, so that the answer contains them as they are.
+/// Free-form objects in the form in which PostgreSQL writes jsonb, so that the answer contains them unchanged.
 const FREE_FORM: &[&str] = &[
     r#"{"$serde_json::private::Number": "12"}"#,
     r#"{"$serde_json::private::Number": "abc"}"#,
@@ -252,14 +252,14 @@ async fn utf_8_may_have_several_labels_and_identity_is_no_encoding() {
     }
 }
 
-/// A tree of such a body would need a hundred times its memory, and an instance has 128 MiB for sixteen requests.
+/// A tree of such a body would need a hundred times the memory of its text, and an instance has 128 MiB for sixteen requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_nest_a_million_times_harm_no_other_request() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");
     let bodies = [
-        // Deep and wide, as an unknown member and as a free-form one, beside a reference that is looked up.
+        // Deep and wide values, in an unknown member and in a free-form one, together with a reference that needs a query.
         format!("{}1{}", "{\"\":".repeat(170_000), "}".repeat(170_000)),
         format!("[{}0]", "{\"\":0},".repeat(120_000)),
         format!("[{}0]", "[],".repeat(300_000)),

@@ -1,5 +1,5 @@
-//! Requests on the wire: what a proxy could read differently is refused, and every client can read its answer. Some of it is
-//! the host's own work, and tested on ours only.
+//! Requests on the wire: the host refuses requests that a proxy could read differently, and every client can read its answer.
+//! Some of this is the work of our host, and is not tested on Spin.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn serves_with_spin() -> bool {
     std::env::var_os("SPIN").is_some()
 }
 
-/// The status of the answer to a request that is written here line by line, after which the client sends no more.
+/// Sends a request of these lines, and nothing after it. Returns the status of the answer.
 async fn status(edge: &Edge, lines: &[&str]) -> String {
     let answer = edge.raw((lines.join("\r\n") + "\r\n\r\n").as_bytes()).await;
     let status = answer.split(' ').nth(1);
@@ -154,7 +154,7 @@ async fn a_connection_ends_after_a_request_with_two_framings() {
     }
 }
 
-/// Sends a body of `length` bytes whatever the server does, and only then reads.
+/// Sends a body of `length` bytes, even if the server answers early, and only then reads the answer.
 async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(edge.url().trim_start_matches("http://")).await?;
     stream.write_all(head.as_bytes()).await?;
@@ -162,7 +162,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
     for _ in 0..length / chunk.len() {
         stream.write_all(&chunk).await?;
     }
-    // Time for a reset to arrive, which would delete the answer.
+    // Gives a reset time to arrive, which would delete the answer.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await?;

@@ -69,7 +69,7 @@ async fn readiness_names_a_dropped_index_and_a_missing_migration() {
     );
 }
 
-/// Returns the objects of the problems of this kind that readiness lists, and everything it says.
+/// Returns the objects of readiness's problems of this kind, and the whole answer.
 async fn problems(edge: &Edge, kind: &str) -> (Vec<String>, serde_json::Value) {
     let answer = edge.get("/api/health/ready").await;
     assert_eq!(answer.query_count(), 1);
@@ -118,7 +118,7 @@ async fn readiness_names_each_missing_privilege_and_grant_grants_them() {
     );
     let detail = body["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("scripts/migrate grant"), "{detail}");
-    // A ledger that can't be read says nothing about migrations.
+    // If the ledger can't be read, readiness reports nothing about migrations.
     assert_eq!(body["missing_migrations"], serde_json::json!([]));
     assert_eq!(body["missing_indexes"], serde_json::json!([]));
     assert_eq!(

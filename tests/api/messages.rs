@@ -20,7 +20,7 @@ async fn message_list_is_of_all_channels_from_a_time_on() {
         each(&edge.get("/api/messages").await, "content"),
         ["a", "b", "c"]
     );
-    // As it came, without an offset, and with one whose plus sign is not encoded.
+    // The time as the API returned it, without an offset, and with an offset whose plus sign is not encoded.
     let naive = times[1].replace('Z', "");
     for since in [
         times[1].as_str(),

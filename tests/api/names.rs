@@ -1,4 +1,4 @@
-//! Names: equal characters make equal names, and nothing in a name is invisible.
+//! Names: equal characters make equal names, in whichever Unicode form they were sent, and no name has invisible characters.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn composed_and_decomposed_channel_names_are_the_same() {
     assert_eq!(first.json()["name"], "caf\u{e9}");
     assert_eq!(create("caf\u{e9}").await.status, StatusCode::CONFLICT);
     assert_eq!(create("cafe\u{301}").await.status, StatusCode::CONFLICT);
-    // In a form of any length, only the normalized one counts.
+    // The length limit applies to the normalized form, not to the form that was sent.
     let longest = create(&"e\u{301}".repeat(100)).await;
     assert_eq!(longest.json()["name"], "\u{e9}".repeat(100));
 }

@@ -208,7 +208,7 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
     }
 }
 
-/// Follows a list with one row a page, and returns the member of each row in the order of the list.
+/// Follows a list with one row for each page, and returns this member of each row in the order of the list.
 async fn follow_one_by_one(edge: &Edge, first: &str, member: &str) -> Vec<String> {
     let mut seen = Vec::new();
     let mut next = Some(format!("{first}limit=1"));
@@ -222,7 +222,7 @@ async fn follow_one_by_one(edge: &Edge, first: &str, member: &str) -> Vec<String
     seen
 }
 
-/// Times as PostgreSQL reads them, in order: far apart, and a microsecond apart where a float can't tell them apart.
+/// Times as PostgreSQL reads them, in order: some are far apart, others differ by a microsecond that a float can't represent.
 const TIMES: [&str; 14] = [
     "0001-01-01T00:00:00Z",
     "0001-01-01T00:00:00.000001Z",
@@ -246,7 +246,7 @@ async fn rows_of_any_time_are_paged_to() {
     let edge = Edge::start(&database).await;
     let client = database.client().await;
     let general = channel(&edge, "general").await;
-    // Two rows of each time: the id tells them apart.
+    // Two rows for each time: the id distinguishes them.
     let rows = |columns: &str, values: &str| {
         let times = TIMES
             .map(|time| format!("('{time}'::timestamptz)"))
@@ -354,7 +354,7 @@ async fn rows_at_infinity_are_paged_to() {
     let mut next = Some("/api/tasks?limit=1".to_owned());
     while let Some(page) = next {
         let request = http::Request::get(format!("{}{page}", edge.url()));
-        // Such times aren't in openapi.json's form.
+        // Such times don't match the pattern in openapi.json.
         let answer = edge
             .exchange(request.body(http_body_util::Full::default()).unwrap())
             .await
@@ -397,7 +397,7 @@ async fn tasks_of_any_position_are_paged_to() {
     let mut next = Some(format!("/api/workflows/{id}/tasks?limit=1"));
     while let Some(page) = next {
         let request = http::Request::get(format!("{}{page}", edge.url()));
-        // Such positions aren't in openapi.json's range.
+        // Such positions are outside of the range in openapi.json.
         let answer = edge
             .exchange(request.body(http_body_util::Full::default()).unwrap())
             .await

@@ -217,7 +217,7 @@ async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
     // What's advised mends it.
     let client = database.client().await;
     for one in report(&old).await["advice"].as_array().unwrap() {
-        // Some that only a person can write; and a unique index whose rows aren't unique.
+        // Skips advice without SQL, which only a person can write, and a unique index whose rows aren't unique.
         let Some(sql) = one["sql"]
             .as_str()
             .filter(|sql| !sql.starts_with("REINDEX"))
@@ -373,7 +373,7 @@ async fn only_administrators_are_answered_and_without_the_schema_profile_its_sec
         nfr["reason"].to_string().contains("scripts/migrate"),
         "{nfr}"
     );
-    // This report has no other source.
+    // This report has no other section.
     let answer = edge.get("/api/performance/cache").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let detail = answer.json()["detail"].to_string();

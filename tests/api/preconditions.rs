@@ -10,12 +10,12 @@ use support::{Answer, Database, Edge};
 
 use super::{NOBODY, agent, channel, text};
 
-/// A write that may depend on a tag, on a row of its own.
+/// A write that may depend on a tag. Each write has its own row.
 struct Write {
     method: Method,
     path: String,
     body: Option<Value>,
-    /// The row's URI, where its tag comes from.
+    /// The row's URI, whose GET returns the tag.
     row: String,
     /// A write that changes the row's tag: method, path, body.
     other: (Method, String, Value),
@@ -62,7 +62,7 @@ async fn tag_of(edge: &Edge, row: &str) -> String {
     tag.to_owned()
 }
 
-/// The id of a new workflow with two tasks.
+/// Creates a workflow with two tasks, and returns its id.
 async fn workflow(edge: &Edge) -> String {
     let tasks = json!([{"description": "a"}, {"description": "b"}]);
     let body = json!({"description": "w", "tasks": tasks});
@@ -71,7 +71,7 @@ async fn workflow(edge: &Edge) -> String {
     text(&created.json(), "id").to_owned()
 }
 
-/// Carries out the write of this operation on a new row.
+/// Prepares this operation's write on a new row.
 async fn write(edge: &Edge, operation: &str) -> Write {
     static NAMES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let name = NAMES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -170,7 +170,7 @@ async fn write(edge: &Edge, operation: &str) -> Write {
     }
 }
 
-/// Every operation that documents a 412.
+/// Returns every operation that documents a 412.
 fn conditional() -> Vec<String> {
     let operations = operations().into_iter();
     let conditional = operations.filter(|operation| operation.statuses().contains(&412));
@@ -350,7 +350,7 @@ async fn a_repeat_under_a_key_gets_the_first_answer_and_its_tag() {
             let body = write.body.as_ref();
             send(&edge, &write.method, &write.path, body, &headers).await
         };
-        // A refusal is not remembered.
+        // A refusal is not stored under the idempotency key.
         let refused = keyed(old).await;
         assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
         assert_eq!(refused.header("etag"), tag);
@@ -369,7 +369,8 @@ async fn a_repeat_under_a_key_gets_the_first_answer_and_its_tag() {
 const ROUNDS: usize = 50;
 const CLIENTS: usize = 64;
 
-/// Of many clients that write with the same tag one succeeds; each other is told the tag that is current then. Returns that.
+/// Many clients write with the same tag. Exactly one succeeds; every other client gets the tag that is current after that write.
+/// Returns that tag.
 async fn race(edge: &Edge, row: &str, path: &str, method: Method, body: Option<Value>) -> String {
     let tag = tag_of(edge, row).await;
     let headers = [("if-match", tag.as_str())];

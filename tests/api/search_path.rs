@@ -1,4 +1,4 @@
-//! The API uses its tables in the schema public, whatever search_path the role or the database has.
+//! The API uses its tables in the schema public, regardless of the search_path of the role or the database.
 
 use http::{Method, Request, StatusCode};
 use serde_json::json;
@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use super::{agent, channel, text};
 
-/// Tables, a view and functions of our names in another schema, which a statement must not reach.
+/// Creates tables, a view and functions with our names in another schema, which no statement may use.
 const DECOYS: &str = "
     CREATE SCHEMA app;
     CREATE TABLE app.agents (LIKE public.agents INCLUDING ALL);
@@ -57,7 +57,7 @@ async fn only_the_schema_public_is_read_and_written() {
     }
 }
 
-/// Sends one request of each kind, and expects each to succeed.
+/// Sends requests of each type, and expects each to succeed.
 async fn use_everything(edge: &Edge) {
     let ready = edge.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::OK, "{ready:?}");

@@ -1,4 +1,4 @@
-//! Objects that PostgreSQL doesn't find: only the migrations' own mean that migrations are missing.
+//! Missing objects: only those that the migrations create mean that migrations are missing.
 
 use http::StatusCode;
 use support::{Database, Edge};

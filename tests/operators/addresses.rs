@@ -1,4 +1,4 @@
-//! The database's address in all its forms.
+//! The database's address, in each supported form.
 
 use http::StatusCode;
 use reznet_edge::config::address::Address;
@@ -8,7 +8,7 @@ use crate::{address, create_task, edge_at, line_about, run};
 
 const AGENTS: &str = "/api/agents";
 
-/// What each part of an address is.
+/// The parts of an address.
 struct Parts {
     host: String,
     port: String,
@@ -126,7 +126,7 @@ async fn a_parameter_that_cannot_be_honoured_is_500_and_named_with_its_variable(
     }
 }
 
-/// Tasks are described by the settings of the session that creates them.
+/// Creates a trigger that writes the session's settings into the description of a new task.
 async fn describe_sessions(database: &Database) {
     run(
         database,
@@ -155,7 +155,7 @@ async fn the_users_options_are_kept_beside_the_components_own() {
             "-cwork_mem=5MB -c app.tenant=a\\ b\\\\c",
             "5MB|a b\\c|off|UTC|5s|read committed|reznet-edge",
         ),
-        // The user's jit wins; the rest is what statements rely on.
+        // The user's jit wins. For the other settings, which statements rely on, the component's values win.
         (
             "-c work_mem=5MB -c jit=on -c TimeZone=Asia/Tokyo -c statement_timeout=1 -c default_transaction_isolation=serializable \\",
             "5MB||on|UTC|5s|read committed|reznet-edge",

@@ -1,5 +1,5 @@
-//! Databases and variables as operators have them: addresses of every form, servers that refuse statements for reasons of their
-//! own, objects that somebody added. Each gets the answer and the line in the log that lead to its cause.
+//! Databases and variables of real operators: addresses of every form, servers that refuse statements for reasons of their own,
+//! objects that somebody added. For each, the answer and the log line must lead the operator to the cause.
 
 mod absent_objects;
 mod addresses;
@@ -13,7 +13,7 @@ use reznet_edge::config::address::Address;
 use serde_json::json;
 use support::{Answer, Database, Edge};
 
-/// Creates a task; with an idempotency key where one is given.
+/// Creates a task, with `key` as its idempotency key.
 async fn create_task(edge: &Edge, key: Option<&str>) -> Answer {
     let mut request = Request::builder()
         .method(Method::POST)
@@ -27,12 +27,12 @@ async fn create_task(edge: &Edge, key: Option<&str>) -> Answer {
         .await
 }
 
-/// The component's address of a database.
+/// Returns the component's address of a database.
 fn address(database: &Database) -> Address {
     database.app_url().parse().expect("it's an address")
 }
 
-/// Serves the database at an address, as it's written.
+/// Starts the API with this value of `db_url`.
 async fn edge_at(database: &Database, db_url: &str) -> Edge {
     let host = database.host();
     let variables = [("db_url", db_url), ("db_host", host.as_str())];
@@ -40,13 +40,13 @@ async fn edge_at(database: &Database, db_url: &str) -> Edge {
     edge.letting_statements_repeat()
 }
 
-/// The line of the log about an answer.
+/// Returns the log line about an answer.
 async fn line_about(edge: &Edge, answer: &Answer) -> String {
     let id = answer.header("x-request-id");
     edge.log_line(&["ERROR - ", id]).await
 }
 
-/// Fails unless the answer is 503 with `Retry-After`, and the log's line has these parts.
+/// Fails unless the answer is 503 with `Retry-After`, and the log line contains `parts`.
 async fn assert_unavailable(edge: &Edge, answer: &Answer, parts: &[&str]) {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(answer.status, status, "{}", edge.log());

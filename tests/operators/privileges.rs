@@ -1,4 +1,4 @@
-//! Privileges that the component's role lacks.
+//! The answers and log lines if the component's role lacks a privilege.
 
 use support::{Database, Edge};
 

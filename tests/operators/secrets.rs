@@ -1,11 +1,11 @@
-//! Secrets: no part of one is in any answer or line, however an operator has written it.
+//! Secrets: no answer and no log line contains a part of a secret, in whatever form an operator wrote it.
 
 use std::process::{Command, Stdio};
 
 use http::StatusCode;
 use support::{Database, Edge, project};
 
-/// Parts of the passwords below; none may be shown. No other word has them.
+/// Parts of the passwords below, which may not be shown. No other text contains them.
 const PARTS: [&str; 4] = ["qz7x", "QZ7X", "Wv9k", "%5A"];
 
 fn assert_no_secret(text: &str, written: &str) {
@@ -19,7 +19,7 @@ async fn no_part_of_a_password_is_shown_whatever_the_address_is_like() {
     let database = Database::migrated().await;
     let (host, name) = (database.host(), database.name().to_owned());
     for db_url in [
-        // Well-formed, and wrong.
+        // Well-formed addresses with a wrong password.
         format!("postgres://reznet_api:qz7x%2FWv9k@{host}/{name}"),
         format!("postgres://reznet_api:%51%5A7X@{host}/{name}"),
         format!("postgres://reznet_api:qz7x?Wv9k#@{host}/{name}"),
@@ -31,7 +31,7 @@ async fn no_part_of_a_password_is_shown_whatever_the_address_is_like() {
         format!("postgres://reznet_api:qz7x%2FWv9k@elsewhere.invalid/{name}"),
         format!("postgres://reznet_api:qz7x%2FWv9k@{host}/nowhere"),
         format!("postgres://reznet_api:qz7x%2FWv9k@{host}/{name}?sslmode=require"),
-        // Malformed.
+        // Malformed addresses.
         format!("postgres://reznet_api:qz7x/Wv9k@{host}/{name}"),
         format!("postgres://reznet_api:5432/qz7xWv9k@{host}/{name}"),
         format!("postgres://reznet_api:qz7x@Wv9k@{host}/{name}"),
@@ -83,7 +83,7 @@ async fn other_secrets_that_are_wrong_are_named_and_not_shown() {
     }
 }
 
-/// What the host says before it ends.
+/// Returns the host's output until it ends.
 fn refused_start(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut host = Command::new(project().join("target/host/reznet-host"));
     host.current_dir(project())

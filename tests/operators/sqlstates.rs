@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL refuses: their SQLSTATE decides, whatever the message says.
+//! Statements that PostgreSQL refuses: the answer depends on the SQLSTATE, not on the message.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use support::{Database, Edge};
 
 use crate::{assert_unavailable, create_task, line_about, run};
 
-/// Tasks whose creation PostgreSQL refuses with a SQLSTATE, and a counter of attempts that no rollback takes back.
+/// Creates a trigger that refuses new tasks with a SQLSTATE from a table, and a counter of attempts that survives rollbacks.
 async fn refuse_tasks(database: &Database) {
     run(
         database,
@@ -44,7 +44,7 @@ async fn every_sqlstate_of_the_table_is_answered_and_repeated_by_it() {
                 .await
                 .unwrap();
             let answer = create_task(&edge, key.as_deref()).await;
-            // An object that a trigger doesn't find isn't one of the migrations'.
+            // The migrations don't create the object that this trigger misses.
             let failure = match meaning.failure {
                 Failure::NotMigrated => Failure::Failed,
                 other => other,

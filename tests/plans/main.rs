@@ -108,7 +108,7 @@ async fn what_goes_on_in_a_channel_is_found_by_itself(
     transaction.rollback().await.unwrap();
 }
 
-/// A statement that another one runs by `execute_now` is a text in it, which its plan doesn't show: it is explained by itself.
+/// The plan of a statement doesn't show the statement that it runs by `execute_now`, so the inner statement is explained alone.
 async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: &Layout) {
     let mut explained = 0;
     for statement in ALL {

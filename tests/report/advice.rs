@@ -1,11 +1,11 @@
-//! Which indexes the report advises to create or to drop, and which not.
+//! Which indexes the report advises to create or to drop, and which it leaves alone.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use support::{Database, Edge};
 
-/// Every piece of advice of a name, by what it is about: the first word of its detail.
+/// Returns the objects of all advice with this name: the first word of each detail.
 fn about(report: &Value, name: &str) -> BTreeSet<String> {
     let advice = report["advice"].as_array().expect("a list");
     let of_name = advice.iter().filter(|one| one["name"] == name);
@@ -83,7 +83,7 @@ async fn a_foreign_key_is_covered_by_an_index_whose_first_key_columns_are_its_ow
             uncovered.insert((n, *index));
         }
     }
-    // One is valid, one is not: what two rows share can't be unique.
+    // An invalid index doesn't count: this one can't be built, because two rows have the same values.
     client
         .batch_execute(
             "INSERT INTO parent VALUES (1, 1);
@@ -102,7 +102,7 @@ async fn a_foreign_key_is_covered_by_an_index_whose_first_key_columns_are_its_ow
 
 #[tokio::test]
 async fn an_index_is_dropped_only_if_another_does_all_that_it_does() {
-    // The first index is kept; what becomes of the second.
+    // Definitions of two indexes: the first is kept; the last column is the advice on the second.
     let cases = [
         ("INDEX", "(a, b)", "INDEX", "(a, b)", "duplicate"),
         ("INDEX", "(a, b)", "INDEX", "(a, b DESC)", ""),
@@ -176,7 +176,7 @@ async fn an_index_is_dropped_only_if_another_does_all_that_it_does() {
             _ => false,
         };
     }
-    // Indexes that something needs, beside others of the same columns.
+    // Indexes that something needs, although others have the same columns.
     client
         .batch_execute(
             "CREATE TABLE n1 (a int NOT NULL, PRIMARY KEY (a));

@@ -1,5 +1,5 @@
-//! Every SQL text that the report's advice can give is run as it stands, where messages are in one table and where they are
-//! in partitions, and changes what it was given for.
+//! Runs every SQL text that the report's advice can give, unchanged, with messages in one table and in partitions. Afterwards the
+//! advice must be gone.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::{Cluster, Edge, database_variables, migrate, project};
 use tokio_postgres::Client;
 
-/// What is wrong in a database, and the advice on it: its name, and the first word of its detail.
+/// A fault in a database, and the expected advice: its name, and the first word of its detail.
 struct Case {
     setup: &'static str,
     /// A statement that fails and leaves an invalid index.
@@ -26,7 +26,7 @@ const fn case(setup: &'static str, advice: &'static [(&'static str, &'static str
     }
 }
 
-/// On both layouts.
+/// The cases for both layouts.
 const CASES: &[Case] = &[
     case(
         "DROP INDEX idx_agents_name, idx_agents_type, idx_agents_active, idx_agents_type_active, idx_messages_channel_id,
@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
             ("index_missing", "idx_workflows_status_created"),
         ],
     ),
-    // Other definitions; a constraint's; one that a foreign key needs; not an index at all.
+    // Indexes with another definition, an index of a constraint, one that a foreign key needs, and a name that isn't an index.
     case(
         "DROP INDEX idx_messages_created_at, idx_messages_author_id, idx_agents_active, idx_agents_type, idx_workflows_status,
              idx_workflow_tasks_order;
@@ -83,7 +83,7 @@ const CASES: &[Case] = &[
         advice: &[("invalid_index", "Bro'ken")],
     },
     case("TRUNCATE \"In;valid\"", &[]),
-    // What an interrupted REINDEX CONCURRENTLY leaves, and what an interrupted attempt at a partitioned one.
+    // The remains of an interrupted REINDEX CONCURRENTLY, and of an interrupted attempt to index a partitioned table.
     case(
         "CREATE TABLE parted (a int, b int) PARTITION BY LIST (a);
          CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
@@ -122,7 +122,7 @@ const CASES: &[Case] = &[
          ANALYZE idle",
         &[("never_analysed", "Ne;ver"), ("unused_index", "I;dle")],
     ),
-    // Rows that others refer to are deleted after all.
+    // A row is deleted from a table that other rows refer to.
     case(
         "DROP INDEX IF EXISTS tasks_assigned_to_idx, workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
          INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
@@ -134,7 +134,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// Ends what has been made for one layout, before the other.
+/// Drops the objects of one layout before the cases run on the other.
 const CLEAN: &str =
     "DROP TABLE \"In;valid\", parted, \"Re;fers\", target, twins, \"Ne;ver\", idle CASCADE";
 
@@ -152,7 +152,7 @@ fn key(one: &Value) -> (String, String) {
     )
 }
 
-/// The advice once all that's expected is there, or after ten seconds: statistics come late.
+/// Returns the advice once it contains all that is expected, or after ten seconds, because statistics arrive late.
 async fn advice_with(edge: &Edge, expected: &BTreeSet<(String, String)>) -> Vec<Value> {
     let mut found = Vec::new();
     for _ in 0..100 {
@@ -166,12 +166,12 @@ async fn advice_with(edge: &Edge, expected: &BTreeSet<(String, String)>) -> Vec<
     found
 }
 
-/// Runs a text as an operator does: as it stands, by psql, which sends one statement after the other.
+/// Runs SQL as an operator does: unchanged, with psql, which sends one statement after the other.
 fn psql(url: &str, sql: &str) -> Result<(), String> {
     let config: tokio_postgres::Config = url.parse().expect("it's an address");
     let password = String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned();
     let plain = url.replacen(&format!(":{password}@"), "@", 1);
-    // Another role's settings than the component's: no name may depend on them.
+    // An empty search_path, unlike the component's: no name may depend on it.
     let mut process = Command::new("psql")
         .args(["-XqAt", "-v", "ON_ERROR_STOP=1", &plain])
         .env("PGPASSWORD", password)
@@ -226,7 +226,7 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
             psql(url, sql).unwrap_or_else(|error| panic!("{layout}: {error}\n{sql}"));
             names.insert(key(one).0);
         }
-        // Statistics on what was analysed come late; what is dropped or made is seen at once.
+        // Statistics on an analysed table arrive late; a dropped or created index is seen at once.
         let mut left = advice(edge).await;
         for _ in 0..100 {
             if left.is_empty() {
@@ -301,7 +301,7 @@ async fn every_sql_text_of_the_advice_can_be_run_as_it_stands_and_changes_what_i
         assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), all);
     }
 
-    // Indexes of the schema that are invalid, as a crash leaves them, and one that was never completed.
+    // Named indexes that a crash left invalid, and one that was never completed.
     let superuser = cluster.superuser().await;
     superuser
         .batch_execute(
@@ -383,7 +383,7 @@ async fn the_sql_of_the_recommendations_can_be_run_by_an_administrator() {
     let mut count = 0;
     for recommendation in recommendations.as_array().unwrap() {
         let text = recommendation.as_str().unwrap();
-        // A sentence, a colon, statements, and perhaps a remark in parentheses.
+        // The reason has a sentence, a colon, statements, and sometimes a remark in parentheses.
         let Some((_, sql)) = text.split_once(": ").filter(|(_, sql)| sql.contains(';')) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! A source of the report that can't be read costs its own section only, and the report says why.
+//! If a source of the report can't be read, only its section is missing, and the report says why.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ const SECTIONS: [&str; 15] = [
     "top_statements",
 ];
 
-/// What is filled from the tables of the schema `profile` that hold measurements.
+/// The members that are read from the tables with measurements in the schema `profile`.
 const MEASURED: &str = "from histogram nfr routes series statements to";
 
 async fn serve(cluster: &Cluster) -> Edge {
@@ -42,7 +42,7 @@ async fn report(edge: &Edge) -> Value {
     answer.json()
 }
 
-/// The members that are null.
+/// Returns the members that are null.
 fn missing(report: &Value) -> Vec<&str> {
     SECTIONS
         .into_iter()
@@ -53,7 +53,7 @@ fn missing(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The sections that are said to be missing or incomplete.
+/// Returns the sections that `unavailable` names.
 fn named(report: &Value) -> BTreeSet<&str> {
     let unavailable = report["unavailable"].as_array().expect("a list");
     let sections = unavailable.iter().map(|one| {
@@ -68,7 +68,7 @@ fn named(report: &Value) -> BTreeSet<&str> {
     sections.collect()
 }
 
-/// The reasons given for a section.
+/// Returns the reasons that `unavailable` gives for a section.
 fn reasons(report: &Value, section: &str) -> String {
     let unavailable = report["unavailable"].as_array().expect("a list");
     let of = unavailable.iter().filter(|one| one["section"] == section);
@@ -77,7 +77,8 @@ fn reasons(report: &Value, section: &str) -> String {
         .join(" ")
 }
 
-/// A report after `sql`, which `undo` takes back: these members are missing, these sections are named, and nothing else.
+/// Reads a report after `sql`, which `undo` reverts. Fails unless exactly these members are null and exactly these
+/// sections are named.
 async fn check(
     edge: &Edge,
     superuser: &Client,
@@ -201,7 +202,7 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
         .await;
         let away = format!("ALTER TABLE profile.{table} RENAME TO away");
         let back = format!("ALTER TABLE profile.away RENAME TO {table}");
-        // Views go on reading the table by its number.
+        // Views still read the renamed table, because they refer to it by OID.
         check(
             &edge,
             &superuser,
@@ -238,7 +239,7 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
         )
         .await;
     }
-    // Two at once.
+    // Two sources fail at once.
     check(
         &edge,
         &superuser,
@@ -291,7 +292,7 @@ async fn statement_statistics_are_read_in_any_schema_and_version_or_the_report_s
         "{there}"
     );
 
-    // The oldest version that can be installed, the last with the old names of its columns, and the newest.
+    // The oldest version that can be installed, the last version with the old column names, and the newest.
     for version in ["VERSION '1.4'", "VERSION '1.7'", ""] {
         let create = format!(
             "DROP EXTENSION pg_stat_statements; CREATE EXTENSION pg_stat_statements {version}"

@@ -23,7 +23,7 @@ ROWS = {"agent_id": AGENT, "orchestrator_id": AGENT, "assigned_to": AGENT, "auth
 
 
 OPENAPI = json.loads((pathlib.Path(__file__).parents[2] / "openapi.json").read_text(encoding="utf-8"))
-# What names of channels look like, by the description.
+# The pattern of channel names in openapi.json.
 NAME = OPENAPI["components"]["schemas"]["ChannelCreate"]["properties"]["name"]["pattern"]
 
 

@@ -116,7 +116,7 @@ fn check_length(method: &Method, answer: &Answer) {
         !answer.headers.contains_key("transfer-encoding"),
         "{answer:?}"
     );
-    // HEAD has the length of GET's body.
+    // The answer to HEAD has the length of GET's body.
     if *method != Method::HEAD {
         assert_eq!(length, answer.body.len(), "{answer:?}");
     }

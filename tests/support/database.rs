@@ -37,12 +37,12 @@ impl Database {
         Self::create("").await
     }
 
-    /// As PostgreSQL makes it with these options of CREATE DATABASE, as `ENCODING 'LATIN1' TEMPLATE template0`.
+    /// Creates an empty database with these options of CREATE DATABASE, such as `ENCODING 'LATIN1' TEMPLATE template0`.
     pub async fn empty_with(options: &str) -> Self {
         Self::create(&format!(" {options}")).await
     }
 
-    /// Runs a command of `scripts/migrate`, as `grant`.
+    /// Runs a command of `scripts/migrate`, such as `grant`.
     pub async fn migrate(&self, command: &str) {
         let mut migrate = Command::new(project().join("scripts/migrate"));
         migrate.args([command, "--database", &self.url()]);
@@ -266,7 +266,7 @@ impl Cluster {
             "scripts/postgres {command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        // The one command that prints a password, for programs.
+        // The only command that prints a password, because programs need it.
         if command != "url" {
             crate::keep_output(&output);
         }
@@ -325,7 +325,7 @@ fn server() -> Config {
     address("REZNET_TEST_DATABASE_URL")
 }
 
-/// The address in a variable of the environment. `scripts/postgres url` prints it, with `--app` the component's.
+/// Returns the address in an environment variable. `scripts/postgres url` prints it, and with `--app` the component's address.
 fn address(variable: &str) -> Config {
     let text = std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run the suites with scripts/test"));
@@ -345,7 +345,7 @@ async fn connect(config: &Config) -> Client {
 async fn try_connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
-    // Tests name tables as everybody does, whatever the server's own search_path is.
+    // Tests name tables without a schema, so they need this search_path, regardless of the server's.
     client
         .batch_execute("SET search_path = public, pg_temp")
         .await?;

@@ -86,7 +86,7 @@ impl Edge {
         change: impl FnOnce(String) -> String,
     ) -> Self {
         let manifest = std::fs::read_to_string(project().join("spin.toml")).expect("it's there");
-        // Quoted as TOML has it, but for the quote at its end.
+        // A TOML string, without its closing quote.
         let target = format!("{:?}", format!("{}/target/", project().display()));
         let manifest = change(manifest).replace("\"target/", target.trim_end_matches('"'));
         let folder = project().join("target/changed");
@@ -164,7 +164,7 @@ impl Edge {
         self
     }
 
-    /// If a source of a report can't be read, its sections are read one by one.
+    /// Permits the statements of a report whose sections are read one by one, because a source can't be read.
     #[must_use]
     pub fn letting_sections_be_read_alone(mut self) -> Self {
         self.repeats = 14;

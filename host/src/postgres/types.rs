@@ -276,7 +276,7 @@ impl FromSql<'_> for Raw {
 #[derive(Debug)]
 struct PgJson(Vec<u8>);
 
-/// PostgreSQL's only version of jsonb's binary form.
+/// The only version of jsonb's binary format.
 const JSONB_VERSION: u8 = 1;
 
 impl ToSql for PgJson {

@@ -1,12 +1,12 @@
-//! The parameters of an address: those of libpq, with what becomes of each, and those of other libraries.
+//! The parameters of an address: which parameters of libpq are supported, and advice on those of other libraries.
 
-/// A parameter of libpq, and what becomes of it.
+/// A parameter of libpq, and whether and how it is supported.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
-    /// Its name for the driver.
+    /// The driver's name for it.
     pub(super) driver: &'static str,
     pub(super) support: Support,
-    /// What it may be, for the message about another value.
+    /// The supported values, for the message about any other value.
     pub(super) allowed: &'static str,
 }
 
@@ -14,16 +14,16 @@ pub(super) struct Parameter {
 pub(super) enum Support {
     /// The server's command-line options.
     Options,
-    /// These values; each with what the driver is told, or nothing where the driver does so anyway.
+    /// One of these values, each with the driver's value; `None` if it's the driver's behaviour anyway.
     Values(&'static [(&'static str, Option<&'static str>)]),
-    /// A whole number of libpq's unit; so many of them are one of the driver's.
+    /// A whole number in libpq's unit.
     Number {
-        /// Units of libpq in one of the driver's.
+        /// How many of libpq's units make one of the driver's.
         divisor: u32,
     },
-    /// It changes nothing for a component.
+    /// The parameter has no effect for a component.
     Ignored,
-    /// No host can honour it.
+    /// Hosts don't support the parameter; the reason and the advice.
     Refused(&'static str),
 }
 
@@ -67,7 +67,7 @@ const fn other(name: &'static str, support: Support) -> Parameter {
     }
 }
 
-/// Parameters that say which server, database and user; `Address::from_settings` takes them by name.
+/// The parameters that name the server, the database and the user; `Address::from_settings` reads them by name.
 pub(super) const SERVER_PARAMETERS: &[&str] =
     &["host", "hostaddr", "port", "dbname", "user", "password"];
 
@@ -80,7 +80,7 @@ const NO_LISTS: &str = "but hosts use a machine's certificates and none of revok
 const NO_OAUTH: &str = "but hosts don't know OAuth: remove it";
 
 /// The parameters of libpq in PostgreSQL 18 besides [`SERVER_PARAMETERS`], in alphabetical order. docs/operations.md has the
-/// same table, which a test compares.
+/// same table, and a test compares the two.
 pub(super) const PARAMETERS: &[Parameter] = &[
     other("application_name", Support::Ignored),
     values(
@@ -174,7 +174,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     refused("sslcrldir", NO_LISTS),
     refused("sslkey", NO_CLIENT_CERTIFICATE),
     refused("sslkeylogfile", NO_FILES),
-    // The driver's require checks the certificate and its name, as libpq's verify-full.
+    // The driver's require checks the certificate and its name, like libpq's verify-full.
     values(
         "sslmode",
         "disable, prefer, require, verify-ca or verify-full",
@@ -203,11 +203,11 @@ pub(super) const PARAMETERS: &[Parameter] = &[
             ("read-only", Some("read-only")),
         ],
     ),
-    // libpq's milliseconds are the driver's seconds.
+    // libpq counts in milliseconds, the driver in seconds.
     number("tcp_user_timeout", "tcp_user_timeout", 1000),
 ];
 
-/// Parameters of other libraries that addresses often have, with what to do in place of each.
+/// Common parameters of other libraries, each with the reason and the advice.
 pub(super) const FOREIGN: &[(&str, &str)] = &[
     (
         "connection_limit",

@@ -1,12 +1,12 @@
-//! The settings of an address as they are written, in either form of libpq.
+//! Splits an address, in either form of libpq, into its settings.
 
 use super::{AddressError, utf8};
 
-/// The settings of an address as they were written: position (from 1), name, value. The last of several counts.
+/// The settings of an address in order: position (from 1), name, value. The last value of a name counts.
 #[derive(Default)]
 pub(super) struct Settings {
     pub(super) list: Vec<(usize, String, Vec<u8>)>,
-    /// A name behind this position may be a part of the password.
+    /// A name after this position may be a part of the password.
     unsafe_behind: Option<usize>,
 }
 
@@ -20,7 +20,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Behind a password with a space, a ' or an & in it, a name may be its second half.
+    /// Adds a setting. If a password contains a space, a ' or an &, its second half may look like a later name.
     fn push_pair(&mut self, name: &str, value: Vec<u8>) -> Result<(), AddressError> {
         if name == "password" {
             self.unsafe_behind.get_or_insert(self.list.len());
@@ -47,7 +47,7 @@ impl Settings {
         is_safe && name.len() <= 40 && name.chars().all(is_name)
     }
 
-    /// `user:password@host:port,…/dbname?name=value&…`, without its scheme.
+    /// Parses `user:password@host:port,…/dbname?name=value&…`, an address without its scheme.
     pub(super) fn from_url(rest: &str) -> Result<Self, AddressError> {
         if rest.contains(char::is_control) {
             return Err(AddressError::Malformed(
@@ -82,7 +82,7 @@ impl Settings {
                 None => (decoded(piece)?, ""),
             };
             let name = utf8(&name)?;
-            // libpq takes this one parameter of JDBC.
+            // libpq accepts only this parameter of JDBC.
             match (name, value) {
                 ("ssl", "true") => settings.push("sslmode", b"require".to_vec())?,
                 _ => settings.push_pair(name, decoded(value)?)?,
@@ -92,7 +92,7 @@ impl Settings {
     }
 
     fn push_credentials(&mut self, text: &str) -> Result<(), AddressError> {
-        // Parameters with an @ in a value, of an address without a user, rather than a user and a password.
+        // The @ belongs to the value of a parameter: the address has no user and no password before it.
         let names_parameter = text.split_once('?').is_some_and(|(_, after)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             after
@@ -138,7 +138,7 @@ impl Settings {
             ports.push(decoded(port)?);
         }
         let is_empty = |parts: &[Vec<u8>]| parts.iter().all(Vec::is_empty);
-        // A host and a port that are left out here may be given as parameters.
+        // A host and a port that are missing here may be given as parameters.
         if !is_empty(&hosts) {
             self.push("host", hosts.join(&b','))?;
         }
@@ -148,7 +148,7 @@ impl Settings {
         Ok(())
     }
 
-    /// `name=value name='value'`.
+    /// Parses `name=value name='value'`.
     pub(super) fn from_pairs(text: &str) -> Result<Self, AddressError> {
         const NEITHER: AddressError =
             AddressError::Malformed("it is neither postgres://… nor host=… dbname=…");
@@ -181,7 +181,7 @@ impl Settings {
     }
 }
 
-/// The text before the first character that ends it, without backslashes of escapes; and the text from there on.
+/// Returns the text before the first character for which `ends` is true, without the backslashes of escapes, and the rest.
 fn unescaped(text: &str, ends: impl Fn(char) -> bool) -> (String, &str) {
     let mut value = String::new();
     let mut characters = text.chars();
@@ -196,7 +196,7 @@ fn unescaped(text: &str, ends: impl Fn(char) -> bool) -> (String, &str) {
     }
 }
 
-/// Without percent-encoding. Unlike the driver, and like libpq, refuses a % that encodes nothing.
+/// Decodes percent-encoding. Unlike the driver, and like libpq, refuses a % without two hexadecimal digits.
 fn decoded(text: &str) -> Result<Vec<u8>, AddressError> {
     let is_encoded = |after: &str| {
         let digits = after.as_bytes().get(..2);
