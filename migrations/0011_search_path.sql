@@ -1,5 +1,5 @@
--- The API's functions find its tables in the schema public, whatever search_path the role, the database, a connection pooler
--- or the session has set; the statements of the API name the schema themselves. Safe to run again.
+-- The API's functions find its tables in the schema public, regardless of the search_path of the role, the database, a connection
+-- pooler or the session. The statements of the API name the schema themselves. Safe to run again.
 
 ALTER FUNCTION public.workflow_settle(uuid) SET search_path = public, pg_temp;
 ALTER FUNCTION public.workflow_starts() SET search_path = public, pg_temp;
@@ -8,7 +8,7 @@ ALTER FUNCTION public.workflow_task_ended() SET search_path = public, pg_temp;
 ALTER FUNCTION public.workflow_task_added() SET search_path = public, pg_temp;
 ALTER FUNCTION public.write_once(text, text, text, text[]) SET search_path = public, pg_temp;
 
--- A function with a search_path of its own is never inlined, and this one is asked for each task: it names the schema instead.
+-- PostgreSQL never inlines a function with its own search_path, and this one runs for each task, so it names the schema instead.
 CREATE OR REPLACE FUNCTION public.workflow_task_can_start(task public.workflow_tasks, strategy text) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT CASE strategy

@@ -1,5 +1,5 @@
--- Times have the years 1 to 9999, the only ones that RFC 3339 can write; it has no form for infinity either. In seconds since
--- 1970, so that no setting of the session changes what is meant. New rows are checked from now on. Old ones are checked by
+-- Restricts times to the years 1 to 9999, the only ones that RFC 3339 can write; it has no form for infinity either. The limits
+-- are seconds since 1970, so that no session setting changes them. New rows are checked from now on. Old ones are checked by
 -- 0013_times_checked.sql, which doesn't keep writers waiting. Safe to run again, and then 0013 too.
 
 ALTER TABLE public.agents DROP CONSTRAINT IF EXISTS agents_times_check;

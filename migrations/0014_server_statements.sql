@@ -1,5 +1,4 @@
--- The server's own account of statements, for the report: pg_stat_statements, whichever schema it is in and whichever
--- version it has. Safe to run again.
+-- Reads pg_stat_statements for the report, in any schema and version. Safe to run again.
 
 -- The statements of this database that took the most time, each a JSON object of the view's columns. No rows if the extension
 -- isn't installed here. The caller needs the privileges on the view.
