@@ -87,11 +87,12 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Partitions are counted together as one table. Partial indexes and indexes that a foreign key needs are never reported as
-// unused: our partial indexes hold the few active rows, and there may be none for days.
+// Partitions are counted together as one table. The named indexes have a check of their own, which knows the calls of their
+// statements. Partial indexes and indexes that a foreign key needs are never reported as unused: our partial indexes hold the
+// few active rows, and there may be none for days.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
-            SELECT unused_index_days, exempt_keys
-            FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[])
+            SELECT unused_index_days, exempt_keys, ARRAY(SELECT name FROM json_to_recordset(named) AS of (name text)) AS named
+            FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[], named json)
         ), statistics AS MATERIALIZED (
             SELECT current_setting('track_counts') = 'on' AS are_collected,
                    extract(day FROM now() - coalesce(pg_stat_get_db_stat_reset_time(oid), pg_postmaster_start_time())) AS age_days
@@ -112,7 +113,7 @@ const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
                    format('DROP INDEX CONCURRENTLY public.%I;', index)
             FROM asked, statistics, usage JOIN pg_index ON indexrelid = index_oid
             WHERE are_collected AND age_days >= unused_index_days AND scans = 0 AND reltuples >= 1000 AND relkind = 'i'
-              AND indisvalid AND indpred IS NULL AND NOT indisunique AND NOT indisexclusion AND NOT indisreplident
+              AND index <> ALL (named) AND indisvalid AND indpred IS NULL AND NOT indisunique AND NOT indisexclusion AND NOT indisreplident
               AND NOT EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = index_oid AND deptype = 'n')
               AND NOT EXISTS (
                 SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = table_oid AND conname <> ALL (exempt_keys)

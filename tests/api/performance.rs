@@ -209,8 +209,9 @@ async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
     assert_eq!(found, expected);
     let also_unused = advice(&report(&old).await);
     let unused: Vec<_> = also_unused.difference(&expected).collect();
-    let names = ["idle", "twin"].map(|name| ("unused_index".to_owned(), name.to_owned()));
-    assert_eq!(unused, names.iter().collect::<Vec<_>>());
+    // "twin" is unused too, but it is dropped as a duplicate already.
+    let idle = ("unused_index".to_owned(), "idle".to_owned());
+    assert_eq!(unused, [&idle]);
     cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
     let _ = sleep.await;
 
