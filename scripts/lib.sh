@@ -358,7 +358,8 @@ parse_url() {
     host="$decoded"
     percent_decode "${part#*=}" || return 1
     if ! set_parameter "$host" "$decoded"; then
-      case "$host" in *[!a-z_]* | "") ;; *) url_unknown="$host" ;; esac
+      # Behind a password it may be the rest of one that has an & in it.
+      case "$1 $host" in *password=* | *" "*[!a-z_]* | *" ") ;; *) url_unknown="$host" ;; esac
       return 1
     fi
   done

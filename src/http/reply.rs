@@ -239,6 +239,11 @@ pub fn written(
     }
 }
 
+/// A new row that the database has not stored, without an error.
+pub const NOT_STORED: ApiError = ApiError::Bug(
+    "the database has not stored a new row and has given no reason: look for a trigger that returns NULL",
+);
+
 /// For writes that no state forbids.
 pub fn never(state: &str) -> String {
     format!("It is {state}.")

@@ -4,7 +4,7 @@ use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;
 use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
 use super::problem::ApiError;
-use super::reply::{Reply, never, written};
+use super::reply::{NOT_STORED, Reply, never, written};
 use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, Page, tasks};
@@ -51,7 +51,7 @@ pub static TASK_CREATE: Operation = Operation {
 
 pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
     let outcome = tasks::task_create(&db, input.body_json()).await?;
-    Reply::created("/api/tasks", written(outcome, absent(&input), never)?)
+    Reply::created("/api/tasks", written(outcome, NOT_STORED, never)?)
 }
 
 pub static TASK_GET: Operation = Operation {

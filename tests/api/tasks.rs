@@ -87,3 +87,26 @@ async fn task_update_keeps_times_with_the_status() {
         ["/description", "/status", "/priority", "/context"]
     );
 }
+
+#[tokio::test]
+async fn a_new_task_that_a_trigger_suppresses_is_500_and_the_log_says_why() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+             CREATE TRIGGER nothing BEFORE INSERT ON public.tasks FOR EACH ROW EXECUTE FUNCTION public.nothing()",
+        )
+        .await
+        .unwrap();
+    let edge = Edge::start(&database).await;
+    let answer = edge.post("/api/tasks", &json!({"description": "t"})).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "{answer:?}"
+    );
+    let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+    edge.log_line(&["INTERNAL ERROR", "trigger that returns NULL", &id])
+        .await;
+}
