@@ -279,7 +279,10 @@ async fn rows_of_any_time_are_paged_to() {
         ),
     ];
     client
-        .batch_execute(&format!("SET TimeZone = 'UTC'; {}", sql.concat()))
+        .batch_execute(&format!(
+            "SET TimeZone = 'UTC'; SET DateStyle = ISO; {}",
+            sql.concat()
+        ))
         .await
         .unwrap();
     let mut oldest_first = Vec::new();
