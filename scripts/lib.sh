@@ -469,6 +469,6 @@ SESSION_SETTINGS="RESET ALL; SET search_path = public; SET client_min_messages =
 SET IntervalStyle = postgres; SET bytea_output = hex; SET extra_float_digits = 1; SET standard_conforming_strings = on;
 SET quote_all_identifiers = off; SET row_security = on; SET jit = off; SET default_transaction_read_only = off;
 SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; SET check_function_bodies = on;
-SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;
-SELECT count(set_config(name, '0', false)) AS settings FROM pg_settings WHERE name = 'transaction_timeout' \\gset
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+SELECT count(set_config(name, '0', false)) AS settings FROM pg_settings WHERE name IN ('transaction_timeout', 'idle_session_timeout') \\gset
 "
