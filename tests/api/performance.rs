@@ -167,7 +167,7 @@ async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
              CREATE INDEX beginning ON tasks (status);
              CREATE INDEX idle ON messages (thread_id);
              CREATE TABLE notes (agent_id uuid CONSTRAINT notes_agent REFERENCES agents (id));
-             CREATE TABLE unknown AS SELECT n FROM generate_series(1, 2000) AS n;
+             CREATE TABLE unknown WITH (autovacuum_enabled = false) AS SELECT n FROM generate_series(1, 2000) AS n;
              CREATE TABLE scanned AS SELECT n FROM generate_series(1, 20000) AS n;
              ANALYZE scanned, messages;
              DROP INDEX idx_agents_type;
