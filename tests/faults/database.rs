@@ -69,7 +69,9 @@ async fn a_session_that_was_ended_does_not_spoil_the_next_request() {
 async fn what_is_wrong_with_the_address_is_said_in_one_line_of_the_log() {
     let database = Database::migrated().await;
     let (url, host) = (database.app_url(), database.host());
-    let wrong_password = url.replacen(":reznet_api@", ":hunter2@", 1);
+    let (before, rest) = url.split_once("reznet_api:").expect("it has a user");
+    let (_, after) = rest.split_once('@').expect("it has a password");
+    let wrong_password = format!("{before}reznet_api:hunter2@{after}");
     assert_ne!(wrong_password, url);
     let wrong_database = format!("{url}_not");
     for (db_url, db_host, advice) in [

@@ -228,7 +228,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
         assert_eq!(read_from(&answer), GONE);
     }
     let line = edge.log_line(&["REPLICA GONE", "db_read_url"]).await;
-    assert!(!line.contains("reznet_api:"), "{line}");
+    assert!(!line.contains("://"), "no address with a password: {line}");
     let ready = edge.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::OK, "it's about the primary");
     replica.resume();
