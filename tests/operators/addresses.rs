@@ -44,7 +44,8 @@ async fn every_form_of_an_address_is_understood() {
         database: name,
     } = Parts::of(&database);
     let url = address(&database).to_url();
-    let encoded: String = password.bytes().map(|b| format!("%{b:02x}")).collect();
+    let encoded = password.bytes().map(|b| format!("%{b:02x}"));
+    let encoded = encoded.collect::<Vec<_>>().concat();
     for db_url in [
         format!("{url}?"),
         format!("{url}?&"),
