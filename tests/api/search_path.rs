@@ -1,4 +1,4 @@
-//! The API uses its tables in the schema public, regardless of the search_path of the role or the database.
+//! The API uses its tables in the schema public, regardless of the `search_path` of the role or the database.
 
 use http::{Method, Request, StatusCode};
 use serde_json::json;
