@@ -77,7 +77,7 @@ def before_call(ctx, case, kwargs):
     headers = case.headers or {}
     if re.fullmatch("[!-~]{1,255}", headers.get("Idempotency-Key", "")):
         headers["Idempotency-Key"] = str(uuid.uuid4())
-    # A tag that is made up is never the row's, which is a 412 whatever the rest of the request is.
+    # A made-up tag never matches the row's, so each such request would be answered 412.
     if "If-Match" in headers:
         headers["If-Match"] = "*"
     path = case.path_parameters or {}
