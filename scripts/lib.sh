@@ -292,7 +292,7 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
 # of it may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
 # parameter that is not libpq's.
 parse_url() {
-  local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" LC_ALL=C
+  local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" after_password="" LC_ALL=C
   url_variables=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
   case "$rest" in *[[:cntrl:]]*) return 1 ;; esac
   rest="${rest#*://}"
@@ -358,10 +358,11 @@ parse_url() {
     host="$decoded"
     percent_decode "${part#*=}" || return 1
     if ! set_parameter "$host" "$decoded"; then
-      # Behind a password it may be the rest of one that has an & in it.
-      case "$1 $host" in *password=* | *" "*[!a-z_]* | *" ") ;; *) url_unknown="$host" ;; esac
+      # After a password this may be the rest of one that has an & in it.
+      case "$after_password$host" in *[!a-z_]* | "") ;; *) url_unknown="$host" ;; esac
       return 1
     fi
+    case "$host" in *password) after_password=! ;; esac
   done
 }
 

@@ -93,12 +93,23 @@ fn asked(data: &[u8]) -> Asked {
 // --- how inputs are made ---
 
 /// Values that some check looks at, beside those of the examples.
-const VALUES: &str = r#"[null, true, false, 0, -0, -1, 1, 5.0, 0.5, 1e2, 1E400, -1e-400, 100, 101, 9007199254740993.0,
-    18446744073709551615, -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
+const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446744073709551615,
+    -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
     "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "4A922D03-4C26-4CA9-A1CE-5625FD2F50F6", "4a922d034c264ca9a1ce5625fd2f50f6",
     "17.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "00.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "@name", "a_word", "A-Word",
     "2026-01-31T12:00:00Z", "2026-01-31T12:00:00 02:00", "2026-01-31T12:00:60.999999999", "9999-12-31T23:59:59-23:59",
-    {}, [], [0], [1, 0.0], {"a": [{"\u0000": 1}]}, {"n": [1e308, 1E-9]}, {"$serde_json::private::Number": "1"}]"#;
+    {}, [], [0], [1, 0.0], {"a": [{"\u0000": 1}]}, {"n": [1e308, "#1E400"]}, {"$serde_json::private::Number": "1"}]"##;
+
+/// Numbers that a `Value` can't hold as they are written. In a `Value` each is a string after a `#`.
+const NUMBERS: [&str; 7] = [
+    "-0",
+    "1e2",
+    "1E-9",
+    "1E400",
+    "-1e-400",
+    "9007199254740993.0",
+    "18446744073709551616",
+];
 
 /// What most operations have in their path.
 const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
@@ -114,6 +125,7 @@ static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(words);
 
 static ALL_VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let mut values: Vec<Value> = serde_json::from_str(VALUES).expect("they're JSON");
+    values.extend(NUMBERS.map(|number| format!("#{number}").into()));
     values.extend(WORDS.iter().map(|&word| word.into()));
     EXAMPLES
         .iter()
@@ -154,7 +166,7 @@ fn change(asked: &mut Asked, dice: &mut Dice) {
         0..4 => {
             asked.path = ID.into();
             asked.query.clear();
-            asked.body = dice.one(&EXAMPLES).to_string().into_bytes();
+            asked.body = json(dice.one(&EXAMPLES));
         }
         4 => asked.path = text(dice.one(&ALL_VALUES)),
         5..8 => {
@@ -169,17 +181,26 @@ fn change(asked: &mut Asked, dice: &mut Dice) {
             let parsed = serde_json::from_slice(&asked.body).ok();
             let mut body = parsed.unwrap_or_else(|| dice.one(&EXAMPLES).clone());
             change_value(&mut body, dice);
-            asked.body = body.to_string().into_bytes();
+            asked.body = json(&body);
         }
     }
 }
 
 /// As it stands in a path or a query.
 fn text(value: &Value) -> Vec<u8> {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
-        .into_bytes()
+    match value.as_str() {
+        Some(text) => text.trim_start_matches('#').into(),
+        None => json(value),
+    }
+}
+
+/// As it stands in a body.
+fn json(value: &Value) -> Vec<u8> {
+    let mut text = value.to_string();
+    for number in NUMBERS {
+        text = text.replace(&format!("\"#{number}\""), number);
+    }
+    text.into_bytes()
 }
 
 /// Changes one place in a value, somewhere.

@@ -23,9 +23,9 @@ const DECOYS: &str = "
     CREATE FUNCTION app.workflow_settle(uuid) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'a decoy'; END $$;
     CREATE FUNCTION app.workflow_task_can_start(app.workflow_tasks, text) RETURNS boolean
         LANGUAGE plpgsql AS $$ BEGIN RAISE 'a decoy'; END $$;
-    CREATE FUNCTION app.write_once(text, text, text, text[], OUT json text, OUT note text)
+    CREATE FUNCTION app.write_once(text, text, text, text[], OUT \"json\" text, OUT note text)
         LANGUAGE plpgsql AS $$ BEGIN RAISE 'a decoy'; END $$;
-    CREATE FUNCTION app.execute_now(text, uuid, OUT json text, OUT note text)
+    CREATE FUNCTION app.execute_now(text, uuid, OUT \"json\" text, OUT note text)
         LANGUAGE plpgsql AS $$ BEGIN RAISE 'a decoy'; END $$;";
 
 #[tokio::test]
