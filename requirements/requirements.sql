@@ -164,7 +164,7 @@ FROM (
            'it is ' || current_setting('server_version'), NULL, false
     WHERE current_setting('server_version_num')::int < 140000
     UNION ALL
-    SELECT 2, 'error', 'encoding', 'database', 'the encoding of the database is not UTF8', 'it is ' || getdatabaseencoding(), NULL, false
+    SELECT 2, 'error', 'encoding', 'database', format('the encoding of the database is %s, not UTF8', getdatabaseencoding()), NULL, NULL, false
     WHERE getdatabaseencoding() <> 'UTF8'
     UNION ALL
     SELECT 2, 'error', 'missing', 'schema public', 'the schema public is missing', NULL, 'CREATE SCHEMA public', false

@@ -273,6 +273,7 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
   variable="${URL_PARAMETERS#* "$1"=}"
   if [ "$variable" = "$URL_PARAMETERS" ]; then return 1; fi
   variable="${variable%%[[:space:]]*}"
+  case "$1" in user | host | port | dbname) ;; *) url_private=(${url_private[@]+"${url_private[@]}"} "$2") ;; esac
   if [ -n "$variable" ]; then
     url_variables=(${url_variables[@]+"${url_variables[@]}"} "$variable=$2")
   else
@@ -290,10 +291,10 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
 # parse_url URL: the only parser of database URLs. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (parameters
 # without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any part
 # of it may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
-# parameter that is not libpq's.
+# parameter that is not libpq's, and url_private to the values that messages must not repeat.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" after_password="" LC_ALL=C
-  url_variables=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
+  url_variables=() url_private=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
   case "$rest" in *[[:cntrl:]]*) return 1 ;; esac
   rest="${rest#*://}"
   # Every @ and / in a user or a password must be percent-encoded; otherwise it is unclear where the password ends.
@@ -452,6 +453,10 @@ explain_database() {
   local text advice="" line each
   # Lines that begin with a tab belong to the line before.
   text="$(sed -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/^[[:space:]]/d' -e '/^$/d' "$1")"
+  # libpq quotes a value that it can't use.
+  for each in ${url_private[@]+"${url_private[@]}"}; do
+    text="${text//\"$each\"/\"…\"}"
+  done
   while IFS= read -r line; do
     each="$(connection_advice "$line")"
     # Each of several addresses may fail for another reason.

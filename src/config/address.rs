@@ -1,7 +1,8 @@
 //! Parses the address of a PostgreSQL database, adds the settings of the component's sessions, and writes a new address.
 //!
-//! Accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq either
-//! works on all hosts or is refused. The host's connection pool uses the address as its key, so equal settings give equal text.
+//! Accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq works on all
+//! hosts, has no effect (`Support::Ignored`), or is refused. The host's connection pool uses the address as its key, so equal
+//! settings give equal text.
 //!
 //! Opens no connection. No message repeats a value, because the password may be anywhere in a malformed address.
 
@@ -54,7 +55,7 @@ pub enum AddressError {
     },
     /// A parameter whose name may be a part of the password.
     #[error(
-        "has an unknown parameter, the {position}. of its parameters: remove it, or put a value with spaces between single quotes \
+        "has an unknown parameter (parameter {position}, counted from 1): remove it, or put a value with spaces between single quotes \
          (a ' in it as \\')"
     )]
     UnnamedParameter {
@@ -351,7 +352,7 @@ fn hosts(settings: &Settings) -> Result<Vec<(String, u16)>, AddressError> {
     let ports: Vec<_> = ports.split(',').collect();
     if ports.len() != 1 && ports.len() != names.len() {
         return Err(AddressError::Malformed(
-            "it has another number of ports than of hosts",
+            "the number of ports differs from the number of hosts",
         ));
     }
     let ports = ports.iter().cycle();
@@ -510,7 +511,7 @@ mod tests {
             ("postgres://u@h:0/d", "port"),
             ("postgres://u@h:65536/d", "port"),
             ("postgres://u@h:+1/d", "port"),
-            ("host=a,b port=1,2,3 user=u", "another number of ports"),
+            ("host=a,b port=1,2,3 user=u", "number of ports differs"),
             ("postgres://u@::1/d", "brackets"),
             ("host=a:b user=u", "neither a name nor an IP address"),
             ("postgres://u@[::1/d", "[ without a ]"),
@@ -588,7 +589,7 @@ mod tests {
         let error = error("host=h user=u bogus=1 password=p se=cret dbname=d");
         assert!(error.contains("the parameter bogus"), "{error}");
         let error = self::error("host=h user=u password=p se=cret dbname=d");
-        assert!(error.contains("the 4. of its parameters"), "{error}");
+        assert!(error.contains("parameter 4,"), "{error}");
         let error = self::error("host=h user=u password=p pgbouncer=true");
         assert!(error.contains("the parameter pgbouncer"), "{error}");
         let error = self::error("host=h user=u password='p' se=cret");

@@ -155,8 +155,8 @@ impl DbError {
             {
                 let host = host_variable(name);
                 let reason = format!(
-                    "the host can't read its list of allowed hosts: set {host} to the host:port that {name} names, and leave \
-                     db_read_host out where there's no replica"
+                    "the host can't read its list of allowed hosts: set {host} to the host:port that {name} names, and don't set \
+                     db_read_host if there is no replica"
                 );
                 Self::Other { statement, reason }
             }

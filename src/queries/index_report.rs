@@ -37,17 +37,17 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
                    class.relkind = 'I' AS is_partitioned, class.relispartition AS is_partition, amname AS method,
                    i.indisvalid AS is_valid, i.indisunique AS is_unique, i.indisprimary AS is_primary,
                    i.indimmediate AS is_immediate, i.indisexclusion AS is_exclusion, i.indisreplident AS is_identity,
-                   -- This column came with PostgreSQL 15.
+                   -- PostgreSQL 14 has no such column.
                    coalesce(to_json(i)->>'indnullsnotdistinct', 'false') AS nulls_not_distinct,
                    columns[:i.indnkeyatts] AS columns, columns[i.indnkeyatts + 1:] AS included,
                    string_to_array(i.indclass::text, ' ')::oid[] AS classes,
                    string_to_array(i.indcollation::text, ' ')::oid[] AS collations,
                    string_to_array(i.indoption::text, ' ')::int[] AS options,
-                   -- Not by pg_get_expr: that waits for whoever has a lock on the table.
+                   -- pg_get_expr would wait for locks on the table.
                    coalesce(regexp_replace(i.indexprs::text, ' :location -?[0-9]+', '', 'g'), '') AS expressions,
                    coalesce(regexp_replace(i.indpred::text, ' :location -?[0-9]+', '', 'g'), '') AS predicate,
                    conname, conname IS NOT NULL AS is_constraint,
-                   -- A foreign key that refers to its columns, for one.
+                   -- Another object, such as a foreign key to these columns, depends on the index.
                    EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = i.indexrelid
                            AND deptype = 'n') AS is_needed,
                    EXISTS (SELECT FROM named WHERE named.name = class.relname) AS is_named
@@ -57,7 +57,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             LATERAL (SELECT string_to_array(i.indkey::text, ' ')::int2[] AS columns) AS keys
             WHERE on_table.schema = 'public'
         ), described AS MATERIALIZED (
-            -- Each index as pg_get_indexdef would write it: that waits for whoever has a lock on the table.
+            -- The definition of each index in the form of pg_get_indexdef, which would wait for locks on the table.
             SELECT index.oid, format('CREATE %sINDEX %s ON public.%s USING %s (%s)', CASE WHEN is_unique THEN 'UNIQUE ' END, name,
                        on_table, method, string_agg(concat(coalesce(attname, '…'), CASE WHEN option & 1 = 1 THEN ' DESC' END,
                            CASE option & 3 WHEN 2 THEN ' NULLS FIRST' WHEN 1 THEN ' NULLS LAST' END), ', ' ORDER BY place)) AS definition,
@@ -70,7 +70,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             WHERE is_named
             GROUP BY index.oid, is_unique, name, on_table, method, predicate, included, nulls_not_distinct
         ), contract AS MATERIALIZED (
-            -- Each named index as it is. Storage parameters make no difference to plans.
+            -- The state of each named index. Ignores storage parameters, because plans don't depend on them.
             SELECT named.*, relation.oid AS table_oid, found.oid AS oid, found.kind AS found_kind,
                    described.definition || CASE WHEN is_plain THEN '' ELSE ', with more options' END AS found_definition,
                    is_partitioned, is_partition, is_constraint, is_primary, is_exclusion, is_identity, is_needed, table_path,
@@ -85,7 +85,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             LEFT JOIN index ON index.oid = found.oid
             LEFT JOIN described ON described.oid = found.oid
         ), foreign_key AS MATERIALIZED (
-            -- Of the foreign keys those without an index by which the rows that refer to one are found.
+            -- The foreign keys without an index on the referring columns.
             SELECT key.oid, conname, conrelid, confrelid, conname = ANY (exempt_keys) AS is_exempt, column_list
             FROM asked, pg_constraint AS key,
             LATERAL (
@@ -99,7 +99,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND conparentid = 0 AND NOT EXISTS (
                 SELECT FROM index
                 WHERE table_oid = conrelid AND is_valid AND method IN ('btree', 'hash')
-                  -- A row that refers to another has no null in its key.
+                  -- An index WHERE a key column IS NOT NULL is sufficient: a referring row has no null in its key.
                   AND regexp_replace(predicate, '\\{NULLTEST :arg \\{VAR :varno 1 :varattno (' || array_to_string(conkey, '|')
                           || ') [^{}]*\\} :nulltesttype 1 :argisrow false\\}', '', 'g') ~ '^(\\{BOOLEXPR :boolop and :args \\( *\\)\\})?$'
                   AND columns[:cardinality(conkey)] @> conkey
@@ -111,12 +111,12 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
                         JOIN pg_opclass ON pg_opclass.oid = class_oid
                         JOIN pg_amop ON amopfamily = opcfamily AND amopopr = operator
                         WHERE part.attnum = own AND collation_oid = attcollation)))
-              -- There is advice on the named index that would do.
+              -- Not if there is advice on a named index that would be sufficient.
               AND NOT EXISTS (
                 SELECT FROM contract WHERE state <> 'ok' AND table_oid = conrelid
                   AND (starts_with(tail, format('USING btree (%s,', column_list)) OR starts_with(tail, format('USING btree (%s)', column_list))))
         ), wanted AS MATERIALIZED (
-            -- Indexes to be made.
+            -- The indexes to create.
             SELECT name AS id, words, name, tail, table_oid FROM contract WHERE state <> 'ok' AND table_oid IS NOT NULL
             UNION ALL
             SELECT 'invalid ' || oid, create_words, name,
@@ -126,7 +126,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             UNION ALL
             SELECT 'foreign key ' || oid, 'CREATE INDEX', 'idx_' || oid, format('(%s)', column_list), conrelid FROM foreign_key
         ), node AS (
-            -- The tables that each is for: one, or a partitioned one and its partitions.
+            -- The table of each index to create, and the table's partitions.
             SELECT id, table_oid AS oid, NULL::oid AS parent, 0 AS level FROM wanted
             UNION ALL
             SELECT id, inhrelid, inhparent, level + 1
@@ -142,8 +142,8 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
                        AND relname = concat(left(wanted.name, 40), '_', node.oid, '_' || nullif(n, 0)))
                 ORDER BY n LIMIT 1) AS names
         ), creation AS MATERIALIZED (
-            -- No partitioned table's index is made concurrently, but each partition's is, and attached then. A foreign table
-            -- has none, so the whole is made at once.
+            -- Creates indexes CONCURRENTLY on partitions and attaches them. A foreign table can't have an index, so a partitioned
+            -- table with one gets its index in one step.
             SELECT step.id, string_agg(
                 CASE WHEN step.has_foreign THEN format('%s %I ON %s %s;', step.words, step.index_name, step.path, step.tail)
                      WHEN step.kind = 'p' THEN format('%s %I ON ONLY %s %s;', step.words, step.index_name, step.path, step.tail)
@@ -168,7 +168,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
                        WHEN state = 'invalid' AND is_partitioned THEN CASE WHEN NOT is_constraint AND NOT is_needed THEN
                            format('DROP INDEX public.%I;', name) || chr(10) || creation.sql END
                        WHEN state = 'invalid' THEN format('REINDEX INDEX %spublic.%I;', CASE WHEN is_exclusion THEN '' ELSE 'CONCURRENTLY ' END, name)
-                       -- The new one first: no query is without an index meanwhile.
+                       -- Creates the new index first, so that queries always have an index.
                        ELSE format('ALTER %s public.%I RENAME TO %I;', CASE found_kind WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX'
                                    WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, name, name || '_' || contract.oid) || chr(10) || creation.sql
                            || CASE WHEN found_definition IS NULL OR is_primary OR is_identity OR is_needed OR is_partition THEN ''
@@ -181,7 +181,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             SELECT 'invalid_index', 'error', format('%s on %s is invalid: it costs every write and serves no read.', name, on_table),
                    CASE WHEN is_partitioned THEN CASE WHEN NOT is_constraint AND NOT is_needed THEN
                             format('DROP INDEX %s;', path) || chr(10) || creation.sql END
-                        -- What an interrupted REINDEX CONCURRENTLY left.
+                        -- Left by an interrupted REINDEX CONCURRENTLY.
                         WHEN name ~ '_cc(new|old)[0-9]*$' AND NOT is_constraint THEN format('DROP INDEX CONCURRENTLY %s;', path)
                         ELSE format('REINDEX INDEX %s%s;', CASE WHEN is_exclusion THEN '' ELSE 'CONCURRENTLY ' END, path) END,
                    oid::bigint, NULL

@@ -130,7 +130,7 @@ const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
                 'scans_are_counted', are_collected),
             'advice', (SELECT coalesce(json_agg(advice), '[]') FROM advice),
             'unavailable', CASE WHEN are_collected THEN '[]' ELSE json_build_array(json_build_object('section', 'index_usage', 'reason',
-                'The counts stand still, and there is no advice that needs them: track_counts is off. ALTER DATABASE '
+                'The counts are not updated, so the report gives no advice based on them: track_counts is off. ALTER DATABASE '
                 || quote_ident(current_database()) || ' RESET track_counts, or set it to on in postgresql.conf.')) END)
         FROM statistics";
 

@@ -282,7 +282,7 @@ fn why(db: &Db, section: &Section, error: &DbError) -> String {
     let why = match (sqlstate, section.is_ours) {
         ("42501", true) => "the component's role lacks a privilege; run scripts/migrate grant",
         ("42501", false) => {
-            "the component's role lacks the privilege SELECT; an administrator can grant it"
+            "the component's role lacks a privilege on it; an administrator can grant SELECT on a view, or EXECUTE on a function"
         }
         ("3F000" | "42P01" | "42703", true) | ("42883", _) => {
             "the database lacks migrations; run scripts/migrate"
