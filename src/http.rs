@@ -5,6 +5,7 @@
 
 mod agents;
 mod auth;
+mod browser;
 mod channels;
 mod check;
 mod contract;
