@@ -190,6 +190,7 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],
+    is_safe: false,
     ..Operation::GET
 };
 

@@ -40,7 +40,7 @@ pub async fn show_statements(
 /// user's browser sends. The host matters only where no token is asked for, because a page that has rebound its name has none.
 pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Result<(), ApiError> {
     let headers = request.headers();
-    if operation.method != "GET"
+    if !operation.is_safe
         && let Some(origin) = foreign_origin(headers, &config.cors_origins)
     {
         return Err(ApiError::ForeignOrigin(origin));

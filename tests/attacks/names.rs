@@ -60,9 +60,7 @@ async fn a_direct_message_channel_keeps_its_name() {
         json!({"name": "talker", "agent_type": "qa"}),
     )
     .await;
-    let made = edge
-        .request(Method::POST, &format!("/api/agents/{agent}/dm-channel"))
-        .await;
+    let made = edge.get(&format!("/api/agents/{agent}/dm-channel")).await;
     let made = made.json();
     let (id, name) = (
         made["id"].as_str().expect("an id"),

@@ -1,6 +1,6 @@
 //! X8: requests that are refused have a name of their own in the profile, and leave a route's figures as they were.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
@@ -138,10 +138,12 @@ async fn refused_requests_alone_are_stored_rarely() {
         &["--max-instance-concurrent-reuse-count", "64"],
     )
     .await;
+    let clock = Instant::now();
     for _ in 0..100 {
         edge.get("/api/agents").await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let most = 1 + i64::try_from(clock.elapsed().as_secs() / 5).expect("a small number");
     let client = database.client().await;
     soon(&client, "name = '(refused 401)'", 100).await;
     let flushes: i64 = client
@@ -149,7 +151,7 @@ async fn refused_requests_alone_are_stored_rarely() {
         .await
         .expect("a row")
         .get(0);
-    assert!(flushes <= 2, "{flushes} writes for 100 refused requests");
+    assert!(flushes <= most, "{flushes} writes for 100 refused requests");
     // Strangers don't hold up the figures of others.
     edge.get("/api/agents").await;
     assert_eq!(
