@@ -141,7 +141,9 @@ fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
         ("HELD", None) => Request::get(format!("{server}{rest}"))
             .header("if-none-match", "*")
             .body(Full::default()),
-        _ => Request::get(format!("{server}{rest}")).body(Full::default()),
+        ("GET", None) => Request::get(format!("{server}{rest}")).body(Full::default()),
+        // Not valid, because of the space.
+        _ => Request::get(format!("{server}{path}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))
 }

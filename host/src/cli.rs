@@ -55,6 +55,26 @@ pub struct Cli {
     /// How long a request may take until its response begins, and work after the response until it ends; no limit by default
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub request_timeout: Option<Duration>,
+
+    /// Connections at the same time; when there are as many, the one that has waited longest for its client is closed for a new one
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = parse_count)]
+    pub max_connections: usize,
+
+    /// Connections of one client address at the same time; IPv6 addresses count by network of 64 bits
+    #[arg(long, value_name = "COUNT", default_value_t = 750, value_parser = parse_count)]
+    pub max_connections_per_client: usize,
+
+    /// How long a client may take to send the head of a request or the next one, and how long it may read nothing of a response
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub client_timeout: Duration,
+
+    /// Path of the application's health check; it doesn't wait behind other requests
+    #[arg(long, value_name = "PATH", default_value = "/api/health")]
+    pub health_path: String,
+
+    /// Size of a request's line and headers; those of twice the size get 431
+    #[arg(long, value_name = "BYTES", default_value_t = 32_768, value_parser = parse_header_bytes)]
+    pub max_header_bytes: usize,
 }
 
 impl Cli {
@@ -121,6 +141,14 @@ fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count > 0 => Ok(count),
         _ => Err("write a whole number, 1 or more".into()),
+    }
+}
+
+/// hyper's buffers have 8 KiB at the least.
+fn parse_header_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (8192..=1 << 20).contains(&count) => Ok(count),
+        _ => Err("write a whole number from 8192 to 1048576".into()),
     }
 }
 

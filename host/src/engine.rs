@@ -17,8 +17,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// Instances alive at the same time, as in Spin.
 pub const MAX_INSTANCES: u32 = 1_000;
 const MAX_MEMORY_BYTES: usize = 128 << 20;
-/// Of a dropped instance's memory this much is cleared by hand, which is cheaper than asking the kernel for fresh pages.
-const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 
 /// The engine, with its cache of compiled code and its clock for busy guests running.
 pub fn build() -> Result<Engine> {
@@ -29,9 +27,8 @@ pub fn build() -> Result<Engine> {
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
-        .max_memory_size(MAX_MEMORY_BYTES)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_BYTES);
+        // Memory of ended instances goes back to the kernel, so that a burst of them leaves nothing behind.
+        .max_memory_size(MAX_MEMORY_BYTES);
     let mut config = Config::new();
     config
         .wasm_component_model_async(true)

@@ -1,12 +1,69 @@
 //! Lines for the operator, on stderr. Whoever read them may be gone; that must not end what's under way, as the panic of
 //! `eprintln!` would: not a request, nor the task that waits for the signal to stop.
 
-/// As `eprintln!`, but what can't be written is lost.
+use std::borrow::Cow;
+
+/// As `eprintln!`, but what can't be written is lost, and hidden characters are escaped.
 macro_rules! log {
     ($($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($line)*);
+        let _ = writeln!(std::io::stderr(), "{}", $crate::log::printable(&format!($($line)*)));
     }};
 }
 
 pub(crate) use log;
+
+/// Escapes control and format characters, which a terminal may obey: a request's path may contain any.
+pub fn printable(line: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
+    if line.chars().all(is_plain) {
+        return line.into();
+    }
+    let mut escaped = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_plain(c) {
+            escaped.push(c);
+        } else {
+            // Leaves printable characters as they are.
+            escaped.extend(c.escape_debug());
+        }
+    }
+    escaped.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_format_characters_are_escaped() {
+        for hidden in [
+            '\n',
+            '\r',
+            '\t',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{202e}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            let line = format!("a{hidden}b");
+            let escaped = printable(&line);
+            assert!(
+                escaped.starts_with("a\\") && !escaped.contains(hidden),
+                "{escaped}"
+            );
+        }
+        for shown in ["GET /a\"b'c\\d", "größer", "日本"] {
+            assert_eq!(printable(shown), shown);
+        }
+    }
+}

@@ -4,12 +4,14 @@
 mod allowed_hosts;
 mod bindings;
 mod cli;
+mod clients;
 mod engine;
 mod guest;
 mod instances;
 mod key_value;
 mod log;
 mod manifest;
+mod memory;
 mod output;
 mod places;
 mod postgres;
@@ -19,11 +21,14 @@ mod server;
 mod target;
 mod variables;
 
-use std::{collections::HashMap, fmt::Write as _, io::Write as _, process::ExitCode, sync::Arc};
+use std::{
+    collections::HashMap, fmt::Write as _, io::Write as _, net::SocketAddr, process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -32,6 +37,7 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 use crate::{
     allowed_hosts::AllowedHosts,
     cli::Cli,
+    clients::{Clients, Limits},
     guest::App,
     instances::{Instances, Lifetime, Reuse},
     log::log,
@@ -71,7 +77,7 @@ fn failed(message: &str) -> ExitCode {
 async fn run(cli: &Cli) -> Result<()> {
     let lifetime = Lifetime::new();
     let server = load(cli, &lifetime)?;
-    let listener = TcpListener::bind(cli.listen).await.map_err(|error| {
+    let listener = listen(cli.listen).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AddrInUse {
             let mut other = cli.listen;
             other.set_port(cli.listen.port().checked_add(1).unwrap_or(0));
@@ -99,6 +105,24 @@ async fn run(cli: &Cli) -> Result<()> {
         log!("warning: stopped before all work had ended");
     }
     Ok(())
+}
+
+/// How much of a response the kernel buffers for a client that doesn't read, instead of megabytes.
+const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+
+/// Connections that wait to be accepted; tokio's own number.
+const BACKLOG: u32 = 1024;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Reads the application and readies each component that a route names.
@@ -142,6 +166,13 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         components,
         lifetime: lifetime.clone(),
         places: Places::new(),
+        clients: Clients::new(Limits {
+            connections: cli.max_connections,
+            connections_per_client: cli.max_connections_per_client,
+            timeout: cli.client_timeout,
+        }),
+        health_path: cli.health_path.clone(),
+        max_header_bytes: cli.max_header_bytes,
         is_open: variables.is_empty(API_TOKEN),
     })
 }

@@ -4,9 +4,15 @@
 //! kept out. So the number follows what requests find: each one that takes longer than a moment sees whether a timer of
 //! its own is told on time. If it is, the processor is free, and one more is let in; if it's late, one less.
 //!
+//! Clients take turns: a free place goes to the next client that waits, not to the next request.
+//!
+//! A request that waits for its client to send its body has no place meanwhile, or slow clients would keep all others out.
+//!
 //! It knows neither HTTP nor components.
 
 use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -16,9 +22,11 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
+    sync::{Notify, oneshot},
     time::{Instant, sleep_until},
 };
+
+use crate::clients::network;
 
 /// For each core, at the least. With 4 to 16 throughput is the same.
 const LEAST_PER_CORE: usize = 8;
@@ -42,7 +50,6 @@ pub struct Places(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     least: usize,
-    free: Semaphore,
     count: Mutex<Count>,
 }
 
@@ -50,9 +57,13 @@ struct Shared {
 struct Count {
     /// How many places there are.
     places: usize,
-    /// How many more are taken for now, to go when they're given back.
-    going: usize,
+    /// How many are taken; for a while more than there are, after their number has shrunk.
+    taken: usize,
     grown_at: Instant,
+    /// The requests that wait, by client.
+    waiting: HashMap<IpAddr, VecDeque<oneshot::Sender<Place>>>,
+    /// The clients that have waiting requests, in turn.
+    turns: VecDeque<IpAddr>,
 }
 
 impl Places {
@@ -65,34 +76,105 @@ impl Places {
     fn at_least(least: usize) -> Self {
         Self(Arc::new(Shared {
             least,
-            free: Semaphore::new(least),
             count: Mutex::new(Count {
                 places: least,
-                going: 0,
+                taken: 0,
                 grown_at: Instant::now(),
+                waiting: HashMap::new(),
+                turns: VecDeque::new(),
             }),
         }))
     }
 
+    /// A request of a client, which has no place yet.
+    pub fn visit(&self, client: IpAddr) -> Visit {
+        Visit(Arc::new(Visiting {
+            shared: self.0.clone(),
+            client: network(client),
+            state: Mutex::new(State::Outside),
+            is_back: Notify::new(),
+        }))
+    }
+}
+
+/// A request that takes a place, and may leave it for a while.
+#[derive(Clone, Debug)]
+pub struct Visit(Arc<Visiting>);
+
+#[derive(Debug)]
+struct Visiting {
+    shared: Arc<Shared>,
+    client: IpAddr,
+    state: Mutex<State>,
+    is_back: Notify,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before it has a place, and while it waits for its client.
+    Outside,
+    Inside(#[expect(dead_code, reason = "it is given back when it's dropped")] Place),
+    /// It has its answer.
+    Over,
+}
+
+/// A place on its way to a request.
+pub type Returning = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Visit {
     /// Waits for a place, then does `work` in it, to its end: instances go on with what a client no longer waits for, and
     /// one that's let in in its stead would be one too many.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let place = Place::take(self.0.clone()).await;
+        self.come_in().await;
+        let visit = self.clone();
         let working = async move {
             let mut work = pin!(work);
-            loop {
+            let output = loop {
                 let due = Instant::now() + MOMENT;
+                let is_inside = matches!(*visit.state(), State::Inside(_));
                 tokio::select! {
                     biased;
-                    output = &mut work => return output,
-                    () = sleep_until(due) => place.0.adapt(due.elapsed() < LATE),
+                    output = &mut work => break output,
+                    () = sleep_until(due), if is_inside => visit.0.shared.adapt(due.elapsed() < LATE),
+                    () = visit.0.is_back.notified(), if !is_inside => {}
                 }
-            }
+            };
+            *visit.state() = State::Over;
+            output
         };
         ToTheEnd(Some(Box::pin(working))).await
+    }
+
+    /// Gives the place back while the request waits for its client. Returns whether it had one.
+    pub fn leave(&self) -> bool {
+        let mut state = self.state();
+        let is_inside = matches!(*state, State::Inside(_));
+        if is_inside {
+            *state = State::Outside;
+        }
+        is_inside
+    }
+
+    /// Waits for a place again.
+    pub fn come_back(&self) -> Returning {
+        let visit = self.clone();
+        Box::pin(async move { visit.come_in().await })
+    }
+
+    async fn come_in(&self) {
+        let place = Place::take(&self.0.shared, self.0.client).await;
+        let mut state = self.state();
+        if matches!(*state, State::Outside) {
+            *state = State::Inside(place);
+            self.0.is_back.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,21 +205,38 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
 }
 
 impl Shared {
-    fn adapt(&self, processor_is_free: bool) {
+    fn adapt(self: &Arc<Self>, processor_is_free: bool) {
         let mut count = self.count();
         if !processor_is_free && count.places > self.least {
             count.places -= 1;
-            if self.free.forget_permits(1) == 0 {
-                count.going += 1;
-            }
         } else if processor_is_free && count.places < MOST && count.grown_at.elapsed() > GROWTH {
             count.grown_at = Instant::now();
             count.places += 1;
-            if count.going > 0 {
-                count.going -= 1;
-            } else {
-                self.free.add_permits(1);
+            drop(count);
+            self.hand_out();
+        }
+    }
+
+    /// Gives free places to requests that wait. Clients take turns, so that one with many requests doesn't keep others waiting.
+    fn hand_out(self: &Arc<Self>) {
+        // Of a request that no longer waits.
+        let mut unwanted = None;
+        loop {
+            let mut count = self.count();
+            if unwanted.is_none() && count.taken >= count.places {
+                return;
             }
+            let Some(next) = count.next() else {
+                // Unlocks first: dropping a place locks.
+                drop(count);
+                return;
+            };
+            let place = unwanted.take().unwrap_or_else(|| {
+                count.taken += 1;
+                Place(self.clone())
+            });
+            drop(count);
+            unwanted = next.send(place).err();
         }
     }
 
@@ -147,26 +246,53 @@ impl Shared {
     }
 }
 
+impl Count {
+    /// The first request of the client whose turn it is.
+    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+        let client = self.turns.pop_front()?;
+        let requests = self.waiting.get_mut(&client)?;
+        let next = requests.pop_front();
+        if requests.is_empty() {
+            self.waiting.remove(&client);
+        } else {
+            self.turns.push_back(client);
+        }
+        next
+    }
+}
+
 /// A place that's taken; dropped, it's given back.
+#[derive(Debug)]
 struct Place(Arc<Shared>);
 
 impl Place {
-    async fn take(shared: Arc<Shared>) -> Self {
-        if let Ok(permit) = shared.free.acquire().await {
-            permit.forget();
-        }
-        Self(shared)
+    async fn take(shared: &Arc<Shared>, client: IpAddr) -> Self {
+        let given = {
+            let mut count = shared.count();
+            if count.taken < count.places && count.turns.is_empty() {
+                count.taken += 1;
+                return Self(shared.clone());
+            }
+            let (give, given) = oneshot::channel();
+            let requests = count.waiting.entry(client).or_default();
+            requests.push_back(give);
+            if requests.len() == 1 {
+                count.turns.push_back(client);
+            }
+            given
+        };
+        given.await.unwrap_or_else(|_| {
+            // Senders are dropped with the places only. One place too many is better than a panic.
+            shared.count().taken += 1;
+            Self(shared.clone())
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut count = self.0.count();
-        if count.going > 0 {
-            count.going -= 1;
-        } else {
-            self.0.free.add_permits(1);
-        }
+        self.0.count().taken -= 1;
+        self.0.hand_out();
     }
 }
 
@@ -174,9 +300,16 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     impl Shared {
+        fn free(&self) -> usize {
+            let count = self.count();
+            count.places.saturating_sub(count.taken)
+        }
+
         /// As if a while had passed.
-        fn adapt_later(&self, processor_is_free: bool) {
+        fn adapt_later(self: &Arc<Self>, processor_is_free: bool) {
             self.count().grown_at -= 2 * GROWTH;
             self.adapt(processor_is_free);
         }
@@ -187,9 +320,9 @@ mod tests {
         let Places(shared) = Places::at_least(2);
         shared.adapt_later(true);
         shared.adapt(true);
-        assert_eq!(shared.free.available_permits(), 3);
+        assert_eq!(shared.free(), 3);
         shared.adapt_later(true);
-        assert_eq!(shared.free.available_permits(), 4);
+        assert_eq!(shared.free(), 4);
     }
 
     #[test]
@@ -199,7 +332,7 @@ mod tests {
         for _ in 0..3 {
             shared.adapt(false);
         }
-        assert_eq!(shared.free.available_permits(), 2);
+        assert_eq!(shared.free(), 2);
     }
 
     #[tokio::test]
@@ -207,22 +340,23 @@ mod tests {
         let Places(shared) = Places::at_least(1);
         shared.adapt_later(true);
         let (one, two) = (
-            Place::take(shared.clone()).await,
-            Place::take(shared.clone()).await,
+            Place::take(&shared, CLIENT).await,
+            Place::take(&shared, CLIENT).await,
         );
         shared.adapt(false);
         drop(one);
-        assert_eq!(shared.free.available_permits(), 0);
+        assert_eq!(shared.free(), 0);
         drop(two);
-        assert_eq!(shared.free.available_permits(), 1);
-        assert_eq!(shared.count().going, 0);
+        assert_eq!(shared.free(), 1);
+        assert_eq!(shared.count().taken, 0);
     }
 
     #[tokio::test]
     async fn requests_that_wait_let_others_in() {
         let places = Places::at_least(1);
-        let waits = places.run(std::future::pending::<()>());
-        let other = tokio::time::timeout(Duration::from_secs(5), places.run(async { "answer" }));
+        let (first, second) = (places.visit(CLIENT), places.visit(CLIENT));
+        let waits = first.run(std::future::pending::<()>());
+        let other = tokio::time::timeout(Duration::from_secs(5), second.run(async { "answer" }));
         tokio::select! {
             biased;
             () = waits => {}
@@ -234,11 +368,63 @@ mod tests {
     async fn who_goes_away_leaves_his_place_to_what_he_began() {
         let places = Places::at_least(1);
         let (go_on, told) = tokio::sync::oneshot::channel::<()>();
-        let begun = places.run(async { drop(told.await) });
+        let visit = places.visit(CLIENT);
+        let begun = visit.run(async { drop(told.await) });
         assert!(tokio::time::timeout(MOMENT / 5, begun).await.is_err());
-        assert_eq!(places.0.free.available_permits(), 0);
+        assert_eq!(places.0.free(), 0);
         drop(go_on);
-        let next = tokio::time::timeout(Duration::from_secs(5), places.run(async {}));
+        let visit = places.visit(CLIENT);
+        let next = tokio::time::timeout(Duration::from_secs(5), visit.run(async {}));
         assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_its_client_has_no_place() {
+        let places = Places::at_least(1);
+        let visit = places.visit(CLIENT);
+        let body = visit.clone();
+        let work = async move {
+            assert!(body.leave());
+            assert!(!body.leave());
+            body.come_back().await;
+            assert!(body.leave());
+            body
+        };
+        let body = visit.run(work).await;
+        assert_eq!(places.0.free(), 1);
+        // What streams after the answer has begun takes no place.
+        body.come_back().await;
+        assert!(!body.leave());
+        assert_eq!(places.0.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn clients_take_turns() {
+        let Places(shared) = Places::at_least(1);
+        let place = Place::take(&shared, CLIENT).await;
+        let other = IpAddr::from([127, 0, 0, 2]);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiting = [CLIENT, CLIENT, CLIENT, other].map(|client| {
+            let (shared, order) = (shared.clone(), order.clone());
+            async move {
+                let _place = Place::take(&shared, client).await;
+                order.lock().unwrap().push(client);
+            }
+        });
+        let give_back = async { drop(place) };
+        tokio::join!(futures_util::future::join_all(waiting), give_back);
+        assert_eq!(*order.lock().unwrap(), [CLIENT, other, CLIENT, CLIENT]);
+        assert_eq!(shared.free(), 1);
+        assert!(shared.count().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_takes_no_place() {
+        let Places(shared) = Places::at_least(1);
+        let place = Place::take(&shared, CLIENT).await;
+        let gone = tokio::time::timeout(MOMENT, Place::take(&shared, CLIENT));
+        assert!(gone.await.is_err());
+        drop(place);
+        assert_eq!(shared.free(), 1);
     }
 }

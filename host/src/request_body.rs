@@ -3,9 +3,12 @@
 //!
 //! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
 //! buffer. So the host reads the rest of a body that a component doesn't read, for a limited time.
+//!
+//! A request gives back its place in an instance while it waits for its client to send more.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -16,25 +19,46 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
+use crate::{
+    clients::Connection,
+    places::{Returning, Visit},
+};
+
 /// How long the host reads the rest of a body that the component doesn't read.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
+/// A part of a body, its end, or an error.
+type Arrived = Option<Result<Frame<Bytes>, hyper::Error>>;
+
 /// The body of a request. If it is dropped before its end, the host reads the rest.
-#[derive(Debug)]
 pub struct RequestBody {
     /// `None` at the end, and after an error.
     rest: Option<Incoming>,
     /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
     is_awaited: bool,
+    visit: Visit,
+    connection: Arc<Connection>,
+    /// Whether the request has given its place back.
+    is_outside: bool,
+    /// What has arrived, until the request has a place again.
+    arrived: Option<(Arrived, Returning)>,
 }
 
 impl RequestBody {
     /// Wraps the body of a request.
-    pub fn of(request: Request<Incoming>) -> Request<Self> {
+    pub fn of(
+        request: Request<Incoming>,
+        visit: Visit,
+        connection: Arc<Connection>,
+    ) -> Request<Self> {
         let is_awaited = request.headers().contains_key(EXPECT);
         request.map(|body| Self {
             rest: Some(body),
             is_awaited,
+            visit,
+            connection,
+            is_outside: false,
+            arrived: None,
         })
     }
 }
@@ -48,14 +72,32 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.is_awaited = false;
-        let Some(rest) = &mut self.rest else {
+        if self.arrived.is_none() {
+            let Some(rest) = &mut self.rest else {
+                return Poll::Ready(None);
+            };
+            let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
+                if self.visit.leave() {
+                    self.connection.waits();
+                    self.is_outside = true;
+                }
+                return Poll::Pending;
+            };
+            if !matches!(frame, Some(Ok(_))) {
+                self.rest = None;
+            }
+            if !self.is_outside {
+                return Poll::Ready(frame);
+            }
+            self.arrived = Some((frame, self.visit.come_back()));
+        }
+        let Some((_, returning)) = &mut self.arrived else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(rest).poll_frame(context));
-        if !matches!(frame, Some(Ok(_))) {
-            self.rest = None;
-        }
-        Poll::Ready(frame)
+        ready!(returning.as_mut().poll(context));
+        self.is_outside = false;
+        self.connection.answers();
+        Poll::Ready(self.arrived.take().and_then(|(frame, _)| frame))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -23,25 +23,24 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 
 use crate::{
+    clients::{Clients, Connection, Guard, Stream},
     instances::{Instances, Lifetime, one_line},
     log::log,
-    places::Places,
+    memory,
+    places::{Places, Visit},
     request_body::RequestBody,
     routes::Routes,
     target::{Target, target},
 };
 
-/// More clients wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 1_000;
-/// For the head of a request; also how long a kept-alive connection may be silent.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client gets that has too many requests under way.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
 /// After a failed accept, such as for want of file descriptors: time for some to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// At the end, for connections that haven't sent a request.
@@ -59,6 +58,12 @@ pub struct Server {
     pub lifetime: Lifetime,
     /// See [`Places`].
     pub places: Places,
+    /// See [`Clients`].
+    pub clients: Arc<Clients>,
+    /// The path of the application's health check, which doesn't wait behind other requests.
+    pub health_path: String,
+    /// The size of a request's head, and of the buffers of a connection.
+    pub max_header_bytes: usize,
     /// Whether the application asks nobody who they are, though it could.
     pub is_open: bool,
 }
@@ -74,24 +79,32 @@ impl Server {
         let lifetime = self.lifetime.clone();
         let server = Arc::new(self);
         let connections = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let memory = tokio::spawn(memory::give_back(server.clients.clone()));
         loop {
             let next = async {
-                let place = places.clone().acquire_owned().await;
-                (place, listener.accept().await)
+                let accepted = listener.accept().await;
+                server.clients.wait_for_room().await;
+                accepted
             };
-            let (place, accepted) = tokio::select! {
-                next = next => next,
+            let accepted = tokio::select! {
+                accepted = next => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
                 Ok((stream, client)) => {
-                    let connection = server
-                        .clone()
-                        .connection(stream, client, local, stop.clone());
+                    let Some(guard) = server.clients.add(client.ip()) else {
+                        let _ = stream.try_write(TOO_MANY);
+                        continue;
+                    };
+                    let server = server.clone();
+                    let stop = stop.clone();
                     connections.spawn(async move {
-                        connection.await;
-                        drop(place);
+                        let closing = guard.connection.closing.clone();
+                        let connection = server.connection(stream, client, local, stop, &guard);
+                        tokio::select! {
+                            () = connection => {}
+                            () = closing.cancelled() => {}
+                        }
                     });
                 }
                 Err(error) => {
@@ -101,6 +114,7 @@ impl Server {
             }
         }
         drop(listener);
+        memory.abort();
         connections.close();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         let answered = timeout_at(deadline, connections.wait()).await.is_ok();
@@ -116,6 +130,7 @@ impl Server {
         client: SocketAddr,
         local: SocketAddr,
         stop: CancellationToken,
+        guard: &Guard,
     ) {
         // Without it a kept-alive client waits some 40 ms for the second segment of each response.
         let _ = stream.set_nodelay(true);
@@ -123,12 +138,19 @@ impl Server {
         let service = service_fn(|request| {
             used.store(true, Ordering::Relaxed);
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, client, local).await) }
+            let connection = guard.connection.clone();
+            async move {
+                connection.answers();
+                let response = server.answer(request, client, local, &connection).await;
+                connection.waits();
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .header_read_timeout(self.clients.timeout())
+            .max_buf_size(self.max_header_bytes)
+            .serve_connection(TokioIo::new(Stream::new(stream, guard)), service);
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => {
@@ -157,10 +179,12 @@ impl Server {
         request: Request<Incoming>,
         client: SocketAddr,
         local: SocketAddr,
+        connection: &Arc<Connection>,
     ) -> Response<WasiBody> {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let request = RequestBody::of(request);
-        let mut response = self.answer_from(request, client, local).await;
+        let visit = self.places.visit(client.ip());
+        let request = RequestBody::of(request, visit.clone(), connection.clone());
+        let mut response = self.answer_from(request, client, local, visit).await;
         if is_chunked {
             // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
             // another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
@@ -175,6 +199,7 @@ impl Server {
         mut request: Request<RequestBody>,
         client: SocketAddr,
         local: SocketAddr,
+        visit: Visit,
     ) -> Response<WasiBody> {
         let uri = match target(&request, local) {
             Ok(Target::Resource(uri)) => uri,
@@ -197,10 +222,14 @@ impl Server {
         let what = format!("{} {}", request.method(), request.uri().path());
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
         let component = self.components[&route.component].clone();
-        let handled = self
-            .places
-            .run(async move { component.handle((), request).await });
-        match handled.await {
+        let is_health = request.uri().path() == self.health_path;
+        let handled = async move { component.handle((), request).await };
+        let handled = if is_health {
+            handled.await
+        } else {
+            visit.run(handled).await
+        };
+        match handled {
             Ok(response) => response,
             Err(error) => {
                 log!(

@@ -1,6 +1,7 @@
-//! Attacks on a running server, each as an attacker carries it out: the right answer, and nobody else notices.
+//! Attacks on the API from outside, each carried out as an attacker would. Honest clients must not notice.
 
 mod bodies;
+mod clients;
 mod log;
 mod names;
 mod numbers;

@@ -1,0 +1,462 @@
+//! Connections of clients: how many there may be, in all and from one address, and which of them ends to make room.
+//!
+//! A connection that waits for its client (for a request, the rest of one, or the reading of a response) costs the client
+//! nothing, so a client may hold many. When there is no room for a new connection, the connection that has waited longest for
+//! its client is closed, and not the new one refused. A connection whose request is being answered is never closed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{self, IoSlice},
+    net::{IpAddr, Ipv6Addr},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, Sleep, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::log::log;
+
+/// The time between two warnings about the same limit.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The limits; flags of the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections of all clients.
+    pub connections: usize,
+    /// Connections of one client address.
+    pub connections_per_client: usize,
+    /// How long a connection may wait for its client without any progress.
+    pub timeout: Duration,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub struct Clients {
+    limits: Limits,
+    started: Instant,
+    table: Mutex<Table>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next_id: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+    counts: HashMap<IpAddr, usize>,
+    /// The most connections since [`Clients::take_peak`].
+    peak: usize,
+    /// For each limit: when it was last reported, and how often it was reached since.
+    reports: HashMap<&'static str, (Instant, u64)>,
+}
+
+/// One connection. Removed from the table by [`Guard`].
+#[derive(Debug)]
+pub struct Connection {
+    client: IpAddr,
+    started: Instant,
+    /// When it began to wait for its client, or last wrote: milliseconds after `started`. Bytes that arrive don't
+    /// count: a client could send a few to seem busy.
+    waits_since: AtomicU64,
+    /// Whether a request is being answered.
+    is_answering: AtomicBool,
+    /// Cancelled to close the connection.
+    pub closing: CancellationToken,
+}
+
+impl Connection {
+    /// The host works on a request.
+    pub fn answers(&self) {
+        self.is_answering.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection waits for its client again.
+    pub fn waits(&self) {
+        self.waits_from(self.started.elapsed());
+    }
+
+    /// The client has read a part of a response.
+    fn wrote(&self) {
+        if !self.is_answering.load(Ordering::Relaxed) {
+            self.waits();
+        }
+    }
+
+    fn waits_from(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.waits_since.store(ms, Ordering::Relaxed);
+        self.is_answering.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Removes a connection from the table when it is dropped.
+#[derive(Debug)]
+pub struct Guard {
+    clients: Arc<Clients>,
+    id: u64,
+    /// The connection.
+    pub connection: Arc<Connection>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.clients.table().remove(self.id);
+        self.clients.ended.notify_one();
+    }
+}
+
+impl Table {
+    fn remove(&mut self, id: u64) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        if let Some(count) = self.counts.get_mut(&connection.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&connection.client);
+            }
+        }
+    }
+
+    /// Closes the connection of a client that has waited longest for the client. Returns whether there was one.
+    fn make_room(&mut self, client: IpAddr) -> bool {
+        let waiting = self.connections.iter().filter(|(_, connection)| {
+            client == connection.client && !connection.is_answering.load(Ordering::Relaxed)
+        });
+        let longest = waiting.min_by_key(|(_, it)| it.waits_since.load(Ordering::Relaxed));
+        let Some((&id, connection)) = longest else {
+            return false;
+        };
+        connection.closing.cancel();
+        self.remove(id);
+        true
+    }
+
+    /// As [`Self::make_room`], for the client with the most connections of which one waits.
+    fn make_room_of_largest(&mut self) -> bool {
+        let mut clients: Vec<_> = self
+            .counts
+            .iter()
+            .map(|(it, count)| (*count, *it))
+            .collect();
+        clients.sort_unstable_by(|one, other| other.cmp(one));
+        clients
+            .into_iter()
+            .any(|(_, client)| self.make_room(client))
+    }
+
+    /// Counts that a limit was reached. Returns the number of times that a warning should report, if one is due.
+    fn report(&mut self, limit: &'static str) -> Option<u64> {
+        let now = Instant::now();
+        match self.reports.get_mut(limit) {
+            Some((at, count)) if now.duration_since(*at) < WARNING_INTERVAL => {
+                *count += 1;
+                None
+            }
+            Some((at, count)) => {
+                *at = now;
+                Some(std::mem::take(count) + 1)
+            }
+            None => {
+                self.reports.insert(limit, (now, 0));
+                Some(1)
+            }
+        }
+    }
+}
+
+impl Clients {
+    /// No connections yet.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            started: Instant::now(),
+            table: Mutex::default(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// How long a connection may wait for its client.
+    pub fn timeout(&self) -> Duration {
+        self.limits.timeout
+    }
+
+    /// Waits until there is room for one more connection. Makes room if connections wait for their clients.
+    pub async fn wait_for_room(&self) {
+        loop {
+            {
+                let mut table = self.table();
+                if table.connections.len() < self.limits.connections {
+                    return;
+                }
+                // The client with the most connections gives one up, so that nobody can displace everybody else.
+                if table.make_room_of_largest() {
+                    let reached = table.report("connections");
+                    drop(table);
+                    warn(
+                        reached,
+                        "clients have the most connections that --max-connections permits",
+                    );
+                    return;
+                }
+            }
+            self.ended.notified().await;
+        }
+    }
+
+    /// Adds a connection. `None` if its client has too many that are being answered.
+    pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
+        let client = network(client);
+        let mut table = self.table();
+        let count = table.counts.get(&client).copied().unwrap_or_default();
+        if count >= self.limits.connections_per_client {
+            let has_room = table.make_room(client);
+            let reached = table.report("connections_per_client");
+            if !has_room {
+                drop(table);
+                warn(
+                    reached,
+                    "a client has the most requests at once that --max-connections-per-client permits",
+                );
+                return None;
+            }
+            warn(
+                reached,
+                "a client has the most connections that --max-connections-per-client permits",
+            );
+        }
+        let id = table.next_id;
+        table.next_id += 1;
+        *table.counts.entry(client).or_default() += 1;
+        let connection = Arc::new(Connection {
+            client,
+            started: self.started,
+            waits_since: AtomicU64::default(),
+            is_answering: AtomicBool::default(),
+            closing: CancellationToken::new(),
+        });
+        connection.waits();
+        table.connections.insert(id, connection.clone());
+        table.peak = table.peak.max(table.connections.len());
+        drop(table);
+        Some(Guard {
+            clients: self.clone(),
+            id,
+            connection,
+        })
+    }
+
+    /// Returns the number of connections, and the most since the last call.
+    pub fn take_peak(&self) -> (usize, usize) {
+        let mut table = self.table();
+        let now = table.connections.len();
+        (now, std::mem::replace(&mut table.peak, now))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn warn(count: Option<u64>, what: &str) {
+    if let Some(count) = count {
+        log!(
+            "warning: {what}: connections that waited longest for their clients were closed ({count} since the last such warning)"
+        );
+    }
+}
+
+/// The addresses that count as one client: a network of 64 bits in IPv6, which is what one customer gets at the least.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// A client's socket. Fails if the client reads nothing for too long.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    clients: Arc<Clients>,
+    connection: Arc<Connection>,
+    /// Set while the client doesn't read.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    /// Wraps the socket of a connection.
+    pub fn new(socket: TcpStream, guard: &Guard) -> Self {
+        Self {
+            socket,
+            clients: guard.clients.clone(),
+            connection: guard.connection.clone(),
+            stalled: None,
+        }
+    }
+
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            self.connection.wrote();
+            return written;
+        }
+        let timeout = self.clients.timeout();
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        match stalled.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.written(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.written(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(connections: usize, connections_per_client: usize) -> Arc<Clients> {
+        Clients::new(Limits {
+            connections,
+            connections_per_client,
+            timeout: Duration::from_secs(30),
+        })
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([127, 0, 0, last])
+    }
+
+    #[test]
+    fn a_client_at_its_limit_loses_its_longest_waiting_connection() {
+        let clients = clients(10, 2);
+        let one = clients.add(address(1)).unwrap();
+        let two = clients.add(address(1)).unwrap();
+        let other = clients.add(address(2)).unwrap();
+        one.connection.waits_from(Duration::from_millis(20));
+        two.connection.waits_from(Duration::from_millis(10));
+        other.connection.waits_from(Duration::from_millis(0));
+        let three = clients.add(address(1)).unwrap();
+        assert!(two.connection.closing.is_cancelled());
+        for stays in [&one, &other, &three] {
+            assert!(!stays.connection.closing.is_cancelled());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_being_answered_is_not_closed() {
+        let clients = clients(10, 1);
+        let one = clients.add(address(1)).unwrap();
+        one.connection.answers();
+        assert!(clients.add(address(1)).is_none());
+        one.connection.waits();
+        assert!(clients.add(address(1)).is_some());
+        assert!(one.connection.closing.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_client_with_the_most_connections_makes_room_for_others() {
+        let clients = clients(3, 3);
+        let lone = clients.add(address(1)).unwrap();
+        let many = [2, 2].map(|last| clients.add(address(last)).unwrap());
+        lone.connection.waits_from(Duration::from_millis(0));
+        many[0].connection.waits_from(Duration::from_millis(20));
+        many[1].connection.waits_from(Duration::from_millis(10));
+        clients.wait_for_room().await;
+        assert!(many[1].connection.closing.is_cancelled());
+        assert!(!lone.connection.closing.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_waits_while_all_are_being_answered() {
+        let clients = clients(1, 1);
+        let one = clients.add(address(1)).unwrap();
+        one.connection.answers();
+        let room = tokio::time::timeout(Duration::from_millis(20), clients.wait_for_room());
+        assert!(room.await.is_err());
+        drop(one);
+        let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room());
+        assert!(room.await.is_ok());
+        assert!(clients.table().counts.is_empty());
+    }
+
+    #[test]
+    fn ipv6_counts_by_network() {
+        let one = network("2001:db8::1".parse().unwrap());
+        assert_eq!(one, network("2001:db8::2".parse().unwrap()));
+        assert_ne!(one, network("2001:db8:0:1::1".parse().unwrap()));
+        assert_eq!(
+            network("::ffff:10.0.0.1".parse().unwrap()),
+            IpAddr::from([10, 0, 0, 1])
+        );
+    }
+
+    #[tokio::test]
+    async fn warnings_about_one_limit_are_rare() {
+        let mut table = Table::default();
+        assert_eq!(table.report("a"), Some(1));
+        assert_eq!(table.report("a"), None);
+        assert_eq!(table.report("b"), Some(1));
+        table.reports.get_mut("a").unwrap().0 -= 2 * WARNING_INTERVAL;
+        assert_eq!(table.report("a"), Some(2));
+    }
+}

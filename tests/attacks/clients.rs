@@ -1,0 +1,433 @@
+//! Clients that cost the host something and pay nothing: they don't read, don't finish, or send bodies that are dear to parse.
+//!
+//! The host's limits are the work of our host, so these tests don't run on Spin. `REZNET_TEST_ATTACK_SECONDS` says how long all
+//! attacks together take (10).
+
+use std::env::var;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use support::{Database, Edge};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// Another address of this machine than that of the honest clients.
+const ATTACKER: &str = "127.0.0.2:0";
+
+/// The pages that a client asks for at once and doesn't read.
+const PIPELINED: usize = 100;
+
+/// How long health may take, whatever goes on.
+const HEALTH_LIMIT: Duration = Duration::from_millis(100);
+
+const JSON: &str = "content-type: application/json\r\n";
+
+fn serves_with_spin() -> bool {
+    std::env::var_os("SPIN").is_some()
+}
+
+fn address(edge: &Edge) -> String {
+    edge.url().trim_start_matches("http://").to_owned()
+}
+
+/// Connects from `from`, an address of this machine.
+async fn connect(edge: &Edge, from: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    // Small buffers fill sooner.
+    socket.set_recv_buffer_size(4096)?;
+    socket.bind(from.parse().expect("an address"))?;
+    socket
+        .connect(address(edge).parse().expect("an address"))
+        .await
+}
+
+/// A GET on a connection of its own. Returns the status and the time until the answer was complete.
+async fn get(edge: &Edge, path: &str) -> (String, Duration) {
+    let began = Instant::now();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let answer = timeout(Duration::from_secs(20), async {
+        let mut stream = TcpStream::connect(address(edge)).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+    });
+    let status = match answer.await {
+        Ok(Ok(answer)) => answer.split(' ').nth(1).unwrap_or("none").to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in 20 s".to_owned(),
+    };
+    (status, began.elapsed())
+}
+
+/// The middle of `count` answers of both health routes. A single one may be late by chance on a busy machine.
+async fn check_health(edge: &Edge, during: &str) {
+    for path in ["/api/health", "/.well-known/spin/health"] {
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            let (status, elapsed) = get(edge, path).await;
+            assert_eq!(status, "200", "{path} during {during}");
+            times.push(elapsed);
+        }
+        times.sort();
+        assert!(times[4] < HEALTH_LIMIT, "{path} during {during}: {times:?}");
+    }
+}
+
+fn memory_kib(edge: &Edge) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid()));
+    let status = status.unwrap_or_default();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let memory = memory.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    memory.expect("Linux has it")
+}
+
+/// Connections that ask for a page again and again, and never read.
+async fn unread_responses(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
+    let requests = "GET /performance HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(PIPELINED);
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let Ok(mut stream) = connect(edge, from).await else {
+            continue;
+        };
+        let sent = timeout(
+            Duration::from_millis(200),
+            stream.write_all(requests.as_bytes()),
+        );
+        if matches!(sent.await, Ok(Ok(()))) {
+            streams.push(stream);
+        }
+    }
+    streams
+}
+
+/// POSTs that send the first byte of a body of 1 MB.
+async fn slow_bodies(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
+    let request = format!(
+        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 1000000\r\n\r\n{{"
+    );
+    begin(edge, count, from, request.as_bytes()).await
+}
+
+/// A header of 410 KB that never ends.
+async fn unfinished_heads(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
+    let request = format!(
+        "GET /api/health HTTP/1.1\r\nhost: localhost\r\nx-long: {}",
+        "a".repeat(410_000)
+    );
+    begin(edge, count, from, request.as_bytes()).await
+}
+
+async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let Ok(mut stream) = connect(edge, from).await else {
+            continue;
+        };
+        // A connection that the host has refused is no use.
+        if let Ok(Ok(())) = timeout(Duration::from_millis(500), stream.write_all(bytes)).await {
+            streams.push(stream);
+        }
+    }
+    streams
+}
+
+/// A body of 1 MiB whose tree would be a hundred times as large, beside a reference to a row that doesn't exist.
+async fn large_tree(edge: &Edge, from: &str) -> String {
+    let head =
+        r#"{"description":"x","assigned_to":"00000000-0000-4000-8000-000000000000","context":"#;
+    let depth = ((1 << 20) - head.len() - 2) / 5;
+    let mut body = head.to_owned();
+    body.push_str(&r#"{"":"#.repeat(depth));
+    body.push('1');
+    body.push_str(&"}".repeat(depth + 1));
+    let request = format!(
+        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = timeout(Duration::from_secs(20), async {
+        let mut stream = connect(edge, from).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    match answer.await {
+        Ok(Ok(answer)) => answer.split(' ').nth(1).unwrap_or("none").to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in 20 s".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_keep_nobody_out() {
+    if serves_with_spin() {
+        return;
+    }
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    // Also from the address of the honest clients, as behind a proxy.
+    for from in [ATTACKER, "127.0.0.1:0"] {
+        let streams = unread_responses(&edge, 1000, from).await;
+        assert!(streams.len() > 500, "{}", streams.len());
+        // Until their requests are done and nobody reads the answers, these connections are in the way of others of their address.
+        let patience = Instant::now() + Duration::from_secs(10);
+        while get(&edge, "/api/agents").await.0 != "200" {
+            assert!(Instant::now() < patience, "no answer beside {from}");
+        }
+        check_health(&edge, "1,000 connections that don't read").await;
+        for _ in 0..10 {
+            assert_eq!(get(&edge, "/api/agents").await.0, "200");
+        }
+    }
+    let line = edge
+        .log_line(&["warning: ", "--max-connections-per-client"])
+        .await;
+    assert!(line.contains("were closed"), "{line}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_given_up() {
+    if serves_with_spin() {
+        return;
+    }
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[], &["--client-timeout", "1s"]).await;
+    let mut stream = unread_responses(&edge, 1, ATTACKER)
+        .await
+        .pop()
+        .expect("one");
+    sleep(Duration::from_secs(3)).await;
+    // What was on its way comes, and then the end, but not all pages.
+    let mut answers = Vec::new();
+    let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut answers)).await;
+    assert!(end.is_ok(), "the connection is still open");
+    let pages = String::from_utf8_lossy(&answers)
+        .matches("HTTP/1.1 200")
+        .count();
+    assert!(pages < PIPELINED, "{pages}");
+}
+
+#[tokio::test]
+async fn slow_bodies_keep_nobody_out() {
+    if serves_with_spin() {
+        return;
+    }
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for count in [400, 900] {
+        let mut streams = slow_bodies(&edge, count, ATTACKER).await;
+        check_health(&edge, "slow bodies").await;
+        for stream in &mut streams {
+            let _ = stream.write_all(b" ").await;
+        }
+        check_health(&edge, "slow bodies, a byte later").await;
+        assert_eq!(get(&edge, "/api/agents").await.0, "200");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_is_read_to_its_end() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let body = r#"{"description":"in three parts"}"#;
+    let parts = [&body[..1], &body[1..20], &body[20..]];
+    let mut stream = TcpStream::connect(address(&edge))
+        .await
+        .expect("it listens");
+    let head = format!(
+        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    for part in parts {
+        sleep(Duration::from_millis(100)).await;
+        stream.write_all(part.as_bytes()).await.expect("it reads");
+    }
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+}
+
+#[tokio::test]
+async fn unfinished_heads_take_little_memory() {
+    if serves_with_spin() {
+        return;
+    }
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    assert_eq!(get(&edge, "/api/agents").await.0, "200");
+    let before = memory_kib(&edge);
+    let streams = unfinished_heads(&edge, 600, ATTACKER).await;
+    check_health(&edge, "unfinished heads").await;
+    let more = memory_kib(&edge).saturating_sub(before);
+    assert!(
+        more < 64 * 1024,
+        "{} connections take {more} KiB",
+        streams.len()
+    );
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_431() {
+    if serves_with_spin() {
+        return;
+    }
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for (bytes, expected) in [(30_000, "200"), (70_000, "431")] {
+        let request = format!(
+            "GET /api/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-long: {}\r\n\r\n",
+            "a".repeat(bytes)
+        );
+        let mut stream = TcpStream::connect(address(&edge))
+            .await
+            .expect("it listens");
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.expect("it answers");
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            format!("HTTP/1.1 {expected}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn large_trees_are_refused_and_harm_nobody() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    for _ in 0..3 {
+        let (statuses, (honest, _)) = tokio::join!(
+            join_all((0..16).map(|_| large_tree(&edge, ATTACKER))),
+            get(&edge, "/api/agents")
+        );
+        assert!(
+            statuses.iter().all(|status| status == "422"),
+            "{statuses:?}"
+        );
+        assert_eq!(honest, "200");
+    }
+    assert!(!edge.log().contains("an instance of"), "{}", edge.log());
+}
+
+/// The times of honest requests, and how many didn't get 200.
+#[derive(Default)]
+struct Honest {
+    times: Vec<Duration>,
+    failed: Vec<String>,
+}
+
+impl Honest {
+    fn p95(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort();
+        times
+            .get(times.len() * 95 / 100)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// Ten clients that read the agents, with a pause between two requests.
+async fn honest_clients(edge: &Edge, duration: Duration) -> Honest {
+    let until = Instant::now() + duration;
+    let clients = (0..10).map(|_| async {
+        let mut one = Honest::default();
+        while Instant::now() < until {
+            let (status, elapsed) = get(edge, "/api/agents").await;
+            one.times.push(elapsed);
+            if status != "200" {
+                one.failed.push(status);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        one
+    });
+    let mut all = Honest::default();
+    for one in join_all(clients).await {
+        all.times.extend(one.times);
+        all.failed.extend(one.failed);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_attacks_at_once_leave_honest_clients_alone() {
+    if serves_with_spin() {
+        return;
+    }
+    let seconds =
+        var("REZNET_TEST_ATTACK_SECONDS").map_or(10, |text| text.parse().expect("a whole number"));
+    let duration = Duration::from_secs(seconds);
+    let database = Database::migrated().await;
+    let edge = Arc::new(Edge::start(&database).await);
+    let before = honest_clients(&edge, Duration::from_secs(5)).await;
+    assert!(before.failed.is_empty(), "{:?}", before.failed);
+    let memory_before = memory_kib(&edge);
+
+    let over = Arc::new(AtomicBool::new(false));
+    let trees = Arc::new(AtomicU64::new(0));
+    let attacks: Vec<_> = (0..4)
+        .map(|number| {
+            let (edge, over, trees) = (edge.clone(), over.clone(), trees.clone());
+            tokio::spawn(async move {
+                // Each attack comes from an address of its own, and replaces the connections that it loses.
+                let from = format!("127.0.0.{}:0", 2 + number);
+                let mut streams = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    match number {
+                        0 => streams
+                            .extend(unread_responses(&edge, 1000 - streams.len(), &from).await),
+                        1 => streams.extend(slow_bodies(&edge, 400 - streams.len(), &from).await),
+                        2 => streams
+                            .extend(unfinished_heads(&edge, 600 - streams.len(), &from).await),
+                        _ => {
+                            let statuses = join_all((0..3).map(|_| large_tree(&edge, &from))).await;
+                            let refused = statuses.iter().filter(|status| *status == "422").count();
+                            trees.fetch_add(refused as u64, Ordering::Relaxed);
+                        }
+                    }
+                    sleep(Duration::from_secs(1)).await;
+                    // One more byte; that fails if the host has closed the connection.
+                    streams.retain(|stream: &TcpStream| match stream.try_write(b"a") {
+                        Ok(_) => true,
+                        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+                    });
+                }
+            })
+        })
+        .collect();
+    let (during, ()) = tokio::join!(honest_clients(&edge, duration), async {
+        for _ in 0..3 {
+            sleep(duration / 4).await;
+            check_health(&edge, "all attacks").await;
+        }
+    });
+    over.store(true, Ordering::Relaxed);
+    join_all(attacks).await;
+    let ratio = during.p95().as_secs_f64() / before.p95().as_secs_f64();
+    sleep(Duration::from_secs(5)).await;
+    let after = honest_clients(&edge, Duration::from_secs(2)).await;
+    assert!(after.failed.is_empty(), "{:?}", after.failed);
+    let memory_after = memory_kib(&edge);
+    println!(
+        "{} honest requests; p95 {:?} before, {:?} during ({ratio:.2} times); {} trees refused; memory {memory_before} KiB before, \
+         {memory_after} KiB after",
+        during.times.len(),
+        before.p95(),
+        during.p95(),
+        trees.load(Ordering::Relaxed)
+    );
+    assert!(during.failed.is_empty(), "{:?}", during.failed);
+    assert!(trees.load(Ordering::Relaxed) > 0);
+    assert_eq!(get(&edge, "/api/health").await.0, StatusCode::OK.as_str());
+}
