@@ -9,10 +9,24 @@ LOCAL="$ROOT/.local"
 # What shellcheck can't see: the scripts use it.
 export LOCAL
 
-say() { printf '%s\n' "$*"; }
+# shown TEXT: the text, with ? for control and format characters, except tabs and line ends. Names and messages of a database
+# may have them, and a terminal would obey: ESC and U+009B begin commands, U+202E reverses what follows.
+shown() {
+  local LC_ALL=C
+  case "$1" in
+    *[!\ -~$'\t\n']*)
+      printf '%s\n' "$1" | LC_ALL=C sed -e $'s/[\001-\010\013-\037\177]/?/g' -e $'s/\302[\200-\237\255]/?/g' -e $'s/\330\234/?/g' \
+        -e $'s/\341\240\216/?/g' -e $'s/\342\200[\213-\217\250-\256]/?/g' -e $'s/\342\201[\240-\257]/?/g' \
+        -e $'s/\357\273\277/?/g' -e $'s/\357\277[\271-\273]/?/g' -e $'s/\363\240[\200-\201]./?/g'
+      ;;
+    *) printf '%s\n' "$1" ;;
+  esac
+}
+
+say() { shown "$*"; }
 
 fail() {
-  printf 'scripts/%s: %s\n' "${0##*/}" "$*" >&2
+  shown "scripts/${0##*/}: $*" >&2
   exit 1
 }
 

@@ -48,6 +48,8 @@ pub struct Config {
     pub admin_tokens: Vec<String>,
     /// The origins of pages that may use the API from a browser, as `https://app.example.com`.
     pub cors_origins: Vec<String>,
+    /// The names by which the API is served without a token, beside localhost and IP addresses.
+    pub allowed_hosts: Vec<String>,
     /// For how long what was read of agents and channels is kept in the key-value store; not at all where it's zero.
     pub cache_ttl: Duration,
     /// How old statistics must be before an index that was never scanned is called unused.
@@ -115,6 +117,14 @@ pub enum ConfigError {
         /// What isn't one.
         value: String,
     },
+    /// Not a host's name.
+    #[error(
+        "the variable allowed_hosts has \"{value}\": set it to names such as api.example.com, without scheme and port, separated by spaces; localhost and IP addresses need no entry"
+    )]
+    NotAHost {
+        /// The wrong part of the value.
+        value: String,
+    },
     /// Not a certificate.
     #[error(
         "the variable db_ca isn't a certificate: set it to the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----"
@@ -175,6 +185,7 @@ impl Config {
             api_tokens: tokens("api_token", &read("api_token").await?)?,
             admin_tokens: tokens("admin_token", &read("admin_token").await?)?,
             cors_origins: origins(&read("cors_origins").await?)?,
+            allowed_hosts: hosts(&read("allowed_hosts").await?)?,
             cache_ttl: Duration::from_secs(number("cache_seconds", 0, 3600).await?.into()),
             unused_index_days: number("unused_index_days", 0, 3650).await?,
             fleet: if word("profiling", "on", "off").await? {
@@ -263,7 +274,27 @@ fn tokens(name: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     Ok(tokens)
 }
 
-/// Origins separated by white space, as browsers send them: scheme, host and port, in lower case.
+/// Names of hosts, separated by white space. Returns them in lower case, as they are compared.
+fn hosts(text: &str) -> Result<Vec<String>, ConfigError> {
+    let is_name = |name: &str| {
+        let may_be_in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        name.bytes().all(may_be_in_name)
+    };
+    let names = text.split_whitespace();
+    names
+        .map(|name| {
+            if is_name(name) {
+                Ok(name.to_ascii_lowercase())
+            } else {
+                let value = name.to_owned();
+                Err(ConfigError::NotAHost { value })
+            }
+        })
+        .collect()
+}
+
+/// Origins separated by white space, as browsers send them: scheme, host and port, in lower case, without the scheme's own
+/// port.
 fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
     let is_origin = |origin: &str| {
         let host = origin
@@ -277,7 +308,12 @@ fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
     origins
         .map(|origin| {
             if is_origin(origin) {
-                Ok(origin.to_owned())
+                let own_port = if origin.starts_with("https:") {
+                    ":443"
+                } else {
+                    ":80"
+                };
+                Ok(origin.strip_suffix(own_port).unwrap_or(origin).to_owned())
             } else {
                 let value = origin.to_owned();
                 Err(ConfigError::NotAnOrigin { value })
@@ -358,6 +394,7 @@ impl Config {
             api_tokens: Vec::new(),
             admin_tokens: Vec::new(),
             cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             cache_ttl: Duration::ZERO,
             unused_index_days: 7,
             fleet: None,
@@ -459,6 +496,18 @@ mod tests {
             origins(" https://app.example.com  http://localhost:5173 ").unwrap(),
             ["https://app.example.com", "http://localhost:5173"]
         );
+        assert_eq!(
+            origins(
+                "https://a.example:443 http://b.example:80 http://c.example:443 https://[::1]:443"
+            )
+            .unwrap(),
+            [
+                "https://a.example",
+                "http://b.example",
+                "http://c.example:443",
+                "https://[::1]"
+            ]
+        );
         for wrong in [
             "*",
             "app.example.com",
@@ -469,6 +518,29 @@ mod tests {
         ] {
             let error = origins(wrong).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{wrong}\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        assert!(hosts("").unwrap().is_empty());
+        assert_eq!(
+            hosts(" API.example.com\nbuild_host 192.168.1.5").unwrap(),
+            ["api.example.com", "build_host", "192.168.1.5"]
+        );
+        for wrong in [
+            "*",
+            "*.example.com",
+            "api:3000",
+            "http://api",
+            "[::1]",
+            "b\u{fc}cher.example",
+        ] {
+            let error = hosts(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("allowed_hosts has \"{wrong}\"")),
+                "{error}"
+            );
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod agents;
 mod auth;
+mod browser;
 mod channels;
 mod check;
 mod contract;
@@ -41,8 +42,8 @@ use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::normalize_path::NormalizePathLayer;
@@ -106,8 +107,18 @@ fn service(config: Result<Config, ConfigError>) -> Service {
         .layer(layer)
         .layer(from_fn_with_state(cors, cors::answer))
         .layer(from_fn(problem::render))
+        .layer(from_fn(refuse_empty_segments))
         .layer(NormalizePathLayer::trim_trailing_slash());
     BoxCloneSyncService::new(layers.service(router))
+}
+
+/// Answers 404 to a path with an empty segment. Trimming slashes would lead `//performance` to a route that a proxy in front
+/// may have closed by its prefix.
+async fn refuse_empty_segments(request: Request, next: Next) -> Response {
+    if request.uri().path().contains("//") {
+        return problem::ApiError::NoRoute.into_response();
+    }
+    next.run(request).await
 }
 
 /// The profiler as it's configured; what it gathers goes to the database.

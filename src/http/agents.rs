@@ -57,8 +57,9 @@ pub static AGENT_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn agent_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = agents::agent_create(&db, input.body_json()).await?;
+pub async fn agent_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = agents::agent_create(&db, body).await?;
     Reply::created("/api/agents", written(outcome, NOT_STORED, never)?)
 }
 
@@ -111,9 +112,9 @@ pub static AGENT_UPDATE: Operation = Operation {
     ..Operation::PATCH
 };
 
-pub async fn agent_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome =
-        agents::agent_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
+pub async fn agent_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = agents::agent_update(&db, input.uuid("id"), body, &input.if_match).await?;
     Ok(Reply::row(written(outcome, absent(&input), never)?))
 }
 
@@ -189,6 +190,7 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],
+    is_safe: false,
     ..Operation::GET
 };
 

@@ -1,4 +1,4 @@
-//! Who may have what: tokens of the API's and of administrators', and what they open.
+//! Which requests are served: those with a token of the audience, and those that no page of another origin has made.
 
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::contract::Audience;
+use super::browser::{foreign_host, foreign_origin};
+use super::contract::{Audience, Operation};
+use super::problem::ApiError;
 use crate::config::Config;
 use crate::db::Database;
 use crate::profile::RequestProfile;
@@ -30,6 +32,30 @@ pub async fn show_statements(
         profile.show_statements();
     }
     next.run(request).await
+}
+
+/// Checks the origin, the token, and the host of a request. Nothing of the operation has run before.
+///
+/// Pages of other origins may not write, not even with a token: a proxy may add the token to everything that a logged-in
+/// user's browser sends. The host matters only where no token is asked for, because a page that has rebound its name has none.
+pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Result<(), ApiError> {
+    let headers = request.headers();
+    if !operation.is_safe
+        && let Some(origin) = foreign_origin(headers, &config.cors_origins)
+    {
+        return Err(ApiError::ForeignOrigin(origin));
+    }
+    let mut tokens = tokens_for(operation.audience, config);
+    if !brings_one_of(headers, tokens.clone()) {
+        return Err(ApiError::Unauthorized(operation.audience));
+    }
+    if operation.audience != Audience::Everyone
+        && tokens.next().is_none()
+        && let Some(host) = foreign_host(headers, request.uri(), &config.allowed_hosts)
+    {
+        return Err(ApiError::ForeignHost(host));
+    }
+    Ok(())
 }
 
 /// The tokens that open an operation for this audience; none where everyone may have it. Where administrators have no

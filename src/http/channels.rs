@@ -40,8 +40,9 @@ pub static CHANNEL_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn channel_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = channels::channel_create(&db, input.body_json()).await?;
+pub async fn channel_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = channels::channel_create(&db, body).await?;
     Reply::created("/api/channels", written(outcome, NOT_STORED, never)?)
 }
 
@@ -71,10 +72,13 @@ pub static CHANNEL_UPDATE: Operation = Operation {
     ..Operation::PATCH
 };
 
-pub async fn channel_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome =
-        channels::channel_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
-    Ok(Reply::row(written(outcome, absent(&input), never)?))
+pub async fn channel_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = channels::channel_update(&db, input.uuid("id"), body, &input.if_match).await?;
+    let row = written(outcome, absent(&input), |_| {
+        "A direct-message channel keeps its name, because names of other channels aren't reserved against it.".to_owned()
+    })?;
+    Ok(Reply::row(row))
 }
 
 pub static CHANNEL_ARCHIVE: Operation = Operation {
@@ -144,8 +148,9 @@ pub static MESSAGE_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn message_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = messages::message_create(&db, input.uuid("id"), input.body_json()).await?;
+pub async fn message_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = messages::message_create(&db, input.uuid("id"), body).await?;
     let row = written(outcome, absent(&input), |state| {
         format!("The channel is {state}: nothing can be written in it any more.")
     })?;

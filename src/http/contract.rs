@@ -43,6 +43,8 @@ pub struct Operation {
     pub audience: Audience,
     /// How many statements it sends where all is well.
     pub query_count: usize,
+    /// Whether it changes nothing, so that a page of any origin may make a browser send it (RFC 9110, 9.2.1).
+    pub is_safe: bool,
 }
 
 /// Who may have an operation's answer, where tokens are set.
@@ -262,10 +264,12 @@ impl Operation {
         media_type: "application/json",
         audience: Audience::Clients,
         query_count: 1,
+        is_safe: true,
     };
     /// What most actions have in common.
     pub const POST: Self = Self {
         method: "POST",
+        is_safe: false,
         ..Self::GET
     };
     /// What is common to most of those that make something.
@@ -276,11 +280,13 @@ impl Operation {
     /// What most changes have in common.
     pub const PATCH: Self = Self {
         method: "PATCH",
+        is_safe: false,
         ..Self::GET
     };
     /// What most deletions have in common.
     pub const DELETE: Self = Self {
         method: "DELETE",
+        is_safe: false,
         ..Self::GET
     };
 }

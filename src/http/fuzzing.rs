@@ -148,12 +148,12 @@ impl Reader {
         }
         written_out.query = query.finish().into_bytes();
         if self.operation.body.is_some() {
-            written_out.body = input.body_json().into_bytes();
+            written_out.body = input.body().as_bytes().to_vec();
         }
         let references = findings.references.iter();
         Accepted {
             parameters,
-            body: input.body_json(),
+            body: input.body().to_owned(),
             references: references
                 .map(|reference| (reference.pointer.clone(), reference.id.to_string()))
                 .collect(),

@@ -128,9 +128,15 @@ impl Input {
         Cursor::parse(self.text("cursor")?)
     }
 
-    /// The body as the JSON text a statement takes.
-    pub fn body_json(&self) -> String {
-        self.body.clone()
+    /// Takes the body out, as the JSON text a statement takes: while the statement runs there's no other copy.
+    pub fn take_body(&mut self) -> String {
+        std::mem::take(&mut self.body)
+    }
+
+    /// The body, left where it is.
+    #[cfg(fuzzing)]
+    pub fn body(&self) -> &str {
+        &self.body
     }
 
     /// Returns a UUID member of the body; `None` if it's missing.

@@ -156,7 +156,7 @@ mod tests {
         let with_token = if operation.audience == Audience::Everyone {
             &[][..]
         } else {
-            &[401]
+            &[401, 403]
         };
         for status in operation
             .errors
@@ -382,6 +382,7 @@ mod tests {
         [
             (400, "The body isn't JSON."),
             (401, "It takes a token, or another one."),
+            (403, "A page of another origin must not write, or the host is not a name of this server."),
             (404, "There's no such row."),
             (408, "The body took over 10 s to arrive."),
             (409, "The state, or another row, forbids it."),

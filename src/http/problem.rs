@@ -30,6 +30,10 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 pub enum ApiError {
     /// The request brings no token, or none of those who may have it.
     Unauthorized(Audience),
+    /// A page of this origin made a browser send the request.
+    ForeignOrigin(String),
+    /// The API is open, and this host is not one of its names.
+    ForeignHost(String),
     /// The path leads nowhere.
     NoRoute,
     /// The path is a route, the method isn't one of its.
@@ -179,6 +183,7 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin(_) | Self::ForeignHost(_) => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson(_) => StatusCode::BAD_REQUEST,
@@ -201,6 +206,13 @@ impl ApiError {
                 "It takes an administrator's token: Authorization: Bearer …".to_owned()
             }
             Self::Unauthorized(_) => "It takes a token: Authorization: Bearer …".to_owned(),
+            Self::ForeignOrigin(origin) => format!(
+                "A page of the origin \"{origin}\" must not write. If it may, add the origin to the variable cors_origins."
+            ),
+            Self::ForeignHost(host) => format!(
+                "The host \"{host}\" is not a name of this server. Without an api_token, the API is served only as localhost, by \
+                 IP address, and by the names in the variable allowed_hosts: add the name there, or set api_token."
+            ),
             Self::NoRoute => "There is nothing at this path.".to_owned(),
             Self::MethodNotAllowed => {
                 format!("{method} isn't possible here; the Allow header says what is.")

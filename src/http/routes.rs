@@ -170,15 +170,13 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let of_tag = usize::from(is_read && request.headers().contains_key(IF_NONE_MATCH));
         let budget = budget.max(operation.query_count) + of_replica * (1 + of_tag) + of_tag;
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
-        let tokens = auth::tokens_for(operation.audience, config);
-        if !auth::brings_one_of(request.headers(), tokens.clone()) {
-            return Err(ApiError::Unauthorized(operation.audience));
-        }
-        let cache_control = HeaderValue::from_static(match tokens.clone().next() {
-            Some(_) => "no-store",
-            None => "no-cache",
-        });
-        let db = Db::new(database.clone(), profile);
+        auth::admit(operation, &request, config)?;
+        let cache_control =
+            HeaderValue::from_static(match auth::tokens_for(operation.audience, config).next() {
+                Some(_) => "no-store",
+                None => "no-cache",
+            });
+        let db = Db::new(database.clone(), profile.clone());
         let db = match operation.audience {
             Audience::Clients if is_read && (has_replica || caches) => {
                 replica::reading(db, freshness(request.headers()))
@@ -196,6 +194,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             drop(input);
             return Err(all_faults(&db, faults, &references, whole).await);
         }
+        profile.admit();
         let held = input.held.clone();
         let outcome = match handler(db.clone(), input).await {
             Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),

@@ -49,8 +49,9 @@ pub static TASK_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = tasks::task_create(&db, input.body_json()).await?;
+pub async fn task_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = tasks::task_create(&db, body).await?;
     Reply::created("/api/tasks", written(outcome, NOT_STORED, never)?)
 }
 
@@ -80,8 +81,8 @@ pub static TASK_UPDATE: Operation = Operation {
     ..Operation::PATCH
 };
 
-pub async fn task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome =
-        tasks::task_update(&db, input.uuid("id"), input.body_json(), &input.if_match).await?;
+pub async fn task_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = tasks::task_update(&db, input.uuid("id"), body, &input.if_match).await?;
     Ok(Reply::row(written(outcome, absent(&input), never)?))
 }

@@ -57,9 +57,10 @@ pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn workflow_task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+pub async fn workflow_task_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
     let id = input.uuid("id");
-    let outcome = workflow_tasks::workflow_task_create(&db, id, input.body_json()).await?;
+    let outcome = workflow_tasks::workflow_task_create(&db, id, body).await?;
     let row = written(outcome, workflow_absent(&input), |state| {
         format!("The workflow is {state}: no task can be added to it.")
     })?;
@@ -93,9 +94,9 @@ pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     ..Operation::PATCH
 };
 
-pub async fn workflow_task_update(db: Db, input: Input) -> Result<Reply, ApiError> {
+pub async fn workflow_task_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
     let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
-    let body = input.body_json();
+    let body = input.take_body();
     let outcome =
         workflow_tasks::workflow_task_update(&db, id, task_id, body, &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {

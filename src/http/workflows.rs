@@ -57,8 +57,9 @@ pub static WORKFLOW_CREATE: Operation = Operation {
     ..Operation::CREATE
 };
 
-pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_create(&db, input.body_json()).await?;
+pub async fn workflow_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
+    let body = input.take_body();
+    let outcome = workflows::workflow_create(&db, body).await?;
     let row = written(outcome, absent(&input), |_| {
         "There is no active orchestrator: name one in orchestrator_id, or make an agent of the type orchestrator active."
             .to_owned()

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use uuid::Uuid;
 
 use super::log::{Level, line};
@@ -23,6 +24,10 @@ const MOST_SLOW_QUERIES: usize = 15;
 
 /// After so many failures in a row an instance waits for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
+
+/// How long an instance waits before it stores a batch of refused requests only. Strangers can send any number of them, and
+/// each batch is a write to the database.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -42,8 +47,16 @@ pub struct Key {
     pub minute: i64,
     /// Statement or route.
     pub kind: Kind,
-    /// The statement's name, or the route's method and pattern; [`ALL`] for all of them together.
+    /// The statement's name, or the route's method and pattern; [`ALL`] for all of them together. In parentheses, and not
+    /// part of [`ALL`], the requests that no route has served.
     pub name: Cow<'static, str>,
+}
+
+impl Key {
+    /// Whether it counts requests that no route has served.
+    fn is_refused(&self) -> bool {
+        self.kind == Kind::Route && self.name.starts_with('(')
+    }
 }
 
 /// The name under which all of a kind are counted together: their percentiles can't be had from each one's.
@@ -161,7 +174,7 @@ impl Fleet {
 
     /// Takes in what a request did that's just been answered. The first one starts a task that flushes it, and all that
     /// comes in by then, a little later; the host keeps the instance until it ends.
-    pub fn gather(self: &Arc<Self>, profile: &RequestProfile, totals: &Totals, failed: bool) {
+    pub fn gather(self: &Arc<Self>, profile: &RequestProfile, totals: &Totals, status: StatusCode) {
         let one_in = u64::from(self.settings.one_in);
         // Not by the request's id: a client may choose that.
         if one_in > 1 && !Uuid::new_v4().as_u128().is_multiple_of(one_in.into()) {
@@ -169,7 +182,7 @@ impl Fleet {
         }
         let mut state = self.state();
         state.batch.one_in = self.settings.one_in;
-        state.batch.add(profile, totals, failed, one_in, now_us());
+        state.batch.add(profile, totals, status, one_in, now_us());
         let quiet = state
             .quiet_until
             .is_some_and(|until| Instant::now() < until);
@@ -185,7 +198,7 @@ impl Fleet {
         let mut failures = 0;
         loop {
             let patience = self.settings.flush_interval.saturating_mul(1 << failures);
-            spin_sdk::time::sleep(patience).await;
+            self.wait(patience).await;
             let Some(batch) = self.take() else { return };
             let gathered = batch.gathered;
             match (self.flush)(batch).await {
@@ -212,6 +225,18 @@ impl Fleet {
                 state.quiet_until = Some(Instant::now() + QUIET);
                 return;
             }
+        }
+    }
+
+    /// Waits for the next flush: `pause`, and longer while there are only refused requests.
+    async fn wait(&self, mut pause: Duration) {
+        let clock = Instant::now();
+        loop {
+            spin_sdk::time::sleep(pause).await;
+            if clock.elapsed() >= REFUSED_WAIT || !self.state().batch.has_only_refused() {
+                return;
+            }
+            pause = pause.max(REFUSED_WAIT / 5);
         }
     }
 
@@ -285,7 +310,7 @@ impl Batch {
         &mut self,
         profile: &RequestProfile,
         totals: &Totals,
-        failed: bool,
+        status: StatusCode,
         weight: u64,
         now_us: i64,
     ) {
@@ -293,11 +318,13 @@ impl Batch {
         let route = profile.route();
         let statements = profile.statements();
         let query_count = u64::try_from(statements.len()).unwrap_or(u64::MAX);
-        for name in [Cow::Borrowed(ALL), route.clone().into()] {
+        let (name, is_route) = profile.counted_as(status.as_u16());
+        let all = is_route.then_some(Cow::Borrowed(ALL));
+        for name in all.into_iter().chain([name.into()]) {
             let requests = self.gathered_of(minute, Kind::Route, name);
             requests
                 .sketch
-                .record_weighted(totals.elapsed_us, failed, weight);
+                .record_weighted(totals.elapsed_us, status.is_server_error(), weight);
             requests.query_count = requests
                 .query_count
                 .saturating_add(query_count.saturating_mul(weight));
@@ -343,6 +370,11 @@ impl Batch {
         self.sketches.entry(Key { minute, kind, name }).or_default()
     }
 
+    /// Whether requests were refused, and nothing else was measured.
+    fn has_only_refused(&self) -> bool {
+        self.slow_queries.is_empty() && self.sketches.keys().all(Key::is_refused)
+    }
+
     /// Puts back what couldn't be flushed.
     fn take_back(&mut self, earlier: Self) {
         for (key, one) in earlier.sketches {
@@ -371,7 +403,7 @@ impl Batch {
         let kept = self.sketches.split_off(&first);
         let forgotten = std::mem::replace(&mut self.sketches, kept);
         for (key, one) in forgotten {
-            if key.name == ALL {
+            if key.name == ALL || key.is_refused() {
                 self.lost = self.lost.saturating_add(one.sketch.count());
             }
         }

@@ -127,7 +127,7 @@ where
             headers::insert(response.headers_mut(), &profile, &totals, visible);
             log::request(&totals, &layer.thresholds, &profile);
             if let Some(fleet) = layer.fleet {
-                fleet.gather(&profile, &totals, response.status().is_server_error());
+                fleet.gather(&profile, &totals, response.status());
             }
             Ok(response)
         })

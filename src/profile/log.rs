@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use super::headers::ms;
 use super::{RequestProfile, Totals};
@@ -216,33 +217,53 @@ fn render(
             ] {
                 members.insert(name.to_owned(), value.into());
             }
-            members.extend(
-                details
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), value.clone())),
-            );
+            for (name, value) in details {
+                let value = match value {
+                    Value::String(text) => one_line(text, 1000).into(),
+                    other => other.clone(),
+                };
+                members.insert((*name).to_owned(), value);
+            }
             Value::Object(members).to_string()
         }
     }
 }
 
-/// White space and control characters folded to single spaces, and at most `max_chars` characters of it.
+/// Folds white space to single spaces, escapes characters that a terminal or a reader could take for something else, and
+/// keeps at most `max_chars` characters.
 fn one_line(text: &str, max_chars: usize) -> String {
-    let mut folded = String::with_capacity(text.len().min(max_chars));
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    for word in words.filter(|word| !word.is_empty()) {
-        if !folded.is_empty() {
-            folded.push(' ');
+    let mut line = String::with_capacity(text.len().min(max_chars));
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
         }
-        folded.push_str(word);
+        for character in word.chars() {
+            if is_shown(character) {
+                line.push(character);
+            } else {
+                line.extend(character.escape_unicode());
+            }
+        }
     }
-    match folded.char_indices().nth(max_chars) {
+    match line.char_indices().nth(max_chars) {
         Some((end, _)) => {
-            folded.truncate(end);
-            folded + "…"
+            line.truncate(end);
+            line + "…"
         }
-        None => folded,
+        None => line,
     }
+}
+
+/// Whether a character stands for itself: not a control character, such as the CSI of terminals (U+009B), and not a format
+/// character, such as those that reverse the direction of text (U+202E).
+fn is_shown(character: char) -> bool {
+    !matches!(
+        character.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::Unassigned
+    )
 }
 
 #[cfg(test)]
@@ -262,7 +283,29 @@ mod tests {
         let profile = RequestProfile::start("r1".to_owned());
         let message = "broken\r\nERROR - forged\u{1b}[31m\u{0}x";
         let text = render(LogFormat::Text, Level::Error, message, &profile, &[]);
-        assert_eq!(text, "ERROR - broken ERROR - forged [31m x request=r1");
+        assert_eq!(
+            text,
+            r"ERROR - broken ERROR - forged\u{1b}[31m\u{0}x request=r1"
+        );
+    }
+
+    #[test]
+    fn control_and_format_characters_are_escaped_in_both_formats() {
+        let profile = RequestProfile::start("r1".to_owned());
+        let forged = "a\u{9b}31m\u{85}b\u{202e}c\u{2028}d\u{200b}e\u{2066}f\u{feff}g\u{7f}h\u{ad}i\u{e0041}j\u{600}k ä 日本 😀";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let details = [("table", forged.into())];
+            let line = render(format, Level::Warning, forged, &profile, &details);
+            let hidden = line
+                .chars()
+                .find(|c| !is_shown(*c) || c.is_whitespace() && *c != ' ');
+            assert_eq!(hidden, None, "{line}");
+            assert!(
+                line.contains(r"u{9b}31m b") && line.contains(r"u{202e}c d"),
+                "{line}"
+            );
+            assert!(line.contains("k ä 日本 😀"), "{line}");
+        }
     }
 
     #[test]

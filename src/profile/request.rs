@@ -20,6 +20,7 @@ pub struct RequestProfile {
 #[derive(Debug, Default)]
 struct Account {
     route: Option<String>,
+    is_admitted: bool,
     query_budget: Option<usize>,
     detailed: bool,
     statements: Vec<StatementRun>,
@@ -28,6 +29,8 @@ struct Account {
     read_from: Option<&'static str>,
     cache_lookups: Vec<CacheLookup>,
 }
+
+const NO_ROUTE: &str = "(no route)";
 
 /// A statement's answer as it was sought in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,13 +126,33 @@ impl RequestProfile {
         account.query_budget = Some(query_budget);
     }
 
+    /// Counts the request for its route. A request that ends before this was refused, and took no time of the route's work.
+    pub fn admit(&self) {
+        self.account().is_admitted = true;
+    }
+
+    /// The name under which the fleet counts the request, and whether that is a route's. A stranger can send any number of
+    /// requests that no route takes, or that are refused: they must not change the figures of routes.
+    #[must_use]
+    pub fn counted_as(&self, status: u16) -> (String, bool) {
+        match &*self.account() {
+            Account { route: None, .. } => (NO_ROUTE.to_owned(), false),
+            Account {
+                route: Some(route),
+                is_admitted: true,
+                ..
+            } => (route.clone(), true),
+            Account { .. } => (format!("(refused {status})"), false),
+        }
+    }
+
     /// The route, once known.
     #[must_use]
     pub fn route(&self) -> String {
         self.account()
             .route
             .clone()
-            .unwrap_or_else(|| "(no route)".to_owned())
+            .unwrap_or_else(|| NO_ROUTE.to_owned())
     }
 
     /// How many statements the route may take, once known.
@@ -302,6 +325,20 @@ mod tests {
         profile.set_route("GET /api/agents".to_owned(), 1);
         assert_eq!(profile.route(), "GET /api/agents");
         assert_eq!(profile.query_budget(), Some(1));
+    }
+
+    #[test]
+    fn a_refused_request_is_not_counted_for_its_route() {
+        let profile = RequestProfile::start("r".to_owned());
+        assert_eq!(profile.counted_as(404), ("(no route)".to_owned(), false));
+        profile.set_route("GET /api/agents".to_owned(), 1);
+        assert_eq!(profile.counted_as(401), ("(refused 401)".to_owned(), false));
+        assert_eq!(profile.route(), "GET /api/agents");
+        profile.admit();
+        assert_eq!(
+            profile.counted_as(200),
+            ("GET /api/agents".to_owned(), true)
+        );
     }
 
     #[test]

@@ -88,12 +88,18 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
                 topic = CASE WHEN members ? 'topic' THEN members ->> 'topic' ELSE topic END,
                 channel_type = coalesce(members ->> 'channel_type', channel_type),
                 updated_at = now()
-            FROM patch WHERE id = $1::uuid AND ",
+            FROM patch WHERE id = $1::uuid AND (dm_agent_id IS NULL OR name = coalesce(members ->> 'name', name)) AND ",
         tag_matches!("$3::text"),
         " RETURNING ",
         channel_columns!(),
         ")",
-        written!(row: "channel", otherwise: stale_or_absent!())
+        written!(
+            row: "channel",
+            otherwise: concat!(
+                "CASE WHEN ", tag_matches!("$3::text"), " AND EXISTS (SELECT FROM public.channels WHERE id = $1::uuid)
+                      THEN 'refused dm' ELSE ", stale_or_absent!(), " END"
+            )
+        )
     ],
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,

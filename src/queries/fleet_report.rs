@@ -141,7 +141,7 @@ pub(super) use {bin_ms, measured, percentiles, window_from};
 const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
         ", busiest AS MATERIALIZED (
-            SELECT id, name FROM one WHERE kind = 'route' ORDER BY name <> '', count DESC, name LIMIT 5
+            SELECT id, name FROM one WHERE kind = 'route' AND name NOT LIKE '(%' ORDER BY name <> '', count DESC, name LIMIT 5
         ), step AS MATERIALIZED (
             SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
                    CASE WHEN $2::int >= 600 THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= began_at) END AS since,

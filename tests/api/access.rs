@@ -330,3 +330,174 @@ async fn pages_go_out_to_anyone_with_a_policy_and_without_a_query() {
         assert!(!policy.contains("unsafe"), "{policy}");
     }
 }
+
+/// What a browser adds to a write that a page of another origin makes. Without HTTPS or a loopback address, only `Origin`.
+const FOREIGN_PAGES: [&[(&str, &str)]; 6] = [
+    &[
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ],
+    &[("origin", "https://evil.example")],
+    &[("sec-fetch-site", "cross-site")],
+    &[
+        ("origin", "http://localhost:5173"),
+        ("sec-fetch-site", "same-site"),
+    ],
+    &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+    &[
+        ("origin", "https://app.example.com.evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ],
+];
+
+#[tokio::test]
+async fn pages_of_other_origins_may_not_write() {
+    let database = Database::migrated().await;
+    let closed = [
+        ("api_token", API),
+        ("cors_origins", "https://app.example.com:443"),
+    ];
+    let bearer = format!("Bearer {API}");
+    for variables in [&[][..], &closed] {
+        let edge = Edge::start_with(&database, variables, &[]).await;
+        let token = (!variables.is_empty()).then_some(("authorization", bearer.as_str()));
+        let with = |page: &[(&'static str, &'static str)]| -> Vec<_> {
+            page.iter().copied().chain(token).collect()
+        };
+        for operation in operations() {
+            let path = operation.path_with(NOBODY);
+            // A GET that makes the channel if there's none.
+            let is_write =
+                operation.method != Method::GET || operation.path.ends_with("/dm-channel");
+            for page in FOREIGN_PAGES {
+                let answer = ask(&edge, &operation.method, &path, &with(page)).await;
+                let what = format!("{} {path} {page:?}: {answer:?}", operation.method);
+                assert_eq!(answer.status == StatusCode::FORBIDDEN, is_write, "{what}");
+                if is_write {
+                    assert_eq!(answer.query_count(), 0, "{what}");
+                    let detail = answer.json()["detail"].to_string();
+                    assert!(detail.contains("the variable cors_origins"), "{what}");
+                }
+            }
+            // Programs, and pages of our own, which may be behind a proxy that replaces the Host header.
+            let own_origin = edge.url();
+            for page in [
+                &[][..],
+                &[("sec-fetch-site", "same-origin")],
+                &[("sec-fetch-site", "none")],
+                &[("origin", own_origin.as_str())],
+                &[
+                    ("origin", "https://api.example.com"),
+                    ("sec-fetch-site", "same-origin"),
+                ],
+            ] {
+                let headers: Vec<_> = page.iter().copied().chain(token).collect();
+                let answer = ask(&edge, &operation.method, &path, &headers).await;
+                assert_ne!(answer.status, StatusCode::FORBIDDEN, "{path} {page:?}");
+            }
+            let trusted = with(&[
+                ("origin", "https://app.example.com"),
+                ("sec-fetch-site", "cross-site"),
+            ]);
+            let answer = ask(&edge, &operation.method, &path, &trusted).await;
+            let is_refused = is_write && variables.is_empty();
+            assert_eq!(
+                answer.status == StatusCode::FORBIDDEN,
+                is_refused,
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_neither_clears_a_channel_nor_starts_a_workflow() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let channel = crate::channel(&edge, "general").await;
+    let messages = format!("/api/channels/{channel}/messages");
+    edge.post(&messages, &serde_json::json!({"content": "x"}))
+        .await;
+    let workflow = serde_json::json!({"description": "x", "tasks": [{"description": "x"}]});
+    let workflow = edge.post("/api/workflows", &workflow).await.json();
+    let workflow = format!("/api/workflows/{}", crate::text(&workflow, "id"));
+    for page in FOREIGN_PAGES {
+        for path in [
+            format!("/api/channels/{channel}/clear"),
+            format!("{workflow}/start"),
+        ] {
+            let answer = ask(&edge, &Method::POST, &path, page).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+        }
+    }
+    assert_eq!(
+        edge.get(&messages).await.json().as_array().unwrap().len(),
+        1
+    );
+    let status = edge.get(&workflow).await.json()["status"].clone();
+    assert_eq!(status, "pending");
+}
+
+const FOREIGN_HOSTS: [&str; 4] = [
+    "evil.example",
+    "evil.example:3000",
+    "10.0.0.1.nip.io:3000",
+    "localhost.evil.example",
+];
+
+#[tokio::test]
+async fn without_a_token_only_names_of_this_server_are_served() {
+    let database = Database::migrated().await;
+    let variables = [("allowed_hosts", "API.example.com reznet-edge.reznet")];
+    let edge = Edge::start_with(&database, &variables, &[]).await;
+    for operation in operations() {
+        let path = operation.path_with(NOBODY);
+        let is_open = ANYONES.contains(&operation.path.as_str());
+        for host in FOREIGN_HOSTS {
+            let answer = ask(&edge, &operation.method, &path, &[("host", host)]).await;
+            if is_open {
+                assert_eq!(answer.status, StatusCode::OK, "{host} {path}: {answer:?}");
+            } else {
+                assert_eq!(answer.status, StatusCode::FORBIDDEN, "{host} {path}");
+                assert_eq!(answer.query_count(), 0, "{host} {path}");
+                let detail = answer.json()["detail"].to_string();
+                assert!(
+                    detail.contains(host) && detail.contains("the variable allowed_hosts"),
+                    "{detail}"
+                );
+            }
+        }
+        for host in [
+            "localhost",
+            "app.localhost:3000",
+            "[::1]:3000",
+            "10.42.0.17",
+            "api.example.com:8443",
+            "reznet-edge.reznet",
+        ] {
+            let answer = ask(&edge, &operation.method, &path, &[("host", host)]).await;
+            assert_ne!(answer.status, StatusCode::FORBIDDEN, "{host} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_any_host_is_served() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("api_token", API)], &[]).await;
+    let bearer = format!("Bearer {API}");
+    for host in FOREIGN_HOSTS {
+        let token = [("host", host), ("authorization", bearer.as_str())];
+        let answer = ask(&edge, &Method::GET, "/api/agents", &token).await;
+        assert_eq!(answer.status, StatusCode::OK, "{host}");
+        let answer = ask(&edge, &Method::GET, "/api/agents", &token[..1]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{host}");
+    }
+    // An administrators' token alone leaves the API open, and so do tokens of white space.
+    for variables in [[("admin_token", ADMIN)], [("api_token", " \n")]] {
+        let edge = Edge::start_with(&database, &variables, &[]).await;
+        let foreign = [("host", FOREIGN_HOSTS[0])];
+        let answer = ask(&edge, &Method::GET, "/api/agents", &foreign).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{variables:?}");
+    }
+}

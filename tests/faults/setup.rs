@@ -22,6 +22,11 @@ async fn a_variable_that_makes_no_sense_is_named() {
             "hunter2",
             "the variable db_url isn't an address of a PostgreSQL database",
         ),
+        (
+            "allowed_hosts",
+            "api.example.com:3000",
+            "the variable allowed_hosts has \"api.example.com:3000\": set it to names such as api.example.com, without scheme and port",
+        ),
     ] {
         let edge = Edge::start_with(&database, &[(variable, value)], &[]).await;
         let answer = edge.get("/api/agents").await;

@@ -207,6 +207,7 @@ async fn each_variable_may_end_in_a_line_break() {
         ("profiling", "off\r\n".to_owned()),
         ("log_format", "text\n".to_owned()),
         ("cors_origins", "https://app.example.com\n".to_owned()),
+        ("allowed_hosts", "api.example.com\n".to_owned()),
         ("api_token", "a-token-for-this-test\n".to_owned()),
     ];
     let variables = variables

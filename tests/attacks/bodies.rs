@@ -1,0 +1,161 @@
+//! X1: a small body that becomes a large tree, beside a reference that the database must look up. It costs the attacker 1 MiB,
+//! and may cost the server no more than a few times that.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Database, Edge};
+
+use crate::{NOBODY, bodies, send, with_member};
+
+/// A little less than the largest body.
+const BYTES: usize = 1_000_000;
+
+/// Values of [`BYTES`] bytes and as many nodes as possible.
+fn shapes() -> Vec<(&'static str, String)> {
+    let nested = |open: &str, close: &str, inner: &str| {
+        let levels = BYTES / (open.len() + close.len());
+        format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
+    };
+    let flat = |open: &str, item: &str, close: &str| {
+        let items = BYTES / (item.len() + 1);
+        format!(
+            "{open}{item}{}{close}",
+            format!(",{item}").repeat(items - 1)
+        )
+    };
+    vec![
+        ("nested objects", nested("{\"\":", "}", "0")),
+        ("nested arrays", nested("[", "]", "")),
+        ("one object", flat("{", "\"\":0", "}")),
+        ("one array", flat("[", "0", "]")),
+        ("empty objects", flat("[", "{}", "]")),
+        ("escapes", format!("\"{}\"", "\\u0041".repeat(BYTES / 6))),
+    ]
+}
+
+/// The memory of a process now, in bytes.
+fn resident_bytes(pid: u32) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("the host runs");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    pages * 4096
+}
+
+#[tokio::test]
+async fn small_bodies_that_become_large_trees_harm_no_other_request() {
+    const AT_ONCE: usize = 16;
+    let database = Database::migrated().await;
+    // All of it in one instance, as an attacker may hope for.
+    let flags = [
+        "--max-instance-reuse-count",
+        "100000",
+        "--max-instance-concurrent-reuse-count",
+        "20",
+    ];
+    let edge = Edge::start_with(&database, &[], &flags).await;
+    let mut attacks = Vec::new();
+    for (operation, members) in bodies() {
+        let mut example = operation.example().expect("an example");
+        for reference in [
+            "assigned_to",
+            "agent_id",
+            "orchestrator_id",
+            "thread_id",
+            "author_id",
+        ] {
+            if members.iter().any(|(name, _)| name == reference) {
+                example[reference] = json!(NOBODY);
+            }
+        }
+        let path = operation.path_with(NOBODY);
+        for (shape, value) in shapes() {
+            let unknown = ["x".to_owned(), String::new()];
+            for name in members.iter().map(|(name, _)| name).chain(&unknown) {
+                let what = format!("{} {path}: {name} is {shape}", operation.method);
+                attacks.push((
+                    what,
+                    operation.method.clone(),
+                    path.clone(),
+                    with_member(&example, name, &value),
+                ));
+            }
+            // Not an object at all, and an object with nothing else.
+            attacks.push((
+                format!("{} {path}: {shape}", operation.method),
+                operation.method.clone(),
+                path.clone(),
+                value,
+            ));
+        }
+    }
+    // A body of references only, as many as fit.
+    let task = json!({"description": "x", "assigned_to": NOBODY});
+    let tasks = vec![task; 1000];
+    let workflow = json!({"description": "x", "orchestrator_id": NOBODY, "tasks": tasks});
+    for _ in 0..AT_ONCE {
+        attacks.push((
+            "a workflow of references".to_owned(),
+            Method::POST,
+            "/api/workflows".to_owned(),
+            workflow.to_string(),
+        ));
+    }
+    println!("{} attacks", attacks.len());
+    edge.get("/api/agents").await;
+    let calm = resident_bytes(edge.pid());
+    let mut peak = calm;
+    for attacks in attacks.chunks(AT_ONCE) {
+        let answers = attacks.iter().map(async |(what, method, path, body)| {
+            let answer = send(&edge, method, path, body.as_str()).await;
+            (what, answer)
+        });
+        let harmless = async {
+            let answer = edge.get("/api/agents").await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        };
+        let attack = async { tokio::join!(join_all(answers), harmless).0 };
+        let watch = async {
+            loop {
+                peak = peak.max(resident_bytes(edge.pid()));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let answers = tokio::select! {
+            answers = attack => answers,
+            () = watch => unreachable!("it never ends"),
+        };
+        for (what, answer) in answers {
+            let is_refused = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY]
+                .contains(&answer.status);
+            let problem: Value = answer.json();
+            let detail: String = problem["detail"].to_string().chars().take(200).collect();
+            assert!(is_refused, "{what}: {} {detail}", answer.status);
+            assert!(
+                answer.body.len() < 20_000,
+                "{what}: {} bytes",
+                answer.body.len()
+            );
+        }
+    }
+    assert!(!edge.log().contains("error: "), "{}", edge.log());
+    let grown = peak.saturating_sub(calm);
+    println!(
+        "memory: {} MiB before, {} MiB more at most",
+        calm >> 20,
+        grown >> 20
+    );
+    // Spin's process is another one's child.
+    if std::env::var_os("SPIN").is_none() {
+        let of_bodies = AT_ONCE * BYTES;
+        assert!(
+            grown < 6 * of_bodies,
+            "{grown} bytes for bodies of {of_bodies}"
+        );
+    }
+}

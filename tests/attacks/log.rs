@@ -1,0 +1,80 @@
+//! X16: whatever a client sends or the database says, a line of the component's log has no character that a terminal obeys.
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use support::{Database, Edge};
+
+/// Commands of terminals (C1), line ends, reversed text, invisible text, a byte order mark.
+const ODD: &str = "a\u{9b}31mb\u{85}c\u{202e}d\u{2028}e\u{200b}f\u{2066}g\u{feff}h\u{ad}i\u{7f}j";
+
+fn is_obeyed(character: char) -> bool {
+    let odd = ODD
+        .chars()
+        .filter(|c| !c.is_ascii() || c.is_ascii_control());
+    character != '\n' && (character.is_control() || odd.into_iter().any(|one| one == character))
+}
+
+#[tokio::test]
+async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
+    for format in ["text", "json"] {
+        let database = Database::migrated().await;
+        let variables = [
+            ("log_format", format),
+            ("slow_request_warn_ms", "0"),
+            ("slow_query_warn_ms", "0"),
+        ];
+        let edge = Edge::start_with(&database, &variables, &[]).await;
+        // In the path and the query, raw and encoded, in a header, in a body.
+        let encoded: String = ODD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for path in [
+            format!("/api/agents/name/{encoded}"),
+            format!("/{encoded}"),
+            format!("/api/agents?{encoded}={encoded}"),
+        ] {
+            let status = edge.get(&path).await.status;
+            assert!(status.is_client_error(), "{path}: {status}");
+        }
+        let raw = format!(
+            "GET /api/agents/name/{ODD} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {ODD}\r\nConnection: close\r\n\r\n"
+        );
+        edge.raw(raw.replace(['\u{7f}', '\u{85}'], "").as_bytes())
+            .await;
+        edge.post(
+            "/api/channels",
+            &serde_json::json!({"name": ODD, "topic": ODD}),
+        )
+        .await;
+        // The database's words: an error of a trigger.
+        let client = database.client().await;
+        let sql = format!(
+            "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{ODD}' USING HINT = '{ODD}'; END $$;
+             CREATE TRIGGER odd BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION odd()"
+        );
+        client
+            .batch_execute(&sql)
+            .await
+            .expect("a trigger can be made");
+        let answer = edge
+            .post("/api/tasks", &serde_json::json!({"description": "x"}))
+            .await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        let line = edge
+            .log_line(&["INTERNAL ERROR", answer.header("x-request-id")])
+            .await;
+        assert!(
+            line.contains("u{9b}31mb c") && line.contains("u{202e}d e"),
+            "{line}"
+        );
+        if format == "json" {
+            let line: Value = serde_json::from_str(&line).expect("a line is JSON");
+            assert_eq!(line["event"], "error");
+        }
+        let log = edge.log();
+        let obeyed = log.lines().find(|line| line.contains(is_obeyed));
+        assert_eq!(obeyed, None);
+        assert_eq!(
+            edge.request(Method::GET, "/api/health").await.status,
+            StatusCode::OK
+        );
+    }
+}
