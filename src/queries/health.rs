@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0013_times_checked",
     "0014_server_statements",
     "0015_bounded_reads",
+    "0016_last_place",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.

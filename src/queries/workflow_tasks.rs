@@ -207,6 +207,7 @@ pub async fn workflow_task_update(
 
 /// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another. NULLS FIRST is the order
 /// of the indexes that are made for this: in the usual one, PostgreSQL might read `idx_workflow_tasks_order` until it finds a task.
+/// It's by `agent_id` first because to PostgreSQL that isn't one value where it IS NULL.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![
@@ -216,13 +217,13 @@ macro_rules! workflow_task_claim {
                 SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)",
             $condition,
-            "   ORDER BY order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
+            "   ORDER BY agent_id, order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
             ), anyones AS (
                 SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id IS NULL
                   AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)",
             $condition,
-            "   ORDER BY order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
+            "   ORDER BY agent_id, order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
             ), workflow_task AS (
                 UPDATE public.workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = $1::uuid,
                     is_anyones = agent_id IS NULL
