@@ -78,7 +78,9 @@ expected_index (schema, name, on_table, is_named) AS (VALUES
     ('public', 'channels_active_idx', 'channels', false),
     ('public', 'tasks_created_at_idx', 'tasks', false),
     ('public', 'tasks_status_created_at_idx', 'tasks', false),
-    ('public', 'workflows_active_idx', 'workflows', false),
+    ('public', 'agents_created_at_idx', 'agents', false),
+    ('public', 'workflows_channel_status_idx', 'workflows', false),
+    ('public', 'workflow_tasks_ready_idx', 'workflow_tasks', false),
     ('public', 'idempotency_keys_created_at_idx', 'idempotency_keys', false),
     ('profile', 'samples_began_at_idx', 'samples', false),
     ('profile', 'flushes_began_at_idx', 'flushes', false)

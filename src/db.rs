@@ -102,6 +102,26 @@ pub struct Answer {
     pub note: Option<String>,
 }
 
+/// A statement as it's run, and what's sent.
+struct Query {
+    name: &'static str,
+    sql: String,
+    parameters: Vec<ParameterValue>,
+    /// The text and the parameters of another statement, which runs this one.
+    inside: Option<(String, Vec<ParameterValue>)>,
+}
+
+impl Query {
+    fn of(statement: &'static Statement, parameters: Vec<ParameterValue>) -> Self {
+        Self {
+            name: statement.name,
+            sql: statement.sql(),
+            parameters,
+            inside: None,
+        }
+    }
+}
+
 impl Db {
     /// Access for the request that `profile` belongs to.
     #[must_use]
@@ -187,9 +207,9 @@ impl Db {
         if changed.is_empty() {
             return self.primary_answer(statement, parameters).await;
         }
-        self.begin_change(&changed).await;
+        let closing = self.begin_change(&changed).await;
         let outcome = self.primary_answer(statement, parameters).await;
-        self.end_change(&changed, &outcome).await;
+        self.end_change(&changed, closing, &outcome).await;
         outcome
     }
 
@@ -203,30 +223,25 @@ impl Db {
     ) -> Result<Answer, DbError> {
         let key = self.key.as_ref().filter(|_| !statement.is_read());
         let name = statement.name;
-        let (sql, parameters) = match key {
-            Some((key, once)) => (once.sql(), once_parameters(key, statement, &parameters)?),
-            None => (statement.sql(), parameters),
-        };
+        let mut query = Query::of(statement, parameters);
+        if let Some((key, once)) = key {
+            query.inside = Some((once.sql(), once_parameters(key, &query)?));
+        }
         let is_harmless = statement.is_read() || key.is_some();
-        match self.answer_once(name, &sql, &parameters).await {
+        match self.answer_once(&query).await {
             Err(error) if error.repeats(is_harmless) => {
                 let message = format!("TRIED AGAIN: {name}: {}", replica::reason(&error));
                 self.warn("tried_again", &message);
-                self.answer_once(name, &sql, &parameters).await
+                self.answer_once(&query).await
             }
             outcome => outcome,
         }
     }
 
-    async fn answer_once(
-        &self,
-        name: &'static str,
-        sql: &str,
-        parameters: &[ParameterValue],
-    ) -> Result<Answer, DbError> {
-        let checkout = self.primary_checkout(name).await?;
+    async fn answer_once(&self, query: &Query) -> Result<Answer, DbError> {
+        let checkout = self.primary_checkout(query.name).await?;
         let limit = self.silence_limit();
-        let outcome = self.measured(&checkout, name, sql, parameters, limit).await;
+        let outcome = self.measured(&checkout, query, limit).await;
         Self::check_in(&self.database.primary, checkout, outcome.as_ref().err());
         outcome
     }
@@ -241,18 +256,24 @@ impl Db {
         self.config().db_statement_timeout + Duration::from_secs(1)
     }
 
-    /// A statement's answer over this connection, within the limit, in the profile.
+    /// A statement's answer over this connection, within the limit, in the profile. The log and the plan are of the statement
+    /// itself, also where another statement runs it.
     async fn measured(
         &self,
         checkout: &Checkout<Connection>,
-        name: &'static str,
-        sql: &str,
-        parameters: &[ParameterValue],
+        query: &Query,
         limit: Duration,
     ) -> Result<Answer, DbError> {
+        let Query {
+            name,
+            sql,
+            parameters,
+            ..
+        } = query;
+        let name = *name;
         let fingerprint = fingerprint(name, parameters);
         let clock = Instant::now();
-        let rows = Self::rows(checkout, name, sql, parameters, limit).await;
+        let rows = Self::rows(checkout, query, limit).await;
         let outcome = rows.and_then(|rows| only_answer(name, rows));
         let elapsed_us = elapsed_us(clock);
         self.profile.record_statement(StatementRun {
@@ -265,27 +286,31 @@ impl Db {
         profile::slow_query(name, sql, elapsed_us, thresholds, &self.profile);
         if elapsed_us > thresholds.query_error_us {
             let db = Self::in_the_background(self.database.clone());
-            let kept = is_small(parameters).then(|| parameters.to_vec());
-            let sql = sql.to_owned();
+            let kept = is_small(parameters).then(|| parameters.clone());
+            let sql = ["EXPLAIN (FORMAT JSON) ", sql].concat();
             self.profile.record_slow_query(SlowQuery {
                 name,
                 elapsed_us,
-                plan: Box::pin(async move { db.plan(name, &sql, kept?).await.ok() }),
+                plan: Box::pin(async move {
+                    let parameters = kept?;
+                    let explain = Query {
+                        name,
+                        sql,
+                        parameters,
+                        inside: None,
+                    };
+                    db.plan(&explain).await.ok()
+                }),
             });
         }
         outcome
     }
 
     /// The plan for a statement with these parameters, as JSON. It isn't run.
-    async fn plan(
-        &self,
-        name: &'static str,
-        sql: &str,
-        parameters: Vec<ParameterValue>,
-    ) -> Result<String, DbError> {
+    async fn plan(&self, explain: &Query) -> Result<String, DbError> {
+        let name = explain.name;
         let checkout = self.primary_checkout(name).await?;
-        let explain = ["EXPLAIN (FORMAT JSON) ", sql].concat();
-        let rows = Self::rows(&checkout, name, &explain, &parameters, self.silence_limit()).await;
+        let rows = Self::rows(&checkout, explain, self.silence_limit()).await;
         Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
         // Its type is json, which the host doesn't know: it comes as the bytes of its text.
@@ -357,30 +382,19 @@ impl Db {
     )]
     async fn rows(
         checkout: &Checkout<Connection>,
-        name: &'static str,
-        sql: &str,
-        parameters: &[ParameterValue],
+        query: &Query,
         limit: Duration,
     ) -> Result<Vec<Vec<DbValue>>, DbError> {
-        let sent = parameters.to_vec();
-        let run = async { drain(checkout.connection().query(sql, sent).await?).await };
+        let name = query.name;
+        let (sql, parameters) = match &query.inside {
+            Some((sql, parameters)) => (sql, parameters),
+            None => (&query.sql, &query.parameters),
+        };
+        let sent = parameters.clone();
+        let run = async { drain(checkout.connection().query(sql.as_str(), sent).await?).await };
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
-            Some(Err(error)) => {
-                let texts = match parameters {
-                    // The parameters in the order of `once_parameters`.
-                    [
-                        _,
-                        ParameterValue::Str(of),
-                        ParameterValue::Str(inner),
-                        ParameterValue::ArrayStr(_),
-                    ] if of == name => {
-                        vec![sql, inner.as_str()]
-                    }
-                    _ => vec![sql],
-                };
-                Err(DbError::from_host(name, &texts, error))
-            }
+            Some(Err(error)) => Err(DbError::from_host(name, &[sql, &query.sql], error)),
             None => Err(DbError::Timeout {
                 statement: name,
                 reason: format!("no answer within {} ms", limit.as_millis()),
@@ -393,28 +407,24 @@ impl Db {
 const MOST_ONCE_PARAMETERS: usize = 8;
 
 /// The parameters of the statement by which another is done once under a key: it takes the other's as texts.
-fn once_parameters(
-    key: &str,
-    statement: &'static Statement,
-    parameters: &[ParameterValue],
-) -> Result<Vec<ParameterValue>, DbError> {
-    if parameters.len() > MOST_ONCE_PARAMETERS {
+fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbError> {
+    if query.parameters.len() > MOST_ONCE_PARAMETERS {
         return Err(DbError::Other {
-            statement: statement.name,
+            statement: query.name,
             reason: format!("more than {MOST_ONCE_PARAMETERS} parameters"),
         });
     }
     Ok(vec![
         ParameterValue::Str(key.to_owned()),
-        ParameterValue::Str(statement.name.to_owned()),
-        ParameterValue::Str(statement.sql()),
-        ParameterValue::ArrayStr(texts(statement, parameters)?),
+        ParameterValue::Str(query.name.to_owned()),
+        ParameterValue::Str(query.sql.clone()),
+        ParameterValue::ArrayStr(texts(query.name, &query.parameters)?),
     ])
 }
 
 /// A statement's parameters as texts.
 fn texts(
-    statement: &'static Statement,
+    statement: &'static str,
     parameters: &[ParameterValue],
 ) -> Result<Vec<Option<String>>, DbError> {
     let texts = parameters.iter().map(|parameter| match parameter {
@@ -424,7 +434,7 @@ fn texts(
         ParameterValue::Boolean(value) => Ok(Some(value.to_string())),
         ParameterValue::DbNull => Ok(None),
         _ => Err(DbError::Other {
-            statement: statement.name,
+            statement,
             reason: "it has a parameter that isn't a text, a number or a truth value".to_owned(),
         }),
     });

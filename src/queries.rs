@@ -216,7 +216,8 @@ mod tests {
             + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap()
             + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap()
             + &std::fs::read_to_string("migrations/0007_idempotency.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0010_partial_indexes.sql").unwrap();
+            + &std::fs::read_to_string("migrations/0010_partial_indexes.sql").unwrap()
+            + &std::fs::read_to_string("migrations/0015_bounded_reads.sql").unwrap();
         for statement in ALL {
             let (all, one_of) = match statement.access {
                 Access::Indexes(indexes) | Access::Inserts(indexes) => (indexes, &[][..]),

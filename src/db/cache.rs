@@ -3,7 +3,8 @@
 //!
 //! A table has a generation in the store, which a write makes anew. An entry is of the generation that stood before its
 //! statement was sent: one that was read before a write and kept after it is of the old generation, and isn't found. While
-//! a write is under way, or nobody knows what became of it, the generation is a time until which nothing is kept or found.
+//! writes are under way, or nobody knows what became of one, the generation is what each of them has closed the table until.
+//! A write takes away only its own: another one may still wait for a lock, and be lost after its commit.
 //!
 //! What is kept takes so many places for each table, whatever is asked for: an entry that comes to a place where another is
 //! takes it.
@@ -65,7 +66,7 @@ impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
         // By its text: another version's statement of the same name may give something else.
         let mut of = fingerprint(&statement.sql(), &[]).to_string();
-        for text in texts(statement, parameters)? {
+        for text in texts(statement.name, parameters)? {
             // No text has a NUL character: nothing else reads the same.
             of.push('\0');
             if let Some(text) = text {
@@ -103,18 +104,52 @@ fn database(address: &str) -> String {
     format!("{:016x}", fingerprint(&parts.join(" "), &[]))
 }
 
-/// A time before which a table's entries are neither kept nor found; a generation like any other from then on.
-fn closed_until(time_ms: u64) -> String {
-    format!("until {time_ms}")
+/// A write for which a table is closed: its entries are neither kept nor found until this time, or until the write has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closing {
+    until_ms: u64,
+    id: u64,
 }
 
-fn is_closed(generation: &str, now_ms: u64) -> bool {
-    let until_ms = generation.strip_prefix("until ");
-    until_ms.is_some_and(|until_ms| {
-        until_ms
-            .parse()
-            .is_ok_and(|until_ms: u64| now_ms < until_ms)
-    })
+/// More closings of a table are made one, which lasts as long as the longest of them.
+const MOST_CLOSINGS: usize = 64;
+
+/// The closings that a generation consists of, those that are over left out.
+fn closings(generation: &str, now_ms: u64) -> Vec<Closing> {
+    let texts = generation.strip_prefix("until ").unwrap_or_default();
+    let closings = texts.split(' ').filter_map(|text| {
+        let (until_ms, id) = text.split_once('-')?;
+        Some(Closing {
+            until_ms: until_ms.parse().ok()?,
+            id: id.parse().ok()?,
+        })
+    });
+    closings
+        .filter(|closing| now_ms < closing.until_ms)
+        .collect()
+}
+
+/// The generation of a table with these closings: a new one if there are none.
+fn generation(closings: &[Closing]) -> String {
+    if closings.is_empty() {
+        return Uuid::new_v4().to_string();
+    }
+    let texts = closings
+        .iter()
+        .map(|Closing { until_ms, id }| format!("{until_ms}-{id}"));
+    ["until ", &texts.collect::<Vec<_>>().join(" ")].concat()
+}
+
+/// The closings when one begins.
+fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
+    closings.push(closing);
+    if closings.len() > MOST_CLOSINGS {
+        let until_ms = closings.iter().map(|closing| closing.until_ms).max();
+        let until_ms = until_ms.unwrap_or(closing.until_ms);
+        // Nobody's own, so nobody takes it away.
+        closings = vec![Closing { until_ms, id: 0 }];
+    }
+    closings
 }
 
 /// An answer as it's kept: a line of when it was read, how long the header's texts and the note are, and all of them. Nothing
@@ -180,15 +215,18 @@ impl Cache {
         [&self.database, "/", table, "/", place].concat()
     }
 
+    /// A table's generation; nothing if it was never written to.
+    async fn generation(&self, table: &str) -> Result<String, Error> {
+        let generation = self.store().await?.get(self.key(table, "")).await?;
+        Ok(String::from_utf8(generation.unwrap_or_default()).unwrap_or_default())
+    }
+
     /// A table's generation, and what's in a place of it.
     async fn look(&self, table: &str, place: &str) -> Result<(String, Option<Vec<u8>>), Error> {
         let store = self.store().await?;
-        let (generation, place) = (self.key(table, ""), self.key(table, place));
-        let (generation, entry) = join(store.get(generation), store.get(place)).await;
-        // A table that was never written to has none.
-        let generation = generation?.unwrap_or_default();
-        let generation = String::from_utf8(generation).unwrap_or_default();
-        Ok((generation, entry?))
+        let place = store.get(self.key(table, place));
+        let (generation, entry) = join(self.generation(table), place).await;
+        Ok((generation?, entry?))
     }
 
     async fn set(&self, table: &str, place: &str, value: &[u8]) -> Result<(), Error> {
@@ -249,7 +287,7 @@ impl Db {
         let failed = looked.is_none();
         let mut may_keep = !failed;
         let answer = looked.and_then(|(generation, entry)| {
-            may_keep = !is_closed(&generation, header.read_at_ms);
+            may_keep = closings(&generation, header.read_at_ms).is_empty();
             header.generation = generation;
             found(entry?, &header, cache.ttl).filter(|_| may_keep)
         });
@@ -281,20 +319,27 @@ impl Db {
 
     /// Forgets what's kept of tables that are about to be written to. Nothing is kept anew for as long as that can take, should
     /// this request be lost: then nobody knows when the write is done.
-    pub(super) async fn begin_change(&self, tables: &[&'static str]) {
+    pub(super) async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
         // A write under a key may be sent twice.
         let longest = (config.db_connect_timeout + self.silence_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        let generation = closed_until(now_ms().saturating_add(longest_ms));
-        self.set_generation(tables, &generation).await;
+        let closing = Closing {
+            until_ms: now_ms().saturating_add(longest_ms),
+            id: Uuid::new_v4().as_u64_pair().0,
+        };
+        self.change_closings(tables, |closings| begun(closings, closing))
+            .await;
+        closing
     }
 
-    /// Lets what's read from now on be kept again; or nothing for a while where nobody knows what became of the write.
-    /// Where that fails others may see what was before for as long as anything is kept; who wrote asks for more.
+    /// Lets what's read from now on be kept again, unless another write has closed the table too; or nothing for a while where
+    /// nobody knows what became of the write. Where that fails others may see what was before for as long as anything is kept;
+    /// who wrote asks for more.
     pub(super) async fn end_change(
         &self,
         tables: &[&'static str],
+        closing: Closing,
         outcome: &Result<Answer, DbError>,
     ) {
         let is_uncertain = matches!(
@@ -306,16 +351,29 @@ impl Db {
         if is_uncertain {
             self.begin_change(tables).await;
         } else {
-            let generation = Uuid::new_v4().to_string();
-            self.set_generation(tables, &generation).await;
+            self.change_closings(tables, |mut closings| {
+                closings.retain(|other| other.id != closing.id);
+                closings
+            })
+            .await;
         }
     }
 
-    async fn set_generation(&self, tables: &[&'static str], generation: &str) {
+    /// Gives tables a new generation. The store has no transactions: of two writes that begin within the same moment, one may
+    /// overwrite the other's closing. That matters only if that one is lost as well.
+    async fn change_closings(
+        &self,
+        tables: &[&'static str],
+        change: impl Fn(Vec<Closing>) -> Vec<Closing>,
+    ) {
         if let Some(cache) = &self.database.cache {
             for table in tables {
-                let set = cache.set(table, "", generation.as_bytes());
-                self.asked(cache, set).await;
+                let changed = async {
+                    let stood = cache.generation(table).await?;
+                    let closings = change(closings(&stood, now_ms()));
+                    cache.set(table, "", generation(&closings).as_bytes()).await
+                };
+                self.asked(cache, changed).await;
             }
         }
     }
@@ -464,18 +522,34 @@ mod tests {
     }
 
     #[test]
-    fn while_a_write_is_under_way_nothing_is_kept() {
-        let generation = closed_until(5000);
-        assert!(is_closed(&generation, 4999));
-        assert!(!is_closed(&generation, 5000));
+    fn a_table_is_closed_until_each_write_has_ended_or_could_not_be_under_way() {
+        let closing = |until_ms, id| Closing { until_ms, id };
+        let (one, two) = (closing(5000, 1), closing(6000, 2));
+        let generation = generation(&begun(begun(vec![], one), two));
+        assert_eq!(generation, "until 5000-1 6000-2");
+        assert_eq!(closings(&generation, 4999), [one, two]);
+        assert_eq!(closings(&generation, 5000), [two]);
+        assert_eq!(closings(&generation, 6000), []);
         for other in [
             "",
             "until ",
             "until x",
+            "until 5000",
+            "until 5000-",
+            "until -1",
             "5b0e0e5e-8d0f-4a30-9f5b-0a7d9b4a3c11",
         ] {
-            assert!(!is_closed(other, 0), "{other}");
+            assert_eq!(closings(other, 0), [], "{other}");
         }
+        let many = (1..=100).fold(vec![], |many, id| begun(many, closing(id * 1000, id)));
+        assert!(many.len() <= MOST_CLOSINGS);
+        assert!(many.iter().any(|closing| closing.until_ms == 100_000));
+    }
+
+    #[test]
+    fn a_table_without_closings_gets_another_generation_each_time() {
+        assert_ne!(generation(&[]), generation(&[]));
+        assert_eq!(closings(&generation(&[]), 0), []);
     }
 
     #[test]

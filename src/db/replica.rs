@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use spin_sdk::pg::{Connection, ParameterValue};
 
 use super::pool::Checkout;
-use super::{Answer, Db, DbError, Server, Statement};
+use super::{Answer, Db, DbError, Query, Server, Statement};
 use crate::profile::{self, Level};
 
 /// For so long what a replica said of itself holds, and so long it's left alone after it failed.
@@ -203,9 +203,8 @@ impl Db {
             }
             own?;
         }
-        let outcome = self
-            .measured(&checkout, name, &statement.sql(), parameters, READ_LIMIT)
-            .await;
+        let query = Query::of(statement, parameters.to_vec());
+        let outcome = self.measured(&checkout, &query, READ_LIMIT).await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
             // A replay that needed the rows, or a long read: it says nothing of the next one.
@@ -222,15 +221,8 @@ impl Db {
         reads: Reads,
     ) -> Result<State, DbError> {
         let statement = reads.replica_state;
-        let answer = self
-            .measured(
-                checkout,
-                statement.name,
-                &statement.sql(),
-                &[],
-                ASKING_LIMIT,
-            )
-            .await?;
+        let query = Query::of(statement, Vec::new());
+        let answer = self.measured(checkout, &query, ASKING_LIMIT).await?;
         State::of(&answer).ok_or_else(|| DbError::Decode {
             statement: statement.name,
             found: "no numbers".to_owned(),

@@ -149,6 +149,10 @@ fn on_constraint(name: &str) -> Option<&'static str> {
         "idx_agents_name" => "There is an agent of that name already.",
         "channels_name_key" => "There is a channel of that name already.",
         "workflow_tasks_count_check" => "The workflow has 1,000 tasks: no more can be added to it.",
+        // Given ones are checked before: this is a place after all others.
+        "workflow_tasks_order_index_check" => {
+            "The last task of the workflow has order_index 100000, the highest there is: give this task an order_index."
+        }
         "channels_dm_check" => "A direct-message channel stays one.",
         _ => return None,
     })

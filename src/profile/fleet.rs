@@ -19,8 +19,8 @@ use super::{RequestProfile, Sketch, SlowQuery, Totals};
 /// A batch waits no longer than this for a database that's away: what's older is lost, and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
 
-/// Slow queries of one batch whose plans are asked for; the slowest.
-const MOST_SLOW_QUERIES: usize = 15;
+/// Slow queries of one batch whose plans are asked for: the slowest and the newest of each statement, and of those so many.
+const MOST_SLOW_QUERIES: usize = 30;
 
 /// After so many failures in a row an instance waits for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
@@ -352,18 +352,30 @@ impl Batch {
         }
         self.gathered = self.gathered.saturating_add(samples.saturating_mul(weight));
         for slow_query in profile.take_slow_queries() {
-            self.slow_queries.push(SlowQuerySeen {
+            self.keep_slow_query(SlowQuerySeen {
                 slow_query,
                 route: route.clone(),
                 request_id: profile.request_id().to_owned(),
                 ran_at_us: now_us,
             });
         }
-        if self.slow_queries.len() > MOST_SLOW_QUERIES {
-            self.slow_queries
-                .sort_by_key(|seen| std::cmp::Reverse(seen.slow_query.elapsed_us));
-            self.slow_queries.truncate(MOST_SLOW_QUERIES);
+    }
+
+    /// Keeps a slow query that is newer than all that are kept.
+    fn keep_slow_query(&mut self, seen: SlowQuerySeen) {
+        let name = seen.slow_query.name;
+        let is_same = |seen: &&SlowQuerySeen| seen.slow_query.name == name;
+        let is_full = self.slow_queries.len() >= MOST_SLOW_QUERIES;
+        let has_two = self.slow_queries.iter().filter(is_same).count() > 1;
+        if has_two || is_full {
+            let kept = self.slow_queries.iter().enumerate();
+            let candidates = kept.filter(|(_, seen)| !has_two || is_same(seen));
+            let fastest = candidates.min_by_key(|(_, seen)| seen.slow_query.elapsed_us);
+            if let Some((place, _)) = fastest {
+                self.slow_queries.remove(place);
+            }
         }
+        self.slow_queries.push(seen);
     }
 
     fn gathered_of(&mut self, minute: i64, kind: Kind, name: Cow<'static, str>) -> &mut Gathered {
@@ -382,7 +394,10 @@ impl Batch {
             here.sketch.merge(&one.sketch);
             here.query_count = here.query_count.saturating_add(one.query_count);
         }
-        self.slow_queries.extend(earlier.slow_queries);
+        let later = std::mem::replace(&mut self.slow_queries, earlier.slow_queries);
+        for seen in later {
+            self.keep_slow_query(seen);
+        }
         self.gathered = self.gathered.saturating_add(earlier.gathered);
         self.lost = self.lost.saturating_add(earlier.lost);
     }

@@ -26,7 +26,8 @@ pub(super) static CHANNEL_LIST: List = list! {
     columns: channel_columns!(),
     long: none,
     loose: "0",
-    rows: "public.channels WHERE NOT is_archived",
+    table: "public.channels",
+    filter: "NOT is_archived",
     order: Order::Oldest,
     cached: Some(CHANNELS),
     access: Access::Indexes(&["channels_active_idx"]),
@@ -189,7 +190,8 @@ pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     columns: message_columns!(),
     long: "octet_length(stored.content)",
     loose: "0",
-    rows: "public.messages WHERE channel_id = $5::uuid AND created_at > coalesce(
+    table: "public.messages",
+    filter: "channel_id = (SELECT $5::uuid) AND created_at > coalesce(
         (SELECT context_cleared_at FROM public.channels WHERE id = $5::uuid), '-infinity')",
     order: Order::NewestLast,
     cached: None,

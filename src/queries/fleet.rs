@@ -164,21 +164,27 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    sql: sql!["WITH slower AS (
-            SELECT count(*) AS count FROM (
-                SELECT FROM profile.slow_queries WHERE statement = $1::text AND elapsed_us >= $2::bigint LIMIT 15) AS of
-        ), kept AS (
+    // Of each statement the newest four stay, and the slowest of each span of time. Spans are longer the older they are, so that
+    // the slowest runs of any window are there, and at most 121 rows of a statement.
+    sql: sql!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
             SELECT $1::text, $2::bigint, $3::text, $4::text,
                    'epoch'::timestamptz + $5::bigint * interval '1 microsecond', $6::text::jsonb
-            FROM slower WHERE count < 15
+        ), ranked AS (
+            SELECT id, row_number() OVER (ORDER BY ran_at DESC, id DESC) AS newness,
+                   row_number() OVER (PARTITION BY span, date_bin(span, ran_at, 'epoch') ORDER BY elapsed_us DESC, id) AS slowness
+            FROM (SELECT id, ran_at, elapsed_us,
+                         CASE WHEN ran_at > now() - interval '20 minutes' THEN interval '1 minute'
+                              WHEN ran_at > now() - interval '3 hours' THEN interval '10 minutes'
+                              WHEN ran_at > now() - interval '2 days' THEN interval '1 hour'
+                              ELSE interval '1 day' END AS span
+                  FROM profile.slow_queries WHERE statement = $1::text) AS of
         ), dropped AS (
-            DELETE FROM profile.slow_queries WHERE (SELECT count FROM slower) < 15 AND id IN (
-                SELECT id FROM profile.slow_queries WHERE statement = $1::text
-                ORDER BY elapsed_us DESC, id OFFSET 14)
+            DELETE FROM profile.slow_queries USING ranked
+            WHERE slow_queries.id = ranked.id AND slowness > 1 AND newness > 3
         )
         SELECT NULL::text, NULL::text"],
-    access: Access::Scans("there are fifteen rows for each statement"),
+    access: Access::Scans("there are 121 rows for each statement at most"),
     max_rows: 1,
 };
 

@@ -19,6 +19,8 @@ pub const MIGRATIONS: &[&str] = &[
     "0012_times",
     "0013_times_checked",
     "0014_server_statements",
+    "0015_bounded_reads",
+    "0016_last_place",
 ];
 
 /// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.
@@ -47,19 +49,19 @@ named_indexes! {
     "idx_agents_name": "CREATE UNIQUE INDEX", "agents USING btree (name)";
     "idx_agents_type": "CREATE INDEX", "agents USING btree (agent_type, created_at, id)";
     "idx_agents_active": "CREATE INDEX", "agents USING btree (is_active, created_at, id)";
-    "idx_agents_type_active": "CREATE INDEX", "agents USING btree (agent_type, is_active)";
+    "idx_agents_type_active": "CREATE INDEX", "agents USING btree (agent_type, is_active, created_at, id)";
     "idx_messages_channel_id": "CREATE INDEX", "messages USING btree (channel_id)";
     "idx_messages_created_at": "CREATE INDEX", "messages USING btree (created_at, id)";
-    "idx_messages_author_id": "CREATE INDEX", "messages USING btree (author_id, created_at, id)";
+    "idx_messages_author_id": "CREATE INDEX", "messages USING btree (author_id, author_type, created_at, id)";
     "idx_messages_channel_created": "CREATE INDEX", "messages USING btree (channel_id, created_at)";
     "idx_workflows_status": "CREATE INDEX", "workflows USING btree (status)";
     "idx_workflows_created_at": "CREATE INDEX", "workflows USING btree (created_at, id)";
     "idx_workflows_channel_id": "CREATE INDEX", "workflows USING btree (channel_id, created_at, id)";
     "idx_workflows_status_created": "CREATE INDEX", "workflows USING btree (status, created_at)";
     "idx_workflow_tasks_workflow_id": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, order_index, id)";
-    "idx_workflow_tasks_status": "CREATE INDEX", "workflow_tasks USING btree (status, agent_id, order_index, id)";
+    "idx_workflow_tasks_status": "CREATE INDEX", "workflow_tasks USING btree (status, agent_id, order_index NULLS FIRST, id NULLS FIRST)";
     "idx_workflow_tasks_order": "CREATE INDEX", "workflow_tasks USING btree (order_index)";
-    "idx_workflow_tasks_workflow_status": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, status)";
+    "idx_workflow_tasks_workflow_status": "CREATE INDEX", "workflow_tasks USING btree (workflow_id, status, order_index, id)";
 }
 
 pub(super) static READINESS: Statement = Statement {

@@ -24,6 +24,17 @@ pub struct Page {
     pub held: Vec<String>,
 }
 
+impl Page {
+    /// The page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever is later.
+    pub(super) fn from(mut self, since_us: i64) -> Self {
+        let just_before = (since_us.saturating_sub(1), Uuid::max());
+        if since_us > i64::MIN && just_before > (self.key, self.id) {
+            (self.key, self.id) = just_before;
+        }
+        self
+    }
+}
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How long a tag is, in hexadecimal digits.
@@ -143,7 +154,6 @@ macro_rules! key_time {
         )
     };
 }
-pub(super) use key_time;
 
 /// Converts a time to a key, in SQL: the inverse of [`key_time!`].
 macro_rules! time_key {
@@ -178,25 +188,29 @@ impl Order {
         }
     }
 
-    /// The rows of a page: those after the cursor, in order.
-    pub(super) const fn rows(self) -> &'static str {
+    /// How a row after the cursor compares with it.
+    pub(super) const fn comparison(self) -> &'static str {
         match self {
-            Self::Oldest => {
-                concat!(
-                    " AND (created_at, id) > (", key_time!("$1"), ", $2::uuid)
-                  ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"
-                )
+            Self::Oldest | Self::Place => ") > (",
+            Self::Newest | Self::NewestLast => ") < (",
+        }
+    }
+
+    /// The cursor: the values that the key and the id of a row are compared with.
+    pub(super) const fn cursor(self) -> &'static str {
+        match self {
+            Self::Place => "least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)",
+            Self::Oldest | Self::Newest | Self::NewestLast => {
+                concat!(key_time!("$1"), ", $2::uuid)")
             }
-            Self::Newest | Self::NewestLast => {
-                concat!(
-                    " AND (created_at, id) < (", key_time!("$1"), ", $2::uuid)
-                  ORDER BY created_at DESC, id DESC LIMIT $3::int OFFSET $4::bigint"
-                )
-            }
-            Self::Place => {
-                " AND (order_index, id) > (least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)
-                  ORDER BY order_index, id LIMIT $3::int OFFSET $4::bigint"
-            }
+        }
+    }
+
+    /// What a column in ORDER BY is followed by.
+    pub(super) const fn direction(self) -> &'static str {
+        match self {
+            Self::Oldest | Self::Place => "",
+            Self::Newest | Self::NewestLast => " DESC",
         }
     }
 
@@ -283,8 +297,14 @@ macro_rules! page {
     };
 }
 
-/// A [`List`] of the `columns` of `rows`, a FROM with a WHERE that has a condition. `of` is whether what it's a list of is
-/// there. `long` and the rest are as in [`page!`].
+/// A [`List`] of the `columns` of a table's rows in an order: either those that a `filter` lets through, or those whose first
+/// columns are `within` values. `of` is whether what it's a list of is there. `long` and the rest are as in [`page!`].
+///
+/// PostgreSQL believes that the rows a filter lets through are spread evenly over the table. If an agent wrote a third of all
+/// messages, it would read all messages by time until it has found enough of that agent's; but an agent that has been quiet for
+/// long wrote none of the newest. So a page `within` values is read as a range of the index that begins with their columns. Rows
+/// of other values, which follow the range, are dropped afterwards. This order would make PostgreSQL look into every partition of
+/// a table, so the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner.
 ///
 /// The note of a page is what its rows are, and the cursor of the next one where there may be one.
 macro_rules! list {
@@ -294,10 +314,46 @@ macro_rules! list {
         columns: $columns:expr,
         long: $long:tt,
         loose: $loose:literal,
-        rows: $rows:expr,
+        table: $table:literal,
+        filter: $filter:expr,
         order: $order:expr,
         cached: $cached:expr,
         access: $access:expr,
+    ) => {
+        $crate::queries::list::list!(
+            @ $name, $of, $columns, $long, $loose, $order, $cached, $access,
+            [
+                $table, " WHERE ", $filter, " AND (", $order.key(), ", id", $order.comparison(), $order.cursor(),
+                " ORDER BY ", $order.key(), $order.direction(), ", id", $order.direction(),
+                " LIMIT $3::int OFFSET $4::bigint"
+            ]
+        )
+    };
+    (
+        name: $name:literal,
+        of: $of:literal,
+        columns: $columns:expr,
+        long: $long:tt,
+        loose: $loose:literal,
+        table: $table:literal,
+        within: [$($column:literal = $value:literal),+],
+        order: $order:expr,
+        cached: $cached:expr,
+        access: $access:expr,
+    ) => {
+        $crate::queries::list::list!(
+            @ $name, $of, $columns, $long, $loose, $order, $cached, $access,
+            [
+                "(SELECT * FROM ", $table, " WHERE (", $($column, ", ",)+ $order.key(), ", id", $order.comparison(),
+                $("(SELECT ", $value, "), ",)+ $order.cursor(),
+                " ORDER BY ", $($column, $order.direction(), ", ",)+ $order.key(), $order.direction(), ", id", $order.direction(),
+                " LIMIT $3::int OFFSET $4::bigint) AS range WHERE true", $(" AND ", $column, " = ", $value),+
+            ]
+        )
+    };
+    (
+        @ $name:literal, $of:literal, $columns:expr, $long:tt, $loose:literal, $order:expr, $cached:expr, $access:expr,
+        [$($rows:expr),+]
     ) => {
         $crate::queries::list::List {
             page: $crate::db::Statement {
@@ -312,7 +368,7 @@ macro_rules! list {
                     columns: $columns,
                     long: $long,
                     loose: $loose,
-                    rows: [$rows, $order.rows()]
+                    rows: [$($rows),+]
                 ),
                 access: $access,
                 max_rows: 200,
@@ -324,7 +380,7 @@ macro_rules! list {
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
                             SELECT item, stored.id, ", $loose, " AS loose, ",
                     $crate::queries::list::before!($long), " AS before
-                            FROM (SELECT * FROM ", $rows, $order.rows(), ") AS stored,
+                            FROM (SELECT * FROM ", $($rows),+, ") AS stored,
                                 LATERAL (SELECT ", $columns, ") AS item) AS sized) AS page"
                 ],
                 access: $access,
@@ -349,12 +405,35 @@ macro_rules! before {
     };
 }
 
-pub(super) use {before, list, page};
+pub(super) use {before, key_time, list, page};
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::queries::agents;
+
+    #[test]
+    fn a_page_begins_at_the_later_of_a_cursor_and_a_time() {
+        let from = |key, id, since_us| {
+            let page = Page {
+                key,
+                id,
+                limit: 1,
+                offset: 0,
+                held: vec![],
+            };
+            let page = page.from(since_us);
+            (page.key, page.id)
+        };
+        let (first, id, last) = (Uuid::nil(), Uuid::from_u128(7), Uuid::max());
+        assert_eq!(from(i64::MIN, first, i64::MIN), (i64::MIN, first));
+        assert_eq!(from(i64::MIN, first, 5), (4, last));
+        assert_eq!(from(3, id, 5), (4, last));
+        assert_eq!(from(4, id, 5), (4, last));
+        assert_eq!(from(5, id, 5), (5, id));
+        assert_eq!(from(6, id, 5), (6, id));
+        assert_eq!(from(6, id, i64::MIN + 1), (6, id));
+    }
 
     #[test]
     fn a_page_is_another_where_its_rows_or_its_statement_are() {

@@ -73,20 +73,22 @@ pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 }
 
 pub(super) static MESSAGE_LIST: List = list! {
-    // The cursor alone would do for the time as well; but a list has its filter, whichever page it is.
     name: "message_list",
     of: "true",
     columns: message_columns!(),
     long: "octet_length(stored.content)",
     loose: "0",
-    rows: concat!("public.messages WHERE created_at >= ", key_time!("$5")),
+    table: "public.messages",
+    // The cursor says the same, but not to partitions: those before it aren't read because of this.
+    filter: concat!("created_at >= ", key_time!("$1")),
     order: Order::Oldest,
     cached: None,
     access: Access::Indexes(&["idx_messages_created_at"]),
 };
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
+///
+/// The time and the cursor are both lower bounds. PostgreSQL would begin at either of them, so it gets the later one only.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
-    let since = crate::db::Parameter::Int64(since_us);
-    items(db, &MESSAGE_LIST, page, [since]).await
+    items(db, &MESSAGE_LIST, page.from(since_us), []).await
 }

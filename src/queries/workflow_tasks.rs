@@ -33,7 +33,8 @@ pub(super) static WORKFLOW_TASK_LIST: List = list! {
     columns: workflow_task_columns!(),
     long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
     loose: "0",
-    rows: "public.workflow_tasks WHERE workflow_id = $5::uuid",
+    table: "public.workflow_tasks",
+    within: ["workflow_id" = "$5::uuid"],
     order: Order::Place,
     cached: None,
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
@@ -45,7 +46,8 @@ pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     columns: workflow_task_columns!(),
     long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
     loose: "0",
-    rows: "public.workflow_tasks WHERE workflow_id = $5::uuid AND status = $6::text",
+    table: "public.workflow_tasks",
+    within: ["workflow_id" = "$5::uuid", "status" = "$6::text"],
     order: Order::Place,
     cached: None,
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
@@ -203,7 +205,9 @@ pub async fn workflow_task_update(
     Ok(db.answer(&WORKFLOW_TASK_UPDATE, parameters).await?.into())
 }
 
-/// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another.
+/// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another. NULLS FIRST is the order
+/// of the indexes that are made for this: in the usual one, PostgreSQL might read `idx_workflow_tasks_order` until it finds a task.
+/// It's by `agent_id` first because to PostgreSQL that isn't one value where it IS NULL.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![
@@ -213,13 +217,13 @@ macro_rules! workflow_task_claim {
                 SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id = (SELECT id FROM agent WHERE is_active)",
             $condition,
-            "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            "   ORDER BY agent_id, order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
             ), anyones AS (
                 SELECT id FROM public.workflow_tasks
                 WHERE status = 'ready' AND agent_id IS NULL
                   AND EXISTS (SELECT FROM agent WHERE is_active) AND NOT EXISTS (SELECT FROM own)",
             $condition,
-            "   ORDER BY order_index, id LIMIT 1 FOR UPDATE SKIP LOCKED
+            "   ORDER BY agent_id, order_index NULLS FIRST, id NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
             ), workflow_task AS (
                 UPDATE public.workflow_tasks SET status = 'in_progress', started_at = now(), agent_id = $1::uuid,
                     is_anyones = agent_id IS NULL
@@ -259,7 +263,7 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
         " OR NOT EXISTS (SELECT FROM public.workflows WHERE id = $2::uuid)"
     ),
     access: Access::Indexes(&[
-        "idx_workflow_tasks_workflow_status",
+        "workflow_tasks_ready_idx",
         "workflow_tasks_pkey",
         "agents_pkey",
         "workflows_pkey",

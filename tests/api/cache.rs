@@ -263,6 +263,7 @@ async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_
     let edge = Edge::start_with(&database, &variables, &["--request-timeout", "1s"]).await;
     let id = agent(&edge, "qa").await;
     let path = format!("/api/agents/{id}");
+    let other = format!("/api/agents/{}", agent(&edge, "orchestrator").await);
     until_hit(&edge, &path).await;
     let locked = lock(&database, &id).await;
     let request = Request::builder()
@@ -275,6 +276,9 @@ async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;
+        // Another write ends meanwhile: this one is still under way.
+        let written = edge.patch(&other, &json!({"is_busy": true})).await;
+        assert_eq!(written.status, StatusCode::OK, "{written:?}");
         for _ in 0..10 {
             let answer = edge.get(&path).await;
             assert_eq!(answer.query_count(), 1, "it may be done at any moment");

@@ -226,12 +226,20 @@ async fn the_last_place_and_the_thousandth_task_are_the_end() {
     .await;
     let path = format!("/api/workflows/{}/tasks", text(&workflow, "id"));
     let after = edge.post(&path, &json!({"description": "b"})).await;
-    assert_eq!(after.json()["order_index"], 100_000);
-    let sql = "INSERT INTO workflow_tasks (workflow_id, description) SELECT id, 'x' FROM workflows, generate_series(3, 995)";
+    assert_eq!(after.status, StatusCode::CONFLICT);
+    assert_eq!(
+        after.json()["detail"],
+        "The last task of the workflow has order_index 100000, the highest there is: give this task an order_index."
+    );
+    let before = json!({"description": "b", "order_index": 99_998});
+    assert_eq!(edge.post(&path, &before).await.status, StatusCode::CREATED);
+    let sql = "INSERT INTO workflow_tasks (workflow_id, description, order_index)
+        SELECT id, 'x', n FROM workflows, generate_series(3, 995) AS n";
     database.client().await.batch_execute(sql).await.unwrap();
     let added = join_all((0..20).map(|_| {
         let (edge, path) = (&edge, &path);
-        async move { edge.post(path, &json!({"description": "x"})).await.status }
+        let body = json!({"description": "x", "order_index": 1});
+        async move { edge.post(path, &body).await.status }
     }))
     .await;
     let created = added

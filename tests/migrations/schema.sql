@@ -134,7 +134,7 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'workflow_tasks_count_check';
     END IF;
     IF NEW.order_index IS NULL THEN
-        SELECT least(coalesce(max(order_index), -1) + 1, 100000) INTO NEW.order_index
+        SELECT coalesce(max(order_index), -1) + 1 INTO NEW.order_index
         FROM workflow_tasks WHERE workflow_id = NEW.workflow_id;
     END IF;
     IF workflow.status = 'executing' AND NEW.status = 'pending'
@@ -462,28 +462,30 @@ ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
 CREATE INDEX flushes_began_at_idx ON profile.flushes USING btree (began_at);
 CREATE INDEX samples_began_at_idx ON profile.samples USING btree (began_at);
+CREATE INDEX agents_created_at_idx ON public.agents USING btree (created_at, id);
 CREATE INDEX channels_active_idx ON public.channels USING btree (created_at, id) WHERE (NOT is_archived);
 CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
 CREATE INDEX idempotency_keys_created_at_idx ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX idx_agents_active ON public.agents USING btree (is_active, created_at, id);
 CREATE UNIQUE INDEX idx_agents_name ON public.agents USING btree (name);
 CREATE INDEX idx_agents_type ON public.agents USING btree (agent_type, created_at, id);
-CREATE INDEX idx_agents_type_active ON public.agents USING btree (agent_type, is_active);
-CREATE INDEX idx_messages_author_id ON public.messages USING btree (author_id, created_at, id);
+CREATE INDEX idx_agents_type_active ON public.agents USING btree (agent_type, is_active, created_at, id);
+CREATE INDEX idx_messages_author_id ON public.messages USING btree (author_id, author_type, created_at, id);
 CREATE INDEX idx_messages_channel_created ON public.messages USING btree (channel_id, created_at);
 CREATE INDEX idx_messages_channel_id ON public.messages USING btree (channel_id);
 CREATE INDEX idx_messages_created_at ON public.messages USING btree (created_at, id);
 CREATE INDEX idx_workflow_tasks_order ON public.workflow_tasks USING btree (order_index);
-CREATE INDEX idx_workflow_tasks_status ON public.workflow_tasks USING btree (status, agent_id, order_index, id);
+CREATE INDEX idx_workflow_tasks_status ON public.workflow_tasks USING btree (status, agent_id, order_index NULLS FIRST, id NULLS FIRST);
 CREATE INDEX idx_workflow_tasks_workflow_id ON public.workflow_tasks USING btree (workflow_id, order_index, id);
-CREATE INDEX idx_workflow_tasks_workflow_status ON public.workflow_tasks USING btree (workflow_id, status);
+CREATE INDEX idx_workflow_tasks_workflow_status ON public.workflow_tasks USING btree (workflow_id, status, order_index, id);
 CREATE INDEX idx_workflows_channel_id ON public.workflows USING btree (channel_id, created_at, id);
 CREATE INDEX idx_workflows_created_at ON public.workflows USING btree (created_at, id);
 CREATE INDEX idx_workflows_status ON public.workflows USING btree (status);
 CREATE INDEX idx_workflows_status_created ON public.workflows USING btree (status, created_at);
 CREATE INDEX tasks_created_at_idx ON public.tasks USING btree (created_at, id);
 CREATE INDEX tasks_status_created_at_idx ON public.tasks USING btree (status, created_at, id);
-CREATE INDEX workflows_active_idx ON public.workflows USING btree (channel_id, created_at, id) WHERE (status = ANY (ARRAY['pending'::text, 'planning'::text, 'executing'::text]));
+CREATE INDEX workflow_tasks_ready_idx ON public.workflow_tasks USING btree (workflow_id, agent_id, order_index NULLS FIRST, id NULLS FIRST) WHERE (status = 'ready'::text);
+CREATE INDEX workflows_channel_status_idx ON public.workflows USING btree (channel_id, status, created_at, id);
 CREATE TRIGGER workflow_tasks_added BEFORE INSERT ON public.workflow_tasks FOR EACH ROW EXECUTE FUNCTION public.workflow_task_added();
 CREATE TRIGGER workflow_tasks_ended AFTER UPDATE OF status ON public.workflow_tasks FOR EACH ROW WHEN (((new.status = ANY (ARRAY['completed'::text, 'failed'::text, 'skipped'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_task_ended();
 CREATE TRIGGER workflows_changed AFTER UPDATE OF status ON public.workflows FOR EACH ROW WHEN (((new.status = ANY (ARRAY['executing'::text, 'cancelled'::text])) AND (old.status <> new.status))) EXECUTE FUNCTION public.workflow_changed();
