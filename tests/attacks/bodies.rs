@@ -1,4 +1,4 @@
-//! X1: a small body that becomes a large tree, beside a reference that the database must look up. It costs the attacker 1 MiB,
+//! A small body that becomes a large tree, beside a reference that the database must look up. It costs the attacker 1 MiB,
 //! and may cost the server no more than a few times that.
 
 use std::time::Duration;
@@ -36,29 +36,14 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The memory of a process now, in bytes.
-fn resident_bytes(pid: u32) -> usize {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("the host runs");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .expect("a number");
-    pages * 4096
-}
+/// The attacks at the same time, which is what an instance takes.
+const AT_ONCE: usize = 16;
 
-#[tokio::test]
-async fn small_bodies_that_become_large_trees_harm_no_other_request() {
-    const AT_ONCE: usize = 16;
-    let database = Database::migrated().await;
-    // All of it in one instance, as an attacker may hope for.
-    let flags = [
-        "--max-instance-reuse-count",
-        "100000",
-        "--max-instance-concurrent-reuse-count",
-        "20",
-    ];
-    let edge = Edge::start_with(&database, &[], &flags).await;
+/// A request of an attack: what it is, its method, its path and its body.
+type Attack = (String, Method, String, String);
+
+/// Every shape in every member of every body, beside a reference to a row that doesn't exist.
+fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (operation, members) in bodies() {
         let mut example = operation.example().expect("an example");
@@ -106,6 +91,32 @@ async fn small_bodies_that_become_large_trees_harm_no_other_request() {
             workflow.to_string(),
         ));
     }
+    attacks
+}
+
+/// The memory of a process now, in bytes.
+fn resident_bytes(pid: u32) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("the host runs");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    pages * 4096
+}
+
+#[tokio::test]
+async fn small_bodies_that_become_large_trees_harm_no_other_request() {
+    let database = Database::migrated().await;
+    // All of it in one instance, as an attacker may hope for.
+    let flags = [
+        "--max-instance-reuse-count",
+        "100000",
+        "--max-instance-concurrent-reuse-count",
+        "20",
+    ];
+    let edge = Edge::start_with(&database, &[], &flags).await;
+    let attacks = attacks();
     println!("{} attacks", attacks.len());
     edge.get("/api/agents").await;
     let calm = resident_bytes(edge.pid());

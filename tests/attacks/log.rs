@@ -1,4 +1,6 @@
-//! X16: whatever a client sends or the database says, a line of the component's log has no character that a terminal obeys.
+//! Whatever a client sends or the database says, a line of the component's log has no character that a terminal obeys.
+
+use std::fmt::Write;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -25,7 +27,10 @@ async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
         ];
         let edge = Edge::start_with(&database, &variables, &[]).await;
         // In the path and the query, raw and encoded, in a header, in a body.
-        let encoded: String = ODD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut encoded = String::new();
+        for byte in ODD.bytes() {
+            write!(encoded, "%{byte:02X}").expect("a String takes it");
+        }
         for path in [
             format!("/api/agents/name/{encoded}"),
             format!("/{encoded}"),

@@ -1,4 +1,4 @@
-//! X15: names that lead elsewhere, because a browser changes the path, or because another channel has the name.
+//! Names that lead elsewhere, because a browser changes the path, or because another channel has the name.
 
 use http::{Method, StatusCode};
 use serde_json::json;

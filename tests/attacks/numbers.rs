@@ -1,4 +1,4 @@
-//! X14: a number that is no whole number, or too large, is refused wherever a whole number is meant, however many digits say so.
+//! A number that is no whole number, or too large, is refused wherever a whole number is meant, however many digits say so.
 
 use http::StatusCode;
 use support::contract::operations;

@@ -1,4 +1,4 @@
-//! X7: whatever any client may store, the others can read. Python stands for the common parsers, because its whole numbers have
+//! Whatever any client may store, the others can read. Python stands for the common parsers, because its whole numbers have
 //! a limit that others lack; `serde_json` is the strictest about large numbers.
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! X8: requests that are refused have a name of their own in the profile, and leave a route's figures as they were.
+//! Requests that are refused have a name of their own in the profile, and leave a route's figures as they were.
 
 use std::time::{Duration, Instant};
 
