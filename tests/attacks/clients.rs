@@ -13,6 +13,7 @@ use http::StatusCode;
 use support::{Database, Edge};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 /// Another address of this machine than that of the honest clients.
@@ -21,8 +22,12 @@ const ATTACKER: &str = "127.0.0.2:0";
 /// The pages that a client asks for at once and doesn't read.
 const PIPELINED: usize = 100;
 
-/// How long health may take, whatever goes on.
-const HEALTH_LIMIT: Duration = Duration::from_millis(100);
+/// How long health may take, whatever goes on. It takes far less than 100 ms on a machine that does nothing else, and took over 10 s
+/// while requests that wait for their clients kept their places.
+const HEALTH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Attacks one after the other: each is to be measured alone.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 const JSON: &str = "content-type: application/json\r\n";
 
@@ -75,6 +80,10 @@ async fn check_health(edge: &Edge, during: &str) {
             times.push(elapsed);
         }
         times.sort();
+        println!(
+            "{path} during {during}: {:?}, at most {:?}",
+            times[4], times[8]
+        );
         assert!(times[4] < HEALTH_LIMIT, "{path} during {during}: {times:?}");
     }
 }
@@ -169,6 +178,7 @@ async fn clients_that_read_nothing_keep_nobody_out() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     // Also from the address of the honest clients, as behind a proxy.
@@ -196,6 +206,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[], &["--client-timeout", "1s"]).await;
     let mut stream = unread_responses(&edge, 1, ATTACKER)
@@ -218,6 +229,7 @@ async fn slow_bodies_keep_nobody_out() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for count in [400, 900] {
@@ -262,6 +274,7 @@ async fn unfinished_heads_take_little_memory() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     assert_eq!(get(&edge, "/api/agents").await.0, "200");
@@ -281,6 +294,7 @@ async fn a_head_over_the_limit_is_431() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for (bytes, expected) in [(30_000, "200"), (70_000, "431")] {
@@ -365,6 +379,7 @@ async fn all_attacks_at_once_leave_honest_clients_alone() {
     if serves_with_spin() {
         return;
     }
+    let _turn = TURN.lock().await;
     let seconds = if var("REZNET_TEST_ALL").is_ok() {
         60
     } else {
