@@ -95,7 +95,7 @@ async fn ambiguous_framing_is_refused() {
     }
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    let post = "POST /api/tasks HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    let post = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     for (rest, expected) in [
         ("Content-Length: 2\r\n\r\n{}", "422"),
         ("Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", "422"),
@@ -137,13 +137,13 @@ async fn a_connection_ends_after_a_request_with_two_framings() {
     }
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    let smuggled = "GET /api/agents HTTP/1.1\r\nHost: a\r\n\r\n";
+    let smuggled = "GET /api/agents HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for order in [
         "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 7\r\n",
     ] {
         let request = format!(
-            "POST /api/tasks HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{order}\r\n2\r\n{{}}\r\n0\r\n\r\n{smuggled}"
+            "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{order}\r\n2\r\n{{}}\r\n0\r\n\r\n{smuggled}"
         );
         let answer = edge.raw(request.as_bytes()).await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
@@ -206,7 +206,7 @@ async fn a_client_that_waits_for_100_continue_gets_the_refusal_alone() {
     }
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    let head = "POST /api/tasks HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+    let head = "POST /api/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Expect: 100-continue\r\nContent-Length: 10485760\r\n\r\n";
     let answer = edge.raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");

@@ -63,48 +63,26 @@ impl Layout {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }
 
+    /// Whether a table is a partition.
+    pub fn is_part(&self, table: &str) -> bool {
+        self.whole(table) != table
+    }
+
     fn may_be_scanned(&self, table: &str) -> bool {
         let is_small = |(whole, rows): &(String, f32)| whole != table && *rows < FEW_ROWS;
         !LARGE.contains(&self.whole(table)) || self.0.get(table).is_some_and(is_small)
     }
 }
 
-/// How many rows of a table a statement reads when it's run.
-pub async fn rows_read(
-    client: &Client,
-    layout: &Layout,
-    sql: &str,
-    parameters: &[String],
-    table: &str,
-) -> f64 {
-    let plan = explain_with(client, "FORMAT JSON, ANALYZE", sql, parameters).await;
-    let mut nodes = Vec::new();
-    collect(&plan, &mut nodes);
-    let number = |node: &Value, member: &str| node[member].as_f64().unwrap_or_default();
-    let scans = nodes
-        .into_iter()
-        .filter(|node| layout.whole(node["Relation Name"].as_str().unwrap_or_default()) == table);
-    scans
-        .map(|node| {
-            let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
-            rows * number(node, "Actual Loops")
-        })
-        .sum()
-}
-
 /// The plan for these very parameters, as for a statement that's prepared and executed once.
 pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value {
-    explain_with(client, "FORMAT JSON", sql, parameters).await
-}
-
-async fn explain_with(client: &Client, options: &str, sql: &str, parameters: &[String]) -> Value {
     let texts: Vec<_> = parameters.iter().map(|parameter| Text(parameter)).collect();
     let parameters: Vec<_> = texts
         .iter()
         .map(|text| text as &(dyn ToSql + Sync))
         .collect();
     let row = client
-        .query_one(&format!("EXPLAIN ({options}) {sql}"), &parameters)
+        .query_one(&format!("EXPLAIN (FORMAT JSON) {sql}"), &parameters)
         .await
         .unwrap_or_else(|error| panic!("{error:?}: {sql}"));
     row.get::<_, Value>(0)[0]["Plan"].clone()
@@ -153,7 +131,7 @@ pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<Str
     findings
 }
 
-fn collect<'a>(plan: &'a Value, nodes: &mut Vec<&'a Value>) {
+pub fn collect<'a>(plan: &'a Value, nodes: &mut Vec<&'a Value>) {
     nodes.push(plan);
     for child in plan["Plans"].as_array().into_iter().flatten() {
         collect(child, nodes);

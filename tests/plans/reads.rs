@@ -1,0 +1,335 @@
+//! How much each statement reads, compared with what it returns: the time of a list, a filter, a poll or a claim must not depend on
+//! how many rows a table has, nor on whose they are.
+
+use reznet_edge::db::{Access, Statement};
+use reznet_edge::queries::ALL;
+use serde_json::Value;
+use tokio_postgres::{Client, Transaction};
+
+use super::parameters::Rows;
+use super::plan::{self, Layout};
+
+/// The buffers that a statement may read: so many, and so many more for each row that it returns or that `offset` skips. A row of a
+/// large table is in a buffer of its own, and so may be its long text; a lookup in an index reads three or four.
+const BUFFERS: f64 = 40.0;
+const BUFFERS_A_ROW: f64 = 2.5;
+/// The same for rows. A partition adds a row that is read and not returned, and a lookup in its index.
+const ROWS: f64 = 10.0;
+const ROWS_A_ROW: f64 = 1.5;
+const ROWS_A_PARTITION: f64 = 1.0;
+const BUFFERS_A_PARTITION: f64 = 4.0;
+
+/// Rows in a pattern that makes PostgreSQL read too much, if anything does: the newest messages are those of a user who goes by the id
+/// of the busiest agent; a channel's history was cleared not long ago; the tasks of one state are all older than those of another;
+/// a channel has workflows of one state only; and of one workflow's tasks, all that are ready are one agent's.
+pub const UNEVEN: &str = "
+    INSERT INTO messages (channel_id, author_id, author_type, author_name, content, created_at)
+    SELECT (SELECT id FROM channels ORDER BY id LIMIT 1),
+           (SELECT author_id FROM messages GROUP BY author_id ORDER BY count(*) DESC LIMIT 1), 'user', 'user', 'Message ' || n,
+           (SELECT max(created_at) FROM messages) + n * interval '1 second'
+    FROM generate_series(1, 100000) AS n;
+    UPDATE channels SET context_cleared_at = '2025-05-04'
+    WHERE id = (SELECT channel_id FROM messages GROUP BY channel_id ORDER BY count(*) DESC OFFSET 2 LIMIT 1);
+    INSERT INTO tasks (description, status, created_at)
+    SELECT 'Task ' || n, CASE WHEN n <= 40000 THEN 'completed' ELSE 'pending' END, '2025-02-01'::timestamptz + n * interval '80 seconds'
+    FROM generate_series(1, 100000) AS n;
+    INSERT INTO workflows (description, channel_id, status, created_at, completed_at)
+    SELECT 'Workflow ' || n, (SELECT id FROM channels ORDER BY id LIMIT 1), 'completed', at, at
+    FROM generate_series(1, 30000) AS n, LATERAL (SELECT '2025-06-01'::timestamptz + n * interval '80 seconds') AS of (at);
+    ALTER TABLE workflow_tasks DISABLE TRIGGER USER;
+    INSERT INTO workflow_tasks (workflow_id, description, agent_id, order_index, status)
+    SELECT (SELECT id FROM workflows WHERE status = 'executing' ORDER BY id LIMIT 1), 'Task ' || n,
+           CASE WHEN n <= 25000 THEN (SELECT id FROM agents ORDER BY id LIMIT 1) END, n, 'ready'
+    FROM generate_series(1, 50000) AS n;
+    ALTER TABLE workflow_tasks ENABLE TRIGGER USER";
+
+/// Agents as they may be some day: most of them inactive, and those are the older ones.
+const MANY_AGENTS: &str = "
+    INSERT INTO agents (name, agent_type, is_active, created_at)
+    SELECT '@many-' || n, CASE WHEN n <= 10000 THEN 'analyst' ELSE 'qa' END, n % 10000 > 9000,
+           '2024-01-01'::timestamptz + n * interval '1 minute'
+    FROM generate_series(1, 20000) AS n;
+    ANALYZE agents";
+
+const WORKFLOW_STATES: [&str; 6] = [
+    "pending",
+    "planning",
+    "executing",
+    "completed",
+    "failed",
+    "cancelled",
+];
+const WORKFLOW_TASK_STATES: [&str; 6] = [
+    "pending",
+    "ready",
+    "in_progress",
+    "completed",
+    "failed",
+    "skipped",
+];
+const TASK_STATES: [&str; 4] = ["pending", "in_progress", "completed", "failed"];
+
+/// Ids of rows that have much, of ones that have little, and of ones that have nothing.
+struct Ids {
+    agents: Vec<String>,
+    channels: Vec<String>,
+    workflows: Vec<String>,
+    /// The times of the oldest and the newest message, in microseconds.
+    times: [String; 2],
+}
+
+impl Ids {
+    async fn of(client: &Client) -> Self {
+        let all = async |sql: &str| -> Vec<String> {
+            let rows = client.query(sql, &[]).await;
+            let rows = rows.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+            rows.iter().map(|row| row.get(0)).collect()
+        };
+        let by_messages = |column: &str, table: &str| {
+            format!(
+                "WITH most AS (SELECT {column} AS id FROM messages GROUP BY 1 ORDER BY count(*) DESC LIMIT 5)
+                SELECT id::text FROM most UNION ALL
+                (SELECT id::text FROM {table} WHERE id NOT IN (SELECT id FROM most) ORDER BY id LIMIT 3)"
+            )
+        };
+        let times = all("SELECT (extract(epoch FROM at) * 1000000)::bigint::text
+            FROM (SELECT min(created_at), max(created_at) FROM messages) AS of (first, last), unnest(ARRAY[first, last]) AS at").await;
+        Self {
+            agents: all(&by_messages("author_id", "agents")).await,
+            channels: all(&by_messages("channel_id", "channels")).await,
+            workflows: all(
+                "(SELECT id::text FROM workflows WHERE status = 'executing' ORDER BY id LIMIT 2)
+                UNION ALL SELECT gen_random_uuid()::text",
+            )
+            .await,
+            times: times.try_into().expect("there are messages"),
+        }
+    }
+
+    /// The values that a list's filters are given: each value of each.
+    fn filters(&self, list: &str) -> Vec<Vec<String>> {
+        let each = |values: &[&str]| {
+            values
+                .iter()
+                .map(|value| vec![(*value).to_owned()])
+                .collect()
+        };
+        let ids = |ids: &[String]| ids.iter().map(|id| vec![id.clone()]).collect();
+        let with = |ids: &[String], states: &[&str]| {
+            let pair = |id: &String| {
+                states
+                    .iter()
+                    .map(|state| vec![id.clone(), (*state).to_owned()])
+                    .collect::<Vec<_>>()
+            };
+            ids.iter().flat_map(pair).collect()
+        };
+        match list {
+            "agent_list_type" | "agent_list_type_active" => {
+                each(&["analyst", "qa", "writer", "absent"])
+            }
+            "agent_message_list" => ids(&self.agents),
+            "channel_message_list" | "workflow_list_channel" => ids(&self.channels),
+            "task_list_status" => each(&TASK_STATES),
+            "workflow_list_status" => each(&WORKFLOW_STATES),
+            "workflow_list_channel_status" => with(&self.channels, &WORKFLOW_STATES),
+            "workflow_task_list" => ids(&self.workflows),
+            "workflow_task_list_status" => with(&self.workflows, &WORKFLOW_TASK_STATES),
+            _ => vec![vec![]],
+        }
+    }
+
+    /// The parameters that a statement is run with, and how many rows the offset among them skips.
+    fn cases(&self, statement: &Statement, rows: &Rows) -> Vec<(Vec<String>, f64)> {
+        let name = statement
+            .name
+            .strip_suffix("_tag")
+            .unwrap_or(statement.name);
+        if name.starts_with("workflow_task_claim") {
+            let workflows = if name.ends_with("workflow") {
+                &self.workflows[..]
+            } else {
+                &[]
+            };
+            let agents = self.agents.iter().map(|agent| vec![agent.clone()]);
+            if workflows.is_empty() {
+                return agents.map(|agent| (agent, 0.0)).collect();
+            }
+            let claim = |agent: Vec<String>| {
+                workflows.iter().map(move |workflow| {
+                    ([&agent[..], std::slice::from_ref(workflow)].concat(), 0.0)
+                })
+            };
+            return agents.flat_map(claim).collect();
+        }
+        let sql = statement.sql();
+        if !sql.contains("OFFSET $4") {
+            return vec![(rows.parameters(statement.name), 0.0)];
+        }
+        let [first, last] = &self.times;
+        let begins = if sql.contains("ORDER BY order_index") {
+            ["-9223372036854775808", "25000", "49990"]
+        } else if sql.contains("DESC") {
+            ["9223372036854775807", "1743465600000000", first]
+        } else {
+            ["-9223372036854775808", "1743465600000000", last]
+        };
+        let mut cases = Vec::new();
+        for filters in self.filters(name) {
+            for key in begins {
+                let page =
+                    [key, "80000000-0000-0000-0000-000000000000", "50", "0"].map(str::to_owned);
+                cases.push(([&page[..], &filters].concat(), 0.0));
+            }
+            let page = [
+                begins[0],
+                "80000000-0000-0000-0000-000000000000",
+                "200",
+                "500",
+            ]
+            .map(str::to_owned);
+            cases.push(([&page[..], &filters].concat(), 500.0));
+        }
+        cases
+    }
+}
+
+/// What a statement read when it ran, and returned.
+#[derive(Debug)]
+struct Read {
+    buffers: f64,
+    rows: f64,
+    returned: f64,
+    partitions: f64,
+}
+
+impl Read {
+    async fn of(
+        client: &Client,
+        layout: &Layout,
+        statement: &Statement,
+        parameters: &[String],
+    ) -> Self {
+        let values: Vec<_> = parameters
+            .iter()
+            .map(|value| format!("'{}'", value.replace('\'', "''")))
+            .collect();
+        let values = if values.is_empty() {
+            String::new()
+        } else {
+            format!("({})", values.join(", "))
+        };
+        let sql = format!(
+            "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF, FORMAT JSON) EXECUTE measured{values}"
+        );
+        let row = client.query_one(&sql, &[]).await;
+        let row = row.unwrap_or_else(|error| panic!("{}: {error:?}: {sql}", statement.name));
+        let plan = row.get::<_, Value>(0)[0]["Plan"].clone();
+        let mut nodes = Vec::new();
+        plan::collect(&plan, &mut nodes);
+        let number = |node: &Value, member: &str| node[member].as_f64().unwrap_or_default();
+        let mut read = Self {
+            buffers: number(&plan, "Shared Hit Blocks") + number(&plan, "Shared Read Blocks"),
+            rows: 0.0,
+            returned: 0.0,
+            partitions: 0.0,
+        };
+        for node in nodes {
+            let kind = node["Node Type"].as_str().unwrap_or_default();
+            let (rows, loops) = (number(node, "Actual Rows"), number(node, "Actual Loops"));
+            if kind == "Limit" {
+                read.returned = read.returned.max(rows * loops);
+            }
+            if let Some(table) = node["Relation Name"].as_str()
+                && kind.ends_with("Scan")
+                && loops > 0.0
+            {
+                let removed = number(node, "Rows Removed by Filter")
+                    + number(node, "Rows Removed by Index Recheck");
+                read.rows += (rows + removed) * loops;
+                if layout.is_part(table) {
+                    read.partitions += 1.0;
+                }
+            }
+        }
+        read
+    }
+
+    fn is_bounded(&self, skipped: f64) -> bool {
+        let rows = self.returned + skipped;
+        self.buffers <= BUFFERS + BUFFERS_A_ROW * rows + BUFFERS_A_PARTITION * self.partitions
+            && self.rows <= ROWS + ROWS_A_ROW * rows + ROWS_A_PARTITION * self.partitions
+    }
+}
+
+/// The statements that read too much, each with its parameters: of the lists, claims, and lookups by an index. Nothing of what they
+/// do stays. They are planned for their parameters, as on Spin, and for any, as the sessions of our host come to do.
+pub async fn unbounded(
+    transaction: &Transaction<'_>,
+    rows: &Rows,
+    layout: &Layout,
+    statements: &[&Statement],
+) -> Vec<String> {
+    let ids = Ids::of(transaction.client()).await;
+    let mut unbounded = Vec::new();
+    for statement in statements {
+        let sql = statement.sql();
+        let by_index = statement.is_read() && !matches!(statement.access, Access::Scans(_));
+        let is_list_or_claim =
+            sql.contains("OFFSET $4") || statement.name.starts_with("workflow_task_claim");
+        // It says itself why it may read all agents.
+        if !(by_index || is_list_or_claim) || statement.name == "reference_check" {
+            continue;
+        }
+        let run = async |sql: String| transaction.batch_execute(&sql).await.unwrap();
+        run(format!("PREPARE measured AS {sql}")).await;
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            run(format!(
+                "SET LOCAL plan_cache_mode = {mode}; SAVEPOINT before"
+            ))
+            .await;
+            for (parameters, skipped) in ids.cases(statement, rows) {
+                let read = Read::of(transaction.client(), layout, statement, &parameters).await;
+                if !read.is_bounded(skipped) {
+                    unbounded.push(format!(
+                        "{} ({mode}) {parameters:?}: {read:?}",
+                        statement.name
+                    ));
+                }
+                run("ROLLBACK TO before".to_owned()).await;
+            }
+        }
+        run("DEALLOCATE measured".to_owned()).await;
+    }
+    unbounded
+}
+
+/// Checks the registry, and that the check notices an index that's gone and a statement that begins at the weaker of two bounds.
+pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout) {
+    let transaction = client.transaction().await.unwrap();
+    transaction.batch_execute(MANY_AGENTS).await.unwrap();
+    let found = unbounded(&transaction, rows, layout, ALL).await;
+    assert!(found.is_empty(), "{found:#?}");
+
+    let weaker = Statement {
+        name: "message_list",
+        sql: &["SELECT id FROM messages WHERE created_at >= to_timestamp(greatest($1::bigint, 0) / 1000000.0)
+            AND (created_at, id) > ('-infinity', '00000000-0000-0000-0000-000000000000') AND $2::uuid IS NOT NULL
+            ORDER BY created_at, id LIMIT $3::int OFFSET $4::bigint"],
+        access: Access::Indexes(&["idx_messages_created_at"]),
+        max_rows: 200,
+    };
+    let found = unbounded(&transaction, rows, layout, &[&weaker]).await;
+    assert!(found.len() > 2, "{found:#?}");
+
+    let list = ALL
+        .iter()
+        .find(|statement| statement.name == "workflow_list_channel_status");
+    transaction
+        .batch_execute("DROP INDEX workflows_channel_status_idx")
+        .await
+        .unwrap();
+    let found = unbounded(&transaction, rows, layout, &[list.unwrap()]).await;
+    assert!(!found.is_empty());
+    transaction.rollback().await.unwrap();
+}
