@@ -10,6 +10,9 @@ use support::{Database, Edge};
 
 use crate::{NOBODY, bodies, send, with_member};
 
+/// The requests that one instance serves at once.
+const AT_ONCE: usize = 16;
+
 /// A little less than the largest body.
 const BYTES: usize = 1_000_000;
 
@@ -36,29 +39,11 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The memory of a process now, in bytes.
-fn resident_bytes(pid: u32) -> usize {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("the host runs");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .expect("a number");
-    pages * 4096
-}
+/// What is sent, its method, its path and its body.
+type Attack = (String, Method, String, String);
 
-#[tokio::test]
-async fn small_bodies_that_become_large_trees_harm_no_other_request() {
-    const AT_ONCE: usize = 16;
-    let database = Database::migrated().await;
-    // All of it in one instance, as an attacker may hope for.
-    let flags = [
-        "--max-instance-reuse-count",
-        "100000",
-        "--max-instance-concurrent-reuse-count",
-        "20",
-    ];
-    let edge = Edge::start_with(&database, &[], &flags).await;
+/// Each operation with each shape, in the place of each member, of an unknown one, and of the body.
+fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (operation, members) in bodies() {
         let mut example = operation.example().expect("an example");
@@ -106,6 +91,32 @@ async fn small_bodies_that_become_large_trees_harm_no_other_request() {
             workflow.to_string(),
         ));
     }
+    attacks
+}
+
+/// The memory of a process now, in bytes.
+fn resident_bytes(pid: u32) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("the host runs");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    pages * 4096
+}
+
+#[tokio::test]
+async fn small_bodies_that_become_large_trees_harm_no_other_request() {
+    let database = Database::migrated().await;
+    // All of it in one instance, as an attacker may hope for.
+    let flags = [
+        "--max-instance-reuse-count",
+        "100000",
+        "--max-instance-concurrent-reuse-count",
+        "20",
+    ];
+    let edge = Edge::start_with(&database, &[], &flags).await;
+    let attacks = attacks();
     println!("{} attacks", attacks.len());
     edge.get("/api/agents").await;
     let calm = resident_bytes(edge.pid());

@@ -25,7 +25,9 @@ async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
         ];
         let edge = Edge::start_with(&database, &variables, &[]).await;
         // In the path and the query, raw and encoded, in a header, in a body.
-        let encoded: String = ODD.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = ODD
+            .bytes()
+            .fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
         for path in [
             format!("/api/agents/name/{encoded}"),
             format!("/{encoded}"),
