@@ -48,6 +48,9 @@ def visible(name):
 def refer_to_rows(value):
     if isinstance(value, list):
         return [refer_to_rows(item) for item in value]
+    # A free-form object has no larger numbers, which JSON Schema can't say of any depth.
+    if isinstance(value, float) and 1e308 < abs(value) < float("inf"):
+        return value / 10
     if not isinstance(value, dict):
         return value
     changed = {name: refer_to_rows(member) for name, member in value.items()}
