@@ -2,12 +2,13 @@
 -- Indexes with which each list, each filter and each claim reads about as many rows as it returns, however many there are.
 -- Built while others write, so not in a transaction: psql -X -v ON_ERROR_STOP=1 -f FILE. Safe to run again.
 
--- All agents, in the list's order.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS agents_created_at_idx ON agents (created_at, id);
+-- All agents, in the list's order. NULLS FIRST, here and below: an order that no other index has, so that PostgreSQL uses this one
+-- for the statement that it is for, and for no other.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS agents_created_at_idx ON agents (created_at NULLS FIRST, id NULLS FIRST);
 -- A channel's workflows of any one status; workflows_active_idx had those of three only.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS workflows_channel_status_idx ON workflows (channel_id, status, created_at, id);
 DROP INDEX CONCURRENTLY IF EXISTS workflows_active_idx;
--- What an agent can claim of one workflow. NULLS FIRST: an order that no other index has, so that PostgreSQL uses this one.
+-- What an agent can claim of one workflow.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS workflow_tasks_ready_idx ON workflow_tasks (workflow_id, agent_id, order_index NULLS FIRST, id NULLS FIRST) WHERE status = 'ready';
 
 -- Three of the named indexes lacked columns: PostgreSQL read all rows of a type, status or author, to filter or sort them. The

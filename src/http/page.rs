@@ -46,7 +46,9 @@ impl Page {
         let (key, id) = match (input.cursor(), order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
             // One key before all others, and one after all others.
-            (None, Order::Oldest | Order::Place) => (i64::MIN, Uuid::nil()),
+            (None, Order::Oldest | Order::OldestNullsFirst | Order::Place) => {
+                (i64::MIN, Uuid::nil())
+            }
             (None, Order::Newest | Order::NewestLast) => (i64::MAX, Uuid::max()),
         };
         let limit = input.integer("limit").unwrap_or(default_limit);

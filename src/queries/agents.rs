@@ -29,7 +29,7 @@ pub(super) static AGENT_LIST: List = list! {
     loose: "0",
     table: "public.agents",
     filter: "true",
-    order: Order::Oldest,
+    order: Order::OldestNullsFirst,
     cached: Some(AGENTS),
     access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
 };
@@ -41,7 +41,7 @@ pub(super) static AGENT_LIST_ACTIVE: List = list! {
     long: none,
     loose: "0",
     table: "public.agents",
-    within: ["is_active" = "true"],
+    filter: "is_active",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_active"]),
@@ -54,10 +54,10 @@ pub(super) static AGENT_LIST_TYPE: List = list! {
     long: none,
     loose: "0",
     table: "public.agents",
-    within: ["agent_type" = "$5::text"],
+    filter: "agent_type = $5::text",
     order: Order::Oldest,
     cached: Some(AGENTS),
-    access: Access::Indexes(&["idx_agents_type_active"]),
+    access: Access::Scans("there are hundreds of agents: to read them all costs as much as to find them"),
 };
 
 pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
@@ -67,7 +67,7 @@ pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
     long: none,
     loose: "0",
     table: "public.agents",
-    within: ["agent_type" = "$5::text", "is_active" = "true"],
+    filter: "agent_type = $5::text AND is_active",
     order: Order::Oldest,
     cached: Some(AGENTS),
     access: Access::Indexes(&["idx_agents_type_active"]),

@@ -171,6 +171,8 @@ macro_rules! time_key {
 pub enum Order {
     /// By time, the oldest first.
     Oldest,
+    /// As [`Oldest`](Self::Oldest), by an index that no other list uses: no column is NULL, but an index has either order.
+    OldestNullsFirst,
     /// By time, the newest first.
     Newest,
     /// Pages as by [`Newest`](Self::Newest), but a page's rows the other way round: the next page is older.
@@ -184,14 +186,14 @@ impl Order {
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Place => "order_index",
-            Self::Oldest | Self::Newest | Self::NewestLast => "created_at",
+            Self::Oldest | Self::OldestNullsFirst | Self::Newest | Self::NewestLast => "created_at",
         }
     }
 
     /// How a row after the cursor compares with it.
     pub(super) const fn comparison(self) -> &'static str {
         match self {
-            Self::Oldest | Self::Place => ") > (",
+            Self::Oldest | Self::OldestNullsFirst | Self::Place => ") > (",
             Self::Newest | Self::NewestLast => ") < (",
         }
     }
@@ -200,7 +202,7 @@ impl Order {
     pub(super) const fn cursor(self) -> &'static str {
         match self {
             Self::Place => "least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)",
-            Self::Oldest | Self::Newest | Self::NewestLast => {
+            Self::Oldest | Self::OldestNullsFirst | Self::Newest | Self::NewestLast => {
                 concat!(key_time!("$1"), ", $2::uuid)")
             }
         }
@@ -210,6 +212,7 @@ impl Order {
     pub(super) const fn direction(self) -> &'static str {
         match self {
             Self::Oldest | Self::Place => "",
+            Self::OldestNullsFirst => " NULLS FIRST",
             Self::Newest | Self::NewestLast => " DESC",
         }
     }
@@ -240,7 +243,7 @@ impl Order {
                     || '.' || (array_agg(id ORDER BY key, id) FILTER (WHERE fits))[1]"
                 )
             }
-            Self::Oldest | Self::Newest => {
+            Self::Oldest | Self::OldestNullsFirst | Self::Newest => {
                 concat!(
                     time_key!("(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"),
                     "

@@ -462,7 +462,7 @@ ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (id);
 CREATE INDEX flushes_began_at_idx ON profile.flushes USING btree (began_at);
 CREATE INDEX samples_began_at_idx ON profile.samples USING btree (began_at);
-CREATE INDEX agents_created_at_idx ON public.agents USING btree (created_at, id);
+CREATE INDEX agents_created_at_idx ON public.agents USING btree (created_at NULLS FIRST, id NULLS FIRST);
 CREATE INDEX channels_active_idx ON public.channels USING btree (created_at, id) WHERE (NOT is_archived);
 CREATE UNIQUE INDEX channels_name_key ON public.channels USING btree (name) WHERE (dm_agent_id IS NULL);
 CREATE INDEX idempotency_keys_created_at_idx ON public.idempotency_keys USING btree (created_at);
