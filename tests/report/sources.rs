@@ -343,7 +343,7 @@ async fn statement_statistics_are_read_in_any_schema_and_version_or_the_report_s
         ),
         "top_statements",
         "top_statements",
-        "lacks the privilege",
+        "lacks a privilege",
     )
     .await;
 
