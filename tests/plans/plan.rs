@@ -63,6 +63,13 @@ impl Layout {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }
 
+    /// Whether the messages are in partitions.
+    pub fn is_by_month(&self) -> bool {
+        self.0
+            .iter()
+            .any(|(part, (whole, _))| whole == "messages" && part != whole)
+    }
+
     /// Whether a table is a partition.
     pub fn is_part(&self, table: &str) -> bool {
         self.whole(table) != table
