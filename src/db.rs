@@ -102,7 +102,7 @@ pub struct Answer {
     pub note: Option<String>,
 }
 
-/// A statement as it's run, and what's sent.
+/// A statement, with the text and the parameters that are sent to PostgreSQL.
 struct Query {
     name: &'static str,
     sql: String,

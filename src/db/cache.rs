@@ -333,9 +333,9 @@ impl Db {
         closing
     }
 
-    /// Lets what's read from now on be kept again, unless another write has closed the table too; or nothing for a while where
-    /// nobody knows what became of the write. Where that fails others may see what was before for as long as anything is kept;
-    /// who wrote asks for more.
+    /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
+    /// the outcome of the write is unknown, the tables stay closed for as long as entries live. If the store fails, other clients
+    /// may read old entries for that time; the writer bypasses the cache.
     pub(super) async fn end_change(
         &self,
         tables: &[&'static str],

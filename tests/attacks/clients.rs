@@ -1,6 +1,7 @@
-//! Clients that cost the host something and pay nothing: they don't read, don't finish, or send bodies that are dear to parse.
+//! Clients that hold resources of the host at no cost: they don't read responses, don't finish requests, or send bodies that are
+//! expensive to parse.
 //!
-//! The host's limits are the work of our host, so these tests don't run on Spin. All attacks together take 10 s, and 60 s if
+//! The limits are our host's, so these tests don't run on Spin. All attacks together take 10 s, and 60 s if
 //! `REZNET_TEST_ALL` is set.
 
 use std::env::var;
@@ -22,11 +23,11 @@ const ATTACKER: &str = "127.0.0.2:0";
 /// The pages that a client asks for at once and doesn't read.
 const PIPELINED: usize = 100;
 
-/// How long health may take, whatever goes on. It takes far less than 100 ms on a machine that does nothing else, and took over 10 s
-/// while requests that wait for their clients kept their places.
+/// The longest median time of a health check during an attack. On an idle machine it is far below 100 ms. It was over 10 s when slow
+/// uploads occupied all places.
 const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Attacks one after the other: each is to be measured alone.
+/// Held by the attack that runs: each is measured alone.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -70,7 +71,7 @@ async fn get(edge: &Edge, path: &str) -> (String, Duration) {
     (status, began.elapsed())
 }
 
-/// The middle of `count` answers of both health routes. A single one may be late by chance on a busy machine.
+/// Checks the median time of nine requests to each health route. A single request may be late by chance on a busy machine.
 async fn check_health(edge: &Edge, during: &str) {
     for path in ["/api/health", "/.well-known/spin/health"] {
         let mut times = Vec::new();

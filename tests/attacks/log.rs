@@ -1,4 +1,4 @@
-//! Whatever a client sends or the database says, a line of the component's log has no character that a terminal obeys.
+//! No line of the component's log contains a control or format character, wherever its text comes from.
 
 use std::fmt::Write;
 

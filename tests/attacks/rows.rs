@@ -1,5 +1,5 @@
-//! Whatever any client may store, the others can read. Python stands for the common parsers, because its whole numbers have
-//! a limit that others lack; `serde_json` is the strictest about large numbers.
+//! Common JSON parsers read every value that the API stores. Python and `serde_json` are tested: Python limits the digits of whole
+//! numbers, and `serde_json` is the strictest about large numbers.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

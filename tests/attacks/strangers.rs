@@ -127,7 +127,7 @@ async fn requests_that_are_refused_leave_a_routes_figures_alone() {
     assert_eq!(lost, 0);
 }
 
-/// One write for all that strangers send within five seconds, where it's one in a second for others.
+/// Refused requests are stored by one write in five seconds; the figures of served requests, by one in each second.
 #[tokio::test]
 async fn refused_requests_alone_are_stored_rarely() {
     let database = Database::migrated().await;
