@@ -89,14 +89,6 @@ async fn check_health(edge: &Edge, during: &str) {
     }
 }
 
-fn memory_kib(edge: &Edge) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid()));
-    let status = status.unwrap_or_default();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let memory = memory.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
-    memory.expect("Linux has it")
-}
-
 /// Connections that ask for a page again and again, and never read.
 async fn unread_responses(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
     let requests = "GET /performance HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(PIPELINED);
@@ -279,10 +271,10 @@ async fn unfinished_heads_take_little_memory() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     assert_eq!(get(&edge, "/api/agents").await.0, "200");
-    let before = memory_kib(&edge);
+    let before = edge.memory_kib();
     let streams = unfinished_heads(&edge, 600, ATTACKER).await;
     check_health(&edge, "unfinished heads").await;
-    let more = memory_kib(&edge).saturating_sub(before);
+    let more = edge.memory_kib().saturating_sub(before);
     assert!(
         more < 64 * 1024,
         "{} connections take {more} KiB",
@@ -391,7 +383,7 @@ async fn all_attacks_at_once_leave_honest_clients_alone() {
     let edge = Arc::new(Edge::start(&database).await);
     let before = honest_clients(&edge, Duration::from_secs(5)).await;
     assert!(before.failed.is_empty(), "{:?}", before.failed);
-    let memory_before = memory_kib(&edge);
+    let memory_before = edge.memory_kib();
 
     let over = Arc::new(AtomicBool::new(false));
     let trees = Arc::new(AtomicU64::new(0));
@@ -437,7 +429,7 @@ async fn all_attacks_at_once_leave_honest_clients_alone() {
     sleep(Duration::from_secs(5)).await;
     let after = honest_clients(&edge, Duration::from_secs(2)).await;
     assert!(after.failed.is_empty(), "{:?}", after.failed);
-    let memory_after = memory_kib(&edge);
+    let memory_after = edge.memory_kib();
     println!(
         "{} honest requests; p95 {:?} before, {:?} during ({ratio:.2} times); {} trees refused; memory {memory_before} KiB before, \
          {memory_after} KiB after",

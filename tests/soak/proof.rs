@@ -149,14 +149,14 @@ async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
 pub struct Leaks {
     /// Open files and sockets, without those to the database.
     file_count: usize,
-    memory_kib: usize,
+    memory_kib: u64,
 }
 
 /// Sockets of requests under way while it's counted.
 const FILES_MORE: usize = 40;
 
 /// As much again, and what a pool of connections with their prepared statements may have grown by.
-const MEMORY_MORE_KIB: usize = 96 * 1024;
+const MEMORY_MORE_KIB: u64 = 96 * 1024;
 
 impl Leaks {
     /// As it is now.
@@ -164,12 +164,9 @@ impl Leaks {
         let sessions = sessions(cluster, "true").await;
         let pid = edge.pid();
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory = memory.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
         Self {
             file_count: files.saturating_sub(sessions),
-            memory_kib: memory.unwrap_or_default(),
+            memory_kib: edge.memory_kib(),
         }
     }
 

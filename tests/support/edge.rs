@@ -315,6 +315,17 @@ impl Edge {
         self.process.id()
     }
 
+    /// The resident memory of the host's process, in KiB. Linux only.
+    #[must_use]
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.unwrap_or_default();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        memory
+            .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok())
+            .expect("Linux reports a process's memory")
+    }
+
     /// What the host and the component have written so far.
     #[must_use]
     pub fn log(&self) -> String {
