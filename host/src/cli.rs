@@ -56,15 +56,15 @@ pub struct Cli {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub request_timeout: Option<Duration>,
 
-    /// Connections at the same time; when there are as many, the one that has waited longest for its client is closed for a new one
+    /// Maximum number of open connections; at the limit, a connection that waits for its client is closed to admit a new one
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = parse_count)]
     pub max_connections: usize,
 
-    /// Connections of one client address at the same time; IPv6 addresses count by network of 64 bits
+    /// Maximum number of open connections of one client address; IPv6 addresses count by network of 64 bits
     #[arg(long, value_name = "COUNT", default_value_t = 750, value_parser = parse_count)]
     pub max_connections_per_client: usize,
 
-    /// How long a client may take to send the head of a request or the next one, and how long it may read nothing of a response
+    /// How long a client may take to send a request's head, stay idle between requests, or stop reading a response
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub client_timeout: Duration,
 
@@ -72,7 +72,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", default_value = "/api/health")]
     pub health_path: String,
 
-    /// Size of a request's line and headers; those of twice the size get 431
+    /// Maximum size of the request line and headers; larger ones get 431, at the latest at twice this size
     #[arg(long, value_name = "BYTES", default_value_t = 32_768, value_parser = parse_header_bytes)]
     pub max_header_bytes: usize,
 }

@@ -21,11 +21,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::Notify,
-    time::{Instant, Sleep, sleep},
+    time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::log::log;
+
+/// How often to look again for a connection that can be closed.
+const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The time between two warnings about the same limit.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -40,6 +43,9 @@ pub struct Limits {
     /// How long a connection may wait for its client without any progress.
     pub timeout: Duration,
 }
+
+/// What was done, and the flag of the limit.
+type Limit = (&'static str, &'static str);
 
 /// All connections.
 #[derive(Debug)]
@@ -57,8 +63,8 @@ struct Table {
     counts: HashMap<IpAddr, usize>,
     /// The most connections since [`Clients::take_peak`].
     peak: usize,
-    /// For each limit: when it was last reported, and how often it was reached since.
-    reports: HashMap<&'static str, (Instant, u64)>,
+    /// For each kind of warning: when it was last logged, and how often it was due since.
+    reports: HashMap<Limit, (Instant, u64)>,
 }
 
 /// One connection. Removed from the table by [`Guard`].
@@ -129,7 +135,7 @@ impl Table {
         }
     }
 
-    /// Closes the connection of a client that has waited longest for the client. Returns whether there was one.
+    /// Closes the longest-waiting connection of a client. Returns false if none of its connections waits.
     fn make_room(&mut self, client: IpAddr) -> bool {
         let waiting = self.connections.iter().filter(|(_, connection)| {
             client == connection.client && !connection.is_answering.load(Ordering::Relaxed)
@@ -143,23 +149,34 @@ impl Table {
         true
     }
 
-    /// As [`Self::make_room`], for the client with the most connections of which one waits.
-    fn make_room_of_largest(&mut self) -> bool {
-        let mut clients: Vec<_> = self
+    /// The number of a client's connections.
+    fn count(&self, client: IpAddr) -> usize {
+        self.counts.get(&client).copied().unwrap_or_default()
+    }
+
+    /// Makes room for `client`: closes a connection of the largest client that has a waiting one. Clients with fewer connections
+    /// than `client` lose none, so that a large client can't displace a small one.
+    fn make_room_for(&mut self, client: IpAddr) -> bool {
+        let own = self.count(client);
+        let larger = self
             .counts
             .iter()
-            .map(|(it, count)| (*count, *it))
-            .collect();
-        clients.sort_unstable_by(|one, other| other.cmp(one));
-        clients
-            .into_iter()
-            .any(|(_, client)| self.make_room(client))
+            .filter(|(other, count)| **count > own || **other == client);
+        let mut larger: Vec<_> = larger.map(|(other, count)| (*count, *other)).collect();
+        larger.sort_unstable_by(|one, other| other.cmp(one));
+        larger.into_iter().any(|(_, other)| self.make_room(other))
+    }
+
+    /// Whether no client has more connections.
+    fn is_largest(&self, client: IpAddr) -> bool {
+        let own = self.count(client);
+        self.counts.values().all(|count| *count <= own)
     }
 
     /// Counts that a limit was reached. Returns the number of times that a warning should report, if one is due.
-    fn report(&mut self, limit: &'static str) -> Option<u64> {
+    fn report(&mut self, limit: Limit) -> Option<u64> {
         let now = Instant::now();
-        match self.reports.get_mut(limit) {
+        match self.reports.get_mut(&limit) {
             Some((at, count)) if now.duration_since(*at) < WARNING_INTERVAL => {
                 *count += 1;
                 None
@@ -192,26 +209,31 @@ impl Clients {
         self.limits.timeout
     }
 
-    /// Waits until there is room for one more connection. Makes room if connections wait for their clients.
-    pub async fn wait_for_room(&self) {
+    /// Waits until there is room for one more connection of a client. Makes room if connections wait for their clients. Returns
+    /// false if the client has to be refused.
+    pub async fn wait_for_room(&self, client: IpAddr) -> bool {
+        let client = network(client);
         loop {
             {
                 let mut table = self.table();
                 if table.connections.len() < self.limits.connections {
-                    return;
+                    return true;
                 }
-                // The client with the most connections gives one up, so that nobody can displace everybody else.
-                if table.make_room_of_largest() {
-                    let reached = table.report("connections");
-                    drop(table);
+                if table.make_room_for(client) {
+                    warn(&mut table, "connections closed", "--max-connections");
+                    return true;
+                }
+                if table.is_largest(client) {
                     warn(
-                        reached,
-                        "clients have the most connections that --max-connections permits",
+                        &mut table,
+                        "connections refused with 503",
+                        "--max-connections",
                     );
-                    return;
+                    return false;
                 }
             }
-            self.ended.notified().await;
+            // A request may also have been answered, so that its connection waits.
+            let _ = timeout(ROOM_INTERVAL, self.ended.notified()).await;
         }
     }
 
@@ -219,22 +241,13 @@ impl Clients {
     pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
         let client = network(client);
         let mut table = self.table();
-        let count = table.counts.get(&client).copied().unwrap_or_default();
-        if count >= self.limits.connections_per_client {
-            let has_room = table.make_room(client);
-            let reached = table.report("connections_per_client");
-            if !has_room {
-                drop(table);
-                warn(
-                    reached,
-                    "a client has the most requests at once that --max-connections-per-client permits",
-                );
+        if table.count(client) >= self.limits.connections_per_client {
+            let limit = "--max-connections-per-client";
+            if !table.make_room(client) {
+                warn(&mut table, "connections refused with 503", limit);
                 return None;
             }
-            warn(
-                reached,
-                "a client has the most connections that --max-connections-per-client permits",
-            );
+            warn(&mut table, "connections closed", limit);
         }
         let id = table.next_id;
         table.next_id += 1;
@@ -269,11 +282,10 @@ impl Clients {
     }
 }
 
-fn warn(count: Option<u64>, what: &str) {
-    if let Some(count) = count {
-        log!(
-            "warning: {what}: connections that waited longest for their clients were closed ({count} since the last such warning)"
-        );
+/// Logs what was done because a limit was reached, unless the last such line is recent.
+fn warn(table: &mut Table, done: &'static str, limit: &'static str) {
+    if let Some(count) = table.report((done, limit)) {
+        log!("warning: clients reached {limit}: {count} {done} since the last such line");
     }
 }
 
@@ -421,7 +433,7 @@ mod tests {
         lone.connection.waits_from(Duration::from_millis(0));
         many[0].connection.waits_from(Duration::from_millis(20));
         many[1].connection.waits_from(Duration::from_millis(10));
-        clients.wait_for_room().await;
+        assert!(clients.wait_for_room(address(3)).await);
         assert!(many[1].connection.closing.is_cancelled());
         assert!(!lone.connection.closing.is_cancelled());
     }
@@ -431,12 +443,30 @@ mod tests {
         let clients = clients(1, 1);
         let one = clients.add(address(1)).unwrap();
         one.connection.answers();
-        let room = tokio::time::timeout(Duration::from_millis(20), clients.wait_for_room());
+        assert!(
+            !clients.wait_for_room(address(1)).await,
+            "the largest client is refused"
+        );
+        let room =
+            tokio::time::timeout(Duration::from_millis(20), clients.wait_for_room(address(2)));
         assert!(room.await.is_err());
         drop(one);
-        let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room());
-        assert!(room.await.is_ok());
+        let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room(address(2)));
+        assert_eq!(room.await, Ok(true));
         assert!(clients.table().counts.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_large_client_never_displaces_a_small_one() {
+        let clients = clients(3, 3);
+        let small = clients.add(address(1)).unwrap();
+        let large = [2, 2].map(|last| clients.add(address(last)).unwrap());
+        for guard in &large {
+            guard.connection.answers();
+        }
+        small.connection.waits_from(Duration::ZERO);
+        assert!(!clients.wait_for_room(address(2)).await);
+        assert!(!small.connection.closing.is_cancelled());
     }
 
     #[test]
@@ -453,10 +483,10 @@ mod tests {
     #[tokio::test]
     async fn warnings_about_one_limit_are_rare() {
         let mut table = Table::default();
-        assert_eq!(table.report("a"), Some(1));
-        assert_eq!(table.report("a"), None);
-        assert_eq!(table.report("b"), Some(1));
-        table.reports.get_mut("a").unwrap().0 -= 2 * WARNING_INTERVAL;
-        assert_eq!(table.report("a"), Some(2));
+        assert_eq!(table.report(("a", "")), Some(1));
+        assert_eq!(table.report(("a", "")), None);
+        assert_eq!(table.report(("b", "")), Some(1));
+        table.reports.get_mut(&("a", "")).unwrap().0 -= 2 * WARNING_INTERVAL;
+        assert_eq!(table.report(("a", "")), Some(2));
     }
 }

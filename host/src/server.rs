@@ -83,16 +83,20 @@ impl Server {
         loop {
             let next = async {
                 let accepted = listener.accept().await;
-                server.clients.wait_for_room().await;
-                accepted
+                let has_room = match &accepted {
+                    Ok((_, client)) => server.clients.wait_for_room(client.ip()).await,
+                    Err(_) => false,
+                };
+                (accepted, has_room)
             };
-            let accepted = tokio::select! {
+            let (accepted, has_room) = tokio::select! {
                 accepted = next => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
                 Ok((stream, client)) => {
-                    let Some(guard) = server.clients.add(client.ip()) else {
+                    let guard = has_room.then(|| server.clients.add(client.ip())).flatten();
+                    let Some(guard) = guard else {
                         let _ = stream.try_write(TOO_MANY);
                         continue;
                     };

@@ -188,10 +188,8 @@ async fn clients_that_read_nothing_keep_nobody_out() {
             assert_eq!(get(&edge, "/api/agents").await.0, "200");
         }
     }
-    let line = edge
-        .log_line(&["warning: ", "--max-connections-per-client"])
+    edge.log_line(&["warning: ", "--max-connections-per-client", "closed"])
         .await;
-    assert!(line.contains("were closed"), "{line}");
 }
 
 #[tokio::test]
