@@ -76,7 +76,7 @@ pub async fn channel_update(db: Db, mut input: Input) -> Result<Reply, ApiError>
     let body = input.take_body();
     let outcome = channels::channel_update(&db, input.uuid("id"), body, &input.if_match).await?;
     let row = written(outcome, absent(&input), |_| {
-        "A direct-message channel keeps its name, because names of other channels aren't reserved against it.".to_owned()
+        "A direct-message channel cannot be renamed, because its new name could equal the name of another channel.".to_owned()
     })?;
     Ok(Reply::row(row))
 }

@@ -151,7 +151,7 @@ fn on_constraint(name: &str) -> Option<&'static str> {
         "workflow_tasks_count_check" => "The workflow has 1,000 tasks: no more can be added to it.",
         // Given ones are checked before: this is a place after all others.
         "workflow_tasks_order_index_check" => {
-            "The last task of the workflow has order_index 100000, the highest there is: give this task an order_index."
+            "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
         }
         "channels_dm_check" => "A direct-message channel stays one.",
         _ => return None,

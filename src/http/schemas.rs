@@ -663,7 +663,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
             "order_index",
             ORDER_INDEX,
             Optional,
-            "Its position; after all others where it isn't given, which is a 409 if another has 100000.",
+            "Position in the workflow. If omitted, the task is added after all others; this is refused with 409 if the last task has order_index 100000.",
         ),
         member(
             "depends_on",

@@ -301,7 +301,7 @@ macro_rules! page {
 }
 
 /// A [`List`] of the `columns` of a table's rows in an order: either those that a `filter` lets through, or those whose first
-/// columns are `within` values. `of` is whether what it's a list of is there. `long` and the rest are as in [`page!`].
+/// columns are `within` values. `of` is an expression that is true if the parent row exists. `long` and the rest are as in [`page!`].
 ///
 /// PostgreSQL believes that the rows a filter lets through are spread evenly over the table. If an agent wrote a third of all
 /// messages, it would read all messages by time until it has found enough of that agent's; but an agent that has been quiet for

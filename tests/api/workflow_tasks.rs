@@ -229,7 +229,7 @@ async fn the_last_place_and_the_thousandth_task_are_the_end() {
     assert_eq!(after.status, StatusCode::CONFLICT);
     assert_eq!(
         after.json()["detail"],
-        "The last task of the workflow has order_index 100000, the highest there is: give this task an order_index."
+        "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
     );
     let before = json!({"description": "b", "order_index": 99_998});
     assert_eq!(edge.post(&path, &before).await.status, StatusCode::CREATED);
