@@ -75,7 +75,7 @@ async fn a_direct_message_channel_keeps_its_name() {
         assert!(
             answer.json()["detail"]
                 .to_string()
-                .contains("keeps its name")
+                .contains("cannot be renamed")
         );
         for (if_match, expected) in [
             (tag.as_str(), StatusCode::CONFLICT),
