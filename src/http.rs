@@ -19,7 +19,6 @@ mod json;
 mod messages;
 mod names;
 mod openapi;
-mod packed;
 mod page;
 mod performance;
 mod problem;

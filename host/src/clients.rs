@@ -3,6 +3,9 @@
 //! A connection that waits for its client (for a request, the rest of one, or the reading of a response) costs the client
 //! nothing, so a client may hold many. When there is no room for a new connection, the connection that has waited longest for
 //! its client is closed, and not the new one refused. A connection whose request is being answered is never closed.
+//!
+//! Each new connection of a client that reads no responses makes the host work in vain. Such a client gets room for a few new
+//! connections each second; the others are refused.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,10 +28,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::log::log;
+use crate::{log::log, places::Stay};
 
 /// How often to look again for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The least time between two connections that a client loses to its own new ones while it doesn't read responses.
+const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time between two warnings about the same limit.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,11 +66,19 @@ pub struct Clients {
 struct Table {
     next_id: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
-    counts: HashMap<IpAddr, usize>,
+    clients: HashMap<IpAddr, Client>,
     /// The most connections since [`Clients::take_peak`].
     peak: usize,
     /// For each kind of warning: when it was last logged, and how often it was due since.
     reports: HashMap<Limit, (Instant, u64)>,
+}
+
+/// The connections of one client address.
+#[derive(Debug, Default)]
+struct Client {
+    count: usize,
+    /// When a new connection last replaced one whose response the client didn't read.
+    replaced_at: Option<Instant>,
 }
 
 /// One connection. Removed from the table by [`Guard`].
@@ -77,6 +91,10 @@ pub struct Connection {
     waits_since: AtomicU64,
     /// Whether a request is being answered.
     is_answering: AtomicBool,
+    /// Whether the client doesn't read the response.
+    is_unread: AtomicBool,
+    /// The place of the response that is being sent.
+    sending: Mutex<Option<Stay>>,
     /// Cancelled to close the connection.
     pub closing: CancellationToken,
 }
@@ -92,8 +110,36 @@ impl Connection {
         self.waits_from(self.started.elapsed());
     }
 
+    /// The body of a response follows, in the place of its request.
+    pub fn sends(&self, stay: Stay) {
+        *self.sending() = Some(stay);
+    }
+
+    /// Gives back the place of the response: it is complete, or it waits.
+    pub fn gives_place_back(&self) {
+        let stay = self.sending().take();
+        // Unlocked: another request may begin here.
+        drop(stay);
+    }
+
+    /// Whether the response has a place.
+    pub fn has_place(&self) -> bool {
+        self.sending().is_some()
+    }
+
+    fn sending(&self) -> MutexGuard<'_, Option<Stay>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client doesn't read the response.
+    fn is_stuck(&self) {
+        self.is_unread.store(true, Ordering::Relaxed);
+        self.gives_place_back();
+    }
+
     /// The client has read a part of a response.
     fn wrote(&self) {
+        self.is_unread.store(false, Ordering::Relaxed);
         if !self.is_answering.load(Ordering::Relaxed) {
             self.waits();
         }
@@ -127,16 +173,17 @@ impl Table {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        if let Some(count) = self.counts.get_mut(&connection.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&connection.client);
+        if let Some(client) = self.clients.get_mut(&connection.client) {
+            client.count -= 1;
+            if client.count == 0 {
+                self.clients.remove(&connection.client);
             }
         }
     }
 
-    /// Closes the longest-waiting connection of a client. Returns false if none of its connections waits.
-    fn make_room(&mut self, client: IpAddr) -> bool {
+    /// Closes the longest-waiting connection of `client` for a new one of `newcomer`. Returns false if none of its connections waits, or
+    /// if `client` replaces connections that it doesn't read too often.
+    fn make_room(&mut self, client: IpAddr, newcomer: IpAddr) -> bool {
         let waiting = self.connections.iter().filter(|(_, connection)| {
             client == connection.client && !connection.is_answering.load(Ordering::Relaxed)
         });
@@ -144,6 +191,15 @@ impl Table {
         let Some((&id, connection)) = longest else {
             return false;
         };
+        if client == newcomer && connection.is_unread.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            let replaced_at = self.clients.get_mut(&client).map(|it| &mut it.replaced_at);
+            match replaced_at {
+                Some(Some(at)) if now.duration_since(*at) < REPLACEMENT_INTERVAL => return false,
+                Some(at) => *at = Some(now),
+                None => {}
+            }
+        }
         connection.closing.cancel();
         self.remove(id);
         true
@@ -151,7 +207,7 @@ impl Table {
 
     /// The number of a client's connections.
     fn count(&self, client: IpAddr) -> usize {
-        self.counts.get(&client).copied().unwrap_or_default()
+        self.clients.get(&client).map_or(0, |it| it.count)
     }
 
     /// Makes room for `client`: closes a connection of the largest client that has a waiting one. Clients with fewer connections
@@ -159,18 +215,20 @@ impl Table {
     fn make_room_for(&mut self, client: IpAddr) -> bool {
         let own = self.count(client);
         let larger = self
-            .counts
+            .clients
             .iter()
-            .filter(|(other, count)| **count > own || **other == client);
-        let mut larger: Vec<_> = larger.map(|(other, count)| (*count, *other)).collect();
+            .filter(|(other, it)| it.count > own || **other == client);
+        let mut larger: Vec<_> = larger.map(|(other, it)| (it.count, *other)).collect();
         larger.sort_unstable_by(|one, other| other.cmp(one));
-        larger.into_iter().any(|(_, other)| self.make_room(other))
+        larger
+            .into_iter()
+            .any(|(_, other)| self.make_room(other, client))
     }
 
     /// Whether no client has more connections.
     fn is_largest(&self, client: IpAddr) -> bool {
         let own = self.count(client);
-        self.counts.values().all(|count| *count <= own)
+        self.clients.values().all(|it| it.count <= own)
     }
 
     /// Counts that a limit was reached. Returns the number of times that a warning should report, if one is due.
@@ -237,13 +295,13 @@ impl Clients {
         }
     }
 
-    /// Adds a connection. `None` if its client has too many that are being answered.
+    /// Adds a connection. `None` if its client has too many, and none of them can be closed.
     pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
         let client = network(client);
         let mut table = self.table();
         if table.count(client) >= self.limits.connections_per_client {
             let limit = "--max-connections-per-client";
-            if !table.make_room(client) {
+            if !table.make_room(client, client) {
                 warn(&mut table, "connections refused with 503", limit);
                 return None;
             }
@@ -251,12 +309,14 @@ impl Clients {
         }
         let id = table.next_id;
         table.next_id += 1;
-        *table.counts.entry(client).or_default() += 1;
+        table.clients.entry(client).or_default().count += 1;
         let connection = Arc::new(Connection {
             client,
             started: self.started,
             waits_since: AtomicU64::default(),
             is_answering: AtomicBool::default(),
+            is_unread: AtomicBool::default(),
+            sending: Mutex::default(),
             closing: CancellationToken::new(),
         });
         connection.waits();
@@ -331,6 +391,7 @@ impl Stream {
             self.connection.wrote();
             return written;
         }
+        self.connection.is_stuck();
         let timeout = self.clients.timeout();
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match stalled.as_mut().poll(context) {
@@ -425,6 +486,25 @@ mod tests {
         assert!(one.connection.closing.is_cancelled());
     }
 
+    #[test]
+    fn a_client_that_does_not_read_replaces_few_connections() {
+        let clients = clients(10, 2);
+        let [one, two] = [1, 1].map(|last| clients.add(address(last)).unwrap());
+        for guard in [&one, &two] {
+            guard.connection.is_stuck();
+        }
+        let three = clients.add(address(1)).unwrap();
+        assert!(one.connection.closing.is_cancelled());
+        assert!(clients.add(address(1)).is_none());
+        assert!(!two.connection.closing.is_cancelled());
+        // A connection that is read isn't counted.
+        three.connection.is_stuck();
+        two.connection.wrote();
+        two.connection.waits_from(Duration::ZERO);
+        assert!(clients.add(address(1)).is_some());
+        assert!(two.connection.closing.is_cancelled());
+    }
+
     #[tokio::test]
     async fn the_client_with_the_most_connections_makes_room_for_others() {
         let clients = clients(3, 3);
@@ -453,7 +533,7 @@ mod tests {
         drop(one);
         let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room(address(2)));
         assert_eq!(room.await, Ok(true));
-        assert!(clients.table().counts.is_empty());
+        assert!(clients.table().clients.is_empty());
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod output;
 mod places;
 mod postgres;
 mod request_body;
+mod response_body;
 mod routes;
 mod server;
 mod target;
@@ -110,6 +111,11 @@ async fn run(cli: &Cli) -> Result<()> {
 /// How much of a response the kernel buffers for a client that doesn't read, instead of megabytes.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
+/// How much of a response the kernel accepts before it has sent the rest. So a client that doesn't read makes the host work for one or two
+/// of its pipelined requests, and the data on its way to a distant client isn't limited.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 * 1024;
+
 /// Connections that wait to be accepted; tokio's own number.
 const BACKLOG: u32 = 1024;
 
@@ -119,8 +125,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit both.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -1,4 +1,4 @@
-//! Gives memory back to the kernel after a burst of connections. glibc's allocator keeps what was freed, for the next burst.
+//! Returns memory to the kernel after a burst of connections, on Linux with glibc. Its allocator keeps freed memory for the next burst.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,22 +6,29 @@ use tokio::time::sleep;
 
 use crate::clients::Clients;
 
-/// How often to look, and so how long memory stays after a burst at the most.
-const INTERVAL: Duration = Duration::from_secs(3);
+/// The time between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Fewer connections than this take little.
+/// A burst has at least this many connections. Fewer take little memory.
 const BURST: usize = 32;
 
-/// Gives memory back whenever there are far fewer connections than a moment ago. Never ends.
+/// How often memory is returned after a burst. Instances end later than connections.
+const TRIMS: u32 = 3;
+
+/// Returns memory after the number of connections has fallen far. Never ends.
 pub async fn give_back(clients: Arc<Clients>) {
-    let mut most = 0;
+    let (mut most, mut trims) = (0, 0);
     loop {
         sleep(INTERVAL).await;
         let (now, since) = clients.take_peak();
         most = since.max(most);
         if most >= now + BURST {
-            trim();
             most = now;
+            trims = TRIMS;
+        }
+        if trims > 0 {
+            trims -= 1;
+            trim();
         }
     }
 }

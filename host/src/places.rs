@@ -6,7 +6,8 @@
 //!
 //! Clients take turns: a free place goes to the next client that waits, not to the next request.
 //!
-//! A request that waits for its client to send its body has no place meanwhile, or slow clients would keep all others out.
+//! A request that waits for its client to send its body has no place meanwhile, or slow clients would keep all others out. A response
+//! keeps the place until its body has gone to the kernel, or waits: for its client, or longer than a moment for its component.
 //!
 //! It knows neither HTTP nor components.
 
@@ -34,8 +35,8 @@ const LEAST_PER_CORE: usize = 8;
 /// At the most: as many as there may be instances.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
 
-/// Requests that are done sooner see nothing.
-const MOMENT: Duration = Duration::from_millis(5);
+/// Requests that are done sooner see nothing. A response keeps its place so long while its component has no more of the body.
+pub const MOMENT: Duration = Duration::from_millis(5);
 
 /// A timer that's told so much later has waited for the processor. Its own unit is a millisecond.
 const LATE: Duration = Duration::from_millis(2);
@@ -123,11 +124,11 @@ pub type Returning = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Visit {
     /// Waits for a place, then does `work` in it, to its end: instances go on with what a client no longer waits for, and
-    /// one that's let in in its stead would be one too many.
+    /// one that's let in in its stead would be one too many. Returns the place too, for the work that follows.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
+    ) -> (T, Stay) {
         self.come_in().await;
         let visit = self.clone();
         let working = async move {
@@ -142,8 +143,7 @@ impl Visit {
                     () = visit.0.is_back.notified(), if !is_inside => {}
                 }
             };
-            *visit.state() = State::Over;
-            output
+            (output, Stay(visit))
         };
         ToTheEnd(Some(Box::pin(working))).await
     }
@@ -178,6 +178,16 @@ impl Visit {
     }
 }
 
+/// The place of a request whose response has begun. Dropped, it gives the place back.
+#[derive(Debug)]
+pub struct Stay(Visit);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        *self.0.state() = State::Over;
+    }
+}
+
 /// Work that's dropped before its end goes on by itself. A task for each would cost a few percent of all requests.
 struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
@@ -209,7 +219,12 @@ impl Shared {
         let mut count = self.count();
         if !processor_is_free && count.places > self.least {
             count.places -= 1;
-        } else if processor_is_free && count.places < MOST && count.grown_at.elapsed() > GROWTH {
+        } else if processor_is_free
+            // Places that nobody waits for would let all of the next burst in.
+            && !count.turns.is_empty()
+            && count.places < MOST
+            && count.grown_at.elapsed() > GROWTH
+        {
             count.grown_at = Instant::now();
             count.places += 1;
             drop(count);
@@ -315,35 +330,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn while_the_processor_is_free_places_come_one_by_one() {
-        let Places(shared) = Places::at_least(2);
-        shared.adapt_later(true);
-        shared.adapt(true);
-        assert_eq!(shared.free(), 3);
-        shared.adapt_later(true);
-        assert_eq!(shared.free(), 4);
-    }
-
-    #[test]
-    fn where_the_processor_is_short_they_go_but_for_the_least() {
-        let Places(shared) = Places::at_least(2);
-        shared.adapt_later(true);
-        for _ in 0..3 {
-            shared.adapt(false);
-        }
-        assert_eq!(shared.free(), 2);
+    /// A request that waits until `taking` is dropped.
+    async fn begin_to_wait(shared: &Arc<Shared>) -> Pin<Box<impl Future<Output = Place>>> {
+        let mut taking = Box::pin(Place::take(shared, CLIENT));
+        let waited = tokio::time::timeout(Duration::ZERO, taking.as_mut()).await;
+        assert!(waited.is_err());
+        taking
     }
 
     #[tokio::test]
-    async fn a_place_that_is_taken_goes_when_it_is_given_back() {
+    async fn while_requests_wait_and_the_cpu_is_free_places_come_one_by_one() {
         let Places(shared) = Places::at_least(1);
+        // Nobody waits.
         shared.adapt_later(true);
-        let (one, two) = (
-            Place::take(&shared, CLIENT).await,
-            Place::take(&shared, CLIENT).await,
-        );
-        shared.adapt(false);
+        assert_eq!(shared.free(), 1);
+        let first = Place::take(&shared, CLIENT).await;
+        let second = begin_to_wait(&shared).await;
+        let third = begin_to_wait(&shared).await;
+        shared.adapt_later(true);
+        shared.adapt(true);
+        assert_eq!(shared.count().places, 2);
+        let second = second.await;
+        shared.adapt_later(true);
+        assert_eq!(shared.count().places, 3);
+        drop((first, second, third.await));
+        assert_eq!(shared.free(), 3);
+    }
+
+    #[tokio::test]
+    async fn while_the_cpu_is_saturated_places_go_but_for_the_least() {
+        let Places(shared) = Places::at_least(1);
+        let one = Place::take(&shared, CLIENT).await;
+        let two = begin_to_wait(&shared).await;
+        shared.adapt_later(true);
+        let two = two.await;
+        for _ in 0..3 {
+            shared.adapt(false);
+        }
         drop(one);
         assert_eq!(shared.free(), 0);
         drop(two);
@@ -359,8 +382,8 @@ mod tests {
         let other = tokio::time::timeout(Duration::from_secs(5), second.run(async { "answer" }));
         tokio::select! {
             biased;
-            () = waits => {}
-            answer = other => assert_eq!(answer.ok(), Some("answer")),
+            _ = waits => {}
+            answer = other => assert_eq!(answer.ok().map(|(text, _)| text), Some("answer")),
         }
     }
 
@@ -390,12 +413,24 @@ mod tests {
             assert!(body.leave());
             body
         };
-        let body = visit.run(work).await;
+        let (body, stay) = visit.run(work).await;
+        drop(stay);
         assert_eq!(places.0.free(), 1);
         // What streams after the answer has begun takes no place.
         body.come_back().await;
         assert!(!body.leave());
         assert_eq!(places.0.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_response_has_the_place_until_its_end() {
+        let places = Places::at_least(1);
+        let visit = places.visit(CLIENT);
+        let ((), stay) = visit.run(async {}).await;
+        assert_eq!(places.0.free(), 0);
+        drop(stay);
+        assert_eq!(places.0.free(), 1);
+        assert!(!visit.leave());
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ use crate::{
     memory,
     places::{Places, Visit},
     request_body::RequestBody,
+    response_body::ResponseBody,
     routes::Routes,
     target::{Target, target},
 };
@@ -184,18 +185,20 @@ impl Server {
         client: SocketAddr,
         local: SocketAddr,
         connection: &Arc<Connection>,
-    ) -> Response<WasiBody> {
+    ) -> Response<ResponseBody> {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let visit = self.places.visit(client.ip());
         let request = RequestBody::of(request, visit.clone(), connection.clone());
-        let mut response = self.answer_from(request, client, local, visit).await;
+        let mut response = self
+            .answer_from(request, client, local, visit, connection)
+            .await;
         if is_chunked {
             // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
             // another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
             let close = http::HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        response
+        response.map(|body| ResponseBody::new(body, connection.clone()))
     }
 
     async fn answer_from(
@@ -204,6 +207,7 @@ impl Server {
         client: SocketAddr,
         local: SocketAddr,
         visit: Visit,
+        connection: &Connection,
     ) -> Response<WasiBody> {
         let uri = match target(&request, local) {
             Ok(Target::Resource(uri)) => uri,
@@ -231,7 +235,9 @@ impl Server {
         let handled = if is_health {
             handled.await
         } else {
-            visit.run(handled).await
+            let (handled, stay) = visit.run(handled).await;
+            connection.sends(stay);
+            handled
         };
         match handled {
             Ok(response) => response,

@@ -146,7 +146,7 @@ fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     if closings.len() > MOST_CLOSINGS {
         let until_ms = closings.iter().map(|closing| closing.until_ms).max();
         let until_ms = until_ms.unwrap_or(closing.until_ms);
-        // Nobody's own, so nobody takes it away.
+        // No write has id 0, so no write removes this closing. It ends at `until_ms`.
         closings = vec![Closing { until_ms, id: 0 }];
     }
     closings

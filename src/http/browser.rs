@@ -1,5 +1,5 @@
-//! What a browser says of the page behind a request, and of the name by which the page reached us. Programs that aren't
-//! browsers say nothing of a page.
+//! The headers in which a browser names the page behind a request, and the host name that the page used. Other programs don't send the
+//! former.
 //!
 //! Other origins: <https://www.w3.org/TR/fetch-metadata/>. DNS rebinding: an attacker's name that resolves to our address makes
 //! the attacker's page a page of our origin; only the `Host` header shows the name.

@@ -1,12 +1,9 @@
-//! The pages for browsers: what operations that answer with one have in common, and how one goes out. Each is one file, which
-//! build.rs packs; what they show is their own affair.
+//! The pages for browsers: the common part of their operations, and their response. Each page is one file.
 
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 
 use super::contract::{Audience, Kind, Operation, answered};
-use super::packed;
-use super::problem::ApiError;
 use super::reply::Reply;
 
 /// What operations that answer with a page have in common. It holds no data, so everyone may have it: what it shows it asks
@@ -22,11 +19,10 @@ pub const OPERATION: Operation = Operation {
     ..Operation::GET
 };
 
-/// A page with its policy, which says what it may do: run the style and the script that are in it, and ask this server. A
-/// test keeps their hashes right.
-pub fn page(packed: &[u8], policy: HeaderValue) -> Result<Reply, ApiError> {
-    let page = Reply::text(OPERATION.media_type, packed::unpack(packed)?);
-    Ok(page.with(CONTENT_SECURITY_POLICY, policy))
+/// Returns a page with its policy. The policy allows the style and the script that are in the page, by their hashes, and requests to this
+/// server.
+pub fn page(page: &'static str, policy: HeaderValue) -> Reply {
+    Reply::text(OPERATION.media_type, page).with(CONTENT_SECURITY_POLICY, policy)
 }
 
 #[cfg(test)]

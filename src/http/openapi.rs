@@ -8,7 +8,6 @@ use axum::http::HeaderValue;
 use super::contract::{Operation, documented};
 use super::html;
 use super::input::Input;
-use super::packed;
 use super::problem::ApiError;
 use super::reply::Reply;
 use crate::db::Db;
@@ -22,7 +21,7 @@ pub static OPENAPI: Operation = Operation {
 };
 
 pub async fn openapi(_: Db, _: Input) -> Result<Reply, ApiError> {
-    Ok(Reply::ok(packed::unpack(packed::OPENAPI)?))
+    Ok(Reply::ok(include_str!("../../openapi.json")))
 }
 
 pub static OPENAPI_PAGE: Operation = Operation {
@@ -37,7 +36,7 @@ pub static OPENAPI_PAGE: Operation = Operation {
 const POLICY: HeaderValue = HeaderValue::from_static(include_str!("docs.csp").trim_ascii());
 
 pub async fn openapi_page(_: Db, _: Input) -> Result<Reply, ApiError> {
-    html::page(packed::DOCS, POLICY)
+    Ok(html::page(include_str!("docs.html"), POLICY))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use axum::http::HeaderValue;
 use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
 use super::html;
 use super::input::Input;
-use super::packed;
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::schemas;
@@ -87,5 +86,5 @@ pub static PERFORMANCE_PAGE: Operation = Operation {
 const POLICY: HeaderValue = HeaderValue::from_static(include_str!("performance.csp").trim_ascii());
 
 pub async fn performance_page(_: Db, _: Input) -> Result<Reply, ApiError> {
-    html::page(packed::PERFORMANCE, POLICY)
+    Ok(html::page(include_str!("performance.html"), POLICY))
 }

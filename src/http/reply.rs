@@ -1,5 +1,7 @@
 //! What handlers answer with: JSON text as the database gave it, and the few headers that go with it.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -16,7 +18,8 @@ const JSON: &str = "application/json";
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
-    body: Option<(&'static str, String)>,
+    /// The media type and the text.
+    body: Option<(&'static str, Cow<'static, str>)>,
     /// `None` if the answer has no tag, or if a read computes it from the body.
     tag: Option<Tag>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -32,7 +35,11 @@ enum Tag {
 }
 
 impl Reply {
-    fn new(status: StatusCode, body: Option<(&'static str, String)>, tag: Option<Tag>) -> Self {
+    fn new(
+        status: StatusCode,
+        body: Option<(&'static str, Cow<'static, str>)>,
+        tag: Option<Tag>,
+    ) -> Self {
         Self {
             status,
             body,
@@ -42,19 +49,23 @@ impl Reply {
     }
 
     /// 200 with JSON text.
-    pub fn ok(json: impl Into<String>) -> Self {
+    pub fn ok(json: impl Into<Cow<'static, str>>) -> Self {
         Self::text(JSON, json)
     }
 
     /// 200 with text of another form.
-    pub fn text(media_type: &'static str, text: impl Into<String>) -> Self {
+    pub fn text(media_type: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::OK, Some((media_type, text.into())), None)
     }
 
     /// 200 with a row and its tag.
     pub fn row(row: Row) -> Self {
         let Row { json, tag } = row;
-        Self::new(StatusCode::OK, Some((JSON, json)), tag.map(Tag::Strong))
+        Self::new(
+            StatusCode::OK,
+            Some((JSON, json.into())),
+            tag.map(Tag::Strong),
+        )
     }
 
     /// 200 with a list's page and its tag; 304 if `json` is `None`, because the client has the page.
@@ -63,7 +74,11 @@ impl Reply {
             Some(_) => StatusCode::OK,
             None => StatusCode::NOT_MODIFIED,
         };
-        Self::new(status, json.map(|json| (JSON, json)), Some(Tag::Weak(tag)))
+        Self::new(
+            status,
+            json.map(|json| (JSON, json.into())),
+            Some(Tag::Weak(tag)),
+        )
     }
 
     /// 204 without a body.

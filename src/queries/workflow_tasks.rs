@@ -205,9 +205,10 @@ pub async fn workflow_task_update(
     Ok(db.answer(&WORKFLOW_TASK_UPDATE, parameters).await?.into())
 }
 
-/// A claim of a ready task. SKIP LOCKED: several at once take different tasks, and none waits for another. NULLS FIRST is the order
-/// of the indexes that are made for this: in the usual one, PostgreSQL might read `idx_workflow_tasks_order` until it finds a task.
-/// It's by `agent_id` first because to PostgreSQL that isn't one value where it IS NULL.
+/// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
+///
+/// Only the indexes for claims are ordered by NULLS FIRST. In the default order, PostgreSQL might read all of `idx_workflow_tasks_order` until
+/// it finds a task. `agent_id` comes first because PostgreSQL doesn't treat `agent_id IS NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![

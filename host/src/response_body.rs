@@ -1,0 +1,69 @@
+//! Response bodies. A response keeps the place of its request until all of it has gone to the kernel, so that one client's many responses
+//! don't make others wait for the processor. It gives the place back early if it has to wait.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use crate::{clients::Connection, places::MOMENT};
+
+/// The body of a response on a connection.
+pub struct ResponseBody {
+    body: WasiBody,
+    connection: Arc<Connection>,
+    /// Set while the component has no more of the body.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    /// Wraps the body of a response.
+    pub fn new(body: WasiBody, connection: Arc<Connection>) -> Self {
+        Self {
+            body,
+            connection,
+            waiting: None,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.waiting = None;
+        } else if self.connection.has_place() {
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
+            if waiting.as_mut().poll(context).is_ready() {
+                self.connection.gives_place_back();
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.connection.gives_place_back();
+    }
+}
