@@ -1,10 +1,11 @@
-//! Connections of clients: how many there may be, in all and from one address, and which of them ends to make room.
+//! Limits the connections of all clients and of each address, and chooses the connection that is closed to make room.
 //!
-//! A connection that waits for its client (for a request, the rest of one, or the reading of a response) costs the client
-//! nothing, so a client may hold many. When there is no room for a new connection, the connection that has waited longest for
-//! its client is closed, and not the new one refused. A connection whose request is being answered is never closed.
+//! A connection waits for its client while the client doesn't send a request or the rest of one, or doesn't read a response. This costs
+//! the client nothing, so a client can have many such connections. When there is no room for a new connection, the host closes the
+//! connection that has waited longest for its client, instead of refusing the new one. A connection is never closed while the host works
+//! on its request.
 //!
-//! Each new connection of a client that reads no responses makes the host work in vain. Such a client gets room for a few new
+//! Each new connection of a client that reads no responses makes the host do useless work. Such a client gets room for a few new
 //! connections each second; the others are refused.
 
 use std::{
@@ -33,13 +34,13 @@ use crate::{log::log, places::Stay};
 /// How often to look again for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The least time between two connections that a client loses to its own new ones while it doesn't read responses.
+/// How long a client that doesn't read its responses has to wait before it may replace another of its connections by a new one.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time between two warnings about the same limit.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The limits; flags of the command line.
+/// The limits, which are flags of the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections of all clients.
@@ -50,7 +51,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// What was done, and the flag of the limit.
+/// What the host did with connections, and the flag of the limit that caused it.
 type Limit = (&'static str, &'static str);
 
 /// All connections.
@@ -69,7 +70,7 @@ struct Table {
     clients: HashMap<IpAddr, Client>,
     /// The most connections since [`Clients::take_peak`].
     peak: usize,
-    /// For each kind of warning: when it was last logged, and how often it was due since.
+    /// When each warning was last logged, and how often it was suppressed since.
     reports: HashMap<Limit, (Instant, u64)>,
 }
 
@@ -81,15 +82,15 @@ struct Client {
     replaced_at: Option<Instant>,
 }
 
-/// One connection. Removed from the table by [`Guard`].
+/// One connection. Its [`Guard`] removes it from the table.
 #[derive(Debug)]
 pub struct Connection {
     client: IpAddr,
     started: Instant,
-    /// When it began to wait for its client, or last wrote: milliseconds after `started`. Bytes that arrive don't
-    /// count: a client could send a few to seem busy.
+    /// When the connection began to wait for its client or last sent data, in milliseconds after `started`. Received bytes don't count,
+    /// because a client could send a few to seem busy.
     waits_since: AtomicU64,
-    /// Whether a request is being answered.
+    /// Whether the host works on a request.
     is_answering: AtomicBool,
     /// Whether the client doesn't read the response.
     is_unread: AtomicBool,
@@ -100,25 +101,25 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The host works on a request.
+    /// Marks that the host works on a request.
     pub fn answers(&self) {
         self.is_answering.store(true, Ordering::Relaxed);
     }
 
-    /// The connection waits for its client again.
+    /// Marks that the connection waits for its client again.
     pub fn waits(&self) {
         self.waits_from(self.started.elapsed());
     }
 
-    /// The body of a response follows, in the place of its request.
+    /// Keeps the place of a request while the body of its response is sent.
     pub fn sends(&self, stay: Stay) {
         *self.sending() = Some(stay);
     }
 
-    /// Gives back the place of the response: it is complete, or it waits.
+    /// Gives back the place of a response that is complete or has to wait.
     pub fn gives_place_back(&self) {
         let stay = self.sending().take();
-        // Unlocked: another request may begin here.
+        // Dropped after unlocking, because dropping it may let another request begin.
         drop(stay);
     }
 
@@ -131,13 +132,13 @@ impl Connection {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client doesn't read the response.
+    /// Marks that the client doesn't read the response, and gives back the response's place.
     fn is_stuck(&self) {
         self.is_unread.store(true, Ordering::Relaxed);
         self.gives_place_back();
     }
 
-    /// The client has read a part of a response.
+    /// Marks that a part of the response was sent.
     fn wrote(&self) {
         self.is_unread.store(false, Ordering::Relaxed);
         if !self.is_answering.load(Ordering::Relaxed) {
@@ -181,8 +182,10 @@ impl Table {
         }
     }
 
-    /// Closes the longest-waiting connection of `client` for a new one of `newcomer`. Returns false if none of its connections waits, or
-    /// if `client` replaces connections that it doesn't read too often.
+    /// Closes the longest-waiting connection of `client` to make room for a new connection of `newcomer`.
+    ///
+    /// Returns false if no connection of `client` waits. Also returns false if `client` wants to replace a connection of its own whose
+    /// response it doesn't read, and did so less than [`REPLACEMENT_INTERVAL`] ago.
     fn make_room(&mut self, client: IpAddr, newcomer: IpAddr) -> bool {
         let waiting = self.connections.iter().filter(|(_, connection)| {
             client == connection.client && !connection.is_answering.load(Ordering::Relaxed)
@@ -210,8 +213,8 @@ impl Table {
         self.clients.get(&client).map_or(0, |it| it.count)
     }
 
-    /// Makes room for `client`: closes a connection of the largest client that has a waiting one. Clients with fewer connections
-    /// than `client` lose none, so that a large client can't displace a small one.
+    /// Closes a connection of the largest client that has a waiting one, to make room for `client`. Of the other clients, only those
+    /// with more connections than `client` lose any, so that a large client can't displace a small one.
     fn make_room_for(&mut self, client: IpAddr) -> bool {
         let own = self.count(client);
         let larger = self
@@ -231,7 +234,7 @@ impl Table {
         self.clients.values().all(|it| it.count <= own)
     }
 
-    /// Counts that a limit was reached. Returns the number of times that a warning should report, if one is due.
+    /// Counts one more time that a limit was reached. If a warning is due, returns the number of times that it should report.
     fn report(&mut self, limit: Limit) -> Option<u64> {
         let now = Instant::now();
         match self.reports.get_mut(&limit) {
@@ -252,7 +255,7 @@ impl Table {
 }
 
 impl Clients {
-    /// No connections yet.
+    /// Begins without connections.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -267,8 +270,8 @@ impl Clients {
         self.limits.timeout
     }
 
-    /// Waits until there is room for one more connection of a client. Makes room if connections wait for their clients. Returns
-    /// false if the client has to be refused.
+    /// Waits until there is room for one more connection of a client, and closes a waiting connection if there is none. Returns false
+    /// if the client has to be refused.
     pub async fn wait_for_room(&self, client: IpAddr) -> bool {
         let client = network(client);
         loop {
@@ -290,12 +293,12 @@ impl Clients {
                     return false;
                 }
             }
-            // A request may also have been answered, so that its connection waits.
+            // Looks again after `ROOM_INTERVAL` too, because no notification says that a connection waits for its client again.
             let _ = timeout(ROOM_INTERVAL, self.ended.notified()).await;
         }
     }
 
-    /// Adds a connection. `None` if its client has too many, and none of them can be closed.
+    /// Adds a connection. Returns `None` if its client has too many and none of them can be closed.
     pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
         let client = network(client);
         let mut table = self.table();
@@ -330,7 +333,7 @@ impl Clients {
         })
     }
 
-    /// Returns the number of connections, and the most since the last call.
+    /// Returns the number of connections, and the highest number since the last call.
     pub fn take_peak(&self) -> (usize, usize) {
         let mut table = self.table();
         let now = table.connections.len();
@@ -342,14 +345,14 @@ impl Clients {
     }
 }
 
-/// Logs what was done because a limit was reached, unless the last such line is recent.
+/// Logs what the host did because a limit was reached, unless the same warning was logged recently.
 fn warn(table: &mut Table, done: &'static str, limit: &'static str) {
     if let Some(count) = table.report((done, limit)) {
         log!("warning: clients reached {limit}: {count} {done} since the last such line");
     }
 }
 
-/// The addresses that count as one client: a network of 64 bits in IPv6, which is what one customer gets at the least.
+/// Returns the address by which a client is counted: for IPv6 that of the /64 network, because each customer gets at least one.
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
@@ -497,7 +500,7 @@ mod tests {
         assert!(one.connection.closing.is_cancelled());
         assert!(clients.add(address(1)).is_none());
         assert!(!two.connection.closing.is_cancelled());
-        // A connection that is read isn't counted.
+        // A connection whose response is read may be replaced at any time.
         three.connection.is_stuck();
         two.connection.wrote();
         two.connection.waits_from(Duration::ZERO);

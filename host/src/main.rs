@@ -111,8 +111,8 @@ async fn run(cli: &Cli) -> Result<()> {
 /// How much of a response the kernel buffers for a client that doesn't read, instead of megabytes.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// How much of a response the kernel accepts before it has sent the rest. So a client that doesn't read makes the host work for one or two
-/// of its pipelined requests, and the data on its way to a distant client isn't limited.
+/// The most unsent bytes of a connection with which the kernel accepts more of a response. Because of this limit, a client that doesn't
+/// read makes the host work for only a few of its pipelined requests. Data on its way to a distant client doesn't count.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 
@@ -125,7 +125,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    // Accepted sockets inherit both.
+    // Accepted sockets inherit both options.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES)?;

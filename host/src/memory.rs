@@ -1,4 +1,4 @@
-//! Returns memory to the kernel after a burst of connections, on Linux with glibc. Its allocator keeps freed memory for the next burst.
+//! Returns memory to the kernel after a burst of connections, on Linux with glibc. glibc's allocator would otherwise keep the freed memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,16 +6,16 @@ use tokio::time::sleep;
 
 use crate::clients::Clients;
 
-/// The time between two looks.
+/// The time between two checks of the number of connections.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A burst has at least this many connections. Fewer take little memory.
+/// The least decrease in connections that ends a burst. Fewer connections take little memory.
 const BURST: usize = 32;
 
-/// How often memory is returned after a burst. Instances end later than connections.
+/// How often memory is returned after a burst: several times, because instances end later than connections.
 const TRIMS: u32 = 3;
 
-/// Returns memory after the number of connections has fallen far. Never ends.
+/// Returns memory to the kernel after each burst of connections. Never ends.
 pub async fn give_back(clients: Arc<Clients>) {
     let (mut most, mut trims) = (0, 0);
     loop {
@@ -36,7 +36,7 @@ pub async fn give_back(clients: Arc<Clients>) {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
     #[expect(unsafe_code, reason = "the allocator has no other interface")]
-    // SAFETY: it takes a number, and may be called by any thread at any time.
+    // SAFETY: `malloc_trim` takes a number, and any thread may call it at any time.
     let _ = unsafe { libc::malloc_trim(0) };
 }
 

@@ -1,15 +1,18 @@
-//! How many requests are in instances at the same time. Where the processor is what's short, more than a few for each core
-//! get nothing done sooner, and each works on memory of its own that the others push out of the caches: with a hundred at
-//! once, a third fewer requests/s. Where they wait for something else, a slow database or a slow client, none should be
-//! kept out. So the number follows what requests find: each one that takes longer than a moment sees whether a timer of
-//! its own is told on time. If it is, the processor is free, and one more is let in; if it's late, one less.
+//! Limits how many requests are in instances at the same time. Each of them needs a place, a permit that is counted here.
 //!
-//! Clients take turns: a free place goes to the next client that waits, not to the next request.
+//! If the CPU is saturated, more than a few requests for each core finish no sooner. Each uses memory of its own, and they evict each
+//! other's memory from the CPU's caches: 100 concurrent requests reduce the requests/s by a third. If requests wait for something else,
+//! such as a slow database or a slow client, none should be kept out. So the number of places follows measurements: a request that takes
+//! longer than [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a place is added if requests wait for one. If the
+//! timer fires late, the number of places is reduced by one.
 //!
-//! A request that waits for its client to send its body has no place meanwhile, or slow clients would keep all others out. A response
-//! keeps the place until its body has gone to the kernel, or waits: for its client, or longer than a moment for its component.
+//! Clients take turns: a free place goes to the next client that waits, not to the request that has waited longest.
 //!
-//! It knows neither HTTP nor components.
+//! A request has no place while it waits for its client to send the body, because slow clients would otherwise keep all others out. A
+//! response keeps its request's place until its body has gone to the kernel. It gives the place back earlier if its client doesn't read, or
+//! if its component produces nothing for [`MOMENT`].
+//!
+//! This module knows neither HTTP nor components.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,19 +32,19 @@ use tokio::{
 
 use crate::clients::network;
 
-/// For each core, at the least. With 4 to 16 throughput is the same.
+/// The fewest places for each core. The throughput is the same with 4 to 16.
 const LEAST_PER_CORE: usize = 8;
 
-/// At the most: as many as there may be instances.
+/// The most places: the most instances that there may be.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
 
-/// Requests that are done sooner see nothing. A response keeps its place so long while its component has no more of the body.
+/// Requests that end sooner measure nothing. A response gives its place back after its component has produced nothing for this long.
 pub const MOMENT: Duration = Duration::from_millis(5);
 
-/// A timer that's told so much later has waited for the processor. Its own unit is a millisecond.
+/// A timer that fires this much too late has waited for the CPU. Timers have a resolution of one millisecond.
 const LATE: Duration = Duration::from_millis(2);
 
-/// Places come one by one, so that a number that's high enough shows before it's far too high.
+/// The least time between two additions of a place. Slow growth shows that there are enough places before there are far too many.
 const GROWTH: Duration = Duration::from_millis(1);
 
 /// The places in instances.
@@ -56,19 +59,19 @@ struct Shared {
 
 #[derive(Debug)]
 struct Count {
-    /// How many places there are.
+    /// The number of places.
     places: usize,
-    /// How many are taken; for a while more than there are, after their number has shrunk.
+    /// The number of taken places. It may exceed `places` for a while after `places` was reduced.
     taken: usize,
     grown_at: Instant,
-    /// The requests that wait, by client.
+    /// The waiting requests of each client.
     waiting: HashMap<IpAddr, VecDeque<oneshot::Sender<Place>>>,
-    /// The clients that have waiting requests, in turn.
+    /// The clients that have waiting requests, in the order of their turns.
     turns: VecDeque<IpAddr>,
 }
 
 impl Places {
-    /// As many as the machine's cores keep busy.
+    /// Begins with the fewest places for this machine's cores.
     pub fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self::at_least(cores.saturating_mul(LEAST_PER_CORE).min(MOST))
@@ -87,7 +90,7 @@ impl Places {
         }))
     }
 
-    /// A request of a client, which has no place yet.
+    /// Returns a request of a client. It has no place yet.
     pub fn visit(&self, client: IpAddr) -> Visit {
         Visit(Arc::new(Visiting {
             shared: self.0.clone(),
@@ -98,7 +101,7 @@ impl Places {
     }
 }
 
-/// A request that takes a place, and may leave it for a while.
+/// A request that takes a place, and may give it back for a while.
 #[derive(Clone, Debug)]
 pub struct Visit(Arc<Visiting>);
 
@@ -112,19 +115,21 @@ struct Visiting {
 
 #[derive(Debug)]
 enum State {
-    /// Before it has a place, and while it waits for its client.
+    /// The request doesn't have a place yet, or waits for its client.
     Outside,
-    Inside(#[expect(dead_code, reason = "it is given back when it's dropped")] Place),
-    /// It has its answer.
+    Inside(#[expect(dead_code, reason = "dropping it gives the place back")] Place),
+    /// The response has given the place back for good.
     Over,
 }
 
-/// A place on its way to a request.
+/// Resolves when the request has a place again.
 pub type Returning = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Visit {
-    /// Waits for a place, then does `work` in it, to its end: instances go on with what a client no longer waits for, and
-    /// one that's let in in its stead would be one too many. Returns the place too, for the work that follows.
+    /// Waits for a place, runs `work` in it, and returns the output and the place, which the response then keeps.
+    ///
+    /// `work` runs to its end even if the client goes away, because its instance goes on too. If another request took the place meanwhile,
+    /// there would be one request too many.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -178,7 +183,7 @@ impl Visit {
     }
 }
 
-/// The place of a request whose response has begun. Dropped, it gives the place back.
+/// The place of a request whose response has begun. Dropping it gives the place back.
 #[derive(Debug)]
 pub struct Stay(Visit);
 
@@ -188,7 +193,8 @@ impl Drop for Stay {
     }
 }
 
-/// Work that's dropped before its end goes on by itself. A task for each would cost a few percent of all requests.
+/// Work that goes on in a task of its own if it is dropped before its end. A task for each request would cost a few percent of the
+/// requests/s.
 struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> Future for ToTheEnd<T> {
@@ -220,7 +226,7 @@ impl Shared {
         if !processor_is_free && count.places > self.least {
             count.places -= 1;
         } else if processor_is_free
-            // Places that nobody waits for would let all of the next burst in.
+            // Places added while no request waits would let all of the next burst in.
             && !count.turns.is_empty()
             && count.places < MOST
             && count.grown_at.elapsed() > GROWTH
@@ -232,9 +238,9 @@ impl Shared {
         }
     }
 
-    /// Gives free places to requests that wait. Clients take turns, so that one with many requests doesn't keep others waiting.
+    /// Gives free places to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
     fn hand_out(self: &Arc<Self>) {
-        // Of a request that no longer waits.
+        // The place that was meant for a request that no longer waits.
         let mut unwanted = None;
         loop {
             let mut count = self.count();
@@ -242,7 +248,7 @@ impl Shared {
                 return;
             }
             let Some(next) = count.next() else {
-                // Unlocks first: dropping a place locks.
+                // Unlocks before `unwanted` is dropped, because dropping a place locks.
                 drop(count);
                 return;
             };
@@ -256,13 +262,13 @@ impl Shared {
     }
 
     fn count(&self) -> MutexGuard<'_, Count> {
-        // Whatever another holder did, the numbers are whole.
+        // The numbers are consistent even if a thread panicked while it held the lock.
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Count {
-    /// The first request of the client whose turn it is.
+    /// Takes the first request of the client whose turn it is.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         let client = self.turns.pop_front()?;
         let requests = self.waiting.get_mut(&client)?;
@@ -276,7 +282,7 @@ impl Count {
     }
 }
 
-/// A place that's taken; dropped, it's given back.
+/// A taken place. Dropping it gives the place back.
 #[derive(Debug)]
 struct Place(Arc<Shared>);
 
@@ -297,7 +303,7 @@ impl Place {
             given
         };
         given.await.unwrap_or_else(|_| {
-            // Senders are dropped with the places only. One place too many is better than a panic.
+            // This can't happen, because unused senders are dropped only with `shared`. One place too many is better than a panic.
             shared.count().taken += 1;
             Self(shared.clone())
         })
@@ -323,14 +329,14 @@ mod tests {
             count.places.saturating_sub(count.taken)
         }
 
-        /// As if a while had passed.
+        /// Adapts as if enough time had passed since the last growth.
         fn adapt_later(self: &Arc<Self>, processor_is_free: bool) {
             self.count().grown_at -= 2 * GROWTH;
             self.adapt(processor_is_free);
         }
     }
 
-    /// A request that waits until `taking` is dropped.
+    /// Returns a request that waits for a place.
     async fn begin_to_wait(shared: &Arc<Shared>) -> Pin<Box<impl Future<Output = Place>>> {
         let mut taking = Box::pin(Place::take(shared, CLIENT));
         let waited = tokio::time::timeout(Duration::ZERO, taking.as_mut()).await;
@@ -341,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn while_requests_wait_and_the_cpu_is_free_places_come_one_by_one() {
         let Places(shared) = Places::at_least(1);
-        // Nobody waits.
+        // No request waits.
         shared.adapt_later(true);
         assert_eq!(shared.free(), 1);
         let first = Place::take(&shared, CLIENT).await;
@@ -416,7 +422,7 @@ mod tests {
         let (body, stay) = visit.run(work).await;
         drop(stay);
         assert_eq!(places.0.free(), 1);
-        // What streams after the answer has begun takes no place.
+        // The rest of the request's body takes no place after the response has given it back.
         body.come_back().await;
         assert!(!body.leave());
         assert_eq!(places.0.free(), 1);

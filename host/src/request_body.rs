@@ -40,7 +40,7 @@ pub struct RequestBody {
     connection: Arc<Connection>,
     /// Whether the request has given its place back.
     is_outside: bool,
-    /// What has arrived, until the request has a place again.
+    /// The part of the body that has arrived while the request waits for a place.
     arrived: Option<(Arrived, Returning)>,
 }
 

@@ -1,5 +1,5 @@
-//! Response bodies. A response keeps the place of its request until all of it has gone to the kernel, so that one client's many responses
-//! don't make others wait for the processor. It gives the place back early if it has to wait.
+//! Response bodies. A response keeps the place of its request until its whole body has gone to the kernel, so that many responses of one
+//! client don't make others wait for the CPU. It gives the place back earlier if it has to wait for its client or its component.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use crate::{clients::Connection, places::MOMENT};
 pub struct ResponseBody {
     body: WasiBody,
     connection: Arc<Connection>,
-    /// Set while the component has no more of the body.
+    /// How long the response still keeps its place; set while it waits for its component.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

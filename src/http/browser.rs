@@ -1,5 +1,5 @@
-//! The headers in which a browser names the page behind a request, and the host name that the page used. Other programs don't send the
-//! former.
+//! The headers in which a browser names the page that made a request, and the host name that the page used. Programs that aren't browsers
+//! name no page.
 //!
 //! Other origins: <https://www.w3.org/TR/fetch-metadata/>. DNS rebinding: an attacker's name that resolves to our address makes
 //! the attacker's page a page of our origin; only the `Host` header shows the name.

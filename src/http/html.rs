@@ -1,4 +1,4 @@
-//! The pages for browsers: the common part of their operations, and their response. Each page is one file.
+//! The HTML pages: the properties that their operations share, and their responses. Each page is one file.
 
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
@@ -19,8 +19,8 @@ pub const OPERATION: Operation = Operation {
     ..Operation::GET
 };
 
-/// Returns a page with its policy. The policy allows the style and the script that are in the page, by their hashes, and requests to this
-/// server.
+/// Returns a page with its Content-Security-Policy, which allows requests to this server, and the page's own style and script by their
+/// hashes.
 pub fn page(page: &'static str, policy: HeaderValue) -> Reply {
     Reply::text(OPERATION.media_type, page).with(CONTENT_SECURITY_POLICY, policy)
 }

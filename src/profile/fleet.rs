@@ -19,7 +19,7 @@ use super::{RequestProfile, Sketch, SlowQuery, Totals};
 /// A batch waits no longer than this for a database that's away: what's older is lost, and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
 
-/// The most slow queries of one batch that are explained: the slowest and the newest run of each statement.
+/// The most slow queries of one batch. Each is explained. A batch has the slowest and the newest run of each statement.
 const MOST_SLOW_QUERIES: usize = 30;
 
 /// After so many failures in a row an instance waits for [`QUIET`] before it tries again.

@@ -207,8 +207,9 @@ pub async fn workflow_task_update(
 
 /// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
 ///
-/// Only the indexes for claims are ordered by NULLS FIRST. In the default order, PostgreSQL might read all of `idx_workflow_tasks_order` until
-/// it finds a task. `agent_id` comes first because PostgreSQL doesn't treat `agent_id IS NULL` as an equality.
+/// Sorts by NULLS FIRST because only the table's indexes for claims have this order. With the default order, PostgreSQL might read all of
+/// `idx_workflow_tasks_order` until it finds a task. Sorts by `agent_id` first because PostgreSQL doesn't treat `agent_id IS NULL` as an
+/// equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![
