@@ -1,7 +1,7 @@
-//! The component's configuration: Spin variables in, a checked [`Config`] out.
+//! The component's configuration: reads Spin variables and returns a validated [`Config`].
 //!
-//! Reads nothing but variables, and only once an instance: what Spin serves them from may be slow.
-//! A wrong value is an error that names the variable; a secret's value appears in no message.
+//! Reads only variables, and each instance reads them once, because Spin's source of variables may be slow. The error for an
+//! invalid value names the variable. No message contains the value of a secret.
 
 pub mod address;
 
@@ -13,68 +13,68 @@ use address::{Address, AddressError};
 
 use crate::profile::{FleetSettings, LogFormat, Thresholds};
 
-/// Everything that can be set from outside, checked. The README lists the variables with their defaults.
+/// All settings, validated. The README lists the variables with their defaults.
 ///
-/// Has no `Debug`: it holds tokens.
+/// Has no `Debug`, because it contains tokens.
 #[derive(Clone)]
 pub struct Config {
     /// The database's address, including the settings of the component's sessions.
     pub db_address: Address,
     /// The address of a replica for reads.
     pub db_read_address: Option<Address>,
-    /// How far behind a replica may be to be read.
+    /// The largest lag at which a replica is still read.
     pub db_read_max_lag: Duration,
-    /// The certificate, as PEM, of the authority that the databases' certificates must come from.
+    /// The certificate, as PEM, of the authority that must have issued the databases' certificates.
     pub db_ca: Option<String>,
     /// How long a request waits for a database connection before it is answered 503.
     pub db_connect_timeout: Duration,
     /// How long a statement may run before the database cancels it and the request is answered 504.
     pub db_statement_timeout: Duration,
-    /// The size of the host's connection pool, as the operator has set it: a component can't see it.
+    /// The size of the host's connection pool. The operator sets it here because a component can't read it.
     pub db_pool_size: u32,
-    /// From when on queries and requests are worth a line in the log.
+    /// The thresholds above which queries and requests are logged.
     pub thresholds: Thresholds,
-    /// What the log's lines look like.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// How many statements a read may send, before it's logged as over budget.
+    /// How many statements a read request may send before it is logged as over budget.
     pub read_query_budget: usize,
-    /// How many statements a write may send, before it's logged as over budget.
+    /// How many statements a write request may send before it is logged as over budget.
     pub write_query_budget: usize,
-    /// Whether only an admin sees what a response cost.
+    /// Whether only admins get the profiling headers.
     pub hides_profiling_headers: bool,
-    /// What clients send as `Authorization: Bearer …`; several, so that one can be replaced. None where the API is open.
+    /// The tokens that clients send as `Authorization: Bearer …`. Several allow rotation. Empty if the API is open.
     pub api_tokens: Vec<String>,
-    /// The same for administrators. None where nobody is one.
+    /// The tokens of administrators. Empty if there are no administrators.
     pub admin_tokens: Vec<String>,
-    /// The origins of pages that may use the API from a browser, as `https://app.example.com`.
+    /// The origins of pages that may use the API from a browser, such as `https://app.example.com`.
     pub cors_origins: Vec<String>,
-    /// The names by which the API is served without a token, beside localhost and IP addresses.
+    /// The host names under which the API is served without a token, besides localhost and IP addresses.
     pub allowed_hosts: Vec<String>,
-    /// For how long what was read of agents and channels is kept in the key-value store; not at all where it's zero.
+    /// How long reads of agents and channels stay in the key-value store. Zero disables the cache.
     pub cache_ttl: Duration,
-    /// How old statistics must be before an index that was never scanned is called unused.
+    /// How many days old statistics must be before an index without scans counts as unused.
     pub unused_index_days: u32,
-    /// How what requests took is gathered for the fleet; not at all where it's off.
+    /// How request durations are collected for the fleet's percentiles. `None` if profiling is off.
     pub fleet: Option<FleetSettings>,
 }
 
-/// A variable that isn't there or makes no sense. Its text is one line, for the operator.
+/// A variable that is missing or invalid. The message is one line, for the operator.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The manifest doesn't pass this variable to the component, or the host can't get at it.
+    /// The manifest doesn't pass this variable to the component, or the host can't read it.
     #[error("the variable {name} can't be read ({reason}): declare it in spin.toml, or set SPIN_VARIABLE_{}", name.to_uppercase())]
     Unreadable {
         /// The variable.
         name: &'static str,
-        /// What the host said.
+        /// The host's message.
         reason: String,
     },
-    /// Not a whole number within its bounds.
+    /// The value isn't a whole number within its bounds.
     #[error("the variable {name} is \"{value}\": set it to a whole number from {min} to {max}")]
     NotInRange {
         /// The variable.
         name: &'static str,
-        /// What it was set to.
+        /// The value of the variable.
         value: String,
         /// The smallest value allowed.
         min: u32,
@@ -84,24 +84,24 @@ pub enum ConfigError {
     /// The warning threshold lies above the error threshold.
     #[error("{warn} is above {error}: set {warn} to the smaller of the two")]
     ThresholdsCrossed {
-        /// The variable of the warning.
+        /// The variable with the warning threshold.
         warn: &'static str,
-        /// The variable of the error.
+        /// The variable with the error threshold.
         error: &'static str,
     },
-    /// Not one of the words it may be.
+    /// The value isn't one of the two allowed words.
     #[error("the variable {name} is \"{value}\": set it to {first} or {second}")]
     NotAWord {
         /// The variable.
         name: &'static str,
-        /// What it was set to.
+        /// The value of the variable.
         value: String,
-        /// What it may be.
+        /// One of the allowed words.
         first: &'static str,
-        /// What else it may be.
+        /// The other allowed word.
         second: &'static str,
     },
-    /// A token that's too short to be a secret. Doesn't repeat it.
+    /// A token is too short to be a secret. The message doesn't repeat it.
     #[error(
         "the variable {name} has a token of fewer than 16 characters: set it to longer ones, separated by spaces"
     )]
@@ -109,15 +109,15 @@ pub enum ConfigError {
         /// The variable.
         name: &'static str,
     },
-    /// Not an origin as browsers send it.
+    /// A part of the value isn't an origin in the form that browsers send.
     #[error(
         "the variable cors_origins has \"{value}\": set it to origins as https://app.example.com, without a path, separated by spaces"
     )]
     NotAnOrigin {
-        /// What isn't one.
+        /// The wrong part of the value.
         value: String,
     },
-    /// Not a host's name.
+    /// A part of the value isn't a host name.
     #[error(
         "the variable allowed_hosts has \"{value}\": set it to names such as api.example.com, without scheme and port, separated by spaces; localhost and IP addresses need no entry"
     )]
@@ -125,7 +125,7 @@ pub enum ConfigError {
         /// The wrong part of the value.
         value: String,
     },
-    /// Not a certificate.
+    /// The value isn't a certificate.
     #[error(
         "the variable db_ca isn't a certificate: set it to the text of a PEM file, which begins with -----BEGIN CERTIFICATE-----"
     )]
@@ -136,7 +136,7 @@ pub enum ConfigError {
     Address {
         /// The variable.
         name: &'static str,
-        /// What is wrong with its value.
+        /// The error in its value.
         problem: AddressError,
     },
 }
@@ -212,8 +212,7 @@ async fn read(name: &'static str) -> Result<String, ConfigError> {
     Ok(trimmed(&value).to_owned())
 }
 
-/// Removes white space and a byte order mark at both ends: values may come from files, whose last line ends in a line
-/// break.
+/// Removes white space and a byte order mark at both ends, because values may come from files that end with a line break.
 fn trimmed(value: &str) -> &str {
     value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
@@ -227,7 +226,7 @@ async fn count(name: &'static str, min: u32, max: u32) -> Result<usize, ConfigEr
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
-/// Whether the variable is the first of two words.
+/// Returns true if the variable is `first`, and false if it is `second`. Any other value is an error.
 async fn word(
     name: &'static str,
     first: &'static str,
@@ -254,7 +253,7 @@ fn parse_word(
     }
 }
 
-/// A certificate's text, where there's one.
+/// Returns a certificate's text, or `None` if the text is empty. Any other text is an error.
 fn certificate(text: String) -> Result<Option<String>, ConfigError> {
     if text.is_empty() {
         return Ok(None);
@@ -265,7 +264,7 @@ fn certificate(text: String) -> Result<Option<String>, ConfigError> {
         .ok_or(ConfigError::NotACertificate)
 }
 
-/// Tokens separated by white space.
+/// Splits a text into tokens at white space, and checks their length.
 fn tokens(name: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     let tokens: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
     if tokens.iter().any(|token| token.len() < 16) {
@@ -274,7 +273,7 @@ fn tokens(name: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
     Ok(tokens)
 }
 
-/// Names of hosts, separated by white space. Returns them in lower case, as they are compared.
+/// Splits a text into host names at white space. Returns them in lower case for comparison.
 fn hosts(text: &str) -> Result<Vec<String>, ConfigError> {
     let is_name = |name: &str| {
         let may_be_in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -293,8 +292,8 @@ fn hosts(text: &str) -> Result<Vec<String>, ConfigError> {
         .collect()
 }
 
-/// Origins separated by white space, as browsers send them: scheme, host and port, in lower case, without the scheme's own
-/// port.
+/// Splits a text at white space into origins as browsers send them: scheme, host and port, in lower case, without the scheme's
+/// default port.
 fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
     let is_origin = |origin: &str| {
         let host = origin
@@ -375,7 +374,7 @@ fn address(
 
 #[cfg(test)]
 impl Config {
-    /// One that makes sense, for tests.
+    /// Returns a valid configuration for tests.
     #[must_use]
     pub fn example() -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! The only way to the database. Whatever is sent goes through [`Db`], which counts it, times it and names it in the log.
+//! The only access to the database. Every statement is sent through [`Db`], which counts it, times it and names it in the log.
 //!
-//! Knows neither tables nor HTTP. Nothing else in the component may open a connection.
+//! Contains no code for tables or HTTP. No other module of the component may open a connection.
 
 mod cache;
 mod error;
@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::config::address::Address;
 use crate::profile::{self, Level, RequestProfile, SlowQuery, StatementRun, elapsed_us};
 
-/// The database as all requests of an instance share it.
+/// The databases, their connections and the cache, which all requests of an instance share.
 pub struct Database {
     config: Config,
     primary: Server,
@@ -38,7 +38,7 @@ pub struct Database {
     cache: Option<Cache>,
 }
 
-/// A PostgreSQL server, and what this instance has of its connections.
+/// A PostgreSQL server, and this instance's connections to it.
 struct Server {
     address: Address,
     /// The address as a URL for the host.
@@ -60,8 +60,8 @@ impl Server {
 }
 
 impl Database {
-    /// The database that `config` names. Opens nothing yet. What's read of the tables `cached` may be kept, where `config` says
-    /// so.
+    /// Creates the access to the database in `config`, without opening a connection. Reads of the tables in `cached` are cached
+    /// unless `config.cache_ttl` is zero.
     #[must_use]
     pub fn new(config: Config, cached: &'static [&'static str]) -> Arc<Self> {
         let primary = Server::at(&config.db_address, "db_url");
@@ -75,30 +75,30 @@ impl Database {
         })
     }
 
-    /// The settings in force.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 }
 
-/// The database as one request sees it: every statement lands in that request's profile.
+/// The database access of one request. Every statement is recorded in that request's profile.
 #[derive(Clone)]
 pub struct Db {
     database: Arc<Database>,
     profile: Arc<RequestProfile>,
-    /// Under which writes are done once, and the statement that sees to it.
+    /// The idempotency key of writes, and the statement that runs a write once under that key.
     key: Option<(String, &'static Statement)>,
-    /// How reads may be answered by another than the primary. Not at all where nobody has said.
+    /// When reads may use the cache or the replica. `None` means reads use the primary only.
     reads: Option<Reads>,
 }
 
-/// What a statement gives: one row of one or two texts. No row is an answer without either.
+/// The result of a statement: one row of one or two texts. If there is no row, both fields are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// JSON as PostgreSQL shaped it.
+    /// The JSON that PostgreSQL built.
     pub json: Option<String>,
-    /// What there's to say beside it: where the next page begins, or why a write did nothing.
+    /// The second text, for example where the next page begins, or why a write changed nothing.
     pub note: Option<String>,
 }
 
@@ -107,7 +107,7 @@ struct Query {
     name: &'static str,
     sql: String,
     parameters: Vec<ParameterValue>,
-    /// The text and the parameters of another statement, which runs this one.
+    /// The text and the parameters of the statement that runs this one under an idempotency key.
     inside: Option<(String, Vec<ParameterValue>)>,
 }
 
@@ -123,7 +123,7 @@ impl Query {
 }
 
 impl Db {
-    /// Access for the request that `profile` belongs to.
+    /// Creates the access for the request that `profile` belongs to.
     #[must_use]
     pub fn new(database: Arc<Database>, profile: Arc<RequestProfile>) -> Self {
         Self {
@@ -134,26 +134,26 @@ impl Db {
         }
     }
 
-    /// Access for what isn't part of any request: it lands in nobody's profile.
+    /// Creates the access for background work, whose statements are in no request's profile.
     #[must_use]
     pub fn in_the_background(database: Arc<Database>) -> Self {
         let profile = RequestProfile::start("background".to_owned());
         Self::new(database, Arc::new(profile))
     }
 
-    /// The settings in force.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         self.database.config()
     }
 
-    /// Whether reads may be kept in the cache.
+    /// Whether the cache is enabled.
     #[must_use]
     pub fn caches(&self) -> bool {
         self.database.cache.is_some()
     }
 
-    /// Whether each read first asks the replica how far it is, as the client has just written.
+    /// Whether each read first asks the replica for its position, because the client must see its own write.
     #[must_use]
     pub fn asks_replica_first(&self) -> bool {
         let has_replica = self.database.replica.is_some();
@@ -161,22 +161,22 @@ impl Db {
         has_replica && matches!(freshness, Some(Freshness::Position(_)))
     }
 
-    /// The same access, by which every write is done once under this key; `once` is the statement that sees to it, of the
-    /// key, a name, a statement's text and its parameters.
+    /// Runs every write once under this idempotency key, by the statement `once`. The parameters of `once` are the key, and the
+    /// write's name, text and parameters.
     #[must_use]
     pub fn keyed(mut self, key: String, once: &'static Statement) -> Self {
         self.key = Some((key, once));
         self
     }
 
-    /// The same access, whose reads go to the cache or the replica where there's one that's fresh enough.
+    /// Lets reads use the cache or the replica if these are as fresh as `reads` requires.
     #[must_use]
     pub fn reading(mut self, reads: Reads) -> Self {
         self.reads = Some(reads);
         self
     }
 
-    /// The names of the statements that were sent so far for this request.
+    /// Returns the names of the statements sent for this request so far.
     pub fn sent(&self) -> impl Iterator<Item = &'static str> {
         self.profile.statements().into_iter().map(|run| run.name)
     }
@@ -187,8 +187,7 @@ impl Db {
         profile::line(Level::Warning, message, &self.profile, &fields);
     }
 
-    /// Runs a statement, and takes its answer as it came. A read may go to the replica, and goes to the primary where that
-    /// fails.
+    /// Runs a statement and returns its answer. A read may use the replica. If that fails, it uses the primary.
     pub async fn answer(
         &self,
         statement: &'static Statement,
@@ -214,8 +213,8 @@ impl Db {
     }
 
     /// Runs a statement like [`answer`](Self::answer), but on the primary. After a transient failure the statement is sent once
-    /// more. If it may have been executed, as when the connection breaks, only reads, whose rows nobody has seen yet, and writes
-    /// with an idempotency key are sent again.
+    /// more. If it may have been executed, for example because the connection broke, only reads, whose rows the client has not
+    /// received, and writes with an idempotency key are sent again.
     pub async fn primary_answer(
         &self,
         statement: &'static Statement,
@@ -251,13 +250,13 @@ impl Db {
         self.checkout(&self.database.primary, name, limit).await
     }
 
-    /// How long the primary may be silent: its own limit comes first.
+    /// Returns how long to wait for the primary's answer: one second longer than the statement timeout, which comes first.
     fn silence_limit(&self) -> Duration {
         self.config().db_statement_timeout + Duration::from_secs(1)
     }
 
-    /// A statement's answer over this connection, within the limit, in the profile. The log and the plan are of the statement
-    /// itself, also where another statement runs it.
+    /// Runs a statement over this connection within the limit, and records it in the profile. The log and the plan show the
+    /// statement itself, even if another statement runs it.
     async fn measured(
         &self,
         checkout: &Checkout<Connection>,
@@ -306,14 +305,14 @@ impl Db {
         outcome
     }
 
-    /// The plan for a statement with these parameters, as JSON. It isn't run.
+    /// Returns a statement's plan as JSON without running the statement. `explain` is its EXPLAIN query.
     async fn plan(&self, explain: &Query) -> Result<String, DbError> {
         let name = explain.name;
         let checkout = self.primary_checkout(name).await?;
         let rows = Self::rows(&checkout, explain, self.silence_limit()).await;
         Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
-        // Its type is json, which the host doesn't know: it comes as the bytes of its text.
+        // The column has the type json. The host doesn't support it and passes on the bytes of its text.
         match rows.into_iter().flatten().next() {
             Some(DbValue::Unsupported(bytes)) => {
                 String::from_utf8(bytes).map_err(|error| error.to_string())
@@ -327,7 +326,7 @@ impl Db {
         })
     }
 
-    /// A connection, within the time limit. The wait is kept apart from query time.
+    /// Returns a connection within the time limit. Records the wait separately from the query time.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
@@ -357,7 +356,7 @@ impl Db {
         }
     }
 
-    /// Gives a connection back, unless what it was taken for failed in a way that tells nothing good of it.
+    /// Returns a connection to the pool, unless the error suggests that the connection is broken.
     fn check_in(server: &Server, checkout: Checkout<Connection>, error: Option<&DbError>) {
         match error {
             None
@@ -370,12 +369,12 @@ impl Db {
                 },
             ) => server.pool.give_back(checkout),
             Some(DbError::Unavailable { .. }) => server.pool.forget_idle(),
-            // An answer may still be on its way, or it's a fault of the host's.
+            // The connection isn't reused, because its answer may still arrive or the host failed.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
         }
     }
 
-    /// Sends a statement and drains its result: rows and errors come while draining, not before.
+    /// Sends a statement and reads its result to the end, because rows and errors arrive only while it is read.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the place the rule sends everyone to"
@@ -403,10 +402,10 @@ impl Db {
     }
 }
 
-/// How many parameters a write may have that's done once: the function of migration 0007 passes on so many.
+/// The most parameters of a write with an idempotency key. The function in migration 0007 passes on this many.
 const MOST_ONCE_PARAMETERS: usize = 8;
 
-/// The parameters of the statement by which another is done once under a key: it takes the other's as texts.
+/// Returns the parameters of the statement that runs `query` once under a key. It takes those of `query` as texts.
 fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbError> {
     if query.parameters.len() > MOST_ONCE_PARAMETERS {
         return Err(DbError::Other {
@@ -422,7 +421,7 @@ fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbEr
     ])
 }
 
-/// A statement's parameters as texts.
+/// Returns a statement's parameters as texts.
 fn texts(
     statement: &'static str,
     parameters: &[ParameterValue],
@@ -441,7 +440,7 @@ fn texts(
     texts.collect()
 }
 
-/// Parameters that are longer aren't kept for a plan.
+/// The most bytes of text in parameters that are kept for a plan.
 const MOST_KEPT_BYTES: usize = 64 * 1024;
 
 fn is_small(parameters: &[ParameterValue]) -> bool {
@@ -456,7 +455,7 @@ fn is_small(parameters: &[ParameterValue]) -> bool {
         <= MOST_KEPT_BYTES
 }
 
-/// The same for the same statement and parameters; others may have it too.
+/// Returns a hash of a statement and its parameters. Different ones may have the same hash.
 fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64 {
     let mut hasher = DefaultHasher::new();
     statement.hash(&mut hasher);
@@ -467,14 +466,14 @@ fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64 {
             ParameterValue::Int64(number) => number.hash(&mut hasher),
             ParameterValue::ArrayStr(texts) => texts.hash(&mut hasher),
             ParameterValue::Boolean(value) => value.hash(&mut hasher),
-            // Statements take none. Their Debug texts would be 10 KB of the .wasm.
+            // No statement takes parameters of other types. Their Debug texts would add 10 KB to the .wasm.
             other => std::mem::discriminant(other).hash(&mut hasher),
         }
     }
     hasher.finish()
 }
 
-/// `work`, or nothing where it takes longer than `limit`; it's cancelled then.
+/// Returns the outcome of `work`. If it takes longer than `limit`, cancels it and returns `None`.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
         Either::Left((outcome, _)) => Some(outcome),
@@ -520,7 +519,7 @@ fn only_answer(statement: &'static str, rows: Vec<Vec<DbValue>>) -> Result<Answe
     Err(DbError::Decode { statement, found })
 }
 
-/// A text or a null; any other value is given back.
+/// Returns the text, `None` for NULL, or any other value as the error.
 fn text_or_null(value: DbValue) -> Result<Option<String>, DbValue> {
     match value {
         DbValue::Str(text) => Ok(Some(text)),

@@ -1,5 +1,4 @@
-//! Tests that every file, route, option, variable and identifier exists that the documents name in `backticks`, in a link or in a
-//! command.
+//! Tests that the files, routes, options, variables and identifiers exist that documents name in `backticks`, links and commands.
 //!
 //! There are few rules, and no list of exceptions. A word is checked if it has the form of a file's path, a route, an option, a
 //! variable or an identifier. Placeholders are in capitals, or have `…`, `<` or `{`.
@@ -11,13 +10,13 @@ use std::path::{Path, PathBuf};
 struct Project {
     /// Every file, relative to the project's folder.
     files: BTreeSet<String>,
-    /// Words of all files but documents: letters, digits and `_`.
+    /// The words of all files except documents: letters, digits and `_`.
     words: BTreeSet<String>,
     /// The same words, which may also contain `-`, for options and names of packages.
     dashed: BTreeSet<String>,
     /// The variables of spin.toml.
     variables: BTreeSet<String>,
-    /// Path patterns of the API.
+    /// The path patterns of the API.
     routes: Vec<String>,
     /// The scripts: path and text.
     scripts: Vec<(String, String)>,
@@ -28,7 +27,7 @@ struct Project {
 struct Finding {
     /// `docs/operations.md:12`.
     at: String,
-    /// What is wrong.
+    /// The error message.
     what: String,
 }
 
@@ -106,7 +105,7 @@ impl Project {
         project
     }
 
-    /// The documents; the comments of spin.toml count as one.
+    /// Returns the path and text of each document. The comments of spin.toml count as one document.
     fn documents(&self) -> Vec<(String, String)> {
         let of_users = |path: &&String| {
             is_document(path)
@@ -163,7 +162,7 @@ impl Project {
         })
     }
 
-    /// Returns what is wrong with a word of a document; `None` if nothing is.
+    /// Returns the error in a word of a document; `None` if there is none.
     fn fault(&self, word: &str, from: &str) -> Option<String> {
         let word = word.trim_end_matches(['.', ',', ':', ';']);
         let has_sign = word.contains(['…', '<', '$', '*']);
@@ -221,12 +220,12 @@ fn normal(path: &Path) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// `docs/alerts.{yml,md}` and the like aren't used; `fuzz_targets/NAME.rs` is a placeholder.
+/// Returns true if `path` is a file name without a folder, and `file` has that name.
 fn has_pattern(file: &str, path: &str) -> bool {
     !path.contains('/') && file.rsplit('/').next() == Some(path)
 }
 
-/// Whether the word is a placeholder, in capitals: NAME.
+/// Returns true if the word is a placeholder in capitals, such as NAME.
 fn is_shouted(word: &str) -> bool {
     word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
 }
@@ -256,7 +255,7 @@ fn is_path(word: &str) -> bool {
     is_plain && (is_ours || endings.iter().any(|ending| word.ends_with(ending)))
 }
 
-/// Whether the word is `snake_case`, `CamelCase::member` or `module::name`. Other words count as English.
+/// Returns true if the word is `snake_case`, `CamelCase::member` or `module::name`. Other words count as English.
 fn is_identifier(word: &str) -> bool {
     let is_plain = word
         .chars()
@@ -317,7 +316,7 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
                 .for_each(&mut report);
             host_fault(project, code).into_iter().for_each(&mut report);
             code.split([' ', '=', '"', '\'', '(', ')', '|'])
-                // Commands name files of the reader too.
+                // Commands also name the reader's own files.
                 .filter(|word| !is_shell || word.contains('/') || !is_path(word))
                 .filter_map(|word| project.fault(word, path))
                 .for_each(&mut report);
@@ -351,7 +350,7 @@ fn script_faults(project: &Project, code: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns what is wrong with an option that stands alone: the host or a script must have it.
+/// Returns the error in an option without a command: a file that isn't a document must contain the option.
 fn host_fault(project: &Project, code: &str) -> Option<String> {
     let option = code.strip_prefix("--")?;
     let name: String = option

@@ -1,7 +1,7 @@
-//! The outermost layer: every request comes in here, and every response leaves with its profile.
+//! The HTTP layer: handles every request, and adds its profile to the response.
 //!
-//! Order, from outside: the clock starts, the profile goes around, pages of other origins are let in or not, errors become
-//! problem documents, a trailing slash goes away, the router finds a handler. Holds no SQL and opens no connection.
+//! From the outside in, it starts the clock, records the profile, applies CORS, turns errors into problem documents, trims a
+//! trailing slash, and routes the request to a handler. It contains no SQL and opens no connection.
 
 mod agents;
 mod auth;
@@ -56,12 +56,12 @@ type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Answers one request.
 pub async fn handle(mut request: Request) -> Response {
-    // Before anything else: X-Process-Time counts from here, reading the configuration included.
+    // This comes first, because X-Process-Time includes reading the configuration.
     let profile = ProfileLayer::start(request.headers());
     request.extensions_mut().insert(profile);
     let method = request.method().clone();
     let Ok(mut response) = instance_service().await.oneshot(request).await;
-    // No browser is to take an answer for something else than it says.
+    // Browsers must not guess a media type other than the Content-Type.
     let nosniff = HeaderValue::from_static("nosniff");
     response
         .headers_mut()
@@ -70,13 +70,13 @@ pub async fn handle(mut request: Request) -> Response {
         response = without_body(response);
     }
     if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
-        // RFC 9110, 8.6: a 204 has no Content-Length, and a 304 only that of the body it spares; the router adds one.
+        // The router adds a length. RFC 9110, 8.6, allows none for a 204, and only the length of the omitted body for a 304.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     response
 }
 
-/// The service, made once an instance. A configuration that makes no sense isn't kept: the next request looks again.
+/// Returns the service, created once per instance. An invalid configuration isn't cached, so the next request reads it again.
 async fn instance_service() -> Service {
     static SERVICE: OnceLock<Service> = OnceLock::new();
     if let Some(service) = SERVICE.get() {
@@ -88,7 +88,7 @@ async fn instance_service() -> Service {
     }
 }
 
-/// All routes behind all layers; or, without a configuration, the same layers before an error.
+/// Builds the service: all routes behind all layers. With an invalid configuration, every request gets the error.
 fn service(config: Result<Config, ConfigError>) -> Service {
     let mut cors = None;
     let (layer, router) = match config {
@@ -111,8 +111,8 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     BoxCloneSyncService::new(layers.service(router))
 }
 
-/// Answers 404 to a path with an empty segment. Trimming slashes would lead `//performance` to a route that a proxy in front
-/// may have closed by its prefix.
+/// Answers 404 to a path with an empty segment. Trimming slashes would route `//performance` to a handler that a proxy in
+/// front may block by its prefix.
 async fn refuse_empty_segments(request: Request, next: Next) -> Response {
     if request.uri().path().contains("//") {
         return problem::ApiError::NoRoute.into_response();
@@ -120,7 +120,7 @@ async fn refuse_empty_segments(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The profiler as it's configured; what it gathers goes to the database.
+/// Returns the configured profiler, which writes its recorded data to the database.
 fn profile_layer(database: &Arc<Database>) -> ProfileLayer {
     let config = database.config();
     let layer = ProfileLayer::new(config.thresholds).hiding_headers(config.hides_profiling_headers);
@@ -136,7 +136,7 @@ fn profile_layer(database: &Arc<Database>) -> ProfileLayer {
     }
 }
 
-/// The answer to HEAD: as GET's, its length included, but nothing of the body.
+/// Returns the response to HEAD: the headers of the response to GET, including Content-Length, without the body.
 fn without_body(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {

@@ -1,12 +1,12 @@
 //! reznet-edge: RezNet AI's backend API as one WebAssembly component for Spin, with a database profiler built in.
 //!
-//! This file lists the modules and holds the component's entry point; nothing else belongs here.
-//! Who may use whom: `lib → http` · `http → queries, profile, db, config` · `queries → db, config, profile` (what a flush stores) ·
-//! `db → profile, config` · `config → profile` (thresholds) · `profile → nothing of ours`. A test below keeps it.
+//! This file has the list of modules and the component's entry point. Nothing else belongs here.
+//! Allowed dependencies: `lib → http` · `http → queries, profile, db, config` · `queries → db, config, profile` (batches to store) ·
+//! `db → profile, config` · `config → profile` (thresholds) · `profile → none`. A test below enforces them.
 //!
 //! Everything but the entry point compiles natively too, for unit tests and the plan suite.
 
-// A trap takes down every request of its instance, so nothing that runs in one may panic.
+// A trap aborts every request of its instance, so code that runs in an instance must not panic.
 #![cfg_attr(
     not(test),
     deny(
@@ -29,8 +29,8 @@ pub mod http;
 pub mod profile;
 pub mod queries;
 
-/// The component's only entry point: every request of every route comes in here.
-// On wasm only: the names it exports aren't valid in a native library.
+/// The component's only entry point. It receives the requests of all routes.
+// Compiled for wasm only, because the names that the macro exports aren't valid in a native library.
 #[cfg(target_family = "wasm")]
 #[spin_sdk::http_service]
 async fn handle(
@@ -43,7 +43,7 @@ async fn handle(
 mod tests {
     use std::path::{Path, PathBuf};
 
-    /// The modules, and what of ours each may use.
+    /// The modules of this crate, each with the modules that it may use.
     const MAY_USE: [(&str, &[&str]); 6] = [
         ("http", &["http", "queries", "profile", "db", "config"]),
         ("queries", &["queries", "db", "config", "profile"]),

@@ -1,7 +1,7 @@
-//! The profiler: what each request cost the database, told in headers and in the log.
+//! The profiler: measures how each request uses the database, and reports it in response headers and in the log.
 //!
-//! Knows neither HTTP routes nor SQL dialects of ours, so that any axum app on Spin could take it over:
-//! [`ProfileLayer`] is a tower layer, [`RequestProfile`] what it measures into.
+//! Depends neither on our routes nor on our SQL, so that any axum app on Spin could use it. [`ProfileLayer`] is a tower layer
+//! that records its measurements in a [`RequestProfile`].
 
 mod fleet;
 mod headers;

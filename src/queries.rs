@@ -1,9 +1,9 @@
-//! Every SQL statement there is, a file for each table, and [`ALL`] that lists them for tests and reports.
+//! All SQL statements, with a file for each table. [`ALL`] lists them for tests and reports.
 //!
-//! Functions here take checked values and give JSON text as PostgreSQL shaped it. They never see HTTP.
+//! Functions here take validated values and return JSON text as PostgreSQL built it. They don't depend on HTTP.
 //!
-//! Statements answer with one row: the JSON, and a note. A list's note is what its rows are, and the cursor of its next page;
-//! a write's says why it did nothing ([`Outcome`]).
+//! Each statement returns one row: the JSON, and a note. A list's note identifies the page's rows, and has the cursor of the next
+//! page. A write's note is the row's new tag, or the reason why nothing was written ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;
@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::db::{Answer, Db, Parameter, Statement};
 
-/// The registry: what isn't listed here mustn't run.
+/// The registry. A statement that isn't listed here must not run.
 pub static ALL: &[&Statement] = &[
     &agents::AGENT_LIST.page,
     &agents::AGENT_LIST.tag,
@@ -128,18 +128,18 @@ pub static ALL: &[&Statement] = &[
     &workflows::WORKFLOW_CANCEL,
 ];
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The write was executed; the row as it is now, with its new tag.
+    /// The write was executed. Contains the row after the write, with its new tag.
     Done(Row),
-    /// There's no such row.
+    /// The row does not exist.
     Absent,
-    /// No tag in `If-Match` is the row's; the row's tag.
+    /// No tag in `If-Match` matches. Contains the row's current tag.
     Stale(String),
-    /// The state forbids it; which state.
+    /// A state forbids the write. Contains the state.
     Refused(String),
-    /// It refers to rows that aren't there; `references::dangling` tells which.
+    /// The body refers to rows that don't exist. `references::dangling` finds them.
     Dangling,
 }
 
@@ -159,7 +159,7 @@ impl From<Answer> for Outcome {
     }
 }
 
-/// The statements sent so far for this request that may have changed something.
+/// Returns the statements other than reads that were sent so far for this request.
 fn writes_sent(db: &Db) -> impl Iterator<Item = &'static Statement> {
     let of = |name| ALL.iter().find(|statement| statement.name == name);
     let sent = db.sent().filter_map(of).copied();
@@ -204,7 +204,7 @@ mod tests {
         for file in std::fs::read_dir("src/queries").unwrap() {
             let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
             defined += source.matches(": Statement = Statement {").count();
-            // Of a page, and of its tag.
+            // A list has one statement for a page and one for a page's tag.
             defined += 2 * source.matches(": List = list! {").count();
         }
         assert_eq!(defined, ALL.len(), "a statement is missing in queries::ALL");

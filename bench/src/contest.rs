@@ -1,5 +1,5 @@
-//! Several servers with the same requests, in turn: how much each does, how long it takes, what it costs. Which servers,
-//! and how they're started, is `scripts/bench`'s.
+//! Compares several servers in turn with the same requests: throughput, latency and resource usage. `scripts/bench` chooses and starts the
+//! servers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,25 +14,25 @@ use crate::load::{Figures, Load};
 use crate::pair::quantile;
 use crate::process::{self, Usage};
 
-/// Whom to compare, and with what.
+/// The servers to compare, and the load.
 #[derive(Args, Clone, Debug)]
 pub struct Contest {
-    /// A server, as NAME=URL=PID: it and its children are what it costs. The first is the one the others are compared with
+    /// A server, as NAME=URL=PID. CPU time and memory include those of its child processes. The others are compared with the first server
     #[arg(long = "server", required = true)]
     servers: Vec<Server>,
-    /// PostgreSQL's first process: it and its children are what the database costs
+    /// PID of PostgreSQL's main process; its CPU time includes that of its child processes
     #[arg(long)]
     postgres: u32,
     /// Requests, as NAME=PATH, or NAME=POST PATH BODY
     #[arg(long = "workload", required = true)]
     workloads: Vec<Workload>,
-    /// How many requests at once; several, separated by commas
+    /// Number of concurrent requests; several numbers are separated by commas
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,500")]
     concurrency: Vec<usize>,
-    /// How often each is loaded with each
+    /// Number of measured rounds for each combination
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long a load lasts, in seconds
+    /// Duration of each run in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }
@@ -76,19 +76,19 @@ impl FromStr for Workload {
     }
 }
 
-/// What one load came to.
+/// The measurements of one run.
 #[derive(Clone, Debug, Serialize)]
 struct Run {
     figures: Figures,
-    /// CPU time of the server for a request, in milliseconds.
+    /// CPU time of the server per request, in milliseconds.
     server_ms: f64,
-    /// CPU time of PostgreSQL for a request, in milliseconds.
+    /// CPU time of PostgreSQL per request, in milliseconds.
     postgres_ms: f64,
-    /// Memory of the server afterwards, in MiB.
+    /// Memory of the server after the run, in MiB.
     memory_mib: f64,
 }
 
-/// What's compared: a workload, connections kept or not, how many at once.
+/// A workload at one concurrency, with or without persistent connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Case {
     workload: usize,
@@ -97,7 +97,7 @@ struct Case {
 }
 
 impl Contest {
-    /// Runs all of it, and gives Markdown: a table for each workload, then whether the requirement holds.
+    /// Runs all cases and returns Markdown: a table for each workload, then whether the requirement holds.
     pub async fn run(&self) -> Result<String> {
         let mut runs: BTreeMap<Case, Vec<Vec<Run>>> = BTreeMap::new();
         let cases = self.cases();
@@ -113,7 +113,7 @@ impl Contest {
             for round in 0..=self.rounds {
                 let mut all = vec![None; self.servers.len()];
                 for turn in 0..self.servers.len() {
-                    // Who is first alternates: the one after the other has its warm caches.
+                    // The order alternates, because later servers benefit from the caches that earlier ones have warmed.
                     let server = (turn + round) % self.servers.len();
                     all[server] = Some(self.one(case, &self.servers[server]).await?);
                 }
@@ -153,7 +153,7 @@ impl Contest {
         };
         let before = (process::usage(server.pid)?, process::usage(self.postgres)?);
         let figures = load.run(&server.url).await?;
-        // What's left to do after the last answer is part of what it costs.
+        // Work that remains after the last response counts too.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let after = (process::usage(server.pid)?, process::usage(self.postgres)?);
         let each = |before: &Usage, after: &Usage| {
@@ -243,8 +243,8 @@ impl Contest {
         Ok(text)
     }
 
-    /// Whether 95 % of queries took less than 100 ms and half of the responses less than 200 ms, by the first server's own
-    /// headers, at the highest concurrency up to 100.
+    /// Appends to `text` whether 95 % of queries took less than 100 ms and half of the responses less than 200 ms. The figures come from
+    /// the headers of the first server's responses, at the highest concurrency up to 100.
     fn requirement(&self, runs: &BTreeMap<Case, Vec<Vec<Run>>>, text: &mut String) -> Result<()> {
         let at = self.concurrency.iter().copied().filter(|&n| n <= 100).max();
         let Some(at) = at else { return Ok(()) };

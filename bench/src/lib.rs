@@ -1,4 +1,4 @@
-//! Loading servers with requests: what `scripts/bench` and the tests measure with. It measures; it judges nothing.
+//! Sends requests to servers and measures the responses, for `scripts/bench` and the tests.
 
 mod contest;
 mod load;

@@ -1,4 +1,4 @@
-//! So many clients that each send one request after the other, and what their answers took and said.
+//! Concurrent clients that each send one request after the other, and the measurements of the responses.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,57 +16,56 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use tokio::time::{sleep_until, timeout};
 
-/// A request that takes longer has no answer.
+/// The timeout of a request. A request that takes longer counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to send.
+/// The requests to send.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
-    /// Path and query of a request; several are sent in turn. `POST PATH BODY` writes BODY; `HELD PATH` asks whether what's
-    /// held has changed
+    /// Path and query of a request; several are sent in turn. `POST PATH BODY` sends BODY; `HELD PATH` sends `If-None-Match: *`
     #[arg(long = "path", required = true)]
     pub paths: Vec<String>,
-    /// How many requests
+    /// Number of requests
     #[arg(long, default_value_t = 1000)]
     pub requests: usize,
-    /// Stop after so many seconds, however many requests are left
+    /// Stop after this many seconds, even if requests are left
     #[arg(long)]
     pub seconds: Option<f64>,
-    /// How many of them at once, at most
+    /// Maximum number of concurrent requests
     #[arg(long, default_value_t = 10)]
     pub concurrency: usize,
-    /// Send no more than so many a second, evenly
+    /// Maximum number of requests per second, sent evenly
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Send many requests over a connection, not one
+    /// Send many requests over each connection instead of one
     #[arg(long)]
     pub keep_alive: bool,
 }
 
-/// What came of it. Times are in microseconds, from before the connection is opened until the body is in.
+/// The measurements of a load. Times are in microseconds, from before the connection is opened until the body has arrived.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Requests sent, whatever came of them.
+    /// The number of requests sent, with or without a response.
     pub requests: usize,
-    /// How many answers had which status; 0 stands for no answer.
+    /// The number of responses with each status; 0 stands for no response.
     pub statuses: BTreeMap<u16, usize>,
-    /// Successful answers a second.
+    /// Successful responses per second.
     pub requests_per_s: f64,
-    /// Half of the successful ones took no longer.
+    /// The 50th percentile of the successful requests' times.
     pub p50_us: u64,
-    /// 95 % of the successful ones took no longer.
+    /// The 95th percentile of the successful requests' times.
     pub p95_us: u64,
-    /// 99 % of the successful ones took no longer.
+    /// The 99th percentile of the successful requests' times.
     pub p99_us: u64,
-    /// The slowest, successful or not.
+    /// The time of the slowest request, successful or not.
     pub max_us: u64,
-    /// Half of the answers say in X-Process-Time that they took no longer.
+    /// The median of the X-Process-Time headers. Requests without the header count as 0.
     pub process_p50_us: u64,
-    /// The sum of the answers' X-Query-Count.
+    /// The sum of the X-Query-Count headers.
     pub query_count: u64,
-    /// Half of the answers that sent a query say in X-Query-Time that it took no longer.
+    /// The median of the X-Query-Time headers, for responses with at least one query.
     pub query_p50_us: u64,
-    /// As `query_p50_us`, for 95 %.
+    /// The 95th percentile of the same X-Query-Time headers.
     pub query_p95_us: u64,
 }
 
@@ -81,7 +80,7 @@ struct Sample {
 type Http = Client<HttpConnector, Full<Bytes>>;
 
 impl Load {
-    /// Sends it all to a server, as `http://127.0.0.1:3000`.
+    /// Sends the requests to a server, such as `http://127.0.0.1:3000`.
     pub async fn run(&self, server: &str) -> Result<Figures> {
         let idle_connections = if self.keep_alive { usize::MAX } else { 0 };
         let client = Client::builder(TokioExecutor::new())
@@ -142,7 +141,7 @@ fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
             .header("if-none-match", "*")
             .body(Full::default()),
         ("GET", None) => Request::get(format!("{server}{rest}")).body(Full::default()),
-        // Not valid, because of the space.
+        // The space makes this address invalid.
         _ => Request::get(format!("{server}{path}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))
@@ -157,7 +156,7 @@ async fn answer(http: &Http, request: Request<Full<Bytes>>) -> Result<Sample> {
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    // Contenders without a profiler have no such headers.
+    // Servers without a profiler don't send these headers.
     let query_count = header("x-query-count").map_or(Ok(0), str::parse)?;
     let microseconds = |name| header(name).map_or(Ok(0), microseconds);
     Ok(Sample {
@@ -169,7 +168,7 @@ async fn answer(http: &Http, request: Request<Full<Bytes>>) -> Result<Sample> {
     })
 }
 
-/// Of a header as `12.34ms`.
+/// Parses a header such as `12.34ms`, and returns microseconds.
 fn microseconds(text: &str) -> Result<u64> {
     let milliseconds: f64 = text.trim_end_matches("ms").parse()?;
     #[expect(
@@ -185,7 +184,7 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     for sample in samples {
         *by_status.entry(sample.status).or_default() += 1;
     }
-    // What's refused is refused at once: it would make the others look quicker.
+    // Refused requests end early, so they would make the percentiles look better.
     let succeeded = samples
         .iter()
         .filter(|sample| (200..300).contains(&sample.status) || sample.status == 304);
@@ -217,7 +216,7 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     }
 }
 
-/// The smallest value that `percent` of all don't exceed (nearest rank); 0 of none.
+/// Returns a percentile of sorted values by nearest rank, or 0 if there are no values.
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()

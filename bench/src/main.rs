@@ -1,38 +1,38 @@
-//! Loads servers with requests and says what came of it, for `scripts/bench`. The command line only.
+//! The command line of the load generator, for `scripts/bench`.
 
 use anyhow::Result;
 use clap::Parser;
 use reznet_bench::{Contest, Load, Native, compare};
 
-/// Loads one server, or two in turn to compare them.
+/// Measures one server, or compares several in turn.
 #[derive(Debug, Parser)]
 #[command(name = "reznet-bench", version)]
 enum Command {
-    /// One server; its figures as JSON
+    /// Loads one server and prints its figures as JSON
     Load {
-        /// As <http://127.0.0.1:3000>
+        /// URL of the server, such as <http://127.0.0.1:3000>
         server: String,
         #[command(flatten)]
         load: Load,
     },
-    /// Two servers in turn, round by round; each round's ratios, and their medians, as JSON
+    /// Loads two servers in turn and prints each round's figures and the medians of their ratios as JSON
     Pair {
-        /// The one that's measured
+        /// URL of the measured server
         server: String,
-        /// The one it's measured against
+        /// URL of the server that it's compared with
         against: String,
-        /// How often each is loaded; which one goes first alternates
+        /// Number of rounds; the server that goes first alternates
         #[arg(long, default_value_t = 11)]
         rounds: usize,
-        /// Path and query for the other one, where they aren't the same; several are sent in turn
+        /// Path and query for the other server if they differ; several are sent in turn
         #[arg(long = "against-path")]
         against_paths: Vec<String>,
         #[command(flatten)]
         load: Load,
     },
-    /// Several servers in turn; tables as Markdown
+    /// Compares several servers in turn and prints tables as Markdown
     Contest(Contest),
-    /// Serves the benchmark's routes natively: the machine's limit
+    /// Serves the benchmark's routes natively, to show the machine's limit
     Native(Native),
 }
 

@@ -1,5 +1,5 @@
-//! The machine's limit: the benchmark's routes served natively, with the component's own statements, each prepared once a
-//! connection. No checks of input, no profiler, no sandbox: only what can't be left out.
+//! Serves the benchmark's routes natively, to show the machine's limit. It runs the component's own statements, each prepared once per
+//! connection, without input checks, profiler or sandbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-/// How to serve.
+/// The settings of the native server.
 #[derive(Args, Clone, Debug)]
 pub struct Native {
-    /// Where to listen
+    /// IP address and port to listen on
     #[arg(long, default_value = "127.0.0.1:3110")]
     listen: SocketAddr,
     /// The database, as <postgres://USER:PASSWORD@HOST/DATABASE>
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database: String,
-    /// How many connections to it
+    /// Maximum number of database connections
     #[arg(long, default_value_t = 16)]
     connections: usize,
 }
@@ -78,8 +78,9 @@ impl Asked {
 type Database = State<Arc<Pool>>;
 type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// Where a list begins that goes up, in microseconds since 1970; and one that goes down.
+/// The start of an ascending list: microseconds since 1970, and an ID.
 const FIRST: (i64, Uuid) = (i64::MIN / 1000, Uuid::nil());
+/// The start of a descending list.
 const LAST: (i64, Uuid) = (253_402_300_799_999_999, Uuid::max());
 
 async fn agent_list(State(pool): Database, Query(asked): Query<Asked>) -> Response {
@@ -141,7 +142,7 @@ async fn json(pool: &Pool, name: &str, parameters: &[Parameter<'_>]) -> Result<O
     let statement = client.prepare_cached(&sql).await?;
     let row = client.query_opt(&statement, parameters).await?;
     let json: Option<String> = row.and_then(|row| row.get(0));
-    // A list comes without its brackets.
+    // The statement returns a list without its brackets.
     Ok(json.map(|json| {
         if name.contains("_list") {
             format!("[{json}]")

@@ -1,4 +1,4 @@
-//! Two servers loaded in turn: what the machine does meanwhile hits both, so their ratio says more than either's times.
+//! Loads two servers in turn. Other activity on the machine affects both, so the ratio of their times is more reliable than either time.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use serde::Serialize;
 
 use crate::load::{Figures, Load};
 
-/// What's left of a run (the profiler's last flush) is over when the next begins.
+/// The pause after a run. Its remaining work, such as the profiler's last flush, ends before the next run begins.
 const PAUSE: Duration = Duration::from_millis(1500);
 
-/// Both servers' figures, and how the first one's compare to the other's.
+/// Both servers' figures, and the ratios between them.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// By round: the first server's figures, and those of the other.
+    /// For each round, the figures of the first server and of the other.
     pub rounds: Vec<(Figures, Figures)>,
-    /// The median of the rounds' ratios.
+    /// The medians of the rounds' ratios.
     pub median: Ratios,
-    /// How much longer the first one's median request takes, in microseconds: the median of the rounds' differences.
+    /// The first server's p50 minus the other's, in microseconds: the median of the rounds.
     pub p50_more_us: f64,
-    /// Half of the rounds' ratios of p95 lie within this.
+    /// The first and third quartiles of the rounds' p95 ratios.
     pub p95_quartiles: (f64, f64),
 }
 
-/// The first server's figure divided by the other's.
+/// The first server's figures divided by the other's.
 #[derive(Debug, Serialize)]
 pub struct Ratios {
-    /// Above 1 where the first does more.
+    /// Above 1 if the first server serves more.
     pub requests_per_s: f64,
-    /// Above 1 where the first takes longer.
+    /// Above 1 if the first server takes longer.
     pub p50: f64,
-    /// Above 1 where the first takes longer.
+    /// Above 1 if the first server takes longer.
     pub p95: f64,
-    /// Above 1 where the first takes longer.
+    /// Above 1 if the first server takes longer.
     pub p99: f64,
-    /// Of X-Query-Time: above 1 where the first one's queries take longer.
+    /// The ratio of X-Query-Time's p95. Above 1 if the first server's queries take longer.
     pub query_p95: f64,
 }
 
-/// A server, as `http://127.0.0.1:3000`, and what it's loaded with.
+/// A server, such as `http://127.0.0.1:3000`, and its load.
 type Loaded<'a> = (&'a str, &'a Load);
 
-/// Loads `server` and `against`, `rounds` times each, after a first round that doesn't count.
+/// Loads `server` and `against` in turn, `rounds` times each, after a warm-up round that doesn't count.
 pub async fn compare(server: Loaded<'_>, against: Loaded<'_>, rounds: usize) -> Result<Comparison> {
     server.1.run(server.0).await?;
     against.1.run(against.0).await?;
@@ -119,7 +119,7 @@ fn as_f64(us: u64) -> f64 {
     us as f64
 }
 
-/// Between the two values next to it where it falls between two.
+/// Returns a quantile of sorted values, interpolated between the two nearest values. Returns NaN if there are no values.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;

@@ -1,28 +1,28 @@
-//! What a process and its children have used: CPU time and memory, as Linux tells in /proc (man 5 proc). Nothing else.
+//! Reads the CPU time and memory of a process and its descendants from Linux's /proc (man 5 proc).
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Clock ticks a second: Linux shows all of /proc in these, whatever the kernel's own.
+/// Clock ticks per second in /proc, independent of the kernel's own tick rate.
 const TICKS_PER_S: f64 = 100.0;
 
-/// What a process and its children have used up to now.
+/// The resource usage of a process and its descendants until now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// CPU time, in milliseconds; that of children that have ended included.
+    /// CPU time in milliseconds, including that of children that have ended.
     pub cpu_ms: f64,
-    /// Resident memory, in MiB. What processes share counts for each.
+    /// Resident memory in MiB. Memory that processes share is counted for each of them.
     pub memory_mib: f64,
 }
 
-/// What process `pid` has used, and its children theirs.
+/// Returns the usage of process `pid` and its descendants.
 pub fn usage(pid: u32) -> Result<Usage> {
     let mut usage = of_one(pid)?;
     let children = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(&children).with_context(|| children)?;
     for child in children.split_whitespace() {
-        // One that ends in this moment is missed: of no weight over seconds.
+        // A child that ends at this moment isn't counted, which is negligible over seconds.
         if let Ok(of_child) = child.parse().map_err(Into::into).and_then(usage_of_child) {
             usage.cpu_ms += of_child.cpu_ms;
             usage.memory_mib += of_child.memory_mib;
@@ -38,14 +38,14 @@ fn usage_of_child(pid: u32) -> Result<Usage> {
 fn of_one(pid: u32) -> Result<Usage> {
     let stat = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&stat).with_context(|| stat)?;
-    // The second field is the name in parentheses, and may hold anything; from the third on they're numbers.
+    // The second field, the name in parentheses, may contain any characters. The fields after it contain no parentheses.
     let (_, fields) = stat.rsplit_once(") ").context("/proc's stat has changed")?;
     let fields: Vec<f64> = fields
         .split_whitespace()
         .map(|field| field.parse().unwrap_or_default())
         .collect();
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
-    // utime, stime, and those of children waited for.
+    // utime, stime, and the same of terminated children.
     let ticks: f64 = (14..=17).map(field).sum();
     let pages = field(24);
     Ok(Usage {

@@ -1,9 +1,9 @@
-//! A client in Rust, with ureq: lists page by page, writes that may safely be repeated, changes that don't overwrite other
+//! A client in Rust, with ureq: lists page by page, writes that are safe to repeat, changes that don't overwrite other
 //! clients' changes, errors as the API words them, and what each answer cost. Does the same as client.py and client.ts.
 //!
-//!     cargo run -p reznet-tests --example client -- http://127.0.0.1:3000
+//!     cargo run -p reznet-tests --bin client -- http://127.0.0.1:3000
 //!
-//! Where the API wants a token, it's taken from `REZNET_TOKEN`.
+//! If the API requires a token, set it in `REZNET_TOKEN`.
 
 use std::error::Error;
 use std::thread::sleep;
@@ -18,31 +18,31 @@ const ATTEMPTS: u32 = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The API at an address, as `http://127.0.0.1:3000`.
+/// The API at an address, such as `http://127.0.0.1:3000`.
 struct RezNet {
     address: String,
     token: Option<String>,
     agent: Agent,
     query_count: u32,
-    /// Of the latest write: where reads go to a replica or a cache, what it says is seen.
+    /// The read-your-writes token of the latest write. Later reads from a replica or a cache then include that write.
     written: Option<String>,
 }
 
-/// An answer's JSON, the path of the next page, and the entity tag.
+/// A response's JSON, the path of the next page, and the entity tag.
 struct Answer {
     value: Value,
     next: Option<String>,
     tag: Option<String>,
 }
 
-/// An error that the API answered.
+/// A problem document that the API returned.
 #[derive(Debug)]
 struct Problem(Value);
 
 impl RezNet {
     fn new(address: &str, token: Option<String>) -> Self {
         let config = Agent::config_builder()
-            // A problem document is an answer too.
+            // Returns an error status as a response, to read its problem document.
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)));
         Self {
@@ -120,7 +120,7 @@ impl RezNet {
                         _ => return Err(Problem(value).into()),
                     }
                 }
-                // No answer: a read may be sent again, and so may a write under its key.
+                // Without a response, a read may be sent again, and so may a write, because it has an idempotency key.
                 Err(_) if attempt < ATTEMPTS => 1,
                 Err(error) => return Err(error.into()),
             };
@@ -128,7 +128,7 @@ impl RezNet {
         }
     }
 
-    /// Every item of a list, page after page; nothing twice, whatever others write meanwhile.
+    /// Returns every item of a list, page by page. No item comes twice, whatever other clients write meanwhile.
     fn all(&mut self, path: &str) -> Result<Vec<Value>> {
         let mut items = Vec::new();
         let mut next = Some(path.to_owned());
@@ -169,7 +169,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// A problem in the API's own words (RFC 9457).
+/// Formats a problem in the API's own words (RFC 9457).
 fn in_words(problem: &Value) -> String {
     let faults: Vec<_> = problem["errors"]
         .as_array()

@@ -1,12 +1,12 @@
-//! Fuzz target: keyset cursors. What's read is what was written, and nothing else is read.
+//! Fuzz target: keyset cursors. A written cursor is read back unchanged, and text in any other form is rejected.
 //!
-//! Knows the form of a cursor only as openapi.json tells it; must not use the component's own parser to judge it.
+//! The form comes from openapi.json. This target must not check it with the component's own parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use reznet_edge::http::fuzzing::cursor;
 
-/// Where the hyphens are in a UUID.
+/// The positions of the hyphens in a UUID.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
@@ -19,7 +19,7 @@ fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
     let read = cursor(&valid).map(|(key, id)| format!("{key}.{id}"));
     assert_eq!(read.as_deref(), Some(valid.as_str()), "written and read");
 
-    // A nearly valid cursor, with up to 19 digits, finds more faults than random text.
+    // A nearly valid cursor, with up to 19 digits, finds more bugs than random text.
     let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);
@@ -46,14 +46,14 @@ fn check(text: &str) {
         Some((key, id)),
         "{text:?} is written {written:?}"
     );
-    // Only leading zeros of the key are lost, and a key outside of i64 becomes the nearest i64.
+    // Leading zeros of the key are lost, and a key outside of i64 becomes the nearest i64. Nothing else changes.
     let (number, rest) = text.split_once('.').expect("is_cursor has seen to it");
     let number: i128 = number.parse().expect("is_cursor has seen to it");
     let number = number.clamp(i64::MIN.into(), i64::MAX.into());
     assert_eq!(written, format!("{number}.{rest}"));
 }
 
-/// `^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`
+/// Matches `^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`.
 fn is_cursor(text: &str) -> bool {
     let Some((key, id)) = text.split_once('.') else {
         return false;

@@ -1,8 +1,8 @@
-//! Fuzz target: requests, read as every operation reads them. What's accepted is accepted again, and means the same, when
-//! it's written out from what was understood; what isn't has faults, and not too many.
+//! Fuzz target: requests, read as every operation reads them. The parsed form of an accepted request is written out; that request must be
+//! accepted too, with the same meaning. A rejected request has field errors, [`MOST_FAULTS`] at most.
 //!
-//! An input is three lines: what stands in the path, the query, and the body. Operations and their members come from the
-//! component's own tables: nothing here may list them.
+//! An input has three lines: the path parameter, the query, and the body. Operations and their members come from the component's own
+//! tables, so this file must not list them.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -90,9 +90,9 @@ fn asked(data: &[u8]) -> Asked {
     }
 }
 
-// --- how inputs are made ---
+// --- generation of inputs ---
 
-/// Values that some check looks at, beside those of the examples.
+/// Values that some check depends on, in addition to those of the examples.
 const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446744073709551615,
     -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
     "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "4A922D03-4C26-4CA9-A1CE-5625FD2F50F6", "4a922d034c264ca9a1ce5625fd2f50f6",
@@ -100,7 +100,7 @@ const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446
     "2026-01-31T12:00:00Z", "2026-01-31T12:00:00 02:00", "2026-01-31T12:00:60.999999999", "9999-12-31T23:59:59-23:59",
     {}, [], [0], [1, 0.0], {"a": [{"\u0000": 1}]}, {"n": [1e308, "#1E400"]}, {"$serde_json::private::Number": "1"}]"##;
 
-/// Numbers that a `Value` can't hold as they are written. In a `Value` each is a string after a `#`.
+/// Numbers that a `Value` can't represent as they are written. In a `Value`, each is a string that begins with `#`.
 const NUMBERS: [&str; 7] = [
     "-0",
     "1e2",
@@ -111,10 +111,10 @@ const NUMBERS: [&str; 7] = [
     "18446744073709551616",
 ];
 
-/// What most operations have in their path.
+/// A valid path parameter for most operations.
 const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
 
-/// Enough of the same for a fault each to be more than are told, and for lists to be too long.
+/// Enough repetitions to cause more field errors than are reported, and to make lists too long.
 const MANY: usize = 2 * MOST_FAULTS + 1;
 
 static EXAMPLES: LazyLock<Vec<Value>> = LazyLock::new(examples);
@@ -142,7 +142,7 @@ fn add_parts(value: &Value, parts: &mut Vec<Value>) {
     parts.push(value.clone());
 }
 
-// Bytes alone hardly ever make JSON, much less a body that fits: most inputs are changed by their parts.
+// Random bytes are hardly ever JSON, much less a valid body, so most inputs are changed in their parts.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut dice = Dice(seed.into());
     if dice.falls_on_one_of(4) {
@@ -162,7 +162,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 fn change(asked: &mut Asked, dice: &mut Dice) {
     match dice.below(16) {
-        // Anew, with what fits: all of a request must be right for it to be accepted.
+        // Starts again with a valid body, because a request is accepted only if all of its parts are valid.
         0..4 => {
             asked.path = ID.into();
             asked.query.clear();
@@ -186,7 +186,7 @@ fn change(asked: &mut Asked, dice: &mut Dice) {
     }
 }
 
-/// As it stands in a path or a query.
+/// Returns a value as it is written in a path or a query.
 fn text(value: &Value) -> Vec<u8> {
     match value.as_str() {
         Some(text) => text.trim_start_matches('#').into(),
@@ -194,7 +194,7 @@ fn text(value: &Value) -> Vec<u8> {
     }
 }
 
-/// As it stands in a body.
+/// Returns a value as it is written in a body.
 fn json(value: &Value) -> Vec<u8> {
     let mut text = value.to_string();
     for number in NUMBERS {
@@ -203,7 +203,7 @@ fn json(value: &Value) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Changes one place in a value, somewhere.
+/// Changes one random part of a value.
 fn change_value(value: &mut Value, dice: &mut Dice) {
     match value {
         Value::Object(members) if !members.is_empty() && !dice.falls_on_one_of(4) => {
@@ -228,13 +228,13 @@ fn change_value(value: &mut Value, dice: &mut Dice) {
             Some(last) if dice.falls_on_one_of(2) => items.push(last),
             _ => items.push(dice.one(&ALL_VALUES).clone()),
         },
-        // An example's text, longer than it may be.
+        // Makes a text too long.
         Value::String(text) if dice.falls_on_one_of(16) => *text = text.repeat(MANY),
         _ => *value = dice.one(&ALL_VALUES).clone(),
     }
 }
 
-/// Mostly one that some operation knows, with a value that fits: the rest of the body may be right, and then it's accepted.
+/// Adds a member, usually one that some operation knows, with a valid value. If the rest of the body is valid too, the request is accepted.
 fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
     let (name, fitting) = dice.one(&MEMBERS);
     let name = if dice.falls_on_one_of(8) { "\0" } else { name };
@@ -247,7 +247,7 @@ fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
     members.insert(name.to_owned(), value.clone());
 }
 
-/// Numbers out of a seed (SplitMix64): the fuzzer must be able to do the same again.
+/// Pseudo-random numbers from a seed (SplitMix64), because the fuzzer must be able to repeat a mutation.
 struct Dice(u64);
 
 impl Dice {

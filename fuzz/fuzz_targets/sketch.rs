@@ -1,26 +1,26 @@
-//! Fuzz target: the sketch of durations. In however many parts it's gathered, and in whatever order they're merged, the
-//! outcome is that of one; counts are exact, and every percentile is within the promised part of the exact one.
+//! Fuzz target: the sketch of durations. Sketches that are recorded in parts and merged in any order equal a single sketch. Counts are
+//! exact, and every percentile is within the promised tolerance of the exact one.
 //!
-//! Must work out what's exact from the durations themselves, never from a sketch.
+//! This target must compute the exact values from the durations themselves, never from a sketch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use reznet_edge::profile::{Sketch, TARGET_US};
 
-/// How many instances gather.
+/// The number of instances that record durations.
 const PARTS: usize = 8;
 
-/// The most a duration may weigh: as many as it stands for are sorted.
+/// The maximum weight of a duration. It is small because each duration is sorted as often as its weight.
 const MAX_WEIGHT: u8 = 4;
 
-/// 1 %, and what floats add to it. Written here, not taken from the sketch: it's what the README promises.
+/// 1 %, plus rounding errors of floats. The README promises this number, so it isn't taken from the sketch.
 const TOLERANCE: f64 = 0.01 * (1.0 + 1e-9);
 
-/// Ranks are multiples of this part, which is exact as a float, so that they're no matter of a last digit.
+/// The number of steps in which quantiles are tested. Floats represent each quantile exactly, so rounding doesn't change a rank.
 const QUANTILES: u32 = 128;
 
-/// A duration: its bits, how many of them are cut off so that every magnitude comes up, whether it failed, its weight,
-/// and in which part it's gathered.
+/// A duration: its bits, the number of bits to cut off so that every magnitude occurs, whether it failed, its weight, and the part that
+/// records it.
 type Run = (u64, u8, bool, u8, u8);
 
 fuzz_target!(|runs: Vec<Run>| {
@@ -42,7 +42,7 @@ fuzz_target!(|runs: Vec<Run>| {
     parts.iter().for_each(|part| merged.merge(part));
     assert_eq!(merged, whole, "merged in order");
     let mut backwards = Sketch::new();
-    // As instances and the database do it: each part is written down, and read again.
+    // Writes and reads each part, as instances and the database do.
     for part in parts.iter().rev() {
         backwards.merge(&Sketch::from_bins(part.bins(), *part.totals()));
     }

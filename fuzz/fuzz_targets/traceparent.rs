@@ -1,7 +1,7 @@
-//! Fuzz target: the header `traceparent`. Whatever it holds, a request's id is 32 lower-case hex digits: the trace id of
-//! a header that's as the standard wants it (<https://www.w3.org/TR/trace-context/>), else a random UUID.
+//! Fuzz target: the header `traceparent`. For any header, a request's id is 32 lower-case hex digits. They are the trace id if the header
+//! is valid by the standard (<https://www.w3.org/TR/trace-context/>), otherwise a random UUID.
 //!
-//! Must not judge a header by the component's own parser.
+//! This target must not check a header with the component's own parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,10 +10,10 @@ use reznet_edge::http::fuzzing::request_id;
 /// The version that the standard forbids.
 const FORBIDDEN: u8 = 0xff;
 
-/// Where the trace id is.
+/// The position of the trace id.
 const TRACE: std::ops::Range<usize> = 3..35;
 
-/// A header's four fields, bytes to change in it by their place, and bytes that are a header themselves.
+/// A header's four fields, bytes to change in it with their positions, and the bytes of another header.
 type Input = (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>);
 
 fuzz_target!(|input: Input| {
@@ -25,7 +25,7 @@ fuzz_target!(|input: Input| {
     } else {
         assert_random(id.as_deref(), &valid);
     }
-    // Version 0 ends there; what later ones have more comes after another hyphen.
+    // Version 0 ends there. Later versions may have more fields, after another hyphen.
     let more = check(format!("{valid}-more").as_bytes());
     if version == 0 {
         assert_random(more.as_deref(), "version 00 with more");
@@ -35,7 +35,7 @@ fuzz_target!(|input: Input| {
         "no hyphen",
     );
 
-    // One that's nearly right finds more than bytes out of nowhere.
+    // A nearly valid header finds more bugs than random bytes.
     let mut nearly = valid.into_bytes();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);
@@ -48,7 +48,7 @@ fuzz_target!(|input: Input| {
     check(&text);
 });
 
-/// The id for this header, where it may be one at all.
+/// Checks and returns the id for this header, or `None` if a header can't contain these bytes.
 fn check(header: &[u8]) -> Option<String> {
     let id = request_id(header)?;
     let digits = id
@@ -71,7 +71,7 @@ fn check(header: &[u8]) -> Option<String> {
     Some(id)
 }
 
-/// A UUID of version 4, as RFC 9562 marks it.
+/// Asserts that an id has the version and variant of a random UUID (version 4, RFC 9562). Accepts `None`.
 fn assert_random(id: Option<&str>, header: &str) {
     let marks = id.map(|id| (id.as_bytes()[12], id.as_bytes()[16]));
     assert!(

@@ -1,5 +1,5 @@
-//! `allowed_outbound_hosts`: which database addresses a component may reach. It decides and explains;
-//! it opens nothing. Only `postgres` addresses ever reach it, since the host offers no other network.
+//! Checks database addresses against a component's `allowed_outbound_hosts`. It opens no connections. Only `postgres` addresses are
+//! checked, because the host offers no other network access.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::variables::Variables;
 const SCHEME: &str = "postgres";
 const DEFAULT_PORT: u16 = 5432;
 
-/// The parsed list of one component.
+/// The parsed `allowed_outbound_hosts` of one component.
 #[derive(Debug)]
 pub struct AllowedHosts(Vec<Pattern>);
 
@@ -20,21 +20,21 @@ pub struct AllowedHosts(Vec<Pattern>);
 struct Pattern {
     postgres: bool,
     host: HostPattern,
-    /// `None` is any port.
+    /// `None` allows any port.
     port: Option<u16>,
 }
 
 #[derive(Debug)]
 enum HostPattern {
     Any,
-    /// Holds `.example.com` for `*.example.com`.
+    /// Contains `.example.com` for `*.example.com`.
     Subdomain(String),
     Name(String),
     Address(IpAddr),
 }
 
 impl AllowedHosts {
-    /// Fills in and parses the manifest's entries. Errors show the template, not what was filled in.
+    /// Fills in the variables of the manifest's entries and parses them. Errors show the template, not the variables' values.
     pub fn parse(entries: &[String], variables: &Variables) -> Result<Self> {
         let parse = |entry: &String| {
             let parsed = variables
@@ -45,21 +45,21 @@ impl AllowedHosts {
         Ok(Self(entries.iter().map(parse).collect::<Result<_>>()?))
     }
 
-    /// Checks every host that the connection string could lead to; the error says which isn't permitted.
+    /// Checks every host that the connection string names. The error names the first one that isn't permitted.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let ports = config.get_ports();
         for (index, host) in config.get_hosts().iter().enumerate() {
             let Host::Tcp(host) = host else {
                 return Err("Unix sockets are not supported on WebAssembly".into());
             };
-            // One port stands for all hosts; several belong to the hosts one by one.
+            // A single port applies to all hosts. Several ports apply to the hosts in order.
             let port = if let [port] = ports {
                 Some(port)
             } else {
                 ports.get(index)
             };
             let shown = port.map_or_else(String::new, |port| format!(":{port}"));
-            // With hostaddr the driver connects to that address, whatever the name says.
+            // If there is a hostaddr, the driver connects to it instead of the host.
             let address = config.get_hostaddrs().get(index).map(ToString::to_string);
             for target in [Some(host.clone()), address].into_iter().flatten() {
                 if !self
@@ -73,7 +73,7 @@ impl AllowedHosts {
                 }
             }
         }
-        // A hostaddr without a host would escape the loop above.
+        // The loop above doesn't check a hostaddr without a host.
         if config.get_hostaddrs().len() > config.get_hosts().len() {
             return Err("hostaddr needs a host beside it".into());
         }
@@ -93,7 +93,7 @@ impl Pattern {
             "only scheme, host and port belong here"
         );
         let (host, port) = match rest.rsplit_once(':') {
-            // The colons of a bare IPv6 address are not a port's.
+            // The colons of an IPv6 address without brackets don't begin a port.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
             _ => (rest, None),
         };
@@ -101,7 +101,7 @@ impl Pattern {
             Some("*") => None,
             Some(port) => Some(port.parse().context("the port is no number")?),
             None if scheme == SCHEME => Some(DEFAULT_PORT),
-            // Such entries can't be for the database, except *://host, which Spin refuses too.
+            // Entries with another scheme can't be for the database, except *://host, which Spin refuses too.
             None if scheme == "*" => {
                 bail!("the scheme * has no default port; write the port, or :*")
             }
@@ -109,7 +109,7 @@ impl Pattern {
         };
         Ok(Self {
             postgres: scheme == SCHEME || scheme == "*",
-            // Like Spin, trims only the host: a variable's leading space is in the middle of the entry.
+            // Trims the host, as Spin does, because a variable's leading space is in the middle of the entry.
             host: HostPattern::parse(host.trim())?,
             port,
         })

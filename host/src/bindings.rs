@@ -1,11 +1,10 @@
-//! The Rust side of `wit/`: generated types and traits only; what they do is written in `key_value.rs`,
-//! `postgres.rs` and `variables.rs`.
+//! The generated types and traits for `wit/`. `key_value.rs`, `postgres.rs` and `variables.rs` implement them.
 
 wasmtime::component::bindgen!({
     path: "wit",
     world: "imports",
     imports: {
-        // Resources and streams of the host's: making one can fail, and the WIT has no error for it.
+        // Creating a resource or a stream can fail. The WIT has no error for that, so these functions trap.
         "spin:key-value/key-value.[method]store.get-keys": async | store | trappable,
         "spin:postgres/postgres.[constructor]connection-builder": async | trappable,
         default: async,

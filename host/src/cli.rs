@@ -1,5 +1,5 @@
-//! The command line, with the names of `spin up`'s flags. It reads nothing but arguments and their
-//! environment variables: what they point to is read by `manifest.rs` and `variables.rs`.
+//! The command line, with the flag names of `spin up`. It reads arguments, their environment variables, and the files of `--variable
+//! KEY=@FILE`. `manifest.rs` reads the other files.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use clap::{
 };
 
 /// Runs a Spin application's HTTP components on this machine, without Spin
-// No `Debug`: variables are secrets. This must not be a doc comment, which --help would show.
+// No `Debug`, because variables may be secrets. This isn't a doc comment, because --help would show it.
 #[derive(Parser)]
 #[command(name = "reznet-host", version)]
 pub struct Cli {
@@ -78,8 +78,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line. The error is one line, which repeats only the names of options: any other argument may be a
-    /// variable with a secret.
+    /// Reads the command line. The error is one line. For an unknown argument, it repeats only the option name, because the rest may be a
+    /// secret.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let error = match Self::try_parse_from(arguments) {
             Ok(cli) => return Ok(cli),
@@ -105,7 +105,7 @@ impl Cli {
         })
     }
 
-    /// The variables given with `--variable`. Not clap's to parse: it would repeat a wrong one, which may be a secret.
+    /// Parses the `--variable` options. clap doesn't parse them, because its error would repeat a malformed one, which may be a secret.
     pub fn variables(&self) -> Result<Vec<(String, String)>> {
         self.variable.iter().map(|text| variable(text)).collect()
     }
@@ -129,7 +129,7 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|e| format!("{e}; write it like 127.0.0.1:3000"))?
         .collect();
-    // A name such as localhost often stands for both families: take IPv4, as Spin does.
+    // A name such as localhost often has both IPv4 and IPv6 addresses. IPv4 is preferred, as in Spin.
     let preferred = addresses.iter().find(|address| address.is_ipv4());
     preferred
         .or(addresses.first())
@@ -144,7 +144,7 @@ fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// hyper's buffers have 8 KiB at the least.
+/// Parses a size from 8 KiB, the minimum size of hyper's buffers, to 1 MiB.
 fn parse_header_bytes(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (8192..=1 << 20).contains(&count) => Ok(count),

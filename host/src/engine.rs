@@ -1,4 +1,4 @@
-//! Wasmtime, set up once: compile, cache, memory pool, and all that a component can link. It knows nothing of requests.
+//! Sets up wasmtime: compilation, its cache, the memory pool, and the interfaces that a component can import. It doesn't handle requests.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -12,29 +12,29 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::{bindings::Imports, guest::Guest, log::log};
 
-/// How often a busy guest makes room for others.
+/// The interval at which a computing guest yields to other tasks.
 const TICK: Duration = Duration::from_millis(10);
-/// Instances alive at the same time, as in Spin.
+/// The maximum number of concurrent instances, as in Spin.
 pub const MAX_INSTANCES: u32 = 1_000;
 const MAX_MEMORY_BYTES: usize = 128 << 20;
 
-/// The engine, with its cache of compiled code and its clock for busy guests running.
+/// Builds the engine with its cache of compiled code, and starts the thread that interrupts computing guests.
 pub fn build() -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)
-        // A component from Rust is one core module and a few small ones that glue.
+        // A component built from Rust has one core module and a few small glue modules.
         .total_core_instances(8 * MAX_INSTANCES)
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
-        // Memory of ended instances goes back to the kernel, so that a burst of them leaves nothing behind.
+        // The memory of ended instances is returned to the kernel, so a burst of instances leaves none behind.
         .max_memory_size(MAX_MEMORY_BYTES);
     let mut config = Config::new();
     config
         .wasm_component_model_async(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true);
-    // In the user's cache folder, keyed by code, settings and wasmtime's version: stale code is never loaded.
+    // The cache is in the user's cache folder. Its keys include code, settings and wasmtime's version, so stale code is never loaded.
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => _ = config.cache(Some(cache)),
         Err(error) => {
@@ -53,7 +53,7 @@ pub fn build() -> Result<Engine> {
     Ok(engine)
 }
 
-/// Compiles the component, or takes it from the cache, and links it.
+/// Compiles the component or loads it from the cache, and links it.
 pub fn prepare(engine: &Engine, source: &Path) -> Result<ServicePre<Guest>> {
     let shown = source.display();
     let bytes = std::fs::read(source).map_err(|error| {

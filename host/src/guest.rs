@@ -1,6 +1,5 @@
-//! What the host holds for one instance of a component: its WASI contexts, its resources, and the way to
-//! what all instances share. No files, no environment, no arguments, no network: a guest reaches the database and the
-//! key-value store alone.
+//! The data of one instance of a component: its WASI contexts, its resources, and a reference to the data that all instances share. A guest
+//! has no files, environment, arguments or network; it can reach only the database and the key-value store.
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use crate::{
     variables::ComponentVariables,
 };
 
-/// What all instances of one component share.
+/// The data that all instances of one component share.
 pub struct App {
     /// `[component.ID.variables]`, filled in.
     pub variables: ComponentVariables,
@@ -27,13 +26,13 @@ pub struct App {
     pub allowed_hosts: AllowedHosts,
     /// The component's database connections, by address.
     pub pools: Pools,
-    /// The key-value store, where `[component.ID] key_value_stores` names it.
+    /// The key-value store, if `[component.ID] key_value_stores` names it.
     pub key_value_store: Option<Arc<Store>>,
-    /// `[outbound_pg] max_connections`, shared by all components: a permit for each connection that a guest holds.
+    /// The permits of `[outbound_pg] max_connections`, shared by all components. Each connection of a guest needs one.
     pub connection_permits: Option<Permits>,
 }
 
-/// The data of one instance's store.
+/// The data in the wasmtime store of one instance.
 pub struct Guest {
     /// See [`App`].
     pub app: Arc<App>,
@@ -45,7 +44,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A fresh instance's data.
+    /// Returns the data of a new instance.
     pub fn new(app: Arc<App>) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(Lines::new(Target::Stdout))
@@ -87,12 +86,12 @@ type Sent = (
 );
 
 impl WasiHttpHooks for HttpHooks {
-    /// Spin shows a request's Host header to components; wasmtime by itself would hide it.
+    /// Lets components see a request's Host header, as in Spin. wasmtime hides it by default.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name| *name != http::header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
     }
 
-    /// Components link the HTTP client even when they never use it, so it exists and refuses.
+    /// Refuses every request. Components import the HTTP client even if they never use it, so it must exist.
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

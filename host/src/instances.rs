@@ -1,5 +1,5 @@
-//! When an instance of a component starts, how much it serves and when it ends. The work itself is
-//! wasmtime's `ProxyHandler`, as in Spin; here are its settings and its end at shutdown.
+//! Starts, limits and ends the instances of components. wasmtime's `ProxyHandler` does the work, as in Spin. This module contains its
+//! settings and the shutdown.
 
 use std::{
     pin::Pin,
@@ -34,39 +34,40 @@ use crate::{
     log::log,
 };
 
-/// Far enough for "never", near enough for adding to now.
+/// Long enough to mean "never", and short enough to add to the current time.
 const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 
-/// Ticks that a guest may compute without a pause: 3 s. While it does, requests queue for its instance that
-/// another could have taken, so without an end one endless loop would hold up all others for ever.
+/// How many ticks a guest may compute without a pause; 300 ticks are 3 s. Meanwhile requests queue for its instance that another instance
+/// could have taken. Without a limit, one endless loop would block them for ever.
 const MAX_TICKS: u32 = 300;
 
-/// How instances are reused; the flags of the command line.
+/// The command line's settings for reusing instances.
 #[derive(Clone, Copy, Debug)]
 pub struct Reuse {
-    /// Requests in an instance's life.
+    /// The maximum number of requests that an instance serves in its life.
     pub requests: usize,
-    /// Requests in an instance at the same time.
+    /// The maximum number of requests that an instance serves concurrently.
     pub concurrent_requests: usize,
-    /// An instance without work ends after this.
+    /// How long an instance without work is kept.
     pub idle_timeout: Duration,
-    /// A request without response, or work after it, ends after this.
+    /// How long a request may take until its response, and work after the response until its end. `None` sets no limit.
     pub request_timeout: Option<Duration>,
 }
 
-/// The instances of all components, as a whole: to bound their number and to wait for their end.
+/// Limits the number of instances of all components, and waits for their end at shutdown.
 #[derive(Clone, Debug)]
 pub struct Lifetime {
-    /// One for each place in the engine's pool. Waiting for one is better than failing for want of it.
+    /// One permit for each instance in the engine's pool. Without permits, an instance would fail to start if the pool is full, instead of
+    /// waiting.
     places: Arc<Semaphore>,
-    /// Cancelled when idle instances are to end at once.
+    /// Cancelled at shutdown, so that idle instances end immediately.
     pub ending: CancellationToken,
-    /// Counts the instances.
+    /// Counts the live instances.
     pub alive: TaskTracker,
 }
 
 impl Lifetime {
-    /// No instance yet, and room for the engine's number of them.
+    /// Returns a lifetime without instances, which permits [`MAX_INSTANCES`].
     pub fn new() -> Self {
         Self {
             places: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
@@ -82,7 +83,7 @@ pub struct Instances {
     pub component: String,
     /// The compiled and linked component.
     pub pre: ServicePre<Guest>,
-    /// What its instances share.
+    /// The data that its instances share.
     pub app: Arc<App>,
     /// See [`Reuse`].
     pub reuse: Reuse,
@@ -102,7 +103,7 @@ impl HandlerState for Instances {
         let ticks = Arc::new(AtomicU32::new(0));
         let counted = ticks.clone();
         store.set_epoch_deadline(1);
-        // At each tick a busy guest steps aside, so that it can't hold a thread.
+        // A computing guest yields at each tick, so that it can't block a thread.
         store.epoch_deadline_callback(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
             0..MAX_TICKS => Ok(UpdateDeadline::Yield(1)),
             _ => Err(wasmtime::Error::msg(
@@ -163,12 +164,12 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// Decides which requests an instance takes, and reports its end.
+/// Decides whether an instance accepts another request, and logs the error that ended it.
 pub struct Worker {
     component: String,
     reuse: Reuse,
     request_timeout: Duration,
-    /// Since the guest last paused. It has when wasmtime gets to ask for more requests.
+    /// The number of ticks since the guest last paused. It has paused whenever wasmtime asks for more requests.
     ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
     _place: OwnedSemaphorePermit,
@@ -199,7 +200,7 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {
-        // First the store: the guest's last output comes before the line about its end.
+        // Drops the store first, so that the guest's last output precedes the log line.
         drop(store);
         if let Err(error) = result {
             log!(
@@ -211,7 +212,7 @@ impl WorkerState for Worker {
     }
 }
 
-/// An error and its causes on one line. Wasmtime puts the guest's stack, which is many lines, first.
+/// Returns the innermost cause that fits on one line. wasmtime puts the guest's stack, which has many lines, first.
 pub fn one_line(error: &wasmtime::Error) -> String {
     let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
     let text = causes

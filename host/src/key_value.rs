@@ -1,5 +1,5 @@
-//! `spin:key-value/key-value@3.0.0` for guests: the store "default", in memory, shared by all components that may use it.
-//! It's gone when the host ends. Nothing is ever dropped from it to make room: what's full refuses.
+//! Implements `spin:key-value/key-value@3.0.0` for guests: the store "default", in memory, shared by all components that may use it. Its
+//! contents are lost when the host ends. It never evicts values; a full store refuses new ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReade
 use crate::bindings::spin::key_value::key_value::{Error, Host, HostStore, HostStoreWithStore};
 use crate::guest::Guest;
 
-/// The only store there is. Spin too has it without being told of it.
+/// The name of the only store. Spin also provides it without configuration.
 pub const LABEL: &str = "default";
 
-/// What all keys and values may take together.
+/// The maximum size of all keys and values together.
 const MOST_BYTES: usize = 256 << 20;
 
 /// All keys and their values.
@@ -63,7 +63,7 @@ impl Store {
 }
 
 impl Contents {
-    /// What a key and its value take.
+    /// Returns the size in bytes of a stored key and its value, or 0 if the key isn't stored.
     fn held(&self, key: &str) -> usize {
         self.values
             .get(key)
@@ -182,7 +182,7 @@ mod tests {
         store.delete("a");
         store.delete("a");
         assert_eq!(store.contents().bytes, 1);
-        // What was there makes room for what takes its place.
+        // A replaced value doesn't count.
         store.set("c".to_owned(), vec![0; MOST_BYTES - 2]).unwrap();
         store.set("c".to_owned(), vec![1; MOST_BYTES - 2]).unwrap();
     }

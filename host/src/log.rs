@@ -1,9 +1,9 @@
-//! Lines for the operator, on stderr. Whoever read them may be gone; that must not end what's under way, as the panic of
-//! `eprintln!` would: not a request, nor the task that waits for the signal to stop.
+//! Log lines for the operator, on stderr. Nobody may read stderr any more, and that must not end requests or the task that waits for the
+//! stop signal. `eprintln!` would panic.
 
 use std::borrow::Cow;
 
-/// As `eprintln!`, but what can't be written is lost, and hidden characters are escaped.
+/// Like `eprintln!`, but ignores write errors and escapes hidden characters.
 macro_rules! log {
     ($($line:tt)*) => {{
         use std::io::Write as _;
@@ -13,7 +13,7 @@ macro_rules! log {
 
 pub(crate) use log;
 
-/// Escapes control and format characters, which a terminal may obey: a request's path may contain any.
+/// Escapes control and format characters. A request's path may contain any of them, and a terminal may interpret them.
 pub fn printable(line: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
     if line.chars().all(is_plain) {
@@ -24,7 +24,7 @@ pub fn printable(line: &str) -> Cow<'_, str> {
         if is_plain(c) {
             escaped.push(c);
         } else {
-            // Leaves printable characters as they are.
+            // `escape_debug` doesn't change printable characters.
             escaped.extend(c.escape_debug());
         }
     }

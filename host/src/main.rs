@@ -1,5 +1,5 @@
-//! Runs a Spin application where there is no Spin: reads what `spin up` reads, serves what it serves.
-//! This file only puts the parts together and turns every failure into one line on stderr.
+//! Runs a Spin application without Spin: reads the files that `spin up` reads, and serves the same routes. This file only connects the
+//! modules and reports each failure as one line on stderr.
 
 mod allowed_hosts;
 mod bindings;
@@ -49,7 +49,7 @@ use crate::{
     variables::{ComponentVariables, Variables},
 };
 
-/// The variable that closes an application to strangers, where it declares one.
+/// The variable that restricts access to an application, if the application declares it.
 const API_TOKEN: &str = "api_token";
 
 fn main() -> ExitCode {
@@ -108,15 +108,15 @@ async fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-/// How much of a response the kernel buffers for a client that doesn't read, instead of megabytes.
+/// The size of the kernel's send buffer for each connection. By default, the kernel buffers megabytes for a client that doesn't read.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// The most unsent bytes of a connection with which the kernel accepts more of a response. Because of this limit, a client that doesn't
-/// read makes the host work for only a few of its pipelined requests. Data on its way to a distant client doesn't count.
+/// The kernel accepts more of a response only while a connection has fewer unsent bytes than this. Because of this limit, a client that
+/// doesn't read makes the host work for only a few of its pipelined requests. Bytes that were sent but not acknowledged yet don't count.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 
-/// Connections that wait to be accepted; tokio's own number.
+/// The maximum number of connections that wait to be accepted; tokio's default.
 const BACKLOG: u32 = 1024;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -133,7 +133,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Reads the application and readies each component that a route names.
+/// Reads the application's configuration and prepares each component.
 fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     let manifest = Manifest::read(&cli.from)?;
     let config = RuntimeConfig::read(cli.runtime_config_file.as_deref())?;
@@ -185,20 +185,20 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     })
 }
 
-/// The first line is a promise to scripts: from then on connections are accepted.
+/// Prints the address and the routes. Scripts rely on the first line: once it is printed, connections are accepted.
 fn announce(local: std::net::SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in routes.iter() {
         let _ = writeln!(text, "  {}: http://{local}{}", route.component, route.raw);
     }
     let mut stdout = std::io::stdout().lock();
-    // Nobody may be reading; serving goes on.
+    // If nobody reads stdout, the host continues to serve.
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
 }
 
-/// The first SIGINT or SIGTERM cancels the token, the second ends the process at once.
+/// Returns a token that the first SIGINT or SIGTERM cancels. The second signal ends the process immediately.
 fn stop_on_signal() -> Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

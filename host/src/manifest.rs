@@ -1,5 +1,5 @@
-//! What spin.toml and the runtime configuration say. It reads and checks their shape; templates stay
-//! templates (`variables.rs` fills them in). A setting that this host can't honour is an error that names it.
+//! Reads spin.toml and the runtime configuration, and checks their structure. `variables.rs` fills in the templates later. A setting that
+//! this host doesn't support is an error that names the setting.
 
 use std::{
     collections::BTreeMap,
@@ -48,12 +48,12 @@ struct Application {
 pub struct Variable {
     #[serde(rename = "description")]
     _description: Option<String>,
-    /// No value, no start. Mutually exclusive with a default.
+    /// Whether the application needs a value to start. Mutually exclusive with a default.
     #[serde(default)]
     pub required: bool,
-    /// The value when nobody sets another.
+    /// The value if no other is set.
     pub default: Option<String>,
-    /// Read to accept it: this host prints no variable's value, secret or not.
+    /// Accepted and ignored, because this host never prints the value of a variable.
     #[serde(default, rename = "secret")]
     _secret: bool,
 }
@@ -70,7 +70,7 @@ struct Triggers {
 pub struct HttpTrigger {
     #[serde(rename = "id")]
     _id: Option<String>,
-    /// As written: `/exact` or `/prefix/...`
+    /// The route as written: `/exact` or `/prefix/...`
     pub route: String,
     /// The component's id.
     pub component: String,
@@ -102,7 +102,7 @@ pub struct Component {
 }
 
 impl Manifest {
-    /// Reads the manifest and checks all that can be checked without variables and components.
+    /// Reads the manifest and checks everything that doesn't depend on variables or component files.
     pub fn read(path: &Path) -> Result<Self> {
         let mut manifest = Self::parse(
             path,
@@ -154,13 +154,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The routes, in the manifest's order.
+    /// Returns the HTTP triggers in the manifest's order.
     pub fn triggers(&self) -> &[HttpTrigger] {
         &self.trigger.http
     }
 }
 
-/// What this host reads from a runtime configuration file.
+/// The settings that this host supports in a runtime configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeConfig {
@@ -175,7 +175,7 @@ struct OutboundPg {
 }
 
 impl RuntimeConfig {
-    /// Reads the file; without one everything has its default.
+    /// Reads the file. Without a file, all settings have their defaults.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::default());
@@ -192,7 +192,7 @@ impl RuntimeConfig {
         Ok(config)
     }
 
-    /// How many connections all components together may hold.
+    /// Returns the maximum number of database connections of all components together.
     pub fn max_connections(&self) -> Option<usize> {
         self.outbound_pg.max_connections
     }
@@ -203,7 +203,7 @@ fn read_text(path: &Path, remedy: &str) -> Result<String> {
     text.map_err(|error| anyhow!("can't read {}: {error}; {remedy}", path.display()))
 }
 
-/// The parser's own message spans lines and quotes the source; one line with the place is enough.
+/// Parses a file. The error is one line with the line number, because the parser's own message has several lines and quotes the source.
 fn parse_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| {

@@ -1,5 +1,5 @@
-//! A component's stdout and stderr, line by line to the host's own: lines of different instances never
-//! mix. It adds nothing to a line and loses none, also when an instance ends in the middle of one.
+//! Copies a component's stdout and stderr to the host's, line by line, so that lines of different instances never mix. An unfinished line
+//! is written when its instance ends.
 
 use std::{
     io::{self, Write},
@@ -15,10 +15,10 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-/// A line longer than this is shown in pieces, so that a component can't fill the host's memory with one.
+/// The maximum length of an unfinished line. A longer one is written in pieces, so that a component can't fill the host's memory with it.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// Where the lines go.
+/// The destination of the lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
     /// The host's stdout.
@@ -27,7 +27,7 @@ pub enum Target {
     Stderr,
 }
 
-/// One instance's stream. Clones share the unfinished line.
+/// An output stream of one instance. Clones share the unfinished line.
 #[derive(Clone, Debug)]
 pub struct Lines(Arc<Mutex<Unfinished>>);
 
@@ -38,7 +38,7 @@ struct Unfinished {
 }
 
 impl Lines {
-    /// A stream of its own for one instance.
+    /// Creates a stream for one instance.
     pub fn new(target: Target) -> Self {
         Self(Arc::new(Mutex::new(Unfinished {
             target,
@@ -65,7 +65,7 @@ impl Lines {
 
 impl Unfinished {
     fn show(&mut self) {
-        // std's handles lock around one write_all. Nobody is left to tell when the host's own output is gone.
+        // std's handles are locked during one `write_all`. If the host's output is closed, the error can't be reported anywhere.
         let _ = match self.target {
             Target::Stdout => io::stdout()
                 .write_all(&self.line)

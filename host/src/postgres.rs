@@ -1,5 +1,5 @@
-//! `spin:postgres/postgres@4.2.0` for guests: opening, querying, executing, each in the blocking and in the
-//! async form. How connections, errors and values are made is in `postgres/`; nothing here knows HTTP.
+//! Implements `spin:postgres/postgres@4.2.0` for guests: opens connections, queries and executes, each in a blocking and an async form. The
+//! modules in `postgres/` contain connections, errors and values. This module doesn't depend on HTTP.
 #![expect(
     clippy::result_large_err,
     reason = "the WIT's error has its size, and every answer may be one"
@@ -31,9 +31,10 @@ pub use permits::Permits;
 pub use pool::Pools;
 use session::Session;
 
-/// What Spin buffers of one answer at most.
+/// The maximum size of a buffered result, as in Spin. For streamed rows, it limits each row.
 const MAX_RESULT_BYTES: usize = 128 << 20;
-/// Statements that a connection keeps prepared; one more, and it begins anew. Guests may make up any number of texts.
+/// The maximum number of prepared statements of a connection. At the limit, all of them are dropped. The limit is needed because guests may
+/// send any number of different statements.
 const MAX_PREPARED: usize = 256;
 
 type QueryStreams = (
@@ -42,10 +43,10 @@ type QueryStreams = (
     FutureReader<Result<(), Error>>,
 );
 
-/// A connection that a guest holds; shared with what runs on it.
+/// A guest's connection, shared with the queries that run on it.
 pub type Connection = Arc<Session>;
 
-/// What a guest has set for a connection to come.
+/// A guest's settings for a new connection.
 #[derive(Clone)]
 pub struct ConnectionBuilder {
     address: String,
@@ -68,7 +69,7 @@ impl ConnectionBuilder {
         app.allowed_hosts
             .check(&config)
             .map_err(Error::ConnectionFailed)?;
-        // The permit first, like Spin.
+        // Acquires the permit before the connection, like Spin.
         let permit = match &app.connection_permits {
             Some(permits) => match permits.acquire().await {
                 Ok(permit) => Some(permit),
@@ -184,7 +185,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
             start_query(&session, &statement, parameters).await?,
             session,
         );
-        // Columns are known from the first row; without one there are none, as in Spin.
+        // The columns come from the first row. A result without rows has no columns, as in Spin.
         let columns = columns.await.unwrap_or_default();
         let outcome = async move {
             Ok::<_, wasmtime::Error>(outcome.await.unwrap_or_else(|lost| Err(host_failed(lost))))
@@ -268,12 +269,12 @@ async fn query(
     }
 }
 
-/// Once rows may have come, the blocking query of Spin has only a text for an error.
+/// Converts an error that occurs while rows are read. Spin's blocking query reports such an error as text only.
 fn midway(error: tokio_postgres::Error) -> Error {
     error::query_text(error::query_failed(error).to_string())
 }
 
-/// Sends a statement; whoever reads the stream to its end tells the session.
+/// Sends a statement. If this succeeds, the caller must call [`Session::ended`] at the end of the stream.
 async fn start_query(
     session: &Session,
     statement: &str,
@@ -305,23 +306,22 @@ fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(
         .map(|parameter| &**parameter as &(dyn ToSql + Sync))
 }
 
-/// The statement as this connection has prepared it. Spin prepares each anew, which is a round trip and PostgreSQL's
-/// parsing more.
+/// Returns the statement from the connection's cache, or prepares it. Spin prepares it for every query, which costs a round trip and
+/// PostgreSQL's parsing.
 async fn prepared(client: &Object, statement: &str) -> Result<Statement, tokio_postgres::Error> {
     if client.statement_cache.size() >= MAX_PREPARED {
         client.statement_cache.clear();
     }
     let result = client.prepare_cached(statement).await;
     if result.is_err() {
-        // What couldn't be prepared would stay in the cache, uncounted.
+        // Otherwise, a statement that couldn't be prepared would stay in the cache without being counted.
         client.statement_cache.remove(statement, &[]);
     }
     result
 }
 
-/// Whether what was prepared is of no use any more, before anything has run: its table has changed ("cached plan must not
-/// change result type"; functions may raise the same SQLSTATE, but don't come from this routine), or the guest has
-/// deallocated it.
+/// Returns whether a prepared statement has become unusable and nothing has run yet. Either its table has changed ("cached plan must not
+/// change result type"), or the guest has deallocated it. Functions may raise the first SQLSTATE too, but not from this routine.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| {
         *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME
@@ -330,7 +330,7 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// `bytes` is what has come so far and has to be kept: with streamed rows, this one.
+/// Converts a row. `bytes` is the size of all rows that must be kept: for streamed rows, the size of this row.
 fn convert(row: &PgRow, bytes: usize) -> Result<Row, Error> {
     if bytes > MAX_RESULT_BYTES {
         return Err(error::query_text(format!(
@@ -340,7 +340,7 @@ fn convert(row: &PgRow, bytes: usize) -> Result<Row, Error> {
     types::row(row).map_err(|e| error::query_text(error::causes(&e)))
 }
 
-/// Not the database's fault nor the guest's.
+/// Returns an error that neither the database nor the guest has caused.
 fn host_failed(error: impl std::fmt::Display) -> Error {
     Error::Other(error.to_string())
 }

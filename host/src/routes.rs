@@ -1,4 +1,4 @@
-//! Which component answers a path, and the headers in which Spin tells it so. Pure: no I/O.
+//! Finds the component for a path, and sets the request headers that Spin sets. Does no I/O.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::manifest::HttpTrigger;
 /// One route of the manifest.
 #[derive(Debug)]
 pub struct Route {
-    /// As the manifest writes it.
+    /// The route as written in the manifest.
     pub raw: String,
     /// The component's id.
     pub component: String,
@@ -19,7 +19,7 @@ pub struct Route {
     wildcard: bool,
 }
 
-/// All routes, the closest match first.
+/// All routes, the most specific first.
 #[derive(Debug)]
 pub struct Routes(Vec<Route>);
 
@@ -54,7 +54,7 @@ impl Routes {
         Ok(Self(routes))
     }
 
-    /// The route for a path: an exact one before a wildcard, a longer wildcard before a shorter one.
+    /// Returns the route for a path. Exact routes precede wildcards, and longer wildcards precede shorter ones.
     pub fn find(&self, path: &str) -> Option<&Route> {
         self.0
             .iter()
@@ -65,14 +65,14 @@ impl Routes {
             })
     }
 
-    /// For showing them.
+    /// Returns all routes, for display.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
     }
 }
 
 impl Route {
-    /// Sets Spin's headers, in place of whatever the client sent under their names.
+    /// Sets Spin's headers. They replace headers with the same names from the client.
     pub fn set_headers<B>(&self, request: &mut Request<B>, client: SocketAddr) {
         let uri = request.uri();
         let path_info = if self.wildcard {
@@ -99,18 +99,18 @@ impl Route {
             ("spin-client-addr", client.to_string()),
         ];
         for (name, value) in headers {
-            // A URI and a route hold visible ASCII or UTF-8, which a header may carry as bytes.
+            // A URI and a route contain visible ASCII or UTF-8, which are valid bytes for a header.
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 request.headers_mut().insert(name, value);
             }
         }
-        // The authority of the full URI, which may come from an absolute target.
+        // Sets Host to the authority of the full URI, which may come from an absolute target.
         if let Some(authority) = request.uri().authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
             request.headers_mut().insert(http::header::HOST, host);
         }
-        // Connection concerns the client's connection, which ends at the host.
+        // The Connection header applies only to the client's connection, which ends at the host.
         request.headers_mut().remove(http::header::CONNECTION);
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP/1 in, components' answers out: connections, routing, refusals, and the orderly end.
-//! It doesn't look into bodies: they stream through in both directions.
+//! The HTTP/1 server: accepts connections, routes requests to components, refuses requests, and shuts down gracefully. It streams bodies in
+//! both directions without reading them.
 
 use std::{
     collections::HashMap,
@@ -40,18 +40,18 @@ use crate::{
     target::{Target, target},
 };
 
-/// What a client gets that has too many requests under way.
+/// The response to a connection that is refused because its client has too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-/// After a failed accept, such as for want of file descriptors: time for some to close.
+/// The pause after a failed accept. If file descriptors have run out, for example, some may be closed meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At the end, for connections that haven't sent a request.
+/// At shutdown, how long connections without a request yet may still send one.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
-/// At the end, for running requests and for work after responses.
+/// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The application, ready to serve.
 pub struct Server {
-    /// Where requests go.
+    /// The routes of the application.
     pub routes: Routes,
     /// The components by id.
     pub components: HashMap<String, ProxyHandler<Instances>>,
@@ -63,14 +63,14 @@ pub struct Server {
     pub clients: Arc<Clients>,
     /// The path of the application's health check, which doesn't wait behind other requests.
     pub health_path: String,
-    /// The size of a request's head, and of the buffers of a connection.
+    /// The maximum size in bytes of a request's head, and of a connection's buffers.
     pub max_header_bytes: usize,
-    /// Whether the application asks nobody who they are, though it could.
+    /// Whether the application requires no token although it declares a variable for one.
     pub is_open: bool,
 }
 
 impl Server {
-    /// Serves until `stop` is cancelled, then lets running work end. Returns whether all of it did.
+    /// Serves until `stop` is cancelled, then waits for running work to end. Returns whether all of it ended in time.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -137,7 +137,7 @@ impl Server {
         stop: CancellationToken,
         guard: &Guard,
     ) {
-        // Without it a kept-alive client waits some 40 ms for the second segment of each response.
+        // Without this option, a client with a persistent connection waits about 40 ms for the second segment of each response.
         let _ = stream.set_nodelay(true);
         let used = AtomicBool::new(false);
         let service = service_fn(|request| {
@@ -159,7 +159,7 @@ impl Server {
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => {
-                // Most other errors are the client's going away.
+                // Most other errors mean that the client has disconnected.
                 if let Err(error) = ended && error.is_user() {
                     log!("error: an answer broke off midway: {error:?}");
                 }
@@ -171,7 +171,7 @@ impl Server {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                // Without a whole request by now there's nothing to wait for.
+                // Without a complete request by now, there's nothing to wait for.
                 if used() {
                     let _ = connection.await;
                 }
@@ -215,7 +215,7 @@ impl Server {
             Err((status, text)) => return plain(status, text),
         };
         let path = uri.path();
-        // Spin's own paths, which no component sees.
+        // Spin's own paths, which aren't routed to components.
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
                 "health" => plain(StatusCode::OK, "OK"),

@@ -20,7 +20,7 @@ pub enum Target {
     Resource(Uri),
 }
 
-/// The status and the sentence of a refusal, for the client.
+/// The status and the text of the response to a refused request.
 pub type Refusal = (StatusCode, &'static str);
 
 /// Returns the target of a request. `local` is the host of HTTP/1.0 requests without a Host header.
@@ -93,7 +93,7 @@ fn authority(text: &[u8]) -> Option<Authority> {
     (is_host && is_port).then(|| text.parse().ok()).flatten()
 }
 
-/// Whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An http URI has no empty host.
+/// Returns whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An http URI has no empty host.
 fn is_reg_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

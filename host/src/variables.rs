@@ -1,5 +1,5 @@
-//! Application variables: their values (flag, then environment, then default), the templates that use
-//! them, and the `spin:variables` interface. No message here holds a variable's value: it may be secret.
+//! Application variables: their values (flag, then environment, then default), the templates that use them, and the `spin:variables`
+//! interface. No message contains a variable's value, because it may be secret.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,8 @@ use crate::{
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Settles every declared variable. `flags` are those of `--variable`, `environment` is the process's.
+    /// Determines the value of every declared variable. `flags` are the `--variable` options; `environment` looks up a variable in the
+    /// process's environment.
     pub fn resolve(
         declared: &BTreeMap<String, Variable>,
         flags: &[(String, String)],
@@ -55,14 +56,14 @@ impl Variables {
         Ok(Self(values))
     }
 
-    /// Whether a variable is declared, and has no value.
+    /// Returns whether a variable is declared and its value is blank.
     pub fn is_empty(&self, name: &str) -> bool {
         self.0
             .get(name)
             .is_some_and(|value| value.trim().is_empty())
     }
 
-    /// Fills in `{{ name }}`.
+    /// Replaces each `{{ name }}` in a template by the variable's value.
     pub fn fill(&self, template: &str) -> Result<String> {
         let mut filled = String::new();
         let mut rest = template;
@@ -84,7 +85,7 @@ impl Variables {
     }
 }
 
-/// The variables that one component sees, filled in.
+/// The variables of one component, with their values.
 pub struct ComponentVariables {
     component: String,
     values: HashMap<String, String>,
@@ -129,7 +130,7 @@ impl<T: Send> HostWithStore<T> for HasSelf<Guest> {
     }
 }
 
-/// Spin's rule, so that a name also works as an environment variable.
+/// Checks a name by Spin's rule, so that it also works as an environment variable.
 fn check_name(name: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -160,7 +161,7 @@ mod tests {
         )
     }
 
-    /// The message where a variable's value can't be resolved. `Variables` has no `Debug`: values may be secrets.
+    /// Returns the error message for variables that can't be resolved. `Variables` has no `Debug`, because values may be secrets.
     fn refusal(declaration: &str, flags: &[(String, String)]) -> String {
         match Variables::resolve(&declared(declaration), flags, |_| None) {
             Ok(_) => panic!("{declaration} is accepted"),

@@ -31,7 +31,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Why a component can't use an address. The message is the end of a sentence that begins with the variable's name.
+/// The reason why a component can't use an address. The message is the end of a sentence that begins with the variable's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// The address has neither form of libpq, or a syntax error, which the field describes.
@@ -50,7 +50,7 @@ pub enum AddressError {
     Parameter {
         /// The parameter.
         name: String,
-        /// Why it's refused, and what to do.
+        /// The reason for the refusal, and the advice.
         reason: &'static str,
     },
     /// A parameter whose name may be a part of the password.

@@ -1,15 +1,15 @@
-//! Reads from the key-value store: what was read of a table is kept there for some seconds, and all of a table is forgotten
-//! when it's written to. Optional; what fails here costs a statement, no answer.
+//! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is
+//! optional: if it fails, a statement is sent to the database, and the answer is the same.
 //!
-//! A table has a generation in the store, which a write makes anew. An entry is of the generation that stood before its
-//! statement was sent: one that was read before a write and kept after it is of the old generation, and isn't found. While
-//! writes are under way, or nobody knows what became of one, the generation is what each of them has closed the table until.
-//! A write takes away only its own: another one may still wait for a lock, and be lost after its commit.
+//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its
+//! statement was sent. An entry that was read before a write and stored after it has the old generation, so it isn't found.
+//! While writes are in progress, or the outcome of one is unknown, the generation lists until when each write closes the table.
+//! A write removes only its own closing, because another write may still wait for a lock, and its request may be lost after its
+//! commit.
 //!
-//! What is kept takes so many places for each table, whatever is asked for: an entry that comes to a place where another is
-//! takes it.
+//! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!
-//! Knows no table: their names are handed in.
+//! Contains no table names. The caller passes them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,23 +22,22 @@ use uuid::Uuid;
 use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
-/// How a table's entries are kept: what their keys begin with, how many places there are, and the longest entry there.
-/// 96 MiB a table at most.
+/// The prefix of a table's keys, the number of slots, and the most bytes of an entry. A table takes 96 MiB at most.
 const ROWS: (&str, u64, usize) = ("row", 8192, 8 * 1024);
 const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 
-/// The longest wait for the store: the database is there.
+/// The longest wait for the store. It is short because the database can answer instead.
 const LIMIT: Duration = Duration::from_millis(250);
 
-/// For so long nothing is sought in a store that has failed.
+/// How long a store isn't read after it failed.
 const LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
 
-/// The store, and what this instance knows of it.
+/// The store, and its state as this instance knows it.
 pub(super) struct Cache {
     ttl: Duration,
-    /// The tables whose reads may be kept.
+    /// The tables whose reads may be cached.
     tables: &'static [&'static str],
-    /// What all keys begin with: stores may be shared by databases.
+    /// The prefix of all keys, because databases may share a store.
     database: String,
     state: Mutex<State>,
 }
@@ -47,27 +46,27 @@ pub(super) struct Cache {
 struct State {
     store: Option<Arc<Store>>,
     failed_at: Option<Instant>,
-    /// Whether the log has been told that it fails.
+    /// Whether the failure has been logged.
     told: bool,
 }
 
-/// What an entry is of, and since when.
+/// The statement, the generation and the time of an entry.
 #[derive(Debug)]
 struct Header {
-    /// The statement and its parameters.
+    /// A hash of the statement's text, and its parameters.
     of: String,
     /// The table's generation before the statement was sent.
     generation: String,
-    /// When that was, in milliseconds since 1970.
+    /// The time before the statement was sent, in milliseconds since 1970.
     read_at_ms: u64,
 }
 
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
-        // By its text: another version's statement of the same name may give something else.
+        // Uses the text, because in another version a statement of the same name may return something else.
         let mut of = fingerprint(&statement.sql(), &[]).to_string();
         for text in texts(statement.name, parameters)? {
-            // No text has a NUL character: nothing else reads the same.
+            // No text contains a NUL character, so different parameters give different strings.
             of.push('\0');
             if let Some(text) = text {
                 of.push('=');
@@ -82,19 +81,19 @@ impl Header {
     }
 }
 
-/// How a statement's answers are kept.
+/// Returns the key prefix, the number of slots and the most bytes of an entry for a statement's answers.
 fn part(statement: &Statement) -> (&'static str, u64, usize) {
     if statement.max_rows == 1 { ROWS } else { LISTS }
 }
 
-/// The place for the answer of a statement with these parameters, and for others'.
+/// Returns the slot for the answer of a statement with these parameters. Other answers share it.
 fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
     let (part, places, _) = part(statement);
     let place = fingerprint(&statement.sql(), parameters) % places;
     [part, "/", &place.to_string()].concat()
 }
 
-/// The database at an address, without the password.
+/// Returns a hash of a database's address without the password.
 fn database(address: &str) -> String {
     let parts = address.split_whitespace();
     let parts = parts.filter(|part| !part.starts_with("password="));
@@ -104,17 +103,17 @@ fn database(address: &str) -> String {
     format!("{:016x}", fingerprint(&parts.join(" "), &[]))
 }
 
-/// A write for which a table is closed: its entries are neither kept nor found until this time, or until the write has ended.
+/// A write's closing of a table. The table's entries are neither stored nor found until `until_ms` or the write's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closing {
     until_ms: u64,
     id: u64,
 }
 
-/// More closings of a table are made one, which lasts as long as the longest of them.
+/// The most closings of a table. More are merged into one, which lasts as long as the longest of them.
 const MOST_CLOSINGS: usize = 64;
 
-/// The closings that a generation consists of, those that are over left out.
+/// Returns the closings in a generation, without the expired ones.
 fn closings(generation: &str, now_ms: u64) -> Vec<Closing> {
     let texts = generation.strip_prefix("until ").unwrap_or_default();
     let closings = texts.split(' ').filter_map(|text| {
@@ -129,7 +128,7 @@ fn closings(generation: &str, now_ms: u64) -> Vec<Closing> {
         .collect()
 }
 
-/// The generation of a table with these closings: a new one if there are none.
+/// Returns the generation of a table with these closings. Without closings, it is a new random one.
 fn generation(closings: &[Closing]) -> String {
     if closings.is_empty() {
         return Uuid::new_v4().to_string();
@@ -140,7 +139,7 @@ fn generation(closings: &[Closing]) -> String {
     ["until ", &texts.collect::<Vec<_>>().join(" ")].concat()
 }
 
-/// The closings when one begins.
+/// Returns the closings with one added.
 fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     closings.push(closing);
     if closings.len() > MOST_CLOSINGS {
@@ -152,8 +151,8 @@ fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     closings
 }
 
-/// An answer as it's kept: a line of when it was read, how long the header's texts and the note are, and all of them. Nothing
-/// where that's too long.
+/// Encodes an answer: a line with the time of the read and the lengths of the following texts (the header's and the note),
+/// these texts, and the JSON. Returns `None` if the result is longer than `most_bytes`.
 fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<Vec<u8>> {
     let parts = [&header.generation, &header.of, note];
     let lengths = parts.map(|part| part.len().to_string()).join(" ");
@@ -162,7 +161,7 @@ fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<V
     (entry.len() <= most_bytes).then(|| entry.into_bytes())
 }
 
-/// The answer of an entry that's of what `sought` says, and that's no older than `ttl`.
+/// Decodes an entry. Returns its answer if it is younger than `ttl` and matches `sought`.
 fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
     let mut rest = String::from_utf8(entry).ok()?;
     let line = rest.find('\n')?.checked_add(1)?;
@@ -179,7 +178,7 @@ fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
         Some(std::mem::replace(&mut rest, after))
     };
     let (generation, of, note) = (part()?, part()?, part()?);
-    // One from the future is another host's whose clock is ahead: nobody knows how old it is.
+    // An entry from the future comes from a host whose clock is ahead, so its age is unknown.
     let age_ms = sought.read_at_ms.checked_sub(read_at_ms)?;
     let is_fresh = u128::from(age_ms) < ttl.as_millis();
     let is_sought = generation == sought.generation && of == sought.of;
@@ -199,7 +198,7 @@ impl Cache {
         }
     }
 
-    /// The store, opened if it isn't yet.
+    /// Returns the store, which the first call opens.
     async fn store(&self) -> Result<Arc<Store>, Error> {
         let open = self.state().store.clone();
         if let Some(store) = open {
@@ -210,18 +209,18 @@ impl Cache {
         Ok(store)
     }
 
-    /// The key of a table's generation; with a place, of that.
+    /// Returns the key of a slot in a table, or of the table's generation if `place` is empty.
     fn key(&self, table: &str, place: &str) -> String {
         [&self.database, "/", table, "/", place].concat()
     }
 
-    /// A table's generation; nothing if it was never written to.
+    /// Returns a table's generation, which is empty if the table was never written to.
     async fn generation(&self, table: &str) -> Result<String, Error> {
         let generation = self.store().await?.get(self.key(table, "")).await?;
         Ok(String::from_utf8(generation.unwrap_or_default()).unwrap_or_default())
     }
 
-    /// A table's generation, and what's in a place of it.
+    /// Returns a table's generation, and the entry in a slot.
     async fn look(&self, table: &str, place: &str) -> Result<(String, Option<Vec<u8>>), Error> {
         let store = self.store().await?;
         let place = store.get(self.key(table, place));
@@ -234,19 +233,19 @@ impl Cache {
         self.store().await?.set(key, value).await
     }
 
-    /// The tables that a statement may change.
+    /// Returns the cached tables that a statement may change.
     pub(super) fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
         let tables = self.tables.iter().copied();
         tables.filter(|table| statement.changes(table)).collect()
     }
 
-    /// Whether it failed a moment ago.
+    /// Whether the store failed within the last `LEFT_ALONE_FOR`.
     fn is_left_alone(&self) -> bool {
         let failed_at = self.state().failed_at;
         failed_at.is_some_and(|failed_at| failed_at.elapsed() < LEFT_ALONE_FOR)
     }
 
-    /// Takes note of how it went. Whether a failure is worth a line in the log: once for each time that it begins to fail.
+    /// Records the outcome of an operation. Returns true for the first of successive failures, to be logged.
     fn learn(&self, failed: bool) -> bool {
         let mut state = self.state();
         if failed {
@@ -263,9 +262,9 @@ impl Cache {
 }
 
 impl Db {
-    /// As [`answer`](Self::answer), of a read of one table: from the cache where it's there, not for clients that have just
-    /// written. What isn't there comes from the primary, and is kept once the response is sent: a replica's word would be
-    /// older than it says.
+    /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a
+    /// miss, the primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached,
+    /// because their data is older than the entry's time says.
     pub async fn cached(
         &self,
         table: &'static str,
@@ -317,11 +316,11 @@ impl Db {
         Ok(answer)
     }
 
-    /// Forgets what's kept of tables that are about to be written to. Nothing is kept anew for as long as that can take, should
-    /// this request be lost: then nobody knows when the write is done.
+    /// Invalidates the entries of tables before a write. Nothing is cached for the longest time that the write can take,
+    /// because if this request is lost, the end of the write is unknown.
     pub(super) async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
-        // A write under a key may be sent twice.
+        // A write with an idempotency key may be sent twice.
         let longest = (config.db_connect_timeout + self.silence_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let closing = Closing {
@@ -334,8 +333,8 @@ impl Db {
     }
 
     /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
-    /// the outcome of the write is unknown, the tables stay closed for as long as entries live. If the store fails, other clients
-    /// may read old entries for that time; the writer bypasses the cache.
+    /// the outcome of the write is unknown, the tables stay closed for the longest time that a write can take. If the store
+    /// fails, other clients may read old entries until these expire. The writer bypasses the cache.
     pub(super) async fn end_change(
         &self,
         tables: &[&'static str],
@@ -359,8 +358,8 @@ impl Db {
         }
     }
 
-    /// Gives tables a new generation. The store has no transactions: of two writes that begin within the same moment, one may
-    /// overwrite the other's closing. That matters only if that one is lost as well.
+    /// Gives tables a new generation. The store has no transactions, so if two writes begin at the same moment, one may
+    /// overwrite the other's closing. That matters only if the request of the other write is lost as well.
     async fn change_closings(
         &self,
         tables: &[&'static str],
@@ -378,7 +377,7 @@ impl Db {
         }
     }
 
-    /// What the store gives; nothing where it fails or takes too long.
+    /// Returns the store's result, or `None` if the store fails or takes too long.
     async fn asked<T>(
         &self,
         cache: &Cache,

@@ -1,7 +1,7 @@
-//! What can go wrong between a statement and its result, sorted by what a caller can do about it.
+//! The errors of statements, grouped by what a caller can do about them.
 //!
-//! Texts here are for the log. None of them may reach a client: they contain SQLSTATEs, hosts and server messages. None contains
-//! a password: the host gets the address as one checked text, and repeats only the server's name and port.
+//! The texts are for the log. They must not reach a client, because they contain SQLSTATEs, hosts and server messages. They
+//! contain no password, because the host gets the address as one validated text and repeats only the server's name and port.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,13 @@ use spin_sdk::pg::{DbError as ServerError, Error, PgError, QueryError};
 use super::sqlstate::{self, Failure, Meaning, Repeat};
 use crate::config::address::Address;
 
-/// Why a statement has no result.
+/// The reason why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// There's no connection, it broke, or the server can't run the statement now. Another attempt may succeed.
+    /// There is no connection, it broke, or the server can't run the statement now. Another attempt may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
-        /// Whether the statement may have been carried out all the same.
+        /// Whether the statement may have been executed nevertheless.
         sent: bool,
         /// Whether the statement is sent once more.
         repeat: Repeat,
@@ -24,17 +24,17 @@ pub enum DbError {
         keeps_session: bool,
         /// The server's SQLSTATE; `None` if the connection couldn't be opened, or broke.
         sqlstate: Option<String>,
-        /// What the host or the server said.
+        /// The message of the host or the server.
         reason: String,
-        /// What the operator can do.
+        /// Advice for the operator.
         advice: Cow<'static, str>,
     },
-    /// The statement ran into its time limit.
+    /// The statement exceeded its time limit.
     #[error("{statement} ran into its time limit ({reason})")]
     Timeout {
         /// The statement's name.
         statement: &'static str,
-        /// Which limit.
+        /// The limit that was exceeded.
         reason: String,
     },
     /// The server refused the statement with an SQLSTATE: a constraint, a missing table, a bug of ours.
@@ -44,29 +44,29 @@ pub enum DbError {
         statement: &'static str,
         /// Five characters: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
         sqlstate: String,
-        /// The constraint it broke, if it's that.
+        /// The violated constraint, if any.
         constraint: Option<String>,
         /// The server's message, and the function that it came from.
         message: String,
         /// How the request is answered.
         failure: Failure,
-        /// What the operator can do.
+        /// Advice for the operator.
         advice: &'static str,
     },
-    /// The result isn't what the statement promises: a bug of ours.
+    /// The result isn't what the statement promises, which is a bug of ours.
     #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.
         statement: &'static str,
-        /// What came instead.
+        /// A description of the result.
         found: String,
     },
-    /// Something else went wrong between host and server: a parameter of the wrong type, for one. A bug of ours.
+    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug of ours.
     #[error("{statement} failed: {reason}")]
     Other {
         /// The statement's name.
         statement: &'static str,
-        /// What the host said.
+        /// The host's message.
         reason: String,
     },
 }
@@ -75,7 +75,7 @@ pub enum DbError {
 const MOST_REASON_CHARS: usize = 300;
 
 impl DbError {
-    /// The constraint that the statement would have broken, if it's that.
+    /// Returns the constraint that the statement would have violated, if any.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         match self {
@@ -84,7 +84,7 @@ impl DbError {
         }
     }
 
-    /// Whether the statement refers to a row that isn't there (SQLSTATE 23503, `foreign_key_violation`).
+    /// Whether the statement refers to a row that doesn't exist (SQLSTATE 23503, `foreign_key_violation`).
     #[must_use]
     pub fn is_dangling(&self) -> bool {
         matches!(self, Self::Refused { sqlstate, .. } if sqlstate == "23503")
@@ -100,13 +100,13 @@ impl DbError {
         }
     }
 
-    /// Whether the server can't be reached, as opposed to a server that refused this one statement.
+    /// Whether the server can't be reached. A server that refused the statement can be reached.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unavailable { sqlstate: None, .. })
     }
 
-    /// How the failure is answered and logged.
+    /// Returns how the failure is answered and logged.
     #[must_use]
     pub fn failure(&self) -> Failure {
         match self {
@@ -140,7 +140,7 @@ impl DbError {
             Error::PgError(PgError::ConnectionFailed(reason)) => {
                 let reason = cut(&reason);
                 let advice = connection_advice(reason, address, name);
-                // The host has no free connection: that has nothing to do with the address.
+                // The host has no free connection, which has nothing to do with the address.
                 let reason = if advice == TOO_FEW_CONNECTIONS {
                     reason.to_owned()
                 } else {
@@ -191,7 +191,7 @@ impl DbError {
         }
     }
 
-    /// No connection within the time limit.
+    /// Returns the error for no connection within the time limit.
     pub(super) fn no_connection_within(limit_ms: u128) -> Self {
         Self::unavailable(
             Repeat::Never,
@@ -273,7 +273,7 @@ fn cut(text: &str) -> &str {
     end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// The host passes on what tokio-postgres says, as its Debug text; these are its kinds for a connection that's gone.
+/// Whether the connection broke. The host passes on tokio-postgres's error as Debug text with these kinds.
 fn is_broken_connection(reason: &str) -> bool {
     ["kind: Closed", "kind: Io", "connection closed"]
         .iter()

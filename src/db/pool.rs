@@ -1,29 +1,28 @@
-//! Connections that this instance has out of the host's pool, kept for its next statements: Spin resets a connection each
-//! time it's taken, which costs a round trip.
+//! Keeps connections of the host's pool for this instance's next statements, because Spin resets a connection at each checkout,
+//! which costs a round trip.
 //!
-//! Many instances share few connections, so none may hoard, or requests elsewhere wait for good. Whatever is given back
-//! here while the host is short goes straight back to the host, and nothing is kept for long: a request waits 20 ms at
-//! most for what idles. It isn't handed to a request that waits here: one request can't wake another (wit-bindgen's tasks
-//! have wakers of their own, and trap). Such a request has asked the host, and gets what the host got back.
+//! Many instances share few connections, so no instance may keep one for long, or requests elsewhere wait forever. While the
+//! host has no free connections, a returned connection goes straight back to the host. Otherwise it idles here for 20 ms at
+//! most. It isn't passed to a request that waits here, because one request can't wake another: wit-bindgen's tasks have wakers
+//! of their own, and trap. Such a request waits for the host, and gets a connection that was returned to the host.
 //!
-//! Knows nothing of SQL. A connection that was found broken is dropped, not given back.
+//! Contains no SQL. A broken connection is dropped, not kept.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::profile::after_response;
 
-/// How long a connection idles here: from this to twice as long.
+/// How long a connection may idle here. It is returned to the host after this time, or at most twice as long.
 const MAX_IDLE: Duration = Duration::from_millis(10);
 
-/// Longer after it was opened a connection isn't kept, however busy: requests of other instances may wait for one.
+/// A connection older than this isn't kept, even if it is busy, because requests of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// An open that takes so much longer than the usual (three times this instance's fastest) waits for others' connections:
-/// the host has none to spare.
+/// An open that exceeds three times this instance's fastest open by this time shows that the host has no free connections.
 const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
-/// For so long after such an open nothing is kept here.
+/// How long no connection is kept here after such an open, or after a failed one.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
 
 /// The pool of one instance, of connections of type `C`.
@@ -32,19 +31,20 @@ pub struct Pool<C>(Mutex<State<C>>);
 
 #[derive(Debug)]
 struct State<C> {
-    /// With the moments they were given back. The last one is taken first, so that the others get old.
+    /// The idle connections, with the times when they were returned. The newest is taken first, so that the others expire.
     idle: Vec<(Checkout<C>, Instant)>,
-    /// Requests that wait for the host, and since when none of them got what it waits for.
+    /// The number of requests that wait for the host.
     opening: usize,
+    /// When the first of them began to wait, or when one last got a connection.
     opening_since: Instant,
     /// How long the fastest open took.
     fastest: Option<Duration>,
     scarce_until: Option<Instant>,
-    /// A task is under way that returns idle ones to the host.
+    /// Whether a task runs that returns idle connections to the host.
     returning: bool,
 }
 
-/// A connection that a request has for itself. Dropped, it goes back to the host.
+/// A connection for the exclusive use of one request. Dropping it returns it to the host.
 #[derive(Debug)]
 pub struct Checkout<C> {
     connection: C,
@@ -52,7 +52,7 @@ pub struct Checkout<C> {
 }
 
 impl<C> Checkout<C> {
-    /// The connection itself.
+    /// Returns the connection.
     pub fn connection(&self) -> &C {
         &self.connection
     }
@@ -68,13 +68,13 @@ impl<C> State<C> {
             || self.opening > 0 && self.is_long(now.duration_since(self.opening_since))
     }
 
-    /// Whether an open that takes so long waits for others' connections.
+    /// Whether an open that takes this long shows that the host has no free connections.
     fn is_long(&self, elapsed: Duration) -> bool {
         let usual = self.fastest.unwrap_or_default().saturating_mul(3);
         elapsed > SCARCE_AFTER.saturating_add(usual)
     }
 
-    /// Takes out what has idled for long enough, for the host: to be dropped when the lock is free again.
+    /// Removes and returns the expired connections. The caller releases the lock before it drops them.
     fn take_old(&mut self, now: Instant) -> Vec<(Checkout<C>, Instant)> {
         let is_over = |(checkout, since): &mut (Checkout<C>, Instant)| {
             now.duration_since(*since) >= MAX_IDLE || checkout.is_old(now)
@@ -84,7 +84,7 @@ impl<C> State<C> {
 }
 
 impl<C: Send + 'static> Pool<C> {
-    /// Holds nothing yet.
+    /// Creates an empty pool.
     pub fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             idle: Vec::new(),
@@ -96,7 +96,7 @@ impl<C: Send + 'static> Pool<C> {
         })))
     }
 
-    /// An idle connection, else one from the host, by `open`. Waits without end: whoever calls sets a limit.
+    /// Returns an idle connection, or else opens one with `open`. Has no time limit, so the caller must set one.
     pub async fn checkout<E>(
         &self,
         open: impl Future<Output = Result<C, E>>,
@@ -107,7 +107,7 @@ impl<C: Send + 'static> Pool<C> {
         }
         let opening = Opening::count(self);
         let connection = open.await.inspect_err(|_| {
-            // Refused at once, perhaps, as others wait for what would be kept here.
+            // The host may have refused at once because others wait for connections that would be kept here.
             self.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
         })?;
         opening.succeeded();
@@ -117,7 +117,7 @@ impl<C: Send + 'static> Pool<C> {
         })
     }
 
-    /// Keeps a connection in good order for the next request, or returns it to the host if that may be short of them.
+    /// Keeps a working connection for the next request. Returns it to the host if it is old or the host may have no free ones.
     pub fn give_back(self: &Arc<Self>, checkout: Checkout<C>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -135,13 +135,13 @@ impl<C: Send + 'static> Pool<C> {
         }
     }
 
-    /// Returns to the host what idles: a connection was found broken, so these may be.
+    /// Returns the idle connections to the host. Called if a connection broke, because these may be broken too.
     pub fn forget_idle(&self) {
         let idle = std::mem::take(&mut self.state().idle);
         drop(idle);
     }
 
-    /// Returns idle connections to the host when their time is over, until there are none.
+    /// Returns idle connections to the host when they expire, until none is left.
     async fn return_idle(self: Arc<Self>) {
         loop {
             spin_sdk::time::sleep(MAX_IDLE).await;
@@ -151,7 +151,7 @@ impl<C: Send + 'static> Pool<C> {
         }
     }
 
-    /// Whether none is left.
+    /// Returns expired connections to the host. The result is whether no idle connection is left.
     fn return_old(&self, now: Instant) -> bool {
         let mut state = self.state();
         let over = state.take_old(now);
@@ -167,7 +167,7 @@ impl<C: Send + 'static> Pool<C> {
     }
 }
 
-/// A request that waits for the host, until it's dropped: its time limit may end it.
+/// A request that waits for the host until this value is dropped, for example by the request's time limit.
 struct Opening<'a, C: Send + 'static> {
     pool: &'a Pool<C>,
     began_at: Instant,
@@ -219,7 +219,7 @@ mod tests {
 
     type Opened = Result<u32, Infallible>;
 
-    /// The outcome of a checkout that needn't wait.
+    /// Returns the connection of a checkout that needn't wait.
     fn at_once(pool: &Pool<u32>, opened: u32) -> Checkout<u32> {
         let checkout = pin!(pool.checkout(ready(Opened::Ok(opened))));
         match checkout.poll(&mut Context::from_waker(Waker::noop())) {
@@ -247,14 +247,14 @@ mod tests {
             let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
-            // It has asked just now: that tells nothing.
+            // The request has only just begun to wait, which doesn't show a shortage.
             pool.give_back(one);
             assert_eq!(pool.state().idle.len(), 1);
             pool.state().opening_since -= SCARCE_AFTER * 2;
             pool.give_back(two);
             assert_eq!(pool.state().idle.len(), 1);
         }
-        // Its time limit has ended it.
+        // The wait was cancelled, as by a time limit.
         assert!(!pool.state().is_scarce(Instant::now()));
     }
 
@@ -290,7 +290,7 @@ mod tests {
             let mut context = Context::from_waker(Waker::noop());
             assert!(checkout.poll(&mut context).is_ready());
         };
-        // A database that's far away: its usual.
+        // Every open takes this long if the database is far away.
         let pool = Pool::new();
         opened_after(&pool, SCARCE_AFTER * 2);
         assert!(!pool.state().is_scarce(Instant::now()));

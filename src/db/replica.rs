@@ -1,8 +1,9 @@
-//! Reads on a replica: when it may be asked, and when the primary is asked in its stead.
+//! Reads from a replica, and decides when the primary is read instead.
 //!
-//! A replica may be gone or behind. It's asked about itself once a second by each instance, by one request, while the others
-//! go to the primary; and each time for a client that has just written, over the connection that then reads. How far it is
-//! can't be asked in the statement that reads: a statement sees what had been replayed when it began, and would ask later.
+//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others
+//! use the primary. Reads of a client that has just written ask each time, over the connection that then reads. The statement
+//! that reads can't ask for the position itself, because it sees only the data replayed before it began, but would get a later
+//! position.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,36 +14,36 @@ use super::pool::Checkout;
 use super::{Answer, Db, DbError, Query, Server, Statement};
 use crate::profile::{self, Level};
 
-/// For so long what a replica said of itself holds, and so long it's left alone after it failed.
+/// How long a replica's reported status stays valid, and how long the replica isn't used after it was found to be down.
 const STANDING_FOR: Duration = Duration::from_secs(1);
 
-/// The longest wait for a connection to it, and for its word on itself: the primary is there.
+/// The longest wait for a connection, and for the replica's status. It is short because the primary can answer instead.
 const ASKING_LIMIT: Duration = Duration::from_millis(250);
 
-/// The longest wait for what's read from it. Each holds one of the host's connections meanwhile, which writes need too.
+/// The longest wait for a read. Each read occupies one of the host's connections, which writes need too.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// How a request's reads may be answered by another than the primary.
+/// When a request's reads may use the cache or the replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Reads {
-    /// What the client must see.
+    /// How recent the client's data must be.
     pub freshness: Freshness,
-    /// The statement that asks a replica how far behind it is, in milliseconds, and up to which position it has replayed.
+    /// The statement that asks a replica for its lag in milliseconds and for its replayed position.
     pub replica_state: &'static Statement,
 }
 
-/// What a client must see: the later ones more than the earlier.
+/// How recent a client's data must be. Later variants require more recent data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Freshness {
-    /// What any replica has that isn't too far behind, or what's in the cache.
+    /// Data from the cache, or from a replica that doesn't lag too far.
     Any,
-    /// All up to this position in the write-ahead log, as the client has written there.
+    /// All data up to this WAL position, which is at or after the client's write.
     Position(u64),
-    /// All there is: it has written, and nobody knows where.
+    /// The latest data, because the client has written and the position of the write is unknown.
     Latest,
 }
 
-/// A replica, and what this instance knows of it.
+/// A replica, and its status as this instance knows it.
 pub(super) struct Replica {
     server: Server,
     standing: Mutex<Standing>,
@@ -50,14 +51,14 @@ pub(super) struct Replica {
 
 #[derive(Debug)]
 struct Standing {
-    /// Since when the verdict holds. Nothing is known where there's none.
+    /// The time of the verdict. `None` means that nothing is known yet.
     since: Option<Instant>,
     verdict: Result<(), PassedOver>,
-    /// Whether the log has been told that it stands badly.
+    /// Whether the bad status has been logged.
     told: bool,
 }
 
-/// Why a replica isn't asked.
+/// The reason why a replica isn't read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PassedOver {
     JustWritten,
@@ -67,7 +68,7 @@ enum PassedOver {
     Gone,
 }
 
-/// A replica's word on itself.
+/// The status that a replica reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     lag_ms: u64,
@@ -75,7 +76,7 @@ struct State {
 }
 
 impl PassedOver {
-    /// For `Server-Timing`.
+    /// Returns the text for `Server-Timing`.
     const fn read_from(self) -> &'static str {
         match self {
             Self::JustWritten => "primary: the replica has not replayed the client's write",
@@ -95,7 +96,7 @@ impl State {
         })
     }
 
-    /// What that means for reads in general, and for this client's.
+    /// Returns the verdict for reads in general, and the verdict for this client's reads.
     fn verdict(
         self,
         most_lag: Duration,
@@ -128,7 +129,7 @@ impl Replica {
         }
     }
 
-    /// What's known of it, while that holds. Else nothing, and who asked is the one to find out.
+    /// Returns the verdict while it is valid. `None` means that the caller must ask the replica, while others use the primary.
     fn verdict(&self, now: Instant) -> Option<Result<(), PassedOver>> {
         let mut standing = self.standing();
         let holds = |since: Instant| now.saturating_duration_since(since) < STANDING_FOR;
@@ -140,7 +141,7 @@ impl Replica {
         None
     }
 
-    /// Keeps what was found out. Whether it's worth a line in the log: once for each time that it stands badly.
+    /// Stores a verdict. Returns true for the first of successive bad verdicts, to be logged.
     fn learn(&self, verdict: Result<(), PassedOver>) -> bool {
         let mut standing = self.standing();
         standing.since = Some(Instant::now());
@@ -155,7 +156,7 @@ impl Replica {
 }
 
 impl Db {
-    /// A read's answer from the replica; nothing where the primary is to be asked.
+    /// Returns a read's answer from the replica, or `None` if the primary must be read.
     pub(super) async fn replica_answer(
         &self,
         replica: &Replica,
@@ -193,7 +194,7 @@ impl Db {
         let checkout = self.checkout(&replica.server, name, ASKING_LIMIT).await;
         let checkout = checkout.map_err(|error| self.gone(replica, &error))?;
         if asks {
-            // Passed over, the connection goes back to the host: the primary needs one now.
+            // If the replica isn't read, the connection goes back to the host, because the primary needs one now.
             let asked = self.ask_for_state(&checkout, reads).await;
             let state = asked.map_err(|error| self.gone(replica, &error))?;
             let (general, own) = state.verdict(self.config().db_read_max_lag, reads.freshness);
@@ -207,7 +208,7 @@ impl Db {
         let outcome = self.measured(&checkout, &query, READ_LIMIT).await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
-            // A replay that needed the rows, or a long read: it says nothing of the next one.
+            // The read conflicted with the replay or took too long. That says nothing about the next read.
             let reason = reason(&error);
             let message = format!("REPLICA FAILED: {name}: {reason}: the primary is read");
             self.replica_line(&message);
@@ -229,11 +230,11 @@ impl Db {
         })
     }
 
-    /// Leaves the replica alone for a while, and says so where it stood well before.
+    /// Stops using the replica for a while, and logs that if its status was good before.
     fn gone(&self, replica: &Replica, error: &DbError) -> PassedOver {
         replica.server.pool.forget_idle();
         let reason = reason(error);
-        // That's this host's own shortage.
+        // The host has no free connections, which says nothing about the replica.
         if reason.starts_with("too many requests wait") {
             return PassedOver::Failed;
         }

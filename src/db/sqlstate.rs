@@ -1,5 +1,5 @@
-//! What each SQLSTATE means for a request: one table gives the answer, whether the statement is sent once more, whether the
-//! session can be used again, and the advice to the operator. docs/operations.md has the same table.
+//! The meaning of each SQLSTATE for a request. One table gives the answer, whether the statement is sent once more, whether the
+//! session can be used again, and the advice for the operator. docs/operations.md has the same table.
 //!
 //! Also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so
 //! this code never reads them.
@@ -17,7 +17,7 @@ pub enum Failure {
     NotPermitted,
     /// A time limit ended the statement.
     TimedOut,
-    /// A bug of ours, or a fault in an object that isn't ours.
+    /// A bug of ours, or an error in an object that isn't ours.
     Failed,
 }
 
@@ -32,18 +32,18 @@ pub enum Repeat {
     IfHarmless,
 }
 
-/// What a SQLSTATE means.
+/// The meaning of a SQLSTATE.
 #[derive(Debug)]
 pub struct Meaning {
-    /// Five characters, or two for the rest of a class.
+    /// Five characters, or two for all other SQLSTATEs of a class.
     pub sqlstate: &'static str,
-    /// The answer. If the missing object isn't ours, it's [`Failure::Failed`] in place of [`Failure::NotMigrated`].
+    /// The answer. If the missing object isn't ours, [`Failure::Failed`] replaces [`Failure::NotMigrated`].
     pub failure: Failure,
     /// Whether the statement is sent once more.
     pub repeat: Repeat,
     /// Whether the session can be used for the next statement.
     pub keeps_session: bool,
-    /// What the operator can do.
+    /// Advice for the operator.
     pub advice: &'static str,
 }
 
@@ -78,7 +78,7 @@ const fn absent(sqlstate: &'static str) -> Meaning {
 const POOLER_STATEMENTS: &str =
     "let the pooler keep prepared statements (PgBouncer 1.21 or newer: max_prepared_statements)";
 
-/// Every SQLSTATE that a database may answer without a bug of ours, by class.
+/// Every SQLSTATE that a database may return without a bug of ours, by class.
 pub const MEANINGS: &[Meaning] = &[
     unavailable(
         "08",
@@ -254,7 +254,7 @@ pub fn meaning(sqlstate: &str) -> &'static Meaning {
     find(sqlstate).or_else(|| find(class)).unwrap_or(&OTHER)
 }
 
-// --- whose object is missing ---
+// --- missing objects ---
 
 /// The functions that the migrations create. A test compares them with the files.
 const FUNCTIONS: &[&str] = &[
@@ -282,7 +282,7 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // In the SQL of a function, which is ours or that of a trigger that somebody added.
+        // The object is named in the SQL of a function, which is ours or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
         // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
         // Errors at the first call of a function, which resolves the types of its variables, have no position either.
@@ -323,7 +323,7 @@ fn is_our_function(context: &str) -> bool {
     words.any(|word| FUNCTIONS.contains(&word))
 }
 
-/// Where the server looked for an object.
+/// The position at which a statement names the missing object.
 #[derive(Debug, PartialEq, Eq)]
 enum Position<'a> {
     /// In one of our statements, at this character, from 1.

@@ -1,11 +1,11 @@
-//! What a SQL statement is to us: a name, constant text, and what it promises about indexes and rows.
+//! The definition of a SQL statement: its name, its constant text, the indexes it uses and its most rows.
 
-/// One statement of the registry (`queries::ALL`). The promises are kept by tests, which explain this very text.
+/// A statement of the registry (`queries::ALL`). Tests check its indexes and rows with EXPLAIN of the same text.
 #[derive(Debug)]
 pub struct Statement {
-    /// Object first: `agent_list`. The name in logs, percentiles and tests.
+    /// The name in logs, percentiles and tests. The object comes first: `agent_list`.
     pub name: &'static str,
-    /// Constant text with `$1` parameters, each cast to its type; in parts, as statements share some.
+    /// The constant text with parameters such as `$1`, each cast to its type. It has parts because statements share some.
     pub sql: &'static [&'static str],
     /// How it finds its rows.
     pub access: Access,
@@ -14,27 +14,27 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Its text.
+    /// Returns the text.
     #[must_use]
     pub fn sql(&self) -> String {
         self.sql.concat()
     }
 
-    /// Whether it only reads, so that running it twice does no harm. A test holds this against its plan.
+    /// Whether the statement only reads, so that running it twice does no harm. A test compares this with its plan.
     #[must_use]
     pub fn is_read(&self) -> bool {
         let writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM ", "write_once("];
         !writes.iter().any(|words| self.says(words))
     }
 
-    /// Whether it writes to this table.
+    /// Whether the statement writes to this table.
     #[must_use]
     pub fn changes(&self, table: &str) -> bool {
         let mut writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM "].into_iter();
         writes.any(|words| self.says(&[words, "public.", table, " "].concat()))
     }
 
-    /// Whether one of its parts has these words; none that's asked for is ever in two (a test sees to it).
+    /// Whether one of the parts contains these words. A test ensures that no such words span two parts.
     fn says(&self, words: &str) -> bool {
         self.sql.iter().any(|part| part.contains(words))
     }
@@ -43,18 +43,18 @@ impl Statement {
 /// How a statement finds its rows.
 #[derive(Debug)]
 pub enum Access {
-    /// By these indexes, named as in the migrations.
+    /// By these indexes, which have the names of the migrations.
     Indexes(&'static [&'static str]),
-    /// By all of the first, and by any of the others: those cost the same, and the planner may take either.
+    /// By all indexes of the first list and any of the second. Those cost the same, and the planner may use either.
     IndexesAndOneOf(&'static [&'static str], &'static [&'static str]),
-    /// Without one, and why that's right.
+    /// Without an index, for this reason.
     Scans(&'static str),
-    /// It finds none: it makes one, and what must be unique is unique by these indexes.
+    /// The statement finds no rows but inserts one. These indexes enforce uniqueness.
     Inserts(&'static [&'static str]),
 }
 
 impl Access {
-    /// The indexes that must be there for it: those it uses whatever the planner prefers.
+    /// Returns the indexes that must exist, because the statement uses them whatever the planner prefers.
     #[must_use]
     pub fn indexes(&self) -> &'static [&'static str] {
         match self {

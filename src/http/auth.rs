@@ -1,4 +1,4 @@
-//! Which requests are served: those with a token of the audience, and those that no page of another origin has made.
+//! Access control: checks the token of each request, and refuses requests from pages of other origins.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::db::Database;
 use crate::profile::RequestProfile;
 
-/// Lets an administrator who asks with `X-Profile: 1` see every statement in `Server-Timing`.
+/// Adds every statement to `Server-Timing` if the request has `X-Profile: 1` and an admin token.
 pub async fn show_statements(
     State(database): State<Arc<Database>>,
     request: Request,
@@ -34,10 +34,10 @@ pub async fn show_statements(
     next.run(request).await
 }
 
-/// Checks the origin, the token, and the host of a request. Nothing of the operation has run before.
+/// Checks the origin, the token, and the host of a request, before any part of the operation runs.
 ///
-/// Pages of other origins may not write, not even with a token: a proxy may add the token to everything that a logged-in
-/// user's browser sends. The host matters only where no token is asked for, because a page that has rebound its name has none.
+/// Pages of other origins may not write, even with a token, because a proxy may add the token to every request from a
+/// logged-in user's browser. The host is checked only if no token is required, because a page that uses DNS rebinding has none.
 pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Result<(), ApiError> {
     let headers = request.headers();
     if !operation.is_safe
@@ -58,9 +58,10 @@ pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Resul
     Ok(())
 }
 
-/// The tokens that open an operation for this audience; none where everyone may have it. Where administrators have no
-/// tokens of their own, what's theirs is open to clients; where clients have none, the API is open, and what's
-/// administrators' isn't.
+/// Returns the tokens that this audience accepts; none if no token is required.
+///
+/// Without admin tokens, API tokens also open the admin operations. Without API tokens, the API requires no token, but its
+/// admin operations require an admin token if one is configured.
 pub fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str> + Clone {
     let (api, admin) = (&config.api_tokens[..], &config.admin_tokens[..]);
     let (own, also) = match audience {
@@ -73,14 +74,14 @@ pub fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &
     own.iter().chain(also).map(String::as_str)
 }
 
-/// Whether the request brings one of these tokens; or there are none, so that none is needed.
+/// Whether the request has one of these tokens. Without tokens every request is accepted.
 pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a str>) -> bool {
     let mut tokens = tokens.peekable();
     if tokens.peek().is_none() {
         return true;
     }
     match bearer_token(headers) {
-        // Compares with all tokens, so that the time reveals nothing.
+        // Compares with all tokens, so that the time does not show which one matches.
         Some(token) => tokens.fold(false, |found, known| found | same(token, known.as_bytes())),
         None => false,
     }
@@ -100,13 +101,13 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && spaces > 0).then_some(token)
 }
 
-/// Whether the request brings a token of an administrator's: never where there's none.
+/// Whether the request has an admin token; false if none is configured.
 fn is_admin(headers: &HeaderMap, config: &Config) -> bool {
     let tokens = config.admin_tokens.iter().map(String::as_str);
     !config.admin_tokens.is_empty() && brings_one_of(headers, tokens)
 }
 
-/// Compares in a time that tells nothing of where they differ; of the length it may.
+/// Compares two values in a time that depends on their lengths, but not on the position of a difference.
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).fold(0, |differences, (l, r)| {

@@ -1,8 +1,8 @@
-//! The headers in which a browser names the page that made a request, and the host name that the page used. Programs that aren't browsers
-//! name no page.
+//! Checks of the headers in which a browser names the page that made a request, and the host name that the page used. Only
+//! browsers name a page.
 //!
-//! Other origins: <https://www.w3.org/TR/fetch-metadata/>. DNS rebinding: an attacker's name that resolves to our address makes
-//! the attacker's page a page of our origin; only the `Host` header shows the name.
+//! Other origins: <https://www.w3.org/TR/fetch-metadata/>. DNS rebinding: an attacker's host name resolves to our address, so
+//! the attacker's page has our origin. Only the `Host` header shows the name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 
-/// The most characters of a header that an error repeats.
+/// The maximum number of characters of a header that an error quotes.
 const MAX_SHOWN: usize = 100;
 
 /// Returns the origin of the page that made a browser send this request, if it is neither ours nor one of `trusted`.
@@ -23,7 +23,7 @@ pub fn foreign_origin(headers: &HeaderMap, trusted: &[String]) -> Option<String>
         return None;
     }
     let is_ours = match text(headers, "sec-fetch-site").as_deref() {
-        // The user's own doing, such as an address that was typed in.
+        // `none` means that the user started the request, for example by typing the address.
         Some("same-origin" | "none") => true,
         Some(_) => false,
         // Browsers leave the header out if the address is neither HTTPS nor a loopback address.
@@ -87,7 +87,7 @@ fn is_origin_of(origin: &str, headers: &HeaderMap) -> bool {
     without_port(authority).eq_ignore_ascii_case(&without_port(&host))
 }
 
-/// The values of a header, separated by commas; `None` if there are none, or if the value is empty.
+/// Returns the values of a header, separated by commas; `None` if the header is missing or empty.
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<_> = headers
         .get_all(name)
@@ -132,7 +132,7 @@ mod tests {
                 ("host", "api.example.com"),
                 ("origin", "https://api.example.com"),
             ],
-            // A proxy that replaces the Host header.
+            // A proxy replaces the Host header.
             &[
                 ("host", "internal:8080"),
                 ("origin", "https://api.example.com"),

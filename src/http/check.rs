@@ -1,7 +1,7 @@
 //! Checks values of requests against the tables in `contract`, and finds everything that is wrong with them in one pass.
 //!
-//! A body is checked as text, and written again for the statement: known members only, each once, whole numbers without a
-//! fraction, names normalized, and free-form objects as the client sent them.
+//! A body is checked as text, and rewritten for the statement with known members only, each once, whole numbers without a
+//! fraction, normalized names, and free-form objects as the client sent them.
 
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ impl Kind {
     }
 
     /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` in the form that
-    /// statements expect. The output is valid only if there are no faults.
+    /// statements expect. The output is valid only if there are no field errors.
     pub fn check(
         &self,
         text: &str,
@@ -285,7 +285,7 @@ impl Schema {
     }
 }
 
-/// How often a member is in the body, with its value if it's there once.
+/// How often a member is in the body, with its value if it is there once.
 enum Given<'a> {
     Absent,
     Once(&'a str),
@@ -380,7 +380,7 @@ mod tests {
         example: "",
     };
 
-    /// Returns the faults of a value, and the text that a statement would get.
+    /// Returns the field errors of a value, and the text that a statement would get.
     fn checked(kind: &Kind, text: &str) -> (Vec<String>, String) {
         json::check_syntax(text).unwrap();
         let (mut findings, mut out) = (Findings::default(), String::new());

@@ -19,42 +19,42 @@ use crate::queries::references::{Reference, Target};
     expect(dead_code, reason = "openapi.json is made of all of it, by a test")
 )]
 pub struct Operation {
-    /// Object first: `agent_list`.
+    /// The operation's id, which begins with the object: `agent_list`.
     pub id: &'static str,
     /// `GET`, `POST`, `PATCH` or `DELETE`.
     pub method: &'static str,
-    /// With parameters in braces: `/api/agents/{id}`.
+    /// The path, with parameters in braces: `/api/agents/{id}`.
     pub path: &'static str,
-    /// One sentence.
+    /// The summary in openapi.json, one sentence.
     pub summary: &'static str,
-    /// Those of the path and of the query.
+    /// The parameters of the path and of the query.
     pub parameters: &'static [Parameter],
-    /// The JSON object it takes, if it takes one.
+    /// The request body, if the operation has one.
     pub body: Option<&'static Schema>,
-    /// The status when all goes well.
+    /// The status of a successful response.
     pub status: u16,
-    /// What it then answers.
+    /// The type of a successful response's body.
     pub answer: Kind,
-    /// The errors it may end in, beside those every operation may: 404 and 409.
+    /// The error statuses that not every operation may return, for example 404 and 409.
     pub errors: &'static [u16],
-    /// The form of what it answers.
+    /// The media type of a successful response.
     pub media_type: &'static str,
-    /// Who may have it, where there are tokens.
+    /// The clients that may call the operation.
     pub audience: Audience,
-    /// How many statements it sends where all is well.
+    /// The number of statements that a successful request sends.
     pub query_count: usize,
-    /// Whether it changes nothing, so that a page of any origin may make a browser send it (RFC 9110, 9.2.1).
+    /// Whether the operation changes nothing (RFC 9110, 9.2.1). Pages of any origin may make a browser send a safe request.
     pub is_safe: bool,
 }
 
-/// Who may have an operation's answer, where tokens are set.
+/// The clients that may call an operation if tokens are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Everyone: it tells nothing of anybody, and who asks can't bring a token.
+    /// Requires no token, because the response has no confidential data and its clients can't send a token.
     Everyone,
-    /// Who brings a token of the API's, or an administrator's.
+    /// Requires an API token or an admin token.
     Clients,
-    /// Who brings an administrator's.
+    /// Requires an admin token.
     Administrators,
 }
 
@@ -65,13 +65,13 @@ pub enum Audience {
     expect(dead_code, reason = "openapi.json is made of all of it, by a test")
 )]
 pub struct Parameter {
-    /// Its name; in the path if the path has it in braces, else in the query.
+    /// The parameter's name. The parameter is in the path if the path has the name in braces, else in the query.
     pub name: &'static str,
-    /// What values it may have.
+    /// The type of its value.
     pub kind: Kind,
-    /// What it's for, one sentence.
+    /// The description in openapi.json, one sentence.
     pub about: &'static str,
-    /// What holds where it isn't given, as it would be written.
+    /// The default value as the text of a parameter.
     pub default: Option<&'static str>,
 }
 
@@ -82,11 +82,11 @@ pub struct Parameter {
     expect(dead_code, reason = "openapi.json is made of all of it, by a test")
 )]
 pub struct Schema {
-    /// Its name in openapi.json.
+    /// The schema's name in openapi.json.
     pub name: &'static str,
-    /// All it may have.
+    /// All members that the object may have.
     pub members: &'static [Member],
-    /// One as it might be, in JSON.
+    /// An example in JSON.
     pub example: &'static str,
 }
 
@@ -97,35 +97,35 @@ pub struct Schema {
     expect(dead_code, reason = "openapi.json is made of all of it, by a test")
 )]
 pub struct Member {
-    /// Its name.
+    /// The member's name.
     pub name: &'static str,
-    /// What values it may have.
+    /// The type of its value.
     pub kind: Kind,
-    /// Whether it's there.
+    /// Whether the member may be missing or null.
     pub presence: Presence,
-    /// What it's for, one sentence.
+    /// The description in openapi.json, one sentence.
     pub about: &'static str,
 }
 
-/// Whether a member is there, and may be null.
+/// Whether a member may be missing, and whether it may be null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Always there, never null.
+    /// Never missing, never null.
     Required,
-    /// Always there, may be null.
+    /// Never missing, may be null.
     Nullable,
-    /// May be left out, not null.
+    /// May be missing, never null.
     Optional,
-    /// May be left out or null.
+    /// May be missing or null.
     OptionalNullable,
 }
 
-/// A text that's only for openapi.json, which a test makes: it isn't in the component, where nobody reads it.
+/// Returns a text for openapi.json. The component omits such texts, because a test generates openapi.json.
 pub const fn documented(text: &'static str) -> &'static str {
     if cfg!(any(test, fuzzing)) { text } else { "" }
 }
 
-/// What an operation answers, likewise only for openapi.json: 30 KB less in the component.
+/// Returns the type of a response for openapi.json. The component omits these types, which saves 30 KB.
 pub const fn answered(kind: Kind) -> Kind {
     if cfg!(any(test, fuzzing)) {
         kind
@@ -134,44 +134,44 @@ pub const fn answered(kind: Kind) -> Kind {
     }
 }
 
-/// The values something may have.
+/// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// A UUID in its usual form.
+    /// A UUID with hyphens.
     Uuid,
-    /// The UUID of a row that must be there.
+    /// The UUID of a row that must exist.
     Reference(Target),
-    /// The UUID of an agent that must be there where another member has a certain value; of anyone else otherwise.
+    /// The UUID of an agent that must exist, if another member has a certain value; otherwise any UUID.
     AgentWhere {
         /// The other member.
         member: &'static str,
-        /// Its value.
+        /// That member's value.
         is: &'static str,
     },
-    /// In a list inside an item of a list: the position of an item before that one, from 0.
+    /// The position of an earlier item of a list, counted from 0, in a list inside a later item.
     EarlierPosition,
     /// true or false.
     Boolean,
     /// A whole number.
     Integer {
-        /// The smallest possible.
+        /// The minimum.
         min: i64,
-        /// The largest possible.
+        /// The maximum.
         max: i64,
     },
-    /// A name by which people identify things, in normalization form C and without invisible characters.
+    /// A display name, in normalization form C and without invisible characters.
     Name {
-        /// The most characters; the fewest are 1.
+        /// The maximum number of characters; the minimum is 1.
         max: usize,
     },
     /// Text without NUL characters.
     Text {
-        /// The fewest characters.
+        /// The minimum number of characters.
         min: usize,
-        /// The most characters.
+        /// The maximum number of characters.
         max: usize,
     },
-    /// Text of a certain form.
+    /// Text that matches a regular expression.
     Pattern {
         /// A regular expression that means the same in Rust and in ECMA 262.
         #[cfg_attr(
@@ -179,16 +179,16 @@ pub enum Kind {
             expect(dead_code, reason = "openapi.json is made of it, by a test")
         )]
         regex: &'static str,
-        /// Whether it matches, without the 60 KB that an engine for regular expressions takes.
+        /// Whether a text matches. Replaces a regular-expression engine, which would add 60 KB.
         matches: fn(&str) -> bool,
-        /// The form in words: "must be …".
+        /// The error for a text that doesn't match: "must be …".
         form: &'static str,
     },
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A time, RFC 3339; without an offset it's UTC.
+    /// A time (RFC 3339), in UTC if it has no offset.
     Time,
-    /// Where a page begins: a keyset cursor out of a `Link` header.
+    /// A keyset cursor from a `Link` header. The page begins after the cursor's row.
     Cursor,
     /// Any JSON object.
     Object,
@@ -196,31 +196,31 @@ pub enum Kind {
     Record(&'static Schema),
     /// A JSON array.
     List {
-        /// What's in it.
+        /// The type of its items.
         of: &'static Kind,
-        /// The most it may hold.
+        /// The maximum number of items.
         max: usize,
     },
 }
 
-/// What checking a request found: all that's wrong with its form, and the rows it refers to, which may not be there.
+/// The result of checking a request: its field errors, and the rows that it refers to, which may not exist.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// At most [`MOST_FAULTS`].
+    /// The field errors, at most [`MOST_FAULTS`].
     pub faults: Vec<Fault>,
-    /// In the order they stand in the body.
+    /// The references, in the order of the body.
     pub references: Vec<Reference>,
 }
 
 impl Findings {
-    /// Adds a fault, up to a number that's still of use to a person.
+    /// Adds a field error, unless there are [`MOST_FAULTS`] already.
     pub fn add(&mut self, place: Place, detail: Cow<'static, str>) {
         if self.faults.len() < MOST_FAULTS {
             self.faults.push(Fault { place, detail });
         }
     }
 
-    /// Adds a fault of the body.
+    /// Adds a field error in the body, unless there are [`MOST_FAULTS`] already.
     pub fn add_at(&mut self, pointer: &[String], detail: impl Into<Cow<'static, str>>) {
         if self.faults.len() == MOST_FAULTS {
             return;
@@ -229,28 +229,28 @@ impl Findings {
     }
 }
 
-/// One thing that's wrong with a request.
+/// A field error: one error in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Where it is.
+    /// The location of the error.
     #[serde(flatten)]
     pub place: Place,
-    /// What's wrong with it, one sentence.
+    /// The error message.
     pub detail: Cow<'static, str>,
 }
 
-/// Where in a request something is.
+/// A location in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     /// A parameter of the path or the query, by name.
     Parameter(String),
-    /// A place in the body, as a JSON pointer (RFC 6901).
+    /// A location in the body, as a JSON pointer (RFC 6901).
     Pointer(String),
 }
 
 impl Operation {
-    /// What most reads have in common.
+    /// The properties that most reads share.
     pub const GET: Self = Self {
         id: "",
         method: "GET",
@@ -266,24 +266,24 @@ impl Operation {
         query_count: 1,
         is_safe: true,
     };
-    /// What most actions have in common.
+    /// The properties that most actions share.
     pub const POST: Self = Self {
         method: "POST",
         is_safe: false,
         ..Self::GET
     };
-    /// What is common to most of those that make something.
+    /// The properties that most creations share.
     pub const CREATE: Self = Self {
         status: 201,
         ..Self::POST
     };
-    /// What most changes have in common.
+    /// The properties that most updates share.
     pub const PATCH: Self = Self {
         method: "PATCH",
         is_safe: false,
         ..Self::GET
     };
-    /// What most deletions have in common.
+    /// The properties that most deletions share.
     pub const DELETE: Self = Self {
         method: "DELETE",
         is_safe: false,
@@ -292,7 +292,7 @@ impl Operation {
 }
 
 impl Parameter {
-    /// The id of something, in the path.
+    /// Returns a path parameter for a row's id.
     pub const fn id(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
@@ -305,7 +305,7 @@ impl Parameter {
 
 #[cfg(any(test, fuzzing))]
 impl Operation {
-    /// Whether a write returns a row that GET returns, and so the row's tag. A deleted workflow has none.
+    /// Whether the operation writes a row and returns it with its tag, as GET does. Deleting a workflow returns no tag.
     pub fn answers_a_row(&self) -> bool {
         self.method != "GET" && self.id != "workflow_delete"
     }
@@ -319,33 +319,33 @@ impl Operation {
 }
 
 impl Kind {
-    /// A page of a list.
+    /// Returns the type of a list's page.
     pub const fn page(of: &'static Self) -> Self {
         Self::List { of, max: 200 }
     }
 }
 
-/// The JSON pointer (RFC 6901) of these steps.
+/// Returns the JSON pointer (RFC 6901) with these steps.
 pub fn json_pointer(steps: &[String]) -> String {
     steps.iter().fold(String::new(), |text, step| {
         text + "/" + &step.replace('~', "~0").replace('/', "~1")
     })
 }
 
-/// A request of a thousand faults needs no thousand sentences.
+/// The maximum number of field errors in a response. More would not help the client.
 pub const MOST_FAULTS: usize = 50;
 
-/// The last row of a page: the next one begins after it, however deep it is.
+/// A keyset cursor: the last row of a page. The next page begins after this row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// What the list is sorted by: microseconds since 1970, or a position.
+    /// The sort key of the list: microseconds since 1970, or a position.
     pub key: i64,
-    /// What tells rows of the same key apart.
+    /// The row's id, which orders rows with the same key.
     pub id: Uuid,
 }
 
 impl Cursor {
-    /// The form of a cursor's text, as `parse` takes it.
+    /// The regular expression for the texts that `parse` accepts.
     #[cfg(test)]
     pub const REGEX: &str =
         "^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
@@ -366,9 +366,9 @@ impl Cursor {
     }
 }
 
-/// A time as microseconds since 1970, as keyset cursors count it.
+/// Returns a time in microseconds since 1970, the unit of keyset cursors; `None` if the text isn't a time (RFC 3339).
 pub fn epoch_us(text: &str) -> Option<i64> {
-    // Four digits of year and no sign, as the RFC has it: PostgreSQL's own times end in 4714 BC.
+    // RFC 3339 requires a year of four digits without a sign. PostgreSQL's times begin in 4714 BC.
     let year = text.bytes().take_while(u8::is_ascii_digit).count();
     if year != 4 {
         return None;

@@ -24,8 +24,8 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Returns the CORS rules for pages of these origins; `None` without origins.
 ///
-/// A page may send any header it asks for: its origin is trusted, and tracing libraries keep adding headers (`baggage`,
-/// `sentry-trace`). `*` would not do, because it excludes `Authorization`.
+/// A page may send any header, because its origin is trusted, and tracing libraries keep adding headers (`baggage`,
+/// `sentry-trace`). `*` would not suffice, because it excludes `Authorization`.
 pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -73,7 +73,7 @@ pub async fn answer(
     if is_preflight {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    // Also on responses without CORS headers, which a cache must not give to a page of another origin.
+    // Responses without CORS headers need Vary too, because a cache must not return them to a page of another origin.
     let vary = HeaderValue::from_static(if is_preflight {
         "origin, access-control-request-method, access-control-request-headers"
     } else {

@@ -1,8 +1,8 @@
-//! What the fuzz targets (fuzz/) need of the private modules here: requests read as each operation reads them, cursors,
-//! and request ids.
+//! The interface of the fuzz targets (fuzz/) to the private modules here. It parses requests as each operation does,
+//! and also cursors and request ids.
 //!
-//! Built with `--cfg fuzzing` only, which cargo-fuzz sets: never in what ships. Says what came out, not what must: the
-//! assertions are the targets'.
+//! Built only with `--cfg fuzzing`, which cargo-fuzz sets, so the shipped component doesn't contain it. The functions return
+//! results; the fuzz targets contain the assertions.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,48 +24,48 @@ use super::problem::ApiError;
 use super::routes;
 use crate::profile::ProfileLayer;
 
-/// What a client sends; any bytes.
+/// A request with arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// What stands in the place of each parameter of the path, before it's percent-encoded.
+    /// The value of each path parameter, before percent-encoding.
     pub path: Vec<u8>,
-    /// The query as it's sent. What no URI may hold is percent-encoded.
+    /// The query string. Bytes that a URI can't contain are percent-encoded.
     pub query: Vec<u8>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// What an operation makes of a request.
+/// The result of parsing a request.
 #[derive(Debug)]
 pub enum Reading {
-    /// The path leads nowhere, as with an empty parameter.
+    /// The path has no route, for example because a parameter is empty.
     NoRoute,
     /// The body isn't JSON.
     NotJson,
-    /// So many things are wrong.
+    /// The number of field errors.
     Faults(usize),
-    /// The handler would get it.
+    /// The handler would get the request.
     Accepted(Accepted),
-    /// What no request may end in, as it's sent here.
+    /// A result that no request from a fuzz target may have.
     Unexpected(String),
 }
 
-/// What a handler would get.
+/// The input that a handler would get.
 #[derive(Debug)]
 pub struct Accepted {
     /// The parameters' values.
     pub parameters: Map<String, Value>,
     /// The body in the form that statements get.
     pub body: String,
-    /// The rows it refers to: where in the body, and which id.
+    /// The rows that the body refers to, as JSON pointers and ids.
     pub references: Vec<(String, String)>,
-    /// Whether it's given a keyset cursor.
+    /// Whether the request has a keyset cursor.
     pub has_cursor: bool,
-    /// The same request, written out from what was understood.
+    /// The same request, rebuilt from the parsed input.
     pub written_out: Asked,
 }
 
-/// An operation behind a router that knows no other.
+/// An operation behind a router that has no other route.
 #[derive(Debug)]
 pub struct Reader {
     operation: &'static Operation,
@@ -75,7 +75,7 @@ pub struct Reader {
 type Read = Arc<Result<(Input, Findings), ApiError>>;
 
 impl Reader {
-    /// One for every operation there is.
+    /// Returns a reader for every operation.
     #[must_use]
     pub fn all() -> Vec<Self> {
         routes::all().into_iter().map(Self::new).collect()
@@ -89,13 +89,13 @@ impl Reader {
         Self { operation, router }
     }
 
-    /// The operation's name.
+    /// Returns the operation's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.operation.id
     }
 
-    /// Sends it a request.
+    /// Sends the operation a request, and returns the result.
     #[must_use]
     pub fn read(&self, asked: &Asked) -> Reading {
         let request = Request::builder()
@@ -107,7 +107,7 @@ impl Reader {
             Ok(request) => request,
             Err(error) => return Reading::Unexpected(error.to_string()),
         };
-        // The body is there in whole: nothing waits.
+        // Nothing waits, because the complete body is in memory.
         let Some(Ok(response)) = self.router.clone().oneshot(request).now_or_never() else {
             return Reading::Unexpected("it waited".to_owned());
         };
@@ -191,7 +191,7 @@ fn encode(text: &mut String, bytes: &[u8], stays: impl Fn(u8) -> bool) {
     }
 }
 
-/// A value that fits, with all the members it may have.
+/// Returns a valid value of this type, with all members.
 fn sample(kind: &Kind) -> Value {
     match kind {
         Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
@@ -214,7 +214,7 @@ fn sample(kind: &Kind) -> Value {
                 .collect::<Map<_, _>>()
                 .into()
         }
-        // The first item of a list has no earlier one.
+        // The list must be empty, because the first item of the outer list has no earlier item.
         Kind::List {
             of: Kind::EarlierPosition,
             ..
@@ -223,7 +223,7 @@ fn sample(kind: &Kind) -> Value {
     }
 }
 
-/// The members that bodies and what's in them may have, each with a value that fits.
+/// Returns the names of all members of bodies and of objects inside them, each with a valid value.
 #[must_use]
 pub fn members() -> Vec<(&'static str, Value)> {
     fn of_kind(kind: &Kind, members: &mut Vec<(&'static str, Value)>) {
@@ -247,7 +247,7 @@ pub fn members() -> Vec<(&'static str, Value)> {
     members
 }
 
-/// The words that operations know: parameters, members, and values that are one of a few.
+/// Returns the names of all parameters and members, and all values of enumerations.
 #[must_use]
 pub fn words() -> Vec<&'static str> {
     fn of_kind(kind: &Kind, words: &mut Vec<&'static str>) {
@@ -279,7 +279,7 @@ pub fn words() -> Vec<&'static str> {
     words
 }
 
-/// Bodies as they might be, of every operation that takes one: its example, and one with all members.
+/// Returns two bodies for every operation with a body: its example, and one with all members.
 #[must_use]
 pub fn examples() -> Vec<Value> {
     let bodies = routes::all()
@@ -293,13 +293,13 @@ pub fn examples() -> Vec<Value> {
         .collect()
 }
 
-/// The key and the id of a cursor's text.
+/// Parses a cursor into its key and its id.
 #[must_use]
 pub fn cursor(text: &str) -> Option<(i64, String)> {
     Cursor::parse(text).map(|cursor| (cursor.key, cursor.id.to_string()))
 }
 
-/// The id that a request with this `traceparent` gets; `None` where no header may hold such bytes.
+/// Returns the id of a request with this `traceparent`; `None` if a header can't contain these bytes.
 #[must_use]
 pub fn request_id(traceparent: &[u8]) -> Option<String> {
     let mut headers = HeaderMap::new();

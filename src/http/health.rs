@@ -1,4 +1,4 @@
-//! Whether the component is up, and whether it can do its work: what load balancers and Kubernetes ask.
+//! The health checks for load balancers and Kubernetes: whether the component is up, and whether it is ready.
 
 use super::contract::{Audience, Kind, Operation, answered, documented};
 use super::input::Input;

@@ -6,8 +6,8 @@ use axum::http::header::CONTENT_SECURITY_POLICY;
 use super::contract::{Audience, Kind, Operation, answered};
 use super::reply::Reply;
 
-/// What operations that answer with a page have in common. It holds no data, so everyone may have it: what it shows it asks
-/// for, with a token where that takes one.
+/// The properties that operations with an HTML page share. A page contains no data, so it needs no token. Its script requests
+/// the data, with a token if one is required.
 pub const OPERATION: Operation = Operation {
     answer: answered(Kind::Text {
         min: 1,
@@ -19,8 +19,8 @@ pub const OPERATION: Operation = Operation {
     ..Operation::GET
 };
 
-/// Returns a page with its Content-Security-Policy, which allows requests to this server, and the page's own style and script by their
-/// hashes.
+/// Returns a page with its Content-Security-Policy. The policy allows requests to this server, and the page's own style and
+/// script by their hashes.
 pub fn page(page: &'static str, policy: HeaderValue) -> Reply {
     Reply::text(OPERATION.media_type, page).with(CONTENT_SECURITY_POLICY, policy)
 }
@@ -31,13 +31,13 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use sha2::{Digest, Sha256};
 
-    /// Each with its name in this folder.
+    /// The pages, with their file names in this folder.
     const PAGES: [(&str, &str); 2] = [
         ("docs", include_str!("docs.html")),
         ("performance", include_str!("performance.html")),
     ];
 
-    /// The hash of all that's between an element's tags, as policies have it.
+    /// Returns the hash of an element's content in the form of a Content-Security-Policy.
     fn hash_of(element: &str, page: &str) -> String {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));
         assert_eq!(page.matches(&open).count(), 1, "{open}");

@@ -1,6 +1,6 @@
-//! What a request asks for: parsed and checked against its operation, with all its faults in one answer.
+//! The input of a request, parsed and checked against its operation. One response lists all field errors.
 //!
-//! Whatever a handler uses comes through here. A parameter or member the operation doesn't have is a fault as well.
+//! Handlers read the request only through [`Input`]. Unknown parameters and members are field errors too.
 
 use std::time::Duration;
 
@@ -20,34 +20,34 @@ use super::reply::{if_match, if_none_match};
 use crate::db::within;
 use crate::queries::IfMatch;
 
-/// The largest body taken.
+/// The maximum size of a body in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// The name of the header by which a client names a write.
+/// The header with the client's idempotency key for a write.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// How long a body may take to arrive.
+/// The time limit for receiving a body.
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A request as its operation wants it: without faults every value fits.
+/// The parsed input of a request. Every value is valid if there are no field errors.
 #[derive(Debug)]
 pub struct Input {
-    /// The path as it was asked for.
+    /// The path of the request.
     pub path: String,
-    /// The query as it was asked for, decoded.
+    /// The decoded query parameters of the request.
     pub query: Vec<(String, String)>,
-    /// The tags of what the client holds of it already.
+    /// The tags of `If-None-Match`: the client's ETags.
     pub held: Vec<String>,
     /// The tags of `If-Match`: a write is executed only if the row has one of them.
     pub if_match: IfMatch,
-    /// What the client calls this write, so that a repeat isn't done twice.
+    /// The idempotency key: a write with the same key is executed only once.
     pub idempotency_key: Option<String>,
     parameters: Vec<(&'static str, Scalar)>,
     body: String,
 }
 
 impl Input {
-    /// Reads a request as `operation` wants it, and finds what's wrong with it.
+    /// Parses a request for `operation`, and checks it. The findings have all field errors.
     pub async fn read(
         operation: &Operation,
         request: Request<Body>,
@@ -85,7 +85,7 @@ impl Input {
         Ok((input, findings))
     }
 
-    /// A parameter that's a UUID. Every operation that asks for one has it, checked.
+    /// Returns a UUID parameter; the nil UUID if it's missing or invalid.
     pub fn uuid(&self, name: &str) -> Uuid {
         self.text(name)
             .and_then(|text| Uuid::try_parse(text).ok())
@@ -123,17 +123,17 @@ impl Input {
         }
     }
 
-    /// The keyset cursor, where one was given.
+    /// Returns the keyset cursor; `None` if it's missing.
     pub fn cursor(&self) -> Option<Cursor> {
         Cursor::parse(self.text("cursor")?)
     }
 
-    /// Takes the body out, as the JSON text a statement takes: while the statement runs there's no other copy.
+    /// Takes the body as JSON text for a statement, so that no second copy exists while the statement runs.
     pub fn take_body(&mut self) -> String {
         std::mem::take(&mut self.body)
     }
 
-    /// The body, left where it is.
+    /// Returns the body without taking it.
     #[cfg(fuzzing)]
     pub fn body(&self) -> &str {
         &self.body
@@ -164,7 +164,7 @@ async fn path_parameters(parts: &mut Parts, findings: &mut Findings) -> Vec<(Str
     }
 }
 
-/// The header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), where there's one.
+/// Returns the header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header); `None` if it's missing or invalid.
 fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<String> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let first = given.next()?;
@@ -181,7 +181,7 @@ fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<Strin
     None
 }
 
-/// Parses the parameters, and adds their faults to `findings`. Returns the values by name.
+/// Parses the parameters, and adds their errors to `findings`. Returns the values by name.
 fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],

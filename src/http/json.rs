@@ -1,11 +1,11 @@
 //! JSON text of request bodies, read without building a tree.
 //!
-//! `serde_json::Value` is avoided on purpose. Two of `serde_json`'s features make it read some objects as something else (an
+//! `serde_json::Value` is avoided on purpose. Two of `serde_json`'s features make it read some objects as other types (an
 //! object whose first member is `$serde_json::private::Number` becomes a number), and a tree needs many times the memory of
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`check_syntax`] expects text that it has accepted. Other text gives wrong slices, but no panic.
+//! Every function but [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong slices, but no panic.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
     }
 }
 
-/// The position of a lone surrogate, an escape such as `\ud800` without its pair. PostgreSQL stores Unicode only.
+/// Returns the position of a lone surrogate, an escape such as `\ud800` without its pair. PostgreSQL stores Unicode only.
 fn lone_surrogate(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -70,7 +70,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The characters of a string literal.
+/// Returns the characters of a string literal.
 fn string(literal: &str) -> Option<Cow<'_, str>> {
     if literal.contains('\\') {
         return serde_json::from_str(literal).ok().map(Cow::Owned);
@@ -85,7 +85,7 @@ pub fn write_string(out: &mut String, text: &str) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// The members of an object in order: the name's literal and the value, both as they are written.
+/// Returns the members of an object in order: the name's literal and the value, both as they are written.
 pub fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = inside(object);
     std::iter::from_fn(move || {
@@ -95,7 +95,7 @@ pub fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The items of an array in order, as they are written.
+/// Returns the items of an array in order, as they are written.
 pub fn items(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = inside(list);
     std::iter::from_fn(move || next_value(&mut rest))
@@ -106,12 +106,12 @@ pub fn is_string(literal: &str, text: &str) -> bool {
     string(literal).is_some_and(|string| string == text)
 }
 
-/// The white space of RFC 8259; Unicode has more.
+/// Whether the character is white space of RFC 8259. Unicode has more white space.
 fn is_white_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r')
 }
 
-/// A container without its brackets.
+/// Returns a container without its brackets.
 fn inside(container: &str) -> &str {
     let container = container.trim_matches(is_white_space);
     let mut characters = container.chars();
@@ -128,7 +128,7 @@ fn next_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// The number of bytes of the value that `text` begins with.
+/// Returns the number of bytes of the value that `text` begins with.
 fn value_length(text: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(&byte) = text.get(at) {
@@ -155,7 +155,7 @@ fn value_length(text: &[u8]) -> usize {
     at
 }
 
-/// The number of bytes of the string literal that `text` begins with, quotes included.
+/// Returns the number of bytes of the string literal that `text` begins with, including the quotes.
 fn string_length(text: &[u8]) -> usize {
     let mut at = 1;
     while let Some(&byte) = text.get(at) {
@@ -171,9 +171,9 @@ fn string_length(text: &[u8]) -> usize {
 /// A whole number in any notation: 5, 5.0 and 50e-1 are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
-    /// A number that fits.
+    /// A number that fits an `i64`.
     Number(i64),
-    /// A whole number that no `i64` can be.
+    /// A whole number outside the range of `i64`.
     TooLarge,
 }
 
@@ -195,7 +195,7 @@ pub fn whole_number(number: &str) -> Option<Whole> {
     }
     let exponent = match exponent.parse::<i64>() {
         Ok(exponent) => exponent,
-        // An exponent of twenty digits: far too large, or a tiny fraction.
+        // The exponent doesn't fit an `i64`, so the number is far too large, or a tiny fraction.
         Err(_) if exponent.starts_with('-') => return None,
         Err(_) => return Some(Whole::TooLarge),
     };
@@ -213,15 +213,15 @@ pub fn whole_number(number: &str) -> Option<Whole> {
     Some(text.parse().map_or(Whole::TooLarge, Whole::Number))
 }
 
-/// The largest free-form object in bytes: a page of a list contains up to 200 of them.
+/// The maximum size of a free-form object in bytes. The limit is low, because a page of a list contains up to 200 of them.
 pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 
-/// The deepest nesting of a free-form object, itself included. Responses put at most three levels around one, and common
+/// The maximum nesting of a free-form object, including the object itself. Responses put at most three levels around one, and common
 /// parsers read 64 levels (.NET; Ruby reads 100, `serde_json` 127).
 pub const MAX_OBJECT_DEPTH: usize = 60;
 
-/// Returns what is wrong with a free-form object, in one pass over its text: PostgreSQL can't store it, or common JSON parsers
-/// can't read it. `None` if nothing is.
+/// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read, in one pass over its
+/// text; `None` if the object is valid.
 pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut size) = (0, 0_usize, 0_usize);
@@ -305,7 +305,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
     Ok(size)
 }
 
-/// PostgreSQL can't store a NUL character, not even in JSON.
+/// The error for a NUL character, which PostgreSQL can't store, even in JSON.
 pub const NUL_FAULT: &str = "contains a NUL character";
 
 /// Returns the UTF-16 code unit of the escape `\uXXXX` at this position. Without an escape returns 1, which passes all checks.
@@ -426,7 +426,7 @@ mod tests {
             (&nested(MAX_OBJECT_DEPTH + 1), "is nested"),
             (r#"{"n": [1e400]}"#, "contains a number"),
             (r#"{"n": -1e99999}"#, "contains a number"),
-            // Read as infinite by parsers that round on the way.
+            // Parsers that round intermediate results read this number as infinite.
             (r#"{"n": 1.7976931348623157e308}"#, "contains a number"),
             (r#"{"n": [-1E-99999999999999999999]}"#, "is longer"),
             (&json!({"n": vec![1e308; 60]}).to_string(), "is longer"),

@@ -1,4 +1,4 @@
-//! The routes below /api/messages: what they take and give, and one query for each.
+//! The routes under /api/messages: their input, their responses, and one query for each.
 
 use super::contract::{Kind, Operation, Parameter, answered, documented, epoch_us};
 use super::input::Input;

@@ -1,4 +1,4 @@
-//! Names by which people identify things: equal characters make equal names, and no name has invisible characters.
+//! Checks and normalizes names, so that equal characters give equal names, and no name has invisible characters.
 //!
 //! Names are stored in Unicode's normalization form C. Characters that cannot be seen are refused, except where a script or an
 //! emoji needs them. Characters of different scripts that look alike, such as Latin and Cyrillic `a`, stay different names.
@@ -10,7 +10,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::emoji::EmojiStatus;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// A regular expression of ECMA 262 that matches every name that [`fault`] accepts, and more: it can't express where a joiner or
+/// A regular expression of ECMA 262 that matches every name that [`fault`] accepts, and more, because it can't express where a joiner or
 /// a variation selector is needed, and doesn't exclude invisible characters above U+FFFF.
 #[cfg(test)]
 pub fn regex() -> String {
@@ -25,7 +25,7 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 const EMOJI_PRESENTATION: char = '\u{fe0f}';
 const KEYCAP: char = '\u{20e3}';
 
-/// The flags of England, Scotland and Wales: each is a black flag, and invisible letters that name the country.
+/// The flags of England, Scotland and Wales. Each is a black flag followed by invisible letters that name the country.
 const FLAGS: [&str; 3] = [
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
@@ -40,7 +40,7 @@ pub fn normalized(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns what is wrong with a normalized name; `None` if nothing is.
+/// Returns the error of a normalized name; `None` if the name is valid.
 pub fn fault(name: &str) -> Option<String> {
     let is_blank = |character: char| matches!(character, ' ' | '\u{3000}');
     if name.starts_with(is_blank) || name.ends_with(is_blank) {
@@ -132,7 +132,7 @@ fn joins_previous(letter: char) -> bool {
         && !matches!(letter, '\u{621}' | '\u{674}')
 }
 
-/// Whether the letter joins the letter after it: Unicode's joining type is D, not R.
+/// Whether the letter joins the letter after it, because its joining type in Unicode is D, not R.
 fn joins_next(letter: char) -> bool {
     joins_previous(letter)
         && !matches!(

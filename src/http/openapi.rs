@@ -1,7 +1,8 @@
-//! GET /api/openapi.json: the description of every operation, made from the very tables that check requests. And GET
-//! /api/docs, the page that shows it, which must hold nothing of it.
+//! GET /api/openapi.json, the description of every operation, and GET /api/docs, the page that shows it. The page must not
+//! contain any part of the description, because it needs no token.
 //!
-//! The description is made by a test, not at run time: after a change of an operation run `UPDATE=1 cargo test openapi`.
+//! A test generates the description from the tables that check requests. After changing an operation, run
+//! `UPDATE=1 cargo test openapi`.
 
 use axum::http::HeaderValue;
 
@@ -50,7 +51,7 @@ mod tests {
 
     type Schemas = BTreeMap<&'static str, Value>;
 
-    /// The whole document.
+    /// Returns the complete document.
     fn document() -> Value {
         let mut schemas = Schemas::new();
         let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
@@ -227,7 +228,7 @@ mod tests {
         headers
     }
 
-    /// A kind as JSON Schema.
+    /// Returns a type as JSON Schema.
     fn kind(kind_of: &Kind, schemas: &mut Schemas) -> Value {
         match kind_of {
             Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
@@ -270,7 +271,7 @@ mod tests {
                     ) {
                         value = json!({"anyOf": [value, {"type": "null"}]});
                     }
-                    // Beside a $ref as well: OpenAPI 3.1 allows it.
+                    // OpenAPI 3.1 allows a description beside a $ref.
                     value["description"] = member.about.into();
                     (member.name.to_owned(), value)
                 })
@@ -294,7 +295,7 @@ mod tests {
         json!({"$ref": format!("#/components/schemas/{}", schema.name)})
     }
 
-    /// Any JSON, but without NUL characters: PostgreSQL stores none.
+    /// Returns the schemas of JSON without NUL characters, because PostgreSQL can't store them.
     fn json_values() -> [(&'static str, Value); 2] {
         let text = json!({"type": "string", "pattern": "^[^\\u0000]*$"});
         let value = json!({"$ref": "#/components/schemas/JsonValue"});

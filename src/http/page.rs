@@ -1,4 +1,4 @@
-//! Paging: `limit`, `offset` and `cursor` in, a `Link` to the next page out.
+//! Paging: the parameters `limit`, `offset` and `cursor`, and the `Link` to the next page.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::problem::ApiError;
 use super::reply::Reply;
 use crate::queries::{Items, Order, Page};
 
-/// How many rows a page has where nobody says.
+/// The usual number of rows in a page if the request has no `limit`.
 pub const DEFAULT_LIMIT: i64 = 50;
 
 /// The parameter `limit` of every list.
@@ -41,11 +41,11 @@ pub const CURSOR: Parameter = Parameter {
 };
 
 impl Page {
-    /// The page a request asks for.
+    /// Returns the page that a request asks for.
     pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
         let (key, id) = match (input.cursor(), order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
-            // One key before all others, and one after all others.
+            // Without a cursor, the page begins after a key that precedes all rows in the list's order.
             (None, Order::Oldest | Order::OldestNullsFirst | Order::Place) => {
                 (i64::MIN, Uuid::nil())
             }
@@ -62,8 +62,8 @@ impl Page {
     }
 }
 
-/// The answer of a list: its page, with a `Link` to the next one where there may be one (RFC 8288). `what` it's a list
-/// of may not be there.
+/// Returns a page of a list, with a `Link` (RFC 8288) to the next page if there may be one. Returns `absent` if the parent row
+/// does not exist.
 pub fn list(items: Option<Items>, input: &Input, absent: ApiError) -> Result<Reply, ApiError> {
     let Items { json, next, tag } = items.ok_or(absent)?;
     let reply = Reply::page(json, tag);

@@ -1,4 +1,4 @@
-//! The routes below /api/performance, and the page that shows them: where the time goes, for all instances together.
+//! The routes under /api/performance, and the page that shows them. They report the performance of all instances together.
 
 use axum::http::HeaderValue;
 

@@ -1,6 +1,6 @@
-//! Errors as clients see them: one table from error to status, and problem documents (RFC 9457) made of it.
+//! Errors as clients see them: the status of each error, and problem documents (RFC 9457).
 //!
-//! What a client gets never holds SQL, a host name or a stack trace; the log does, under the same request id.
+//! Responses never contain SQL, an internal host name or a stack trace. The log has the details under the same request id.
 
 use std::sync::Arc;
 
@@ -22,64 +22,64 @@ use crate::config::ConfigError;
 use crate::db::{DbError, Failure};
 use crate::profile::{self, Level, RequestProfile};
 
-/// How long a client should wait before it tries again when the database is away.
+/// The `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
-/// Why a request isn't answered with what it asked for.
+/// The reason that a request failed.
 #[derive(Clone, Debug)]
 pub enum ApiError {
-    /// The request brings no token, or none of those who may have it.
+    /// The request has no token for the operation's audience.
     Unauthorized(Audience),
     /// A page of this origin made a browser send the request.
     ForeignOrigin(String),
     /// The API is open, and this host is not one of its names.
     ForeignHost(String),
-    /// The path leads nowhere.
+    /// The path has no route.
     NoRoute,
-    /// The path is a route, the method isn't one of its.
+    /// The path has a route, but not for this method.
     MethodNotAllowed,
-    /// No such row.
+    /// The row does not exist.
     NotFound {
-        /// What was looked for: `agent`.
+        /// The type of row: `agent`.
         what: &'static str,
-        /// By which of its members.
+        /// The member that identifies the row.
         by: &'static str,
-        /// With which value.
+        /// The value of that member.
         value: String,
     },
-    /// The body isn't JSON; why not.
+    /// The body isn't JSON, for this reason.
     NotJson(String),
     /// The body is too long.
     BodyTooLarge,
-    /// The body isn't said to be plain JSON.
+    /// The headers don't declare the body as JSON in UTF-8 without an encoding.
     NotJsonType,
     /// The body takes too long to arrive.
     BodyTooSlow,
-    /// No tag in `If-Match` is the row's; the row's tag.
+    /// No tag in `If-Match` matches the row. Contains the row's current tag.
     Stale(String),
-    /// The row's state, or another row, forbids it; a sentence that says so.
+    /// The row's state, or another row, forbids the write, for the reason in this sentence.
     Conflict(String),
-    /// Parameters or members are wrong: all that's wrong with them.
+    /// The request has these field errors.
     Invalid(Vec<Fault>),
-    /// The body refers to rows that aren't there; the route table finds out which, and makes it [`Self::Invalid`].
+    /// The body refers to rows that don't exist. The route finds out which, and returns [`Self::Invalid`] instead.
     Dangling,
-    /// The database isn't what this version needs.
+    /// The database doesn't meet the requirements of this version.
     NotReady {
-        /// What's missing, as JSON.
+        /// The unmet requirements.
         missing: Unready,
     },
     /// The database failed.
     Database(Arc<DbError>),
-    /// The operator has to set something right.
+    /// The operator must correct the configuration.
     Misconfigured(ConfigError),
-    /// Something that can't be, is.
+    /// An invariant is violated.
     Bug(&'static str),
 }
 
-/// What a database lacks.
+/// The requirements that a database doesn't meet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Unready {
-    /// File names without `.sql`.
+    /// The missing migrations, as file names without `.sql`.
     pub missing_migrations: Vec<String>,
     /// Indexes that aren't there or aren't valid.
     pub missing_indexes: Vec<String>,
@@ -90,16 +90,16 @@ pub struct Unready {
 /// A requirement of the API that the database doesn't meet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Finding {
-    /// The kind of requirement, for example `privilege`.
+    /// The type of requirement, for example `privilege`.
     pub kind: String,
     /// The object concerned, by the name that we use for it.
     pub object: String,
-    /// What is wrong with it.
+    /// The difference from the requirement.
     pub detail: String,
 }
 
 impl Unready {
-    /// Whether nothing is missing.
+    /// Whether the database meets all requirements.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.missing_migrations.is_empty()
@@ -143,13 +143,14 @@ impl From<DbError> for ApiError {
     }
 }
 
-/// What a broken constraint means to the client. Those not here are bugs of ours: input is checked before.
+/// Returns the client's message for a violated constraint. Apart from foreign keys, only a bug violates other constraints,
+/// because input is checked first.
 fn on_constraint(name: &str) -> Option<&'static str> {
     Some(match name {
         "idx_agents_name" => "There is an agent of that name already.",
         "channels_name_key" => "There is a channel of that name already.",
         "workflow_tasks_count_check" => "The workflow has 1,000 tasks: no more can be added to it.",
-        // Given ones are checked before: this is a place after all others.
+        // A position in the request is checked first, so the database assigned this one after the last task.
         "workflow_tasks_order_index_check" => {
             "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
         }
@@ -158,7 +159,7 @@ fn on_constraint(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The document's members. `type` is left at its default: the status says which problem it is.
+/// The members of a problem document. `type` has its default value, because the status identifies the problem.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
@@ -174,7 +175,7 @@ struct Problem<'a> {
 }
 
 impl ApiError {
-    /// No row of this kind.
+    /// Returns the error for a row that does not exist.
     pub fn not_found(what: &'static str, by: &'static str, value: &impl ToString) -> Self {
         Self::NotFound {
             what,
@@ -183,7 +184,7 @@ impl ApiError {
         }
     }
 
-    /// The one table from error to status.
+    /// Returns the HTTP status of the error.
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
@@ -203,7 +204,7 @@ impl ApiError {
         }
     }
 
-    /// One sentence for a person.
+    /// Returns the `detail` of the problem document.
     fn detail(&self, method: &Method) -> String {
         match self {
             Self::Unauthorized(Audience::Administrators) => {
@@ -256,7 +257,7 @@ impl ApiError {
         }
     }
 
-    /// What the operator needs to know, where it's theirs to act.
+    /// Returns the log message, if the operator or a developer must act.
     fn for_the_log(&self) -> Option<String> {
         match self {
             Self::Database(error) => Some(format!("{}: {error}", log_words(error.failure()))),
@@ -293,7 +294,7 @@ const UNAVAILABLE_DETAIL: &str = "The database is unavailable right now. Try aga
 const UNMIGRATED_DETAIL: &str = "The database lacks migrations: run scripts/migrate.";
 const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
 
-/// Carries the error out of the handler; [`render`] makes the document, where path and request id are known.
+/// Attaches the error to the response. [`render`] writes the document, because it has the path and the request id.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -302,7 +303,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Turns the errors of everything inside into problem documents, and the router's answer to OPTIONS into a polite one.
+/// Turns the errors of all inner layers into problem documents, and the router's 405 for OPTIONS into a 204.
 pub async fn render(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -317,7 +318,7 @@ pub async fn render(request: Request, next: Next) -> Response {
             profile.as_deref(),
             response.headers(),
         ),
-        // The router knows the route but not the method, and has said which ones there are.
+        // The path has a route, but not for this method. The router has set `Allow`.
         (None, StatusCode::METHOD_NOT_ALLOWED) => {
             allow_options(response.headers_mut());
             if method == Method::OPTIONS {
@@ -337,7 +338,7 @@ pub async fn render(request: Request, next: Next) -> Response {
     }
 }
 
-/// Adds OPTIONS to the methods the router allows.
+/// Adds OPTIONS to the methods in `Allow`.
 fn allow_options(headers: &mut HeaderMap) {
     let methods = headers
         .get(ALLOW)
@@ -380,7 +381,7 @@ fn document(
             _ => None,
         },
     };
-    // Text, numbers and lists of text: this can't fail, and an empty body is better than a panic.
+    // Serializing text, numbers and lists of text can't fail, and an empty body is better than a panic.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(Body::from(body));
@@ -391,7 +392,7 @@ fn document(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    // Whether it's still so shows only by asking again.
+    // Only a new request shows whether the error persists.
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

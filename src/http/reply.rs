@@ -1,4 +1,4 @@
-//! What handlers answer with: JSON text as the database gave it, and the few headers that go with it.
+//! The responses of handlers: JSON text as the database returned it, and its headers.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use crate::queries::{ANY_TAG, IfMatch, Outcome, Row, TAG_LENGTH, is_held};
 
 const JSON: &str = "application/json";
 
-/// An answer where all went well.
+/// A successful response.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
     /// The media type and the text.
     body: Option<(&'static str, Cow<'static, str>)>,
-    /// `None` if the answer has no tag, or if a read computes it from the body.
+    /// `None` if the response has no tag, or if [`Reply::revalidated`] computes it from the body.
     tag: Option<Tag>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -48,17 +48,17 @@ impl Reply {
         }
     }
 
-    /// 200 with JSON text.
+    /// Returns 200 with JSON text.
     pub fn ok(json: impl Into<Cow<'static, str>>) -> Self {
         Self::text(JSON, json)
     }
 
-    /// 200 with text of another form.
+    /// Returns 200 with text of another media type.
     pub fn text(media_type: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::OK, Some((media_type, text.into())), None)
     }
 
-    /// 200 with a row and its tag.
+    /// Returns 200 with a row and its tag.
     pub fn row(row: Row) -> Self {
         let Row { json, tag } = row;
         Self::new(
@@ -68,7 +68,7 @@ impl Reply {
         )
     }
 
-    /// 200 with a list's page and its tag; 304 if `json` is `None`, because the client has the page.
+    /// Returns 200 with a list's page and its tag; 304 if `json` is `None`, because the client has the page.
     pub fn page(json: Option<String>, tag: String) -> Self {
         let status = match json {
             Some(_) => StatusCode::OK,
@@ -81,14 +81,14 @@ impl Reply {
         )
     }
 
-    /// 204 without a body.
+    /// Returns 204 without a body.
     pub fn nothing() -> Self {
         Self::new(StatusCode::NO_CONTENT, None, None)
     }
 
-    /// 201 with the new row, its tag, and its path: `collection` and its id.
+    /// Returns 201 with the new row, its tag, and its path, which is `collection` and the row's id.
     pub fn created(collection: &str, row: Row) -> Result<Self, ApiError> {
-        // Its first member, as PostgreSQL shaped it.
+        // PostgreSQL writes the id as the first member.
         let id = row
             .json
             .strip_prefix("{\"id\":\"")
@@ -97,7 +97,7 @@ impl Reply {
         let id = id.ok_or(ApiError::Bug(
             "a row that was created doesn't begin with its id",
         ))?;
-        // Letters, digits and dashes: always a valid value.
+        // A path of visible ASCII characters is always a valid value.
         let location = HeaderValue::try_from(format!("{collection}/{id}"))
             .map_err(|_| ApiError::Bug("an id can't be in a path"))?;
         let mut reply = Self::row(row).with(LOCATION, location);
@@ -105,16 +105,17 @@ impl Reply {
         Ok(reply)
     }
 
-    /// With a link to the next page.
+    /// Adds a `Link` to the next page.
     pub fn with_next(self, path_and_query: &str) -> Self {
-        // Percent-encoded before: always a valid value.
+        // A percent-encoded query is always a valid value.
         match HeaderValue::try_from(format!("<{path_and_query}>; rel=\"next\"")) {
             Ok(link) => self.with(LINK, link),
             Err(_) => self,
         }
     }
 
-    /// Completes the answer to a read: adds a tag if there is none; 304 without the body if the tag is in `if_none_match`.
+    /// Completes the response to a read: adds a tag if it has none, and returns 304 without the body if the tag is in
+    /// `if_none_match`.
     pub fn revalidated(mut self, if_none_match: &[String]) -> Self {
         if self.tag.is_none()
             && let Some((_, text)) = &self.body
@@ -130,7 +131,7 @@ impl Reply {
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -144,7 +145,7 @@ fn body_tag(text: &str) -> String {
 
 /// Returns the value of an `ETag` header.
 pub fn etag(tag: &str) -> Option<HeaderValue> {
-    // Hexadecimal digits between quotes: always a valid value.
+    // Hexadecimal digits between quotes are always a valid value.
     HeaderValue::try_from(format!("\"{tag}\"")).ok()
 }
 
@@ -254,12 +255,12 @@ pub fn written(
     }
 }
 
-/// A new row that the database has not stored, without an error.
+/// The error for a new row that the database has not stored, although it reported no error.
 pub const NOT_STORED: ApiError = ApiError::Bug(
     "the database has not stored a new row and has given no reason: look for a trigger that returns NULL",
 );
 
-/// For writes that no state forbids.
+/// Returns a sentence for [`written`], for writes that no state forbids.
 pub fn never(state: &str) -> String {
     format!("It is {state}.")
 }

@@ -1,4 +1,4 @@
-//! The route table: the API's index, one line an operation.
+//! The route table: one line for each operation of the API.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::profile::RequestProfile;
 use crate::queries::references::{self, Reference};
 use crate::queries::{cache, idempotency, replica};
 
-/// The table itself: an operation, and the function that carries it out. `$with` makes what's wanted of each.
+/// The route table: each operation with its handler, passed to the macro `$with`.
 macro_rules! operations {
     ($with:ident) => {
         [
@@ -105,7 +105,7 @@ macro_rules! operations {
     };
 }
 
-/// Every operation there is: openapi.json is made of this.
+/// Returns every operation. openapi.json is generated from them.
 #[cfg(any(test, fuzzing))]
 pub fn all() -> Vec<&'static Operation> {
     macro_rules! operation {
@@ -116,7 +116,7 @@ pub fn all() -> Vec<&'static Operation> {
     operations!(operation).to_vec()
 }
 
-/// Every operation behind its path, in front of one database.
+/// Returns the router with a route for every operation.
 pub fn router(database: Arc<Database>) -> Router {
     macro_rules! route {
         ($operation:path, $handler:path) => {
@@ -138,24 +138,23 @@ pub fn router(database: Arc<Database>) -> Router {
         .with_state(database)
 }
 
-/// No routes: every request is told that the configuration is wrong, and the log says where.
+/// Returns a router that answers every request with the configuration error.
 pub fn misconfigured(error: ConfigError) -> Router {
     Router::new().fallback(async move || ApiError::Misconfigured(error.clone()))
 }
 
-/// What carries out an operation. One type for all, so that the router's machinery is compiled once, not once for each.
+/// The function that executes an operation. All operations share one type, so that the router's code is compiled only once.
 type Handler = fn(Db, Input) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 
-/// What every route has at hand.
+/// The state that all routes share.
 pub type Shared = Arc<Database>;
 
-/// A request's way: the profile learns its route, its input is checked, and its handler has the database.
+/// Returns the route for an operation. It sets the profile's route, checks the input, and calls the handler.
 pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Shared> {
     let serve = async move |State(database): State<Shared>, request: Request| {
         let config = database.config();
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
-        // The pattern, not the path: that may hold anything.
         let is_read = operation.method == "GET";
         let budget = if is_read {
             config.read_query_budget
@@ -164,11 +163,12 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         };
         let has_replica = config.db_read_address.is_some();
         let caches = !config.cache_ttl.is_zero();
-        // To ask how far the replica is, and the primary for what it failed at; or where the primary has got to.
+        // A read may query the replica's state, and repeat a failed query on the primary. A write queries the WAL position.
         let of_replica = if has_replica { 2 } else { 0 };
-        // To ask for a page's tag before the page.
+        // A read with `If-None-Match` queries a page's tag before the page.
         let of_tag = usize::from(is_read && request.headers().contains_key(IF_NONE_MATCH));
         let budget = budget.max(operation.query_count) + of_replica * (1 + of_tag) + of_tag;
+        // The profile has the route's pattern, because the request's path may contain anything.
         profile.set_route(format!("{} {}", request.method(), operation.path), budget);
         auth::admit(operation, &request, config)?;
         let cache_control =
@@ -207,7 +207,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         };
         let hides_write = caches && cache::has_changed(&db);
         if hides_write || has_replica && replica::has_written(&db) {
-            // What failed may have been done all the same: who looks is to see it.
+            // A failed write may have taken effect, and its client must see it. Its WAL position is unknown.
             let position = if is_done && has_replica {
                 replica::write_position(&db).await
             } else {
@@ -227,8 +227,9 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
     on(filter(operation.method), serve)
 }
 
-/// The error that names everything that's wrong: the faults of form, and the references to rows that aren't there.
-/// `whole` is what the request is about: a thread is one of its channel, a dependency one of its workflow.
+/// Returns the error with all field errors, including the references to rows that don't exist.
+///
+/// `whole` is the id of the parent row: the channel of a thread, or the workflow of a dependency.
 async fn all_faults(
     db: &Db,
     faults: Vec<Fault>,
@@ -247,7 +248,7 @@ async fn all_faults(
             }
         }
         Err(error) if findings.faults.is_empty() => return error.into(),
-        // What's wrong with the form is wrong, whatever the database says.
+        // The other field errors are valid even if the database query fails.
         Err(_) => {}
     }
     if findings.faults.is_empty() {
@@ -257,7 +258,7 @@ async fn all_faults(
     }
 }
 
-/// The router's word for a method. GET answers HEAD as well.
+/// Returns the router's filter for a method. GET handles HEAD as well.
 fn filter(method: &str) -> MethodFilter {
     match method {
         "POST" => MethodFilter::POST,

@@ -1,7 +1,7 @@
-//! The shapes of what comes in and goes out, as openapi.json shows them.
+//! The schemas of request and response bodies, as openapi.json shows them.
 //!
-//! Bodies that come in are checked against these; what goes out is shaped by the statements, and held against these by
-//! every API test.
+//! The component checks request bodies against these schemas. Statements build the response bodies, and every API test checks
+//! them against these schemas.
 
 use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
 use super::contract::{Kind, Member, Presence, Schema, documented};
@@ -61,7 +61,7 @@ pub const WORKFLOW_TASK_STATUS: Kind = Kind::OneOf(&[
 ]);
 /// The states of a task outside workflows.
 pub const TASK_STATUS: Kind = Kind::OneOf(&["pending", "in_progress", "completed", "failed"]);
-/// The kinds of agents: a word of the installation's own.
+/// The type of an agent, a word that each installation chooses.
 pub const AGENT_TYPE: Kind = Kind::Pattern {
     regex: "^[a-z][a-z0-9_]{0,49}$",
     matches: |text| {
@@ -121,7 +121,7 @@ const MESSAGE: Member = member(
     "What was done, in a sentence.",
 );
 
-/// Who an agent is.
+/// The persona of an agent.
 pub static PERSONA: Schema = Schema {
     name: "Persona",
     members: &[
@@ -187,7 +187,7 @@ pub static AGENT: Schema = Schema {
     ),
 };
 
-/// An agent after an action.
+/// An agent after an action, with a message about the action.
 pub static AGENT_ACTION: Schema = Schema {
     name: "AgentAction",
     members: agent_members!(MESSAGE),
@@ -196,7 +196,7 @@ pub static AGENT_ACTION: Schema = Schema {
     ),
 };
 
-/// Whether an agent is there for others.
+/// Whether an agent is online, and whether it is busy.
 pub static AGENT_STATUS: Schema = Schema {
     name: "AgentStatus",
     members: &[
@@ -261,7 +261,7 @@ pub static AGENT_CREATE: Schema = Schema {
     ),
 };
 
-/// What changes about an agent.
+/// The changes to an agent.
 pub static AGENT_UPDATE: Schema = Schema {
     name: "AgentUpdate",
     members: &[
@@ -306,7 +306,7 @@ pub static AGENT_UPDATE: Schema = Schema {
 };
 
 const CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private", "dm"]);
-/// A direct-message channel is made through its agent.
+/// The channel types that a client can set. A direct-message channel is created through its agent.
 const OPEN_CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private"]);
 
 macro_rules! channel_members {
@@ -335,7 +335,7 @@ pub static CHANNEL: Schema = Schema {
     ),
 };
 
-/// A channel after an action.
+/// A channel after an action, with a message about the action.
 pub static CHANNEL_ACTION: Schema = Schema {
     name: "ChannelAction",
     members: channel_members!(MESSAGE),
@@ -365,7 +365,7 @@ pub static CHANNEL_CREATE: Schema = Schema {
     example: documented(r#"{"name": "release-2", "topic": "What goes into the second release"}"#),
 };
 
-/// What changes about a channel.
+/// The changes to a channel.
 pub static CHANNEL_UPDATE: Schema = Schema {
     name: "ChannelUpdate",
     members: &[
@@ -501,7 +501,7 @@ pub static WORKFLOW: Schema = Schema {
     ),
 };
 
-/// A workflow after an action.
+/// A workflow after an action, with a message about the action.
 pub static WORKFLOW_ACTION: Schema = Schema {
     name: "WorkflowAction",
     members: workflow_members!(MESSAGE),
@@ -527,7 +527,7 @@ pub static WORKFLOW_WITH_TASKS: Schema = Schema {
     ),
 };
 
-/// A task as a new workflow brings it along.
+/// A task in the request that creates its workflow.
 pub static WORKFLOW_CREATE_TASK: Schema = Schema {
     name: "WorkflowCreateTask",
     members: &[
@@ -648,7 +648,7 @@ pub static WORKFLOW_TASK: Schema = Schema {
     ),
 };
 
-/// A task more for a workflow.
+/// A new task for an existing workflow.
 pub static WORKFLOW_TASK_CREATE: Schema = Schema {
     name: "WorkflowTaskCreate",
     members: &[
@@ -678,7 +678,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
     example: documented(r#"{"description": "Tell the press"}"#),
 };
 
-/// A report on a workflow's task.
+/// The changes to a workflow's task.
 pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
     name: "WorkflowTaskUpdate",
     members: &[
@@ -702,7 +702,7 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
     example: documented(r#"{"status": "completed", "output": "The notes are in the wiki."}"#),
 };
 
-/// An agent that asks for work.
+/// An agent's request to claim a task.
 pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
     name: "WorkflowTaskClaim",
     members: &[
@@ -779,7 +779,7 @@ pub static TASK_CREATE: Schema = Schema {
     example: documented(r#"{"description": "Renew the certificate", "priority": 10}"#),
 };
 
-/// What changes about a task outside workflows.
+/// The changes to a task outside workflows.
 pub static TASK_UPDATE: Schema = Schema {
     name: "TaskUpdate",
     members: &[
@@ -808,7 +808,7 @@ pub static TASK_UPDATE: Schema = Schema {
     example: documented(r#"{"status": "completed", "result": "Valid until 2027."}"#),
 };
 
-/// The component is up.
+/// The response of a component that is up.
 pub static HEALTH: Schema = Schema {
     name: "Health",
     members: &[
@@ -823,7 +823,7 @@ pub static HEALTH: Schema = Schema {
     example: documented(r#"{"status": "healthy", "version": "0.1.0"}"#),
 };
 
-/// The component can do its work.
+/// The response of a component that is ready.
 pub static READINESS: Schema = Schema {
     name: "Readiness",
     members: &[member(
@@ -835,7 +835,7 @@ pub static READINESS: Schema = Schema {
     example: documented(r#"{"status": "ready"}"#),
 };
 
-/// How much there is of everything.
+/// The numbers of agents, messages, tasks and workflows.
 pub static STATS: Schema = Schema {
     name: "Stats",
     members: &[
@@ -865,7 +865,7 @@ pub static STATS: Schema = Schema {
     ),
 };
 
-/// How many agents there are.
+/// The numbers of all, active and busy agents.
 pub static STATS_AGENTS: Schema = Schema {
     name: "StatsAgents",
     members: &[
@@ -876,7 +876,7 @@ pub static STATS_AGENTS: Schema = Schema {
     example: documented(r#"{"total": 6, "active": 6, "busy": 0}"#),
 };
 
-/// How many messages there are.
+/// The number of messages, counted or estimated.
 pub static STATS_MESSAGES: Schema = Schema {
     name: "StatsMessages",
     members: &[
@@ -891,7 +891,7 @@ pub static STATS_MESSAGES: Schema = Schema {
     example: documented(r#"{"total": 1200, "is_estimate": false}"#),
 };
 
-/// What the database's statistics tell.
+/// The performance of all instances and of the database.
 pub static PERFORMANCE_DATABASE: Schema = Schema {
     name: "PerformanceDatabase",
     members: &[

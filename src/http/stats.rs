@@ -1,4 +1,4 @@
-//! GET /api/stats: how much there is of everything.
+//! GET /api/stats: the numbers of agents, messages, tasks and workflows.
 
 use super::contract::{Kind, Operation, answered, documented};
 use super::input::Input;

@@ -1,4 +1,4 @@
-//! The routes below /api/tasks: what they take and give, and one query for each.
+//! The routes under /api/tasks: their input, their responses, and one query for each.
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;

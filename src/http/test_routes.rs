@@ -1,5 +1,5 @@
-//! Routes that do what no handler of the product may, for the profiler's tests. Only in a build with the feature
-//! `test-routes`; what ships has none of them.
+//! Routes for the profiler's tests, which do things that product handlers must not do. Only builds with the feature
+//! `test-routes` contain them; the shipped component has none.
 
 use axum::Router;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use super::routes::{Shared, serve};
 use crate::db::Db;
 use crate::queries::agents;
 
-/// Asks for one agent after the other, where one statement would do.
+/// Reads agents with one statement each, although one statement would suffice.
 static AGENT_LOOP: Operation = Operation {
     id: "agent_loop",
     path: "/test/agent-loop",
@@ -34,7 +34,7 @@ async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
     Ok(Reply::ok("{}"))
 }
 
-/// Ends its instance as a bug in the component would that slips past clippy.
+/// Aborts its instance, as a bug that clippy misses would.
 static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",
@@ -47,7 +47,7 @@ async fn trap(_: Db, _: Input) -> Result<Reply, ApiError> {
     std::process::abort()
 }
 
-/// `router` with these routes added.
+/// Returns `router` with these routes added.
 pub fn added_to(router: Router<Shared>) -> Router<Shared> {
     let agent_loop = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
     let trap = serve(&TRAP, |db, input| Box::pin(trap(db, input)));

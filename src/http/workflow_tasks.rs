@@ -1,4 +1,4 @@
-//! The routes of workflows' tasks, and of claiming one: what they take and give, and one query for each.
+//! The routes for workflow tasks and for claiming one: their input, their responses, and one query for each.
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;

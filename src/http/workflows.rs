@@ -1,4 +1,4 @@
-//! The routes below /api/workflows but for its tasks: what they take and give, and one query for each.
+//! The routes under /api/workflows, except for tasks: their input, their responses, and one query for each.
 
 use super::contract::{Kind, Operation, Parameter, answered, documented};
 use super::input::Input;

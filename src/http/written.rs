@@ -1,7 +1,7 @@
-//! The token of a client's last write: the position of the write-ahead log that it's before. A client that brings it back
-//! sees what it has written, whichever server is read, and whatever is in the cache. Browsers do so by a cookie, others by a header.
+//! The read-your-writes token: a WAL position at or after the client's last write. A client that sends the token back sees its
+//! own writes, even if a replica or the cache serves the read. Browsers send it as a cookie, other clients as a header.
 //!
-//! It's no secret, and nothing is believed of it but that something newer is wanted.
+//! The token isn't secret. A forged token can only request newer data.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::db::Freshness;
 
-/// The header, of requests and of responses.
+/// The header with the token, in requests and in responses.
 pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
 
 const COOKIE_NAME: &str = "reznet_written=";
 
-/// The token where the position isn't known, or isn't needed: there's a cache and no replica.
+/// The token if the position is unknown, or if there is no replica and only the cache must be bypassed.
 const LATEST: &str = "latest";
 
-/// How long a browser brings the token, beside the time that a replica or the cache may be behind.
+/// How long a browser keeps the token, in addition to the maximum lag of a replica or the cache.
 const KEPT: Duration = Duration::from_mins(1);
 
-/// What a client with these headers must see.
+/// Returns how current the data must be for a client with these headers: the maximum of all tokens.
 pub fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
-        // Who sends what isn't text may have sent a token with it: that asks for the most.
+        // A value that isn't UTF-8 may contain a token, so it requires the latest data.
         values.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or(COOKIE_NAME))
     };
     let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));
@@ -34,7 +34,7 @@ pub fn freshness(headers: &HeaderMap) -> Freshness {
     tokens.map(parse).max().unwrap_or(Freshness::Any)
 }
 
-/// A token that's none asks for the most.
+/// Parses a token. An invalid token requires the latest data.
 fn parse(token: &str) -> Freshness {
     token
         .trim()
@@ -42,14 +42,14 @@ fn parse(token: &str) -> Freshness {
         .map_or(Freshness::Latest, Freshness::Position)
 }
 
-/// Adds the token to the headers of an answer after which the client must see what it wrote.
+/// Sets the header and the cookie with the token, so that the client's next reads see its write.
 pub fn tell(headers: &mut HeaderMap, position: Option<u64>, most_lag: Duration) {
     let token = position.map_or_else(|| LATEST.to_owned(), |position| position.to_string());
     let kept_s = KEPT.saturating_add(most_lag).as_secs();
     let cookie =
         format!("{COOKIE_NAME}{token}; Max-Age={kept_s}; Path=/api; HttpOnly; SameSite=Lax");
     for (name, value) in [(X_WRITTEN, token), (SET_COOKIE, cookie)] {
-        // Digits and letters: always valid values.
+        // Visible ASCII characters and spaces are always valid values.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }

@@ -1,7 +1,7 @@
-//! Percentiles for the whole fleet: what an instance's requests took is gathered here by minute, and handed on after
-//! responses are sent, batch by batch. Nobody waits for it, and no request fails for it.
+//! Percentiles for the whole fleet. Collects the durations of an instance's requests by minute, and passes them on in batches
+//! after responses are sent. No request waits for this, and none fails because of it.
 //!
-//! Knows neither SQL nor the database: where a batch goes is handed in.
+//! Contains no SQL. The caller passes the function that stores a batch.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,65 +16,65 @@ use uuid::Uuid;
 use super::log::{Level, line};
 use super::{RequestProfile, Sketch, SlowQuery, Totals};
 
-/// A batch waits no longer than this for a database that's away: what's older is lost, and counted as lost.
+/// How long, in minutes, a batch waits for a database that is down. Older samples are discarded and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
 
-/// The most slow queries of one batch. Each is explained. A batch has the slowest and the newest run of each statement.
+/// The most slow queries of one batch, which has the slowest and the newest run of each statement. Each gets an EXPLAIN.
 const MOST_SLOW_QUERIES: usize = 30;
 
-/// After so many failures in a row an instance waits for [`QUIET`] before it tries again.
+/// How many failures in a row make an instance wait for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
 
-/// How long an instance waits before it stores a batch of refused requests only. Strangers can send any number of them, and
+/// How long an instance waits before it stores a batch of refused requests only. Any client can send any number of them, and
 /// each batch is a write to the database.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
 const QUIET: Duration = Duration::from_secs(30);
 
-/// How an instance gathers.
+/// How an instance collects samples.
 #[derive(Clone, Copy, Debug)]
 pub struct FleetSettings {
-    /// How long samples are gathered before they're flushed.
+    /// How long samples are collected before they are flushed.
     pub flush_interval: Duration,
-    /// One in so many requests is profiled, and counts for as many.
+    /// Profile 1 in N requests. Each one counts N times.
     pub one_in: u32,
 }
 
-/// What a sketch is of; minutes first, so that old ones can be split off.
+/// The subject of a sketch. The minute comes first, so that old sketches can be split off.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Minutes since 1970.
     pub minute: i64,
-    /// Statement or route.
+    /// Cache lookup, route or statement.
     pub kind: Kind,
-    /// The statement's name, or the route's method and pattern; [`ALL`] for all of them together. In parentheses, and not
-    /// part of [`ALL`], the requests that no route has served.
+    /// The statement's name, or the route's method and pattern, or [`ALL`] for all of them together. Requests that no route has
+    /// served have a name in parentheses, and aren't part of [`ALL`].
     pub name: Cow<'static, str>,
 }
 
 impl Key {
-    /// Whether it counts requests that no route has served.
+    /// Whether the key counts requests that no route has served.
     fn is_refused(&self) -> bool {
         self.kind == Kind::Route && self.name.starts_with('(')
     }
 }
 
-/// The name under which all of a kind are counted together: their percentiles can't be had from each one's.
+/// The name for all samples of a kind together, because their percentiles don't follow from those of each name.
 pub const ALL: &str = "";
 
-/// Statements, routes and lookups are counted apart. In the order of their names.
+/// The kind of a sample. Each kind is counted separately. The variants are in the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Statements' answers sought in the cache, from the call until the cache had answered.
+    /// Cache lookups, from the call until the cache's answer.
     Cache,
     /// Requests, from the handler's first line to the response.
     Route,
-    /// Statements, from the call until the last row and the outcome were in.
+    /// Statements, from the call until the last row and the outcome are received.
     Statement,
 }
 
 impl Kind {
-    /// As it's stored.
+    /// Returns the name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,55 +85,56 @@ impl Kind {
     }
 }
 
-/// What one minute brought of one kind and name.
+/// The samples of one minute, kind and name.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
-    /// How long they took.
+    /// The durations.
     pub sketch: Sketch,
-    /// Of a route: how many statements its requests sent. Of lookups: how many of them had to be sent.
+    /// For a route, the number of statements that its requests sent. For cache lookups, the number of misses.
     pub query_count: u64,
 }
 
-/// A slow query, and where it was seen.
+/// A slow query and its request.
 #[derive(Debug)]
 pub struct SlowQuerySeen {
     /// The query.
     pub slow_query: SlowQuery,
     /// The route of its request.
     pub route: String,
-    /// Its request.
+    /// The id of its request.
     pub request_id: String,
     /// Microseconds since 1970.
     pub ran_at_us: i64,
 }
 
-/// What an instance has gathered since its last flush.
+/// The samples that an instance has collected since its last flush.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// By minute, kind and name.
+    /// The sketches by minute, kind and name.
     pub sketches: BTreeMap<Key, Gathered>,
     /// The slowest queries.
     pub slow_queries: Vec<SlowQuerySeen>,
-    /// Samples that were gathered: those in `sketches`, and those that were lost.
+    /// The number of collected samples: those in `sketches` and those that were lost.
     pub gathered: u64,
-    /// Samples that were gathered once, and aren't here any more.
+    /// The number of samples that were collected, but lost since.
     pub lost: u64,
-    /// One in so many requests was profiled.
+    /// The N of the 1 in N requests that were profiled.
     pub one_in: u32,
 }
 
-/// What became of a batch.
+/// The outcome of storing a batch.
 #[derive(Debug)]
 pub enum Flushed {
-    /// It's stored.
+    /// The batch was stored.
     Stored,
-    /// Nothing of it was sent, and it may be tried again; why.
+    /// No part of the batch was sent, so it may be tried again. The text is the reason.
     Unsent(Batch, String),
-    /// Nobody knows whether it was stored, or it can't be: it's given up, so that nothing is counted twice; why.
+    /// The batch can't be stored, or it is unknown whether it was. It is discarded, so that nothing is counted twice. The text
+    /// is the reason.
     Failed(String),
 }
 
-/// Stores a batch.
+/// The function that stores a batch.
 pub type Flush = Box<dyn Fn(Batch) -> Pin<Box<dyn Future<Output = Flushed> + Send>> + Send + Sync>;
 
 /// An instance's part of the fleet's profile.
@@ -146,7 +147,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct State {
     batch: Batch,
-    /// A task is under way that flushes what's here.
+    /// Whether a task runs that flushes the batch.
     flushing: bool,
     quiet_until: Option<Instant>,
     warned: bool,
@@ -162,7 +163,7 @@ impl fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Gathers as `settings` say, and hands batches to `flush`.
+    /// Creates a collector with these settings, which passes batches to `flush`.
     #[must_use]
     pub fn new(settings: FleetSettings, flush: Flush) -> Arc<Self> {
         Arc::new(Self {
@@ -172,11 +173,11 @@ impl Fleet {
         })
     }
 
-    /// Takes in what a request did that's just been answered. The first one starts a task that flushes it, and all that
-    /// comes in by then, a little later; the host keeps the instance until it ends.
+    /// Records a request that has just been answered. The first one starts a task that waits a little and then flushes all
+    /// samples collected by then. The host keeps the instance until the task ends.
     pub fn gather(self: &Arc<Self>, profile: &RequestProfile, totals: &Totals, status: StatusCode) {
         let one_in = u64::from(self.settings.one_in);
-        // Not by the request's id: a client may choose that.
+        // The choice doesn't depend on the request's id, because a client may choose the id.
         if one_in > 1 && !Uuid::new_v4().as_u128().is_multiple_of(one_in.into()) {
             return;
         }
@@ -193,7 +194,7 @@ impl Fleet {
         }
     }
 
-    /// Flushes again and again, until there's nothing left, or the database stays away.
+    /// Flushes repeatedly, until no samples are left or too many attempts in a row have failed.
     async fn flush_until_done(self: Arc<Self>) {
         let mut failures = 0;
         loop {
@@ -228,7 +229,7 @@ impl Fleet {
         }
     }
 
-    /// Waits for the next flush: `pause`, and longer while there are only refused requests.
+    /// Waits `pause` until the next flush, and longer while there are only refused requests.
     async fn wait(&self, mut pause: Duration) {
         let clock = Instant::now();
         loop {
@@ -240,7 +241,7 @@ impl Fleet {
         }
     }
 
-    /// What there is to flush; without anything the task is over.
+    /// Returns the batch to flush. `None` means that there are no samples, and ends the task.
     fn take(&self) -> Option<Batch> {
         let mut state = self.state();
         state
@@ -253,7 +254,7 @@ impl Fleet {
         Some(std::mem::take(&mut state.batch))
     }
 
-    /// Whether nothing has come in meanwhile; the task is over then.
+    /// Whether no samples were added during the flush, which ends the task.
     fn is_done(&self) -> bool {
         let mut state = self.state();
         let done = state.batch.sketches.is_empty();
@@ -263,7 +264,7 @@ impl Fleet {
         done
     }
 
-    /// Says once that profiling has to wait.
+    /// Logs, only once, that samples can't be stored.
     fn warn(&self, reason: &str) {
         let mut state = self.state();
         if !state.warned {
@@ -296,11 +297,11 @@ pub fn now_us() -> i64 {
     })
 }
 
-/// Goes on with `task` beside requests, and once their responses are sent.
+/// Runs `task` concurrently with requests, and continues it after their responses are sent.
 pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(target_family = "wasm")]
     spin_sdk::wasip3::spawn(task);
-    // Natively there's no host that would run it: only unit tests come here.
+    // Native builds have no host that would run the task. Only unit tests get here.
     #[cfg(not(target_family = "wasm"))]
     drop(task);
 }
@@ -361,7 +362,7 @@ impl Batch {
         }
     }
 
-    /// Keeps a slow query that is newer than all that are kept.
+    /// Adds a slow query that is newer than all others in the batch.
     fn keep_slow_query(&mut self, seen: SlowQuerySeen) {
         let name = seen.slow_query.name;
         let is_same = |seen: &&SlowQuerySeen| seen.slow_query.name == name;
@@ -382,12 +383,12 @@ impl Batch {
         self.sketches.entry(Key { minute, kind, name }).or_default()
     }
 
-    /// Whether requests were refused, and nothing else was measured.
+    /// Whether the batch has only refused requests.
     fn has_only_refused(&self) -> bool {
         self.slow_queries.is_empty() && self.sketches.keys().all(Key::is_refused)
     }
 
-    /// Puts back what couldn't be flushed.
+    /// Puts back a batch that couldn't be flushed.
     fn take_back(&mut self, earlier: Self) {
         for (key, one) in earlier.sketches {
             let here = self.sketches.entry(key).or_default();
@@ -402,13 +403,13 @@ impl Batch {
         self.lost = self.lost.saturating_add(earlier.lost);
     }
 
-    /// Counts samples as lost that aren't here any more.
+    /// Counts samples that were discarded as lost.
     fn give_up(&mut self, samples: u64) {
         self.gathered = self.gathered.saturating_add(samples);
         self.lost = self.lost.saturating_add(samples);
     }
 
-    /// Loses what's older than a minute.
+    /// Discards samples from before `minute`, and counts them as lost.
     fn forget_before(&mut self, minute: i64) {
         let first = Key {
             minute,

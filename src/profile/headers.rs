@@ -1,4 +1,4 @@
-//! The account of a request as response headers. Pure: numbers in, text out.
+//! Formats a request's profile as response headers. Does no I/O.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,7 +10,7 @@ const X_QUERY_TIME: HeaderName = HeaderName::from_static("x-query-time");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// The headers that a response may get: for whoever has to let them through.
+/// The headers that a response may get, so that CORS can expose them.
 pub const HEADERS: [HeaderName; 5] = [
     X_PROCESS_TIME,
     X_QUERY_COUNT,
@@ -19,10 +19,10 @@ pub const HEADERS: [HeaderName; 5] = [
     SERVER_TIMING,
 ];
 
-/// Statements that `Server-Timing` lists at most: a header has its limits.
+/// The most statements in `Server-Timing`, because headers have size limits.
 const MOST_STATEMENTS: usize = 50;
 
-/// Sets the profiling headers, replacing any the handler may have set. Where they're not to be seen, only the request's id.
+/// Sets the profiling headers and replaces those that the handler set. Unless `visible`, sets only the request's id.
 pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals, visible: bool) {
     let mut all = vec![(X_REQUEST_ID, profile.request_id().to_owned())];
     if visible {
@@ -34,15 +34,15 @@ pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals
         ]);
     }
     for (name, value) in all {
-        // Digits, dots and an id that was checked when it came in: always a valid value.
+        // The value is always valid, because it has only text of ours and an id that was checked when it came in.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }
     }
 }
 
-/// The `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. Every statement by its name as well,
-/// where they may be seen.
+/// Returns the `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. It lists each statement by name
+/// if the client may see them.
 fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     let queries = match totals.query_count {
         1 => "1 query".to_owned(),
@@ -71,7 +71,7 @@ fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     all.join(", ")
 }
 
-/// Microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Exact, where a float isn't.
+/// Formats microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Exact, unlike a float.
 pub fn ms(us: u64) -> String {
     let hundredths = us / 10 + u64::from(us % 10 >= 5);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)

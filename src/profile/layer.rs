@@ -1,4 +1,4 @@
-//! The tower layer that puts a profile around every request and its account on every response, errors included.
+//! The tower layer that profiles every request and sets the profiling headers on every response, including errors.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use super::{Fleet, RequestProfile, Thresholds, headers, log};
 /// Measures every request that passes, and sets `X-Process-Time`, `X-Query-Count`, `X-Query-Time`, `Server-Timing` and
 /// `X-Request-Id` on its response.
 ///
-/// Handlers find the [`RequestProfile`] among the request's extensions, as an `Arc`. Where one is there already, it's
-/// taken over: that's how an entry point starts the clock before it has read what it needs to build its service.
+/// Handlers find the [`RequestProfile`] in the request's extensions, as an `Arc`. If the extensions contain one already, the
+/// layer uses it, so that an entry point can start the clock before it builds its service.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::{Fleet, RequestProfile, Thresholds, headers, log};
 /// use reznet_edge::profile::{ProfileLayer, RequestProfile, StatementRun, Thresholds};
 ///
 /// async fn hello(Extension(profile): Extension<Arc<RequestProfile>>) -> &'static str {
-///     // Whoever runs a statement adds it to the account.
+///     // Code that runs a statement records it.
 ///     profile.record_statement(StatementRun { name: "greeting_get", elapsed_us: 450, failed: false, parameters: 0 });
 ///     "hello"
 /// }
@@ -41,7 +41,7 @@ pub struct ProfileLayer {
 }
 
 impl ProfileLayer {
-    /// A layer that logs what exceeds `thresholds`.
+    /// Creates a layer that logs requests that exceed `thresholds`.
     #[must_use]
     pub fn new(thresholds: Thresholds) -> Self {
         Self {
@@ -50,14 +50,14 @@ impl ProfileLayer {
         }
     }
 
-    /// Hides the account from the public: only requests that may see every statement get the headers.
+    /// Sets whether only requests that may see every statement get the profiling headers.
     #[must_use]
     pub fn hiding_headers(mut self, hides_headers: bool) -> Self {
         self.hides_headers = hides_headers;
         self
     }
 
-    /// Gathers what requests took for the fleet's percentiles.
+    /// Records request durations for the fleet's percentiles.
     #[must_use]
     pub fn gathering(mut self, fleet: Arc<Fleet>) -> Self {
         self.fleet = Some(fleet);
@@ -94,7 +94,7 @@ impl<S> Layer<S> for ProfileLayer {
     }
 }
 
-/// What [`ProfileLayer`] makes of a service.
+/// A service that [`ProfileLayer`] wraps.
 #[derive(Clone, Debug)]
 pub struct ProfileService<S> {
     inner: S,
@@ -142,8 +142,8 @@ fn is_request_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._:+/=@".contains(&byte))
 }
 
-/// The trace id of a `traceparent` header: version, 32 hex digits that aren't all zero, and so on. Anything else is
-/// ignored, as the standard asks.
+/// Returns the trace id of a `traceparent` header: version, 32 hex digits that aren't all zero, and so on. Returns `None` for
+/// an invalid header, because the standard says to ignore it.
 fn trace_id(traceparent: &str) -> Option<String> {
     let mut fields = traceparent.split('-');
     let (version, trace, parent, flags) = (
@@ -157,7 +157,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
     };
     let zero = |text: &str| text.bytes().all(|b| b == b'0');
     let well_formed = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    // Version 00 has exactly four fields; later ones may add more; ff is reserved.
+    // Version 00 has exactly four fields, later versions may have more, and ff is reserved.
     let known = version != "ff" && (version != "00" || fields.next().is_none());
     (well_formed && known && !zero(trace) && !zero(parent)).then(|| trace.to_owned())
 }

@@ -1,6 +1,6 @@
-//! Slow queries and slow requests as lines on stderr, which the host shows and keeps. `grep SLOW` finds them all.
+//! Logs slow queries and slow requests as lines on stderr, which the host shows and stores. `grep SLOW` finds them all.
 //!
-//! A line never holds a parameter, a password or a line break, whatever came in.
+//! No line contains a parameter, a password or a line break, whatever the request contains.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use super::headers::ms;
 use super::{RequestProfile, Totals};
 
-/// From when on something is worth a line. Warning and error thresholds are exceeded, not reached.
+/// The thresholds for log lines. Durations must exceed their threshold, while counts must only reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
     /// A query that took longer is a warning.
@@ -21,9 +21,9 @@ pub struct Thresholds {
     pub request_warn_us: u64,
     /// A request that took longer is an error.
     pub request_error_us: u64,
-    /// A statement that one request ran so often with different parameters is a warning: N+1, perhaps.
+    /// A statement that one request ran with this many different parameters is a warning, because it may be an N+1 query.
     pub repeated_query_count: usize,
-    /// A statement that one request ran so often with the same parameters is a warning.
+    /// A statement that one request ran this often with the same parameters is a warning.
     pub duplicate_query_count: usize,
 }
 
@@ -41,22 +41,22 @@ impl Default for Thresholds {
     }
 }
 
-/// What a line looks like.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// `WARNING - SLOW QUERY (…ms): … request=…`
     #[default]
     Text,
-    /// The same as a JSON object, its numbers as members.
+    /// The same text in a JSON object, with the numbers as members.
     Json,
 }
 
-/// How bad it is.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Worth a look.
+    /// Needs attention.
     Warning,
-    /// Worth a look now.
+    /// Needs attention now.
     Error,
 }
 
@@ -79,21 +79,21 @@ impl Level {
     }
 }
 
-/// One for all requests: it's the same for all that an instance writes.
+/// The format of all lines that an instance writes.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Sets what lines look like, from now on and once only; text before that.
+/// Sets the format of lines. Only the first call has an effect. Before it, the format is text.
 pub fn set_log_format(format: LogFormat) {
     let _ = FORMAT.set(format);
 }
 
-/// Writes one line, with the request it belongs to. `details` are for machines: the message has them in words.
+/// Writes one line with the request's id. Only the JSON format has `details`, which the message has in words.
 pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&str, Value)]) {
     let format = FORMAT.get().copied().unwrap_or_default();
     eprintln!("{}", render(format, level, message, profile, details));
 }
 
-/// Reports a statement that took too long; says nothing of one that didn't.
+/// Logs a statement if it exceeded a threshold.
 pub fn slow_query(
     name: &str,
     sql: &str,
@@ -121,8 +121,7 @@ pub fn slow_query(
     }
 }
 
-/// Reports a request that's done: that it took too long, sent the same statement again and again, or more statements
-/// than its route may; says nothing of one that didn't.
+/// Logs a finished request if it took too long, repeated a statement too often, or sent more statements than its route may.
 pub fn request(totals: &Totals, thresholds: &Thresholds, profile: &RequestProfile) {
     if let Some(level) = Level::of(
         totals.elapsed_us,
@@ -229,8 +228,8 @@ fn render(
     }
 }
 
-/// Folds white space to single spaces, escapes characters that a terminal or a reader could take for something else, and
-/// keeps at most `max_chars` characters.
+/// Folds white space to single spaces, escapes characters that a terminal or a reader could misinterpret, and keeps at most
+/// `max_chars` characters.
 fn one_line(text: &str, max_chars: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max_chars));
     for word in text.split_whitespace() {

@@ -1,6 +1,6 @@
-//! What one request did: its statements with their durations, and how long it waited for connections.
+//! The profile of one request: its statements with their durations, and the time it waited for connections.
 //!
-//! Pure bookkeeping, one value for each request: an instance serves several at once, so nothing of this may be static.
+//! Each request has a profile of its own. An instance serves several requests at once, so no part of it may be static.
 //! Durations are whole microseconds (`_us`).
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The running account of one request. Made when its first line runs, shared by all that works for it.
+/// The measurements of one request. Created when the request starts, and shared by all code that serves it.
 #[derive(Debug)]
 pub struct RequestProfile {
     started: Instant,
@@ -32,39 +32,39 @@ struct Account {
 
 const NO_ROUTE: &str = "(no route)";
 
-/// A statement's answer as it was sought in the cache.
+/// A lookup of a statement's answer in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLookup {
     /// The statement's name in the registry.
     pub name: &'static str,
-    /// From the call until the cache had answered.
+    /// The time from the call until the cache's answer.
     pub elapsed_us: u64,
-    /// Whether it was there; else the statement was sent.
+    /// Whether the cache had the answer. If not, the statement was sent.
     pub is_hit: bool,
-    /// Whether the cache didn't answer.
+    /// Whether the lookup failed.
     pub failed: bool,
 }
 
-/// One statement as it was sent: counted whether it succeeded or not.
+/// A statement that was sent, whether it succeeded or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementRun {
     /// Its name in the registry.
     pub name: &'static str,
-    /// From the call until the last row and the outcome were in.
+    /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
     /// Whether it ended in an error.
     pub failed: bool,
-    /// A hash of its parameters: the same for the same ones.
+    /// A hash of its parameters. Equal parameters have equal hashes.
     pub parameters: u64,
 }
 
-/// A statement that took so long that its plan is wanted.
+/// A statement so slow that its plan is recorded.
 pub struct SlowQuery {
     /// Its name in the registry.
     pub name: &'static str,
-    /// From the call until the last row and the outcome were in.
+    /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
-    /// Asks for the plan, as JSON; to be awaited after the response is sent.
+    /// Fetches the plan as JSON. To be awaited after the response is sent.
     pub plan: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
 }
 
@@ -77,16 +77,16 @@ impl fmt::Debug for SlowQuery {
     }
 }
 
-/// The sums that go out with the response.
+/// The totals that are sent with the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// Since the request's first line.
+    /// The time since the request started.
     pub elapsed_us: u64,
-    /// Statements sent, failed ones too.
+    /// The number of statements sent, including failed ones.
     pub query_count: usize,
-    /// Their durations, added up.
+    /// The sum of their durations.
     pub query_us: u64,
-    /// Time spent waiting for a connection; not part of `query_us`.
+    /// The time spent waiting for a connection, which is not part of `query_us`.
     pub connection_wait_us: u64,
 }
 
@@ -95,14 +95,14 @@ pub struct Totals {
 pub struct Repetition {
     /// Its name in the registry.
     pub name: &'static str,
-    /// With how many different parameters it ran.
+    /// The number of different parameters with which it ran.
     pub different_count: usize,
-    /// How often it ran with the parameters that it ran most often with.
+    /// The number of runs with the most frequent parameters.
     pub same_count: usize,
 }
 
 impl RequestProfile {
-    /// Starts the clock. `request_id` is what log lines and `X-Request-Id` will say.
+    /// Starts the clock. `request_id` appears in log lines and in `X-Request-Id`.
     #[must_use]
     pub fn start(request_id: String) -> Self {
         Self {
@@ -112,27 +112,28 @@ impl RequestProfile {
         }
     }
 
-    /// The name of this request in the log.
+    /// Returns the request's id.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 
-    /// Says which route serves the request, as `GET /api/agents/{id}`, never with values from the path; and how many
-    /// statements it may take.
+    /// Sets the route that serves the request, such as `GET /api/agents/{id}`, never with values from the path, and the number
+    /// of statements that it may send.
     pub fn set_route(&self, route: String, query_budget: usize) {
         let mut account = self.account();
         account.route = Some(route);
         account.query_budget = Some(query_budget);
     }
 
-    /// Counts the request for its route. A request that ends before this was refused, and took no time of the route's work.
+    /// Counts the request for its route. A request that ends before this counts as refused, and took no time of the route's
+    /// work.
     pub fn admit(&self) {
         self.account().is_admitted = true;
     }
 
-    /// The name under which the fleet counts the request, and whether that is a route's. A stranger can send any number of
-    /// requests that no route takes, or that are refused: they must not change the figures of routes.
+    /// Returns the name under which the fleet counts the request, and whether that is a route's. Any client can send any number
+    /// of requests that match no route or are refused, and they must not change the figures of routes.
     #[must_use]
     pub fn counted_as(&self, status: u16) -> (String, bool) {
         match &*self.account() {
@@ -146,7 +147,7 @@ impl RequestProfile {
         }
     }
 
-    /// The route, once known.
+    /// Returns the route, or `(no route)` until it is set.
     #[must_use]
     pub fn route(&self) -> String {
         self.account()
@@ -155,74 +156,74 @@ impl RequestProfile {
             .unwrap_or_else(|| NO_ROUTE.to_owned())
     }
 
-    /// How many statements the route may take, once known.
+    /// Returns how many statements the route may send, once it is set.
     #[must_use]
     pub fn query_budget(&self) -> Option<usize> {
         self.account().query_budget
     }
 
-    /// Shows every statement in `Server-Timing`. The caller has made sure that the client may see it.
+    /// Shows every statement in `Server-Timing`. The caller must have checked that the client may see them.
     pub fn show_statements(&self) {
         self.account().detailed = true;
     }
 
-    /// Whether every statement is to be shown.
+    /// Whether `Server-Timing` shows every statement.
     #[must_use]
     pub fn is_detailed(&self) -> bool {
         self.account().detailed
     }
 
-    /// Adds a statement to the account.
+    /// Records a statement.
     pub fn record_statement(&self, run: StatementRun) {
         self.account().statements.push(run);
     }
 
-    /// Asks for a statement's plan, once the response is sent.
+    /// Records a slow statement, whose plan is fetched after the response is sent.
     pub fn record_slow_query(&self, slow_query: SlowQuery) {
         self.account().slow_queries.push(slow_query);
     }
 
-    /// Adds a wait for a connection, successful or not.
+    /// Records a wait for a connection, successful or not.
     pub fn record_connection_wait(&self, wait_us: u64) {
         let mut account = self.account();
         account.connection_wait_us = account.connection_wait_us.saturating_add(wait_us);
     }
 
-    /// Adds a lookup in the cache.
+    /// Records a lookup in the cache.
     pub fn record_cache_lookup(&self, lookup: CacheLookup) {
         self.account().cache_lookups.push(lookup);
     }
 
-    /// The lookups in the cache so far.
+    /// Returns the lookups in the cache so far.
     #[must_use]
     pub fn cache_lookups(&self) -> Vec<CacheLookup> {
         self.account().cache_lookups.clone()
     }
 
-    /// Says what has answered a read, a server or the cache, and why that one. The last one stands.
+    /// Records which server, or the cache, answered a read, and why. The last call wins.
     pub fn record_read_from(&self, read_from: &'static str) {
         self.account().read_from = Some(read_from);
     }
 
-    /// What has answered, where there's a choice.
+    /// Returns the source of the last read, if there was a choice.
     #[must_use]
     pub fn read_from(&self) -> Option<&'static str> {
         self.account().read_from
     }
 
-    /// The statements so far, in the order they ended.
+    /// Returns the statements so far, in the order they ended.
     #[must_use]
     pub fn statements(&self) -> Vec<StatementRun> {
         self.account().statements.clone()
     }
 
-    /// The slow statements so far, handed over.
+    /// Removes and returns the slow statements so far.
     #[must_use]
     pub fn take_slow_queries(&self) -> Vec<SlowQuery> {
         std::mem::take(&mut self.account().slow_queries)
     }
 
-    /// The statements that ran more than once, by name. One that failed and was sent again is none.
+    /// Returns the statements that ran more than once, by name. Failed runs don't count, so a retry isn't a repetition.
     #[must_use]
     pub fn repetitions(&self) -> Vec<Repetition> {
         let mut runs: BTreeMap<&'static str, BTreeMap<u64, usize>> = BTreeMap::new();
@@ -244,7 +245,7 @@ impl RequestProfile {
             .collect()
     }
 
-    /// The sums as of now.
+    /// Returns the current totals.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let elapsed_us = elapsed_us(self.started);
@@ -261,12 +262,12 @@ impl RequestProfile {
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
-        // Whatever another holder did, the numbers are whole: each change is a single assignment or push.
+        // A panic elsewhere leaves consistent numbers, because each change is a single assignment or push.
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whole microseconds since `since`.
+/// Returns the whole microseconds since `since`.
 ///
 /// ```
 /// let clock = std::time::Instant::now();

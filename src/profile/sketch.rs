@@ -1,20 +1,20 @@
-//! How long things took, in little space: a histogram whose percentiles are within 1 % of the exact ones, and that can
-//! be added to another's without losing anything. The quantiles of many instances come from adding theirs up.
+//! A compact histogram of durations. Its percentiles are within 1 % of the exact ones. Histograms can be merged without loss,
+//! so the quantiles of many instances come from their merged histograms.
 //!
-//! This is a `DDSketch` (Masson, Rim and Lee, PVLDB 12, 2019: <https://www.vldb.org/pvldb/vol12/p2195-masson.pdf>) over
-//! whole microseconds (`_us`). Pure arithmetic: no clock, no database, no waiting; and whatever it is fed, database rows
-//! that make no sense included, it never panics: sums stop at `u64::MAX`.
+//! This is a `DDSketch` (Masson, Rim and Lee, PVLDB 12, 2019: <https://www.vldb.org/pvldb/vol12/p2195-masson.pdf>) over whole
+//! microseconds (`_us`). It needs no clock, no database and no waiting. It never panics, even on invalid database rows, and
+//! sums saturate at `u64::MAX`.
 
 use std::collections::BTreeMap;
 
-/// What counts as fast, in microseconds: the requirement is that 95 % of queries take **less** than 100 ms.
+/// The target duration in microseconds. The requirement is that 95 % of queries take **less** than 100 ms.
 ///
-/// One that takes 100 ms to the microsecond misses the target, as the requirement says "under".
+/// A query that takes exactly 100 ms misses the target, because the requirement says "under".
 pub const TARGET_US: u64 = 100_000;
 
-/// The durations of one statement or route: counts in bins that grow by 2 %, and exact totals beside them.
+/// The durations of one statement or route: counts in bins, each 2 % wider than the one below, and exact totals.
 ///
-/// It holds at most 2,220 bins, however many durations are recorded; in practice a few dozen.
+/// It has at most 2,220 bins for any number of durations, and a few dozen in practice.
 ///
 /// ```
 /// use reznet_edge::profile::Sketch;
@@ -32,53 +32,53 @@ pub const TARGET_US: u64 = 100_000;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// How many durations lie in a bin, by the bin's index: none is 0.
+    /// The number of durations in each bin, by the bin's index. No number is 0.
     bins: BTreeMap<i32, u64>,
-    /// The sum of the bins, kept so that nobody has to add them up.
+    /// The sum of the bins, stored so that it needn't be computed.
     count: u64,
     totals: SketchTotals,
 }
 
-/// What a sketch knows exactly, beside its count. Sums stop at `u64::MAX`.
+/// The exact totals of a sketch, besides its count. Sums saturate at `u64::MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SketchTotals {
-    /// How many ended in an error.
+    /// The number of durations that ended in an error.
     pub errors: u64,
-    /// All durations added up.
+    /// The sum of all durations.
     pub sum_us: u64,
     /// The longest duration.
     pub max_us: u64,
-    /// How many took less than [`TARGET_US`], whether they failed or not.
+    /// The number of durations below [`TARGET_US`], failed ones included.
     pub within_target_count: u64,
 }
 
 impl Sketch {
-    /// α: how far an estimate may be from the exact value, as a part of it.
+    /// α: the largest relative error of an estimate.
     pub const ALPHA: f64 = 0.01;
 
-    /// γ = (1 + α) / (1 − α): how many times wider each bin is than the one below. The same float as 101.0 / 99.0.
+    /// γ = (1 + α) / (1 − α): the ratio of a bin's width to that of the bin below. The same float as 101.0 / 99.0.
     pub const GAMMA: f64 = (1.0 + Self::ALPHA) / (1.0 - Self::ALPHA);
 
-    /// ln γ, of γ as the float it is.
+    /// ln γ, computed from γ as a float.
     pub const LN_GAMMA: f64 = 0.020_000_666_706_669_435;
 
-    /// The bin of durations that are 0: those under the clock's resolution. They have no logarithm.
+    /// The index of the bin for durations of 0, which are below the clock's resolution and have no logarithm.
     pub const ZERO_INDEX: i32 = -1;
 
-    /// The bin of `u64::MAX`: there is none above.
+    /// The index of the bin for `u64::MAX`, which is the highest bin.
     pub const MAX_INDEX: i32 = 2218;
 
-    /// One without durations.
+    /// Creates an empty sketch.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes up a sketch that was written down: its bins as (index, count) in any order, and its totals.
+    /// Restores a stored sketch from its bins, as (index, count) in any order, and its totals.
     ///
-    /// Rows are not trusted. Indexes that come twice are added up, those out of range count in the nearest bin, and
-    /// totals that can't belong to these bins are brought to what can: no more errors, or durations within target, than
-    /// durations at all, and a maximum no lower than the highest bin. So lost rows can't make a percentile of 0.
+    /// Rows are not trusted. Counts with the same index are added up, and an index out of range counts as the nearest bin.
+    /// Totals that contradict the bins are corrected: errors, and durations within target, are at most the count, and the
+    /// maximum is no lower than the highest bin. So lost rows can't cause a percentile of 0.
     ///
     /// ```
     /// use reznet_edge::profile::Sketch;
@@ -107,12 +107,12 @@ impl Sketch {
         sketch
     }
 
-    /// Adds one duration; `failed` if what took so long ended in an error.
+    /// Adds one duration. `failed` means that it ended in an error.
     pub fn record(&mut self, elapsed_us: u64, failed: bool) {
         self.record_weighted(elapsed_us, failed, 1);
     }
 
-    /// Adds one duration that stands for `weight` of its kind, as where only one in `weight` is looked at. 0 adds nothing.
+    /// Adds one duration that counts `weight` times, for example if only 1 in `weight` requests is profiled. 0 adds nothing.
     pub fn record_weighted(&mut self, elapsed_us: u64, failed: bool, weight: u64) {
         if weight == 0 {
             return;
@@ -126,7 +126,7 @@ impl Sketch {
         });
     }
 
-    /// Adds all that another holds. The outcome is that of recording both's durations in one, in whatever order.
+    /// Adds another sketch. The result is the same as recording the durations of both in one sketch, in any order.
     pub fn merge(&mut self, other: &Self) {
         for (index, count) in other.bins() {
             self.add(index, count);
@@ -134,11 +134,11 @@ impl Sketch {
         self.totals.add(&other.totals);
     }
 
-    /// The duration that a part `q` of all don't exceed, in microseconds: 0.95 for p95. `None` where nothing is recorded.
+    /// Returns the `q`-quantile in microseconds, for example p95 for 0.95. Returns `None` if the sketch is empty.
     ///
-    /// An estimate of the value of rank ⌊q·(count − 1)⌋ in ascending order, counted from 0 (the paper's lower quantile),
-    /// within [`ALPHA`](Self::ALPHA) of it and never above the maximum. A `q` outside 0 to 1 is taken as the nearer of
-    /// them, one that is no number as 0. Not rounded: whole microseconds would be off by more than that below 100.
+    /// It is an estimate of the value of rank ⌊q·(count − 1)⌋ in ascending order, counted from 0 (the paper's lower quantile),
+    /// within [`ALPHA`](Self::ALPHA) of it and never above the maximum. A `q` outside 0 to 1 is replaced by the nearer limit,
+    /// and NaN by 0. It isn't rounded, because whole microseconds are too coarse below 100.
     ///
     /// ```
     /// use reznet_edge::profile::Sketch;
@@ -153,7 +153,7 @@ impl Sketch {
     #[must_use]
     pub fn quantile_us(&self, q: f64) -> Option<f64> {
         let last_rank = self.count.checked_sub(1)?;
-        // `whole` makes 0 of a negative `q` and of one that is no number; above 2^53 even q = 1 may round to too much.
+        // `whole` returns 0 for a negative `q` and for NaN. Above 2^53, rounding may exceed the last rank even for q = 1.
         let rank = whole(q * float(last_rank)).min(last_rank);
         let mut seen: u64 = 0;
         let index = self.bins().find_map(|(index, count)| {
@@ -163,39 +163,39 @@ impl Sketch {
         Some(Self::bin_value_us(index).min(float(self.totals.max_us)))
     }
 
-    /// How many durations, weights included.
+    /// Returns the number of durations, weights included.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// What is known exactly, beside the count.
+    /// Returns the exact totals, besides the count.
     #[must_use]
     pub fn totals(&self) -> &SketchTotals {
         &self.totals
     }
 
-    /// Whether nothing was recorded.
+    /// Whether the sketch has no durations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The bins that hold something, as (index, count), by index: what is written down of a sketch.
+    /// Returns the non-empty bins as (index, count), by index. These are stored in the database.
     pub fn bins(&self) -> impl Iterator<Item = (i32, u64)> {
         self.bins.iter().map(|(&index, &count)| (index, count))
     }
 
-    /// The bin a duration belongs to: ⌈ln v / ln γ⌉, so bin i is (γ^(i−1), γ^i]; [`ZERO_INDEX`](Self::ZERO_INDEX) for 0.
+    /// Returns the bin of a duration: ⌈ln v / ln γ⌉, so bin i is (γ^(i−1), γ^i], or [`ZERO_INDEX`](Self::ZERO_INDEX) for 0.
     ///
-    /// PostgreSQL says the same with
+    /// The same in PostgreSQL:
     ///
     /// ```sql
     /// CASE WHEN us = 0 THEN -1 ELSE ceil(ln(us::float8) / ln(101::float8 / 99))::int END
     /// ```
     ///
-    /// Two libraries' logarithms may differ in the last digit; up to an hour no whole microsecond is near enough to a
-    /// bin's edge for that to matter, beyond it a value could be in the bin beside.
+    /// Logarithms of two libraries may differ in the last digit. Up to an hour, no whole microsecond is so near to a bin's edge
+    /// that this matters. A longer duration could be in the adjacent bin.
     ///
     /// ```
     /// use reznet_edge::profile::Sketch;
@@ -215,10 +215,10 @@ impl Sketch {
         (float(elapsed_us).ln() / Self::LN_GAMMA).ceil() as i32
     }
 
-    /// What a bin's durations are taken for, in microseconds: 2γ^i / (γ + 1), which is within α of each of them; 0 for
-    /// [`ZERO_INDEX`](Self::ZERO_INDEX) and below.
+    /// Returns the estimate for a bin's durations in microseconds: 2γ^i / (γ + 1), which is within α of each of them. Returns 0
+    /// for [`ZERO_INDEX`](Self::ZERO_INDEX) and below.
     ///
-    /// PostgreSQL says the same with
+    /// The same in PostgreSQL:
     ///
     /// ```sql
     /// CASE WHEN i < 0 THEN 0 ELSE 2 * power(101::float8 / 99, i) / (101::float8 / 99 + 1) END
@@ -259,7 +259,7 @@ impl SketchTotals {
     }
 }
 
-/// The nearest float.
+/// Returns the nearest float.
 #[expect(
     clippy::cast_precision_loss,
     reason = "exact up to 2^53, 285 years of microseconds; beyond it 1e-16 off, where 1e-2 is promised"
@@ -268,7 +268,7 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// The whole part; 0 for what is negative or no number, `u64::MAX` for what is too large.
+/// Returns the integer part, 0 for negative numbers and NaN, or `u64::MAX` for numbers that are too large.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -287,10 +287,10 @@ mod tests {
 
     use super::*;
 
-    /// α, and what floats add to it.
+    /// α plus the rounding error of floats.
     const TOLERANCE: f64 = Sketch::ALPHA * (1.0 + 1e-9);
 
-    /// An hour: no request lives that long.
+    /// An hour, which no request exceeds.
     const HOUR_US: u64 = 3_600_000_000;
 
     fn sketch_of(values_us: &[u64]) -> Sketch {
@@ -305,7 +305,7 @@ mod tests {
         (estimate_us - float(exact_us)).abs() <= TOLERANCE * float(exact_us)
     }
 
-    /// The values nearest to each bin's edges, on both sides, that are whole.
+    /// Returns the nearest whole values on both sides of each bin's edges.
     fn edges() -> impl Iterator<Item = u64> {
         (1..Sketch::MAX_INDEX).flat_map(|index| {
             let below = whole(Sketch::GAMMA.powi(index));
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn indexes_are_those_of_exact_arithmetic() {
-        // Worked out with 60 decimal digits.
+        // Computed with 60 decimal digits.
         for (elapsed_us, index) in [
             (0, -1),
             (1, 0),
@@ -358,8 +358,8 @@ mod tests {
         }
     }
 
-    /// `ceil(ln(v) / ln(gamma))`, with the constant written and computed as in SQL, and no edge so near that another
-    /// library's last digit could move a value over it.
+    /// Checks `ceil(ln(v) / ln(gamma))` with the constant written and computed as in SQL. Also checks that no value is so near
+    /// to an edge that another library's last digit could move it across.
     #[test]
     fn sql_puts_every_value_up_to_an_hour_in_the_same_bin() {
         let mut count = 0;
@@ -367,14 +367,14 @@ mod tests {
             let in_sql = float(elapsed_us).ln() / (101.0_f64 / 99.0).ln();
             let index = f64::from(Sketch::bin_index(elapsed_us));
             assert_eq!(in_sql.ceil().to_bits(), index.to_bits(), "{elapsed_us}");
-            // A last digit of these is 2e-13.
+            // The last digit of these numbers is 2e-13.
             assert!((in_sql - in_sql.round()).abs() > 2e-11, "{elapsed_us}");
             count += 1;
         }
         assert!(count > 201_000, "only {count} values were compared");
     }
 
-    // --- what is counted ---
+    // --- counts and totals ---
 
     #[test]
     fn totals_are_exact() {
@@ -389,7 +389,7 @@ mod tests {
                 errors: 2,
                 sum_us: 201_499,
                 max_us: 100_000,
-                // 100 ms to the microsecond isn't under 100 ms.
+                // Exactly 100 ms isn't under 100 ms.
                 within_target_count: 3,
             }
         );
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn no_quantile_is_above_the_maximum() {
-        // The lowest value of a bin: its estimate is 1 % above, where the maximum doesn't say better.
+        // The lowest value of a bin. Without the limit by the maximum, its estimate would be 1 % too high.
         let index = 1_000;
         let elapsed_us = whole(Sketch::GAMMA.powi(index - 1)) + 1;
         assert_eq!(Sketch::bin_index(elapsed_us), index);
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(estimate_us.to_bits(), float(elapsed_us).to_bits());
     }
 
-    // --- rows that make no sense ---
+    // --- invalid rows ---
 
     #[test]
     fn rows_out_of_range_count_in_the_nearest_bin() {
@@ -496,9 +496,9 @@ mod tests {
         assert_eq!(absurd.max_us, 250_000);
     }
 
-    // --- whatever comes ---
+    // --- properties ---
 
-    /// Durations of every magnitude: small ones, for which rounding matters, and those no clock will show.
+    /// Returns durations of every magnitude: small ones, for which rounding matters, and unrealistically long ones.
     fn any_us() -> impl Strategy<Value = u64> {
         prop_oneof![0..300_u64, 0..10_000_000_u64, any::<u64>()]
     }
@@ -514,7 +514,7 @@ mod tests {
         )
     }
 
-    /// From rows as a database might hold them after the worst day.
+    /// Returns sketches of arbitrary rows, including invalid ones.
     fn any_sketch() -> impl Strategy<Value = Sketch> {
         let index = prop_oneof![-3..2_300_i32, any::<i32>()];
         let count = prop_oneof![0..1_000_u64, any::<u64>()];
@@ -561,7 +561,7 @@ mod tests {
         fn every_quantile_is_within_alpha(mut values_us in vec(any_us(), 1..200), part in 0..=128_usize) {
             let sketch = sketch_of(&values_us);
             values_us.sort_unstable();
-            // 128ths are exact as floats, so that the rank is no matter of a last digit.
+            // 128ths are exact as floats, so the rank doesn't depend on the last digit.
             let exact_us = values_us[(values_us.len() - 1) * part / 128];
             let q = float(u64::try_from(part).unwrap()) / 128.0;
             let estimate_us = sketch.quantile_us(q).unwrap();
@@ -596,7 +596,7 @@ mod tests {
         }
     }
 
-    // --- the promise, over 100,000 values of five distributions ---
+    // --- accuracy over 100,000 values of five distributions ---
 
     const VALUES: usize = 100_000;
     const PARTS: usize = 1_000;
@@ -609,7 +609,7 @@ mod tests {
         TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
     }
 
-    /// Whole microseconds, as they'd be recorded: these, not the floats they come from, are what is estimated.
+    /// Returns a sample in whole microseconds, as recorded. The estimates are of these values, not of the floats.
     fn sample(distribution: impl Distribution<f64>, rng: &mut TestRng) -> Vec<u64> {
         distribution
             .sample_iter(rng)
@@ -618,8 +618,8 @@ mod tests {
             .collect()
     }
 
-    /// Whether p50, p95 and p99 are those of the sorted values: of one sketch of all, and of one that is merged from
-    /// many, each value in a random part, the parts in random order.
+    /// Compares p50, p95 and p99 with those of the sorted values, for one sketch of all values, and for one that is merged from
+    /// many sketches in random order, each value in a random one.
     fn keeps_the_promise(mut values_us: Vec<u64>, rng: &mut TestRng) -> Result<(), TestCaseError> {
         let one = sketch_of(&values_us);
 
@@ -666,7 +666,7 @@ mod tests {
             keeps_the_promise(values_us, &mut rng)?;
         }
 
-        /// Cached and not: far apart, so that one mode's percentiles say nothing of the other's.
+        /// Durations with and without a cache, far apart, so that the percentiles of the two modes are independent.
         #[test]
         fn bimodal_durations(seed in seed(), ln_fast_us in 3.0..6.0, ln_slow_us in 9.0..15.0, slow_part in 0.01..0.6) {
             let mut rng = rng(seed);
@@ -685,7 +685,7 @@ mod tests {
             keeps_the_promise(vec![elapsed_us; VALUES], &mut rng(seed))?;
         }
 
-        /// With a shape under 1, whose mean is infinite, too.
+        /// Includes shapes under 1, whose mean is infinite.
         #[test]
         fn heavy_tailed_durations(seed in seed(), least_us in 1.0..10_000.0, shape in 0.5..3.0) {
             let mut rng = rng(seed);

@@ -1,4 +1,4 @@
-//! Statements on the table `agents`, and on what belongs to one agent. Knows nothing of requests; gives JSON text.
+//! Statements on the table `agents`, and on an agent's messages and channel. Doesn't depend on HTTP; returns JSON text.
 
 use uuid::Uuid;
 
@@ -73,7 +73,7 @@ pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
     access: Access::Indexes(&["idx_agents_type_active"]),
 };
 
-/// The agents, oldest first: those of one type, or of all; the active ones, or all.
+/// Lists agents, oldest first. `agent_type` and `active_only` are filters.
 pub async fn agent_list(
     db: &Db,
     page: Page,
@@ -109,7 +109,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new agent, from a body with its members.
+/// Creates an agent from a JSON body with its members.
 pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&AGENT_CREATE, vec![text(body)]).await?.into())
 }
@@ -121,7 +121,7 @@ pub(super) static AGENT_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One agent; `None` where there's none of that id.
+/// Returns one agent; `None` if there is no agent with that id.
 pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     let answer = db.cached(AGENTS, &AGENT_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer))
@@ -134,7 +134,7 @@ pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     max_rows: 1,
 };
 
-/// One agent; `None` where there's none of that name. `name` begins with the @.
+/// Returns one agent; `None` if there is no agent with that name. `name` begins with `@`.
 pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<Row>, DbError> {
     let answer = db
         .cached(AGENTS, &AGENT_GET_BY_NAME, vec![text(name)])
@@ -210,7 +210,7 @@ pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Makes an agent active or inactive.
+/// Activates or deactivates an agent.
 pub async fn agent_set_active(
     db: &Db,
     id: Uuid,
@@ -234,7 +234,7 @@ pub(super) static AGENT_STATUS: Statement = Statement {
     max_rows: 1,
 };
 
-/// Whether an agent is there for others, and whether it's busy.
+/// Returns an agent's status (online or offline) and whether it's busy, as JSON; `None` if there is no such agent.
 pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> {
     Ok(db.cached(AGENTS, &AGENT_STATUS, vec![uuid(id)]).await?.json)
 }
@@ -252,15 +252,15 @@ pub(super) static AGENT_MESSAGE_LIST: List = list! {
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
 };
 
-/// What an agent wrote, newest first; `None` where there's no such agent.
+/// Lists an agent's messages, newest first; `None` if there is no such agent.
 pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
     items(db, &AGENT_MESSAGE_LIST, page, [uuid(id)]).await
 }
 
 pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
-    // Of several at once one inserts; the others wait for it, and their DO UPDATE gives them its row: DO NOTHING would
-    // return none, as this statement's snapshot is older than that row. One that was archived is opened again.
+    // Of concurrent statements, one inserts the row. The others wait for it, and DO UPDATE returns the row to them. DO NOTHING
+    // would return no row, because their snapshots are older than the row. An archived channel is reopened.
     sql: sql![
         "WITH existing AS (SELECT ",
         channel_columns!(),
@@ -279,7 +279,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     max_rows: 1,
 };
 
-/// An agent's direct-message channel, made if there's none; `None` where there's no such agent.
+/// Returns an agent's direct-message channel, and creates it if necessary; `None` if there is no such agent.
 pub async fn agent_dm_channel(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     let answer = db.answer(&AGENT_DM_CHANNEL, vec![uuid(id)]).await?;
     Ok(Row::of(answer))

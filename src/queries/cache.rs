@@ -1,20 +1,20 @@
-//! What's kept in the key-value store: what's read of agents and of channels, until they're written to. And how often it was
-//! found there. Knows nothing of requests.
+//! The tables whose reads are cached in the key-value store until a write changes them, and the report on cache hits. Doesn't
+//! depend on HTTP.
 
 use super::fleet_report::{Window, bin_ms, measured, percentiles, window_from};
 use super::sql::time;
 use super::{sql, text, writes_sent};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
 
-/// The tables whose reads are kept.
+/// A table whose reads are cached.
 pub const AGENTS: &str = "agents";
 /// See [`AGENTS`].
 pub const CHANNELS: &str = "channels";
 
-/// All of them.
+/// All tables whose reads are cached.
 pub const TABLES: &[&str] = &[AGENTS, CHANNELS];
 
-/// Whether anything was sent for this request that may have changed what's kept.
+/// Returns true if a statement sent for this request may have changed a cached table.
 #[must_use]
 pub fn has_changed(db: &Db) -> bool {
     writes_sent(db).any(|statement| TABLES.iter().any(|table| statement.changes(table)))
@@ -46,7 +46,7 @@ pub(super) static PERFORMANCE_CACHE: Statement = Statement {
     max_rows: 1,
 };
 
-/// How often what was sought in the cache was there, as a JSON object.
+/// Returns the counts, hit rates and durations of cache lookups in the window as a JSON object.
 pub async fn performance_cache(db: &Db, window: Window) -> Result<String, DbError> {
     let ttl_s = i64::try_from(db.config().cache_ttl.as_secs()).unwrap_or(i64::MAX);
     let (name, seconds, _) = window.parts();

@@ -1,4 +1,4 @@
-//! Statements on the table `channels`, and on the messages of one. Knows nothing of requests; gives JSON text.
+//! Statements on the table `channels`, and on a channel's messages. Doesn't depend on HTTP; returns JSON text.
 
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub(super) static CHANNEL_LIST: List = list! {
     access: Access::Indexes(&["channels_active_idx"]),
 };
 
-/// The channels that aren't archived, oldest first.
+/// Lists the channels that aren't archived, oldest first.
 pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
     items(db, &CHANNEL_LIST, page, []).await
 }
@@ -55,7 +55,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new channel, from a body with its members.
+/// Creates a channel from a JSON body with its members.
 pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&CHANNEL_CREATE, vec![text(body)]).await?.into())
 }
@@ -67,7 +67,7 @@ pub(super) static CHANNEL_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One channel; `None` where there's none of that id.
+/// Returns one channel; `None` if there is no channel with that id.
 pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     let answer = db.cached(CHANNELS, &CHANNEL_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer))
@@ -177,14 +177,14 @@ pub(super) static CHANNEL_CLEAR: Statement = Statement {
     max_rows: 1,
 };
 
-/// Hides everything older than now from a channel's history.
+/// Hides all messages up to now from a channel's history.
 pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&CHANNEL_CLEAR, parameters).await?.into())
 }
 
 pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
-    // The page is read from its newest row backwards, and shown in the order it was written; the next page is older.
+    // A page is read from its newest row backwards, and shown oldest first. The next page is older.
     name: "channel_message_list",
     of: "EXISTS (SELECT FROM public.channels WHERE id = $5::uuid)",
     columns: message_columns!(),
@@ -198,7 +198,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
 };
 
-/// A channel's newest messages in the order they were written; `None` where there's no such channel.
+/// Lists a channel's newest messages, the oldest of a page first; `None` if there is no such channel.
 pub async fn channel_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
     items(db, &CHANNEL_MESSAGE_LIST, page, [uuid(id)]).await
 }

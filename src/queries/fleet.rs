@@ -1,6 +1,6 @@
-//! Statements on the schema `profile`: what instances gathered, from all of them together. Knows nothing of requests.
+//! Statements that store the measurements of all instances in the schema `profile`. Doesn't depend on HTTP.
 //!
-//! Nothing here runs while a client waits.
+//! No client waits for these statements.
 
 use super::{health, names, sql, text};
 use crate::db::{Access, Answer, Db, DbError, Parameter, Statement};
@@ -8,9 +8,10 @@ use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
 pub(super) static FLEET_FLUSH: Statement = Statement {
     name: "fleet_flush",
-    // Rows are only added: nothing here waits for another flush. The account reads the count of what was written, to be
-    // timed after it. One row in 500 finds that it's time to add up, so nobody has to count what waits, and what waits is
-    // bounded: over 5,000 rows come once in twenty thousand times. By flushes, however many rows each has, it wasn't.
+    // Only inserts rows, so it never waits for another flush. `flush` reads the number of written samples, so that its duration
+    // includes their insertion. Compaction is due with a probability of 1 in 500 for each row, so that no flush has to count the
+    // pending rows. There are more than 5,000 of them only once in 20,000 compactions. A probability for each flush would not
+    // bound them, because the number of rows in a flush varies.
     sql: sql!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
@@ -35,8 +36,8 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
 
 pub(super) static FLEET_COMPACT: Statement = Statement {
     name: "fleet_compact",
-    // Of all who find that it's due one does the work; the others don't wait for it. A part of what waits, the oldest: all
-    // that piled up while nobody could might never be done within a statement's time.
+    // If several sessions find that compaction is due, one does it, and the others don't wait for it. It takes only the oldest
+    // samples, because a large backlog might not fit within the statement timeout.
     sql: sql!["WITH due AS MATERIALIZED (
             SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
         ), sample AS MATERIALIZED (
@@ -89,8 +90,8 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
 
 pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
-    // Of all who find that ten minutes are over one does the work; the others don't wait for it. An hour of them at
-    // most, the next one does the rest. Of what's older than two days an hour's last totals are kept.
+    // If several sessions find that ten minutes are over, one does the work, and the others don't wait for it. It adds up one hour
+    // at most; the next rollup continues. Of totals older than two days, only the last of each hour are kept.
     sql: sql!["WITH due AS MATERIALIZED (
             SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
             FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
@@ -164,8 +165,8 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    // Of each statement the newest four stay, and the slowest of each span of time. Spans are longer the older they are, so that
-    // the slowest runs of any window are there, and at most 121 rows of a statement.
+    // Keeps the newest four runs of each statement, and the slowest run in each time span. Older spans are longer. So every window
+    // has its slowest runs, and a statement has at most 121 rows.
     sql: sql!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
             SELECT $1::text, $2::bigint, $3::text, $4::text,
@@ -188,7 +189,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     max_rows: 1,
 };
 
-/// Stores what an instance has gathered, the plans of its slow queries included; and adds up what has come together.
+/// Stores an instance's measurements and the plans of its slow queries. Compacts the stored samples if that is due.
 pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     let slow_queries = std::mem::take(&mut batch.slow_queries);
     let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));
@@ -200,7 +201,7 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     ];
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {
-            // What fails here is done by the next one who finds that it's time.
+            // If one of these fails, a later flush does its work.
             if note.is_some()
                 && let Ok(Answer { note: Some(_), .. }) =
                     db.answer(&FLEET_COMPACT, Vec::new()).await
@@ -236,7 +237,7 @@ async fn keep(db: &Db, seen: SlowQuerySeen) -> Result<Answer, DbError> {
     db.answer(&SLOW_QUERY_KEEP, parameters).await
 }
 
-/// The rows of a batch, as JSON: a dozen columns as arrays would each be a parameter.
+/// Returns the rows of a batch as JSON. Arrays would need a parameter for each of the eleven columns.
 fn samples(batch: &Batch) -> String {
     let rows = batch.sketches.iter().map(|(key, gathered)| {
         let totals = gathered.sketch.totals();

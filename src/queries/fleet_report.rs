@@ -1,29 +1,29 @@
-//! What all instances measured in a window of time, read back from the schema `profile`: percentiles, the verdict, and
-//! the values of the page's lines. `performance.rs` has the report's other half, which is read from PostgreSQL's own statistics.
+//! The measurements of all instances in a window, read from the schema `profile`: percentiles, the verdict, and the series of the
+//! page's charts. `performance.rs` reads the report's other half from PostgreSQL's own statistics.
 
 use super::report::{Section, Sections};
 use super::sql::time;
 use super::{ALL, sql, text};
 use crate::db::{Access, Parameter, Statement};
 
-/// How far back a report looks.
+/// The period that a report covers, up to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// A quarter of an hour: by minutes, and nothing else.
+    /// A quarter of an hour, read from minutes only.
     QuarterHour,
-    /// An hour and more: by totals, so up to ten minutes longer; its lines by minutes.
+    /// An hour. Like longer windows, it is read from totals, so it may be up to ten minutes longer. Its series are read from minutes.
     Hour,
     /// A day.
     Day,
-    /// A week. Totals older than two days are kept by the hour, so it may be up to an hour longer.
+    /// A week. It may be up to an hour longer, because only hourly totals are kept after two days.
     Week,
 }
 
 impl Window {
-    /// What it's called in requests and reports.
+    /// The windows' names in requests and reports.
     pub const NAMES: &[&str] = &["15m", "1h", "24h", "7d"];
 
-    /// The one of this name; a quarter of an hour where there's none.
+    /// Returns the window with this name; a quarter of an hour without a known name.
     #[must_use]
     pub fn named(name: Option<&str>) -> Self {
         match name {
@@ -34,7 +34,7 @@ impl Window {
         }
     }
 
-    /// Its name, its length, and that of a step of its lines, in seconds.
+    /// Returns the window's name, its length and the step of its series; both in seconds.
     pub(super) fn parts(self) -> (&'static str, i32, i32) {
         match self {
             Self::QuarterHour => ("15m", 900, 60),
@@ -45,7 +45,7 @@ impl Window {
     }
 }
 
-/// The duration in ms that a bin stands for: 2γ^i/(γ+1) µs, γ = 1.01/0.99; 0 below all.
+/// The duration in ms that a bin represents: 2γ^i/(γ+1) µs, γ = 1.01/0.99. 0 for a bin below 0.
 macro_rules! bin_ms {
     ($bin:literal) => {
         concat!(
@@ -58,8 +58,8 @@ macro_rules! bin_ms {
     };
 }
 
-/// The percentiles of rows that count, bin by bin, how many they've `reached` of all `calls`; ranked as
-/// src/profile/sketch.rs does.
+/// The percentiles and the maximum in ms. Each row has a `bin`, the number of calls `reached` up to that bin, and the number of all
+/// `calls`. src/profile/sketch.rs computes ranks in the same way.
 macro_rules! percentiles {
     () => {
         concat!(
@@ -75,11 +75,11 @@ macro_rules! percentiles {
     };
 }
 
-/// What was gathered in the window of $1 seconds of the kinds that `$of` names, as `one`, a row for each kind and name; and
-/// what that's made of.
+/// CTEs for the measurements in the window of $1 seconds that match the condition `$of`. The CTE `one` has a row for each kind and
+/// name; the others are its inputs.
 ///
-/// Windows of more than a quarter of an hour are the latest totals less those before the window, and the minutes since.
-/// Minutes are named one by one: the planner couldn't know how few a range of unknown length is.
+/// A window longer than a quarter of an hour is the latest totals minus the totals before the window, plus the minutes since the
+/// latest totals. Minutes are listed one by one, because the planner can't know that a range of unknown length has few rows.
 macro_rules! measured {
     ($of:literal) => {
         concat!(
@@ -137,7 +137,7 @@ macro_rules! window_from {
 
 pub(super) use {bin_ms, measured, percentiles, window_from};
 
-// $1: the window's seconds. $2: the seconds of a step of its lines. $3: the statements with their indexes, as JSON.
+// $1: the window's length in seconds. $2: the step of the series in seconds. $3: the statements with their indexes, as JSON.
 const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
         ", busiest AS MATERIALIZED (
@@ -225,7 +225,7 @@ const MEASURED: &str = concat!(
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
 
-/// The slowest three of each statement, and its newest. None is left out because another statement is slower.
+/// The three slowest runs and the newest run of each statement, 60 at most. Each statement's slowest run takes precedence.
 const SLOW_QUERIES: &str = concat!(
     "SELECT json_build_object('members', json_build_object('slow_queries', (
             SELECT coalesce(json_agg(json_build_object(

@@ -1,4 +1,4 @@
-//! Whether the database is what this version of the component needs: its migrations and its indexes.
+//! Checks that the database has the migrations, indexes and other objects that this version of the component needs.
 
 use super::{names, sql};
 use crate::db::{Access, Db, DbError, Parameter, Statement};
@@ -23,21 +23,21 @@ pub const MIGRATIONS: &[&str] = &[
     "0016_last_place",
 ];
 
-/// A named index that carries queries, and how PostgreSQL (`pg_get_indexdef`) writes it down.
+/// A named index that queries rely on, with its definition in the form of PostgreSQL's `pg_get_indexdef`.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedIndex {
     /// Its name.
     pub name: &'static str,
-    /// What it's made by.
+    /// The statement that creates it.
     pub definition: &'static str,
 }
 
 macro_rules! named_indexes {
     ($($name:literal: $create:literal, $of:literal;)*) => {
-        /// The sixteen indexes that carry the queries.
+        /// The names of the sixteen indexes that queries rely on.
         pub const INDEXES: &[&str] = &[$($name),*];
 
-        /// As [`INDEXES`], with what each must be.
+        /// The same indexes as [`INDEXES`], with their definitions.
         pub const NAMED_INDEXES: &[NamedIndex] = &[$(NamedIndex {
             name: $name,
             definition: concat!($create, " ", $name, " ON public.", $of),
@@ -118,7 +118,7 @@ mod tests {
         for index in INDEXES {
             assert!(migration.contains(&format!(" {index} ON ")), "{index}");
         }
-        // As PostgreSQL wrote them down when it had applied the migrations.
+        // A dump of the schema after all migrations.
         let schema = std::fs::read_to_string("tests/migrations/schema.sql").unwrap();
         for index in NAMED_INDEXES {
             let definition = format!("\n{};\n", index.definition);

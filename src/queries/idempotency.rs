@@ -1,5 +1,5 @@
-//! Writes that a client may repeat: what's done under an Idempotency-Key is done once, and a repeat gets the first answer.
-//! The work is done by a function of migration 0007, in one statement with the write itself.
+//! Idempotent writes: a write with an Idempotency-Key is executed once, and a repetition gets the first answer. A function of
+//! migration 0007 ensures this, in one statement with the write itself.
 
 use super::sql;
 use crate::db::{Access, Db, Statement};
@@ -11,7 +11,7 @@ pub(super) static WRITE_ONCE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Access by which every write is done once under this key.
+/// Returns access that executes each write only once for this idempotency key.
 #[must_use]
 pub fn keyed(db: Db, key: String) -> Db {
     db.keyed(key, &WRITE_ONCE)

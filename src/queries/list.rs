@@ -1,4 +1,4 @@
-//! Lists: what a page of one is, the two statements that each list is, and how a page comes of them. Knows no table.
+//! Lists: the two statements of each list, and the functions that read a page with them. Doesn't depend on a table.
 
 use std::hash::Hasher;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::uuid;
 use crate::db::{Answer, Db, DbError, Parameter, Statement};
 
-/// One page of a list: begins after a cursor, or `offset` rows later, and holds `limit` rows at most.
+/// The position and size of a page: it begins `offset` rows after a cursor, and has at most `limit` rows.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
@@ -16,16 +16,16 @@ pub struct Page {
     pub key: i64,
     /// The cursor's id.
     pub id: Uuid,
-    /// The most rows.
+    /// The maximum number of rows.
     pub limit: i32,
-    /// How many rows to pass over.
+    /// The number of rows to skip after the cursor.
     pub offset: i64,
-    /// The tags of pages that the client holds, [`ANY_TAG`] among them for whichever.
+    /// The tags in the client's `If-None-Match`. [`ANY_TAG`] matches every page.
     pub held: Vec<String>,
 }
 
 impl Page {
-    /// The page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever is later.
+    /// Returns the page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever is later.
     pub(super) fn from(mut self, since_us: i64) -> Self {
         let just_before = (since_us.saturating_sub(1), Uuid::max());
         if since_us > i64::MIN && just_before > (self.key, self.id) {
@@ -37,13 +37,13 @@ impl Page {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How long a tag is, in hexadecimal digits.
+/// The length of a tag in hexadecimal digits.
 pub const TAG_LENGTH: usize = 16;
 
-/// See [`Page::held`].
+/// The tag in [`Page::held`] that matches every page.
 pub const ANY_TAG: &str = "*";
 
-/// Whether a tag is among those held.
+/// Returns true if one of the client's tags matches `tag`.
 #[must_use]
 pub fn is_held(held: &[String], tag: &str) -> bool {
     held.iter().any(|held| held == tag || held == ANY_TAG)
@@ -52,27 +52,27 @@ pub fn is_held(held: &[String], tag: &str) -> bool {
 /// A page's rows as a JSON array, and the cursor of the next page if there may be one.
 #[derive(Debug)]
 pub struct Items {
-    /// The array; `None` where its tag is held.
+    /// The array; `None` if the client has it already.
     pub json: Option<String>,
-    /// `key.id`.
+    /// The cursor, as `key.id`.
     pub next: Option<String>,
-    /// What the page is: another where its rows or the cursor are others.
+    /// The page's tag. It changes if the rows change.
     pub tag: String,
 }
 
-/// A list: the statement that reads a page of it, and the lighter one that only tells that page's tag.
+/// A list: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
 pub(super) struct List {
     pub page: Statement,
     pub tag: Statement,
-    /// The table whose pages may be kept in the cache.
+    /// The table, if pages of the list may be cached.
     pub cached: Option<&'static str>,
 }
 
-/// What a page of a list is as its client sees it, in [`TAG_LENGTH`] digits: another where the rows are others, or the
-/// statement that shapes them. The same from whichever server.
+/// Returns the tag of a page, [`TAG_LENGTH`] digits long. It changes with the rows, the list's statement and the version, and is
+/// the same on all servers.
 fn page_tag(list: &List, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
-    // What else of a page is ours, its Link for one, may change with the version.
+    // Other parts of the response, such as the Link header, may change with the version.
     for part in list.page.sql.iter().chain(&[rows, VERSION]) {
         hasher.write(part.as_bytes());
     }
@@ -80,7 +80,7 @@ fn page_tag(list: &List, rows: &str) -> String {
 }
 
 impl Items {
-    /// What a list's page statement gave; `None` where what it's a list of isn't there.
+    /// Converts the answer of a list's page statement; `None` if the parent row doesn't exist.
     fn of(list: &List, answer: Answer) -> Option<Self> {
         let note = answer.note.unwrap_or_default();
         let (rows, next) = match note.split_once(' ') {
@@ -95,9 +95,9 @@ impl Items {
     }
 }
 
-/// A page of a list, or no more than its tag where that's one of those held; `None` where what it's a list of isn't there.
+/// Returns a page of a list, or only its tag if the client has the page already; `None` if the parent row doesn't exist.
 ///
-/// Where pages may be in the cache none is asked for its tag alone: then nothing would ever be kept.
+/// If pages of the list may be cached, always reads the page. Reading only tags would never fill the cache.
 pub(super) async fn items(
     db: &Db,
     list: &'static List,
@@ -115,7 +115,7 @@ pub(super) async fn items(
         let answer = db.cached(table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // Who has just written has most likely changed it, and each statement of theirs first asks the replica.
+    // After a write by the client, the page has most likely changed, and an additional read would ask the replica once more.
     if !page.held.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
@@ -171,18 +171,18 @@ macro_rules! time_key {
 pub enum Order {
     /// By time, the oldest first.
     Oldest,
-    /// As [`Oldest`](Self::Oldest), by an index that no other list uses: no column is NULL, but an index has either order.
+    /// Like [`Oldest`](Self::Oldest), but in the order of an index that no other list uses. The columns are never NULL.
     OldestNullsFirst,
     /// By time, the newest first.
     Newest,
-    /// Pages as by [`Newest`](Self::Newest), but a page's rows the other way round: the next page is older.
+    /// Pages like [`Newest`](Self::Newest), but the rows of a page are oldest first. The next page is older.
     NewestLast,
     /// By position.
     Place,
 }
 
 impl Order {
-    /// What a page is sorted by.
+    /// The column that a page is sorted by, before the id.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Place => "order_index",
@@ -190,7 +190,7 @@ impl Order {
         }
     }
 
-    /// How a row after the cursor compares with it.
+    /// The comparison of a row with the cursor; true for the rows after the cursor.
     pub(super) const fn comparison(self) -> &'static str {
         match self {
             Self::Oldest | Self::OldestNullsFirst | Self::Place => ") > (",
@@ -208,7 +208,7 @@ impl Order {
         }
     }
 
-    /// What a column in ORDER BY is followed by.
+    /// The sort direction that follows each column in ORDER BY.
     pub(super) const fn direction(self) -> &'static str {
         match self {
             Self::Oldest | Self::Place => "",
@@ -217,8 +217,8 @@ impl Order {
         }
     }
 
-    /// A page's JSON: the rows that fit, without the array's brackets. PostgreSQL copies the whole text for each of them,
-    /// which is a tenth of the statement; [`Items::of`] does it for less.
+    /// A page's JSON: the rows that fit, without the array's brackets. For each bracket, PostgreSQL would copy the full text, which
+    /// takes a tenth of the statement's time. [`Items::of`] adds the brackets in less time.
     pub(super) const fn json(self) -> &'static str {
         match self {
             Self::NewestLast => {
@@ -228,8 +228,8 @@ impl Order {
         }
     }
 
-    /// The cursor of the next page: that of this one's last row, or of its first where it's shown the other way round. That
-    /// says itself which it is: beside a sorted aggregate the order of an unsorted one is open.
+    /// The cursor of the next page: the key and id of this page's last row, or of its first row for [`NewestLast`](Self::NewestLast).
+    /// `NewestLast` sorts each aggregate, because the order of an unsorted aggregate is undefined next to a sorted one.
     pub(super) const fn next(self) -> &'static str {
         match self {
             Self::Place => {
@@ -254,23 +254,23 @@ impl Order {
     }
 }
 
-/// What the rows of a page are: how many, and of those that may fit a hash of their values, not of their JSON, which takes
-/// most of the time that a page takes.
+/// The part of a page's tag that depends on its rows: their number, and a hash of the rows that may fit. Hashes their values instead
+/// of their JSON, because building the JSON takes most of a page's time.
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
-/// The hash of a row that may have a place in the page. A record's hash is a sum of its columns' (times powers of 31), so each
-/// row's columns are hashed with a seed of its own: else rows that only change a value for each other's would keep their sum.
+/// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
+/// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
 ///
-/// `loose` is a hash for a jsonb that may change without a time that tells of it: some that nest otherwise have the same hash
-/// (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`), so it's hashed as text as well.
+/// `loose` is an additional hash, of the text of a jsonb that may change without a change of a time. Some jsonb values that differ
+/// only in their nesting have the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # loose END AS hash";
 
-/// A page of rows: its `json` and its `note`. It ends after `limit` rows, or early where they'd be longer than 2 MiB of JSON
-/// (one row more at most): sixteen requests share an instance's memory.
+/// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
+/// 2 MiB of JSON, because sixteen requests share an instance's memory.
 ///
-/// `json` and `note` are made of the rows `page`: their `key` and `id`, their `json`, their `hash`, and whether each `fits`.
-/// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is how long a row's long texts are, which costs nothing to know:
-/// rows that can't fit aren't turned into JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps a row's JSON from being made twice.
+/// `json` and `note` are expressions on the rows `page`, which have a `key`, an `id`, a `hash`, their `json` and whether they `fits`.
+/// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is the length of a row's long texts, which costs little to compute. Rows
+/// that can't fit aren't converted to JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
 macro_rules! page {
     (
         $(begin: $begin:expr,)?
@@ -300,16 +300,16 @@ macro_rules! page {
     };
 }
 
-/// A [`List`] of the `columns` of a table's rows in an order: either those that a `filter` lets through, or those whose first
-/// columns are `within` values. `of` is an expression that is true if the parent row exists. `long` and the rest are as in [`page!`].
+/// A [`List`] of the `columns` of a table's rows in an order: either the rows that match a `filter`, or the rows whose columns equal
+/// the `within` values. `of` is an expression that is true if the parent row exists. `long` and `loose` are as in [`page!`].
 ///
-/// PostgreSQL believes that the rows a filter lets through are spread evenly over the table. If an agent wrote a third of all
-/// messages, it would read all messages by time until it has found enough of that agent's; but an agent that has been quiet for
-/// long wrote none of the newest. So a page `within` values is read as a range of the index that begins with their columns. Rows
-/// of other values, which follow the range, are dropped afterwards. This order would make PostgreSQL look into every partition of
-/// a table, so the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner.
+/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
+/// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
+/// would read many rows in vain. So a page `within` values is read as a range of the index that begins with their columns. Rows with
+/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table, so
+/// the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner.
 ///
-/// The note of a page is what its rows are, and the cursor of the next one where there may be one.
+/// The note of a page is its [`ROWS_TAG`], and the cursor of the next page if there may be one.
 macro_rules! list {
     (
         name: $name:literal,

@@ -1,4 +1,4 @@
-//! Statements on the table `messages`. Knows nothing of requests; gives JSON text.
+//! Statements on the table `messages`. Doesn't depend on HTTP; returns JSON text.
 
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new message in a channel, from a body with its members. Refused in an archived channel.
+/// Creates a message in a channel from a JSON body with its members. Refused if the channel is archived.
 pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(channel_id), text(body)];
     Ok(db.answer(&MESSAGE_CREATE, parameters).await?.into())
@@ -66,7 +66,7 @@ pub(super) static MESSAGE_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One message; `None` where there's none of that id.
+/// Returns one message; `None` if there is no message with that id.
 pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     let answer = db.answer(&MESSAGE_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer))
@@ -79,7 +79,7 @@ pub(super) static MESSAGE_LIST: List = list! {
     long: "octet_length(stored.content)",
     loose: "0",
     table: "public.messages",
-    // The cursor says the same, but not to partitions: those before it aren't read because of this.
+    // The cursor implies this, but only this condition lets PostgreSQL skip the partitions before the cursor.
     filter: concat!("created_at >= ", key_time!("$1")),
     order: Order::Oldest,
     cached: None,
@@ -88,7 +88,7 @@ pub(super) static MESSAGE_LIST: List = list! {
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 ///
-/// The time and the cursor are both lower bounds. PostgreSQL would begin at either of them, so it gets the later one only.
+/// The time and the cursor are both lower bounds. Only the later one is sent, because PostgreSQL might begin at either of them.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     items(db, &MESSAGE_LIST, page.from(since_us), []).await
 }

@@ -1,8 +1,8 @@
-//! The fleet's measurements for Prometheus: everything gathered from the beginning on, as `OpenMetrics` text.
+//! All measurements of the fleet for Prometheus, as `OpenMetrics` text.
 //!
 //! Names, labels and buckets are OpenTelemetry's
-//! (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>). Histograms and gauges only: their text is
-//! the same in `OpenMetrics` and in Prometheus' older format, so whatever reads one reads this.
+//! (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>). There are only histograms and gauges, because their
+//! text is the same in `OpenMetrics` and in Prometheus' older format. So readers of either format can read it.
 
 use std::fmt::Write;
 
@@ -14,10 +14,10 @@ use crate::config::APPLICATION_NAME;
 use crate::db::{Access, DbError, Statement};
 use crate::profile::Sketch;
 
-/// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+/// The media type of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The upper bounds of a histogram's buckets: in µs, and as they're written, in seconds.
+/// The upper bounds of a histogram's buckets, in µs and as the text of the value in seconds.
 const BUCKETS: [(u64, &str); 9] = [
     (1_000, "0.001"),
     (5_000, "0.005"),
@@ -30,8 +30,8 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-// Adds the minutes since the latest totals to those totals. The sums only grow, until PostgreSQL crashes. Each bin is counted in
-// the first bucket that includes it.
+// Adds the minutes since the latest totals to those totals. The sums never decrease, unless PostgreSQL crashes, because the tables
+// are UNLOGGED. Each bin is counted in the first bucket that includes it.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (
@@ -164,13 +164,13 @@ struct Histogram {
     count: u64,
     sum_us: u64,
     within_target: u64,
-    /// By the bucket's place in [`BUCKETS`]; one more is above them all.
+    /// Counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
     buckets: std::collections::BTreeMap<usize, u64>,
 }
 
 /// Returns the metrics in Prometheus' text format; `None` if a statement returned unexpected JSON.
 pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
-    // A bucket holds what's in bins up to that of its bound: the next one is in the bucket above.
+    // A bucket includes the bin of its upper bound. The next bin is in the next bucket.
     let above = BUCKETS.map(|(bound_us, _)| Sketch::bin_index(bound_us) + 1);
     let asked = serde_json::json!({"application_name": APPLICATION_NAME, "above": above});
     let parts = METRICS.read(db, &[text(asked.to_string())]).await?;
@@ -189,7 +189,7 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
     if let Some(histograms) = &metrics.histograms {
         write_histograms(out, histograms, &metrics.database)?;
     }
-    // Not OpenTelemetry's db_client_connection_count: a gauge can't have the suffix _count, which belongs to histograms.
+    // Not OpenTelemetry's db_client_connection_count, because a gauge can't have the suffix _count, which is for histograms.
     let pool = "db_client_connections";
     if let Some(connections) = &metrics.connections {
         family(
@@ -267,7 +267,7 @@ fn write_histograms(
         "Duration of requests, by route.",
     )?;
     for one in of("route") {
-        // "(no route)" has no method.
+        // The name "(no route)" has no method.
         let split = one.name.split_once(' ');
         let (method, route) = split
             .filter(|(_, route)| route.starts_with('/'))
@@ -291,7 +291,7 @@ fn histogram(out: &mut String, name: &str, labels: &str, one: &Histogram) -> std
     let mut reached = 0_u64;
     for (place, (bound_us, bound_s)) in BUCKETS.iter().enumerate() {
         reached = reached.saturating_add(one.buckets.get(&place).copied().unwrap_or_default());
-        // This one is counted exactly; a bin may lie on a bound.
+        // The bucket of the target has an exact count. Other counts are approximate, because a bin may contain the bound.
         let count = if *bound_us == crate::profile::TARGET_US {
             one.within_target
         } else {
@@ -305,7 +305,7 @@ fn histogram(out: &mut String, name: &str, labels: &str, one: &Histogram) -> std
     writeln!(out, "{name}_count{{{labels}}} {}", one.count)
 }
 
-/// A label's value: backslash, quote and line feed are escaped.
+/// Escapes backslash, quote and line feed in a label's value.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")

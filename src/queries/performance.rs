@@ -1,7 +1,7 @@
 //! The report: reads PostgreSQL's own statistics, and combines them with the measurements of all instances (`fleet_report.rs`)
 //! and the section on indexes (`index_report.rs`) into one JSON object.
 //!
-//! Each source may be missing, hidden or locked on somebody's server; `report.rs` handles that.
+//! On some servers a source is missing, hidden or locked. `report.rs` handles that.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ const SETTINGS: &str = "WITH asked AS MATERIALIZED (
             'facts', json_build_object('has_statements', is_there))
         FROM asked, extension";
 
-// Without the privileges of pg_read_all_stats, a role sees only the names of other roles' sessions.
+// Without the privileges of pg_read_all_stats, a role can't see the state and query of other roles' sessions.
 const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             SELECT * FROM json_to_record($1::text::json) AS asked (
                 application_name text, pool_size int, long_running_ms bigint)
@@ -87,9 +87,9 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Partitions are counted together as one table. The named indexes have a check of their own, which knows the calls of their
-// statements. Partial indexes and indexes that a foreign key needs are never reported as unused: our partial indexes hold the
-// few active rows, and there may be none for days.
+// Partitions are counted together as one table. The named indexes have a separate check, which knows the calls of their
+// statements. Partial indexes and indexes that a foreign key needs are never reported as unused. Our partial indexes contain only
+// active rows, and there may be no active rows for days.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys, ARRAY(SELECT name FROM json_to_recordset(named) AS of (name text)) AS named
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[], named json)
@@ -277,7 +277,7 @@ pub(super) static PERFORMANCE_TABLE_SIZES: Statement = Statement {
     max_rows: 200,
 };
 
-/// The sections that the catalogue and the server's statistics fill.
+/// The sections that are read from the catalogue and the server's statistics.
 static DATABASE: Sections = Sections {
     all: &PERFORMANCE_DATABASE,
     each: &[
@@ -377,7 +377,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     max_rows: 10,
 };
 
-/// The server's own statistics on statements. Read by a statement of its own, and only if the extension is installed.
+/// The server's own statistics on statements. A separate statement reads them, unless the extension isn't installed.
 static TOP_STATEMENTS: Section = Section {
     statement: &PERFORMANCE_TOP_STATEMENTS,
     source: "pg_stat_statements",
@@ -386,7 +386,7 @@ static TOP_STATEMENTS: Section = Section {
     needed_by: &[],
 };
 
-/// Facts that one section reports to others. `None` means unknown: that section can't be read.
+/// Facts that one section reports to others. `None` means unknown, because that section can't be read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Facts {
@@ -412,17 +412,17 @@ struct Facts {
     profiler_bytes: Option<i64>,
 }
 
-/// A named index as the catalogue has it.
+/// A named index as found in the catalogue.
 #[derive(Deserialize)]
 struct FoundIndex {
     index: String,
     state: String,
     definition: String,
-    /// About how many rows its table has.
+    /// The approximate number of rows in its table.
     rows: Option<i64>,
 }
 
-/// The report as a JSON object.
+/// Returns the report as a JSON object.
 pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbError> {
     let mut parts = DATABASE.read(db, &[text(asked(db.config()))]).await?;
     parts.append(
@@ -533,7 +533,7 @@ fn scans_in_window(index: &str, facts: &Facts) -> Option<i64> {
         .unwrap_or_default();
     let before = facts.scans_before.as_ref()?.get(index).copied();
     let before = before.unwrap_or_default();
-    // After a reset the statistics begin at 0 again.
+    // After a reset, the statistics restart at 0.
     Some(if scans >= before {
         scans - before
     } else {
@@ -558,7 +558,7 @@ fn unused(index: &FoundIndex, calls: i64) -> Advice {
     }
 }
 
-/// Selects the advice whose conditions hold, the worst first. Advice with the same SQL is given once.
+/// Selects the advice whose conditions are met, the worst first. Keeps only the worst advice with the same SQL.
 fn chosen(mut advice: Vec<Advice>, facts: &Facts) -> Vec<Advice> {
     let is_building = |index: &i64| facts.building.contains(index);
     let is_deleted_from = |table: &i64| {

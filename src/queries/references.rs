@@ -1,6 +1,6 @@
-//! Rows that a body refers to, and which of them aren't there. Knows nothing of requests but JSON pointers.
+//! Finds references in a body to rows that don't exist. Doesn't depend on HTTP, except for JSON pointers.
 //!
-//! Writes guard themselves; this is asked only where a request is wrong anyway, to name every reference at once.
+//! Writes check their own references. This query runs only for a request that is invalid already, to report all errors at once.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -8,29 +8,29 @@ use uuid::Uuid;
 use super::{sql, text, uuid};
 use crate::db::{Access, Db, DbError, Statement};
 
-/// What a body may refer to.
+/// The type of row that a body refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An agent.
     Agent,
     /// A channel.
     Channel,
-    /// A message of the channel that the request is about.
+    /// A message of the request's channel.
     Message,
     /// A workflow.
     Workflow,
-    /// A task of the workflow that the request is about.
+    /// A task of the request's workflow.
     WorkflowTask,
 }
 
 /// A row that a body refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Where it stands in the body, as a JSON pointer (RFC 6901).
+    /// Its location in the body, as a JSON pointer (RFC 6901).
     pub pointer: String,
-    /// What kind of row.
+    /// The type of row.
     pub to: Target,
-    /// Which row.
+    /// The row's id.
     pub id: Uuid,
 }
 
@@ -47,7 +47,7 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
             WHEN 'workflow' THEN EXISTS (SELECT FROM public.workflows WHERE workflows.id = reference.id)
             ELSE EXISTS (
                 SELECT FROM public.workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"],
-    // Of agents and channels there are hundreds: the planner may read them whole.
+    // There are hundreds of agents and channels, so the planner may scan their tables.
     access: Access::IndexesAndOneOf(
         &["messages_pkey", "workflows_pkey"],
         &[
@@ -59,8 +59,8 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
     max_rows: 202,
 };
 
-/// The pointers of those references whose rows aren't there, in order. `whole` is the channel or workflow that the
-/// request is about. Asks nothing where there are none.
+/// Returns the pointers of the references whose rows don't exist, in order. `whole` is the id of the parent channel or workflow. Sends
+/// no statement if there are no references.
 pub async fn dangling(
     db: &Db,
     references: &[Reference],

@@ -1,5 +1,5 @@
-//! How far a replica is, and where the primary has got to: what's asked so that a client sees what it has written. Positions
-//! are bytes of the write-ahead log since its beginning.
+//! Statements for read-your-writes: a replica's lag and replayed position, and the primary's write position. Positions are bytes of
+//! the write-ahead log since its beginning.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use crate::db::{Access, Db, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
-    // Nothing came for long on a quiet system too: one that still receives, and has replayed all that its sender had by the
-    // last word of it, isn't behind. One that became a primary itself is nobody's replica: what it has may be something else.
+    // On a quiet system, the last replayed transaction is old. So a replica has no lag if it is connected to its sender, and has
+    // replayed all WAL that it received and all that the sender last reported. A promoted replica counts as far behind, because its
+    // data may differ from the primary's.
     sql: sql!["SELECT CASE
                 WHEN NOT pg_is_in_recovery() THEN 1000000000
                 WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (
@@ -26,13 +27,13 @@ pub(super) static REPLICA_STATE: Statement = Statement {
 
 pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
-    // After the write's commit, in a statement of its own: within it, the position of the commit isn't known yet.
+    // A separate statement after the write's commit, because within the write the position of the commit isn't known yet.
     sql: sql!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,
 };
 
-/// Access whose reads may go to the cache or the replica, for a client that must see what it has written.
+/// Returns access whose reads may use the cache or the replica, as far as `freshness` allows.
 #[must_use]
 pub fn reading(db: Db, freshness: Freshness) -> Db {
     db.reading(Reads {
@@ -41,16 +42,16 @@ pub fn reading(db: Db, freshness: Freshness) -> Db {
     })
 }
 
-/// Whether anything was sent for this request that may have changed something.
+/// Returns true if a statement sent for this request may have changed data.
 #[must_use]
 pub fn has_written(db: &Db) -> bool {
     writes_sent(db).next().is_some()
 }
 
-/// How long the answer to a write may wait for its position.
+/// How long the response to a write waits for the write's position.
 const POSITION_LIMIT: Duration = Duration::from_millis(250);
 
-/// A position that all is before that was written so far. Nothing where it can't be had at once.
+/// Returns a position at or after all writes so far; `None` on an error or after `POSITION_LIMIT`.
 pub async fn write_position(db: &Db) -> Option<u64> {
     let asked = db.primary_answer(&WRITE_POSITION, vec![]);
     let answer = within(POSITION_LIMIT, asked).await?.ok()?;

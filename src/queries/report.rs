@@ -32,7 +32,7 @@ pub struct Section {
     pub needed_by: &'static [(&'static str, &'static str)],
 }
 
-/// What a section's statement returns.
+/// The result of a section's statement.
 #[derive(Default, Deserialize)]
 struct Part {
     /// The members of the report, as the text of a JSON object, which is passed on unchanged.
@@ -46,14 +46,14 @@ struct Part {
     facts: Map<String, Value>,
 }
 
-/// A fault or a possible improvement that the report found.
+/// An error or a possible improvement that the report found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Advice {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
     /// The type of advice, for example `index_missing`.
     pub name: String,
-    /// What was found.
+    /// The finding.
     pub detail: String,
     /// Statements that carry out the advice, each on a line of its own, to be run one by one outside of a transaction. `None` if
     /// only a person can write them.
@@ -66,7 +66,7 @@ pub struct Advice {
     pub if_deleted_from: Option<i64>,
 }
 
-/// How bad a finding is, the worst first.
+/// The severity of a finding, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -83,7 +83,7 @@ pub enum Level {
 pub struct Unavailable {
     /// The report's member.
     pub section: String,
-    /// Why it is missing, and what to do.
+    /// The reason why it is missing, and the action to take.
     pub reason: String,
 }
 
@@ -91,7 +91,7 @@ pub struct Unavailable {
 #[derive(Default)]
 pub struct Parts {
     members: Vec<String>,
-    /// All advice, in no order.
+    /// All advice, unsorted.
     pub advice: Vec<Advice>,
     /// The sections that are missing.
     pub unavailable: Vec<Unavailable>,
@@ -113,7 +113,7 @@ impl Parts {
         self.members.push(members.to_string());
     }
 
-    /// The report as a JSON object.
+    /// Returns the report as a JSON object.
     #[must_use]
     pub fn json(&self) -> String {
         let members = self.members.iter().map(|object| {
@@ -224,7 +224,7 @@ impl Sections {
                     parts.lack(section, &why(db, section, &error));
                 }
             }
-            // Two sections got no connection, so the others most likely won't either.
+            // Two sections got no connection, so the others most likely won't get one either.
             if read_count == 0 && unavailable_count == 2 {
                 break;
             }
@@ -271,7 +271,7 @@ fn shapeless(statement: &Statement) -> DbError {
     }
 }
 
-/// Says why a section's source can't be read and what to do. Errors that aren't recognised are logged.
+/// Returns the reason why a section's source can't be read, and what to do. Logs errors that it doesn't recognise.
 fn why(db: &Db, section: &Section, error: &DbError) -> String {
     if let DbError::Timeout { .. } = error {
         let limit_ms = db.config().db_statement_timeout.as_millis();

@@ -1,9 +1,9 @@
-//! One row as the API shows it: its JSON text and its entity tag, read, written, and compared with the tags in `If-Match`.
+//! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`.
 //! Doesn't depend on a table.
 //!
 //! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
-//! that depends on a tag locks the row first and computes the tag of the locked row. A tag in the UPDATE's own WHERE would
-//! also let only one writer succeed, but it would report the tag of an old version to the others.
+//! that depends on a tag locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag,
+//! also only one writer would succeed, but the others would get the tag of an old version.
 
 use super::TAG_LENGTH;
 use crate::db::{Answer, Parameter};
@@ -27,7 +27,7 @@ impl Row {
     }
 }
 
-/// The tags of an `If-Match` header that can be ours; `None` if the request has no such header, or if it is `*`.
+/// The tags in an `If-Match` header that this API may have issued; `None` if the request has no such header, or if it is `*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IfMatch(pub Option<Vec<String>>);
 
@@ -91,7 +91,7 @@ macro_rules! locked {
     };
 }
 
-/// Whether the row's tag in the CTE `seen` is among the tags in `$if_match`; true if `$if_match` is NULL.
+/// True if the row's tag in the CTE `seen` is among the tags in `$if_match`, or if `$if_match` is NULL.
 macro_rules! tag_matches {
     ($if_match:literal) => {
         concat!(
@@ -105,7 +105,7 @@ macro_rules! tag_matches {
 }
 
 /// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
-/// tag. Without a row, the reason `$why`, which [`Outcome`](super::Outcome) parses.
+/// tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(

@@ -1,10 +1,9 @@
-//! [`sql!`]: a statement's text in parts, without its indentation, which is taken away at compile time. Nothing of a text's
-//! meaning is known here: a string literal that goes on in a second line would lose that line's leading spaces, so no
-//! statement may have one.
+//! The macro [`sql!`], which stores a statement's text in parts and removes its indentation at compile time. It doesn't parse SQL.
+//! A string literal that continues on a second line would lose that line's leading spaces, so no statement may have one.
 //!
-//! Both are for the component's size: the indentation is 17 KB, and what several statements have in common is there once.
+//! Parts and unindenting reduce the component's size: text that several statements share is stored once, and the indentation is 17 KB.
 
-/// The parts of a statement's text with every line's leading spaces gone. The line breaks stay: a comment ends with its line.
+/// The parts of a statement's text, without the leading spaces of lines. Line breaks stay, because they end SQL comments.
 macro_rules! sql {
     ($($part:expr),+ $(,)?) => {
         &[$({
@@ -43,7 +42,7 @@ macro_rules! time {
 
 pub(super) use {sql, time, times};
 
-/// How long `text` is without its indentation.
+/// Returns the length of `text` without its indentation, in bytes.
 pub(super) const fn unindented_len(text: &str) -> usize {
     let (mut rest, mut line_begins, mut len) = (text.as_bytes(), false, 0);
     while let [byte, more @ ..] = rest {
@@ -56,7 +55,7 @@ pub(super) const fn unindented_len(text: &str) -> usize {
     len
 }
 
-/// `text` without its indentation, `LEN` bytes.
+/// Returns `text` without its indentation, which is `LEN` bytes.
 pub(super) const fn unindented<const LEN: usize>(text: &str) -> [u8; LEN] {
     let (mut rest, mut line_begins, mut unindented, mut len) =
         (text.as_bytes(), false, [0; LEN], 0);

@@ -1,4 +1,4 @@
-//! Counts over all tables. Knows nothing of requests; gives JSON text.
+//! Counts of the rows in tables. Doesn't depend on HTTP; returns JSON text.
 
 use super::sql;
 use super::sql::times;
@@ -6,7 +6,7 @@ use crate::db::{Access, Db, DbError, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
-    // The view of migrations/0009_stats.sql, which counts, or an optional migration's, which tells what was counted before.
+    // The view of migrations/0009_stats.sql counts rows. An optional migration replaces it with a view that returns earlier counts.
     sql: sql![
         "SELECT row_to_json(item)::text FROM (SELECT agents, messages, tasks, workflows, ",
         times!("counted_at"),
@@ -18,7 +18,7 @@ pub(super) static STATS: Statement = Statement {
     max_rows: 1,
 };
 
-/// How many agents, messages, tasks and workflows there are.
+/// Returns the counts of agents, messages, tasks and workflows as a JSON object.
 pub async fn stats(db: &Db) -> Result<String, DbError> {
     Ok(db.answer(&STATS, vec![]).await?.json.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Statements on the table `tasks`: work outside any workflow. Knows nothing of requests; gives JSON text.
+//! Statements on the table `tasks`, which are not part of a workflow. Doesn't depend on HTTP; returns JSON text.
 
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ pub(super) static TASK_LIST_STATUS: List = list! {
     access: Access::Indexes(&["tasks_status_created_at_idx"]),
 };
 
-/// The tasks, newest first: those of one status, or of all.
+/// Lists the tasks, newest first. `status` is a filter.
 pub async fn task_list(
     db: &Db,
     page: Page,
@@ -76,7 +76,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new task, from a body with its members.
+/// Creates a task from a JSON body with its members.
 pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&TASK_CREATE, vec![text(body)]).await?.into())
 }
@@ -88,7 +88,7 @@ pub(super) static TASK_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One task; `None` where there's none of that id.
+/// Returns one task; `None` if there is no task with that id.
 pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     let answer = db.answer(&TASK_GET, vec![uuid(id)]).await?;
     Ok(Row::of(answer))
@@ -125,7 +125,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes the members of a task that the body has; times follow its status.
+/// Changes the members of a task that the body has. A status in the body also sets the task's times.
 pub async fn task_update(
     db: &Db,
     id: Uuid,

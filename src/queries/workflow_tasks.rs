@@ -1,7 +1,7 @@
-//! Statements on the table `workflow_tasks`. Knows nothing of requests; gives JSON text.
+//! Statements on the table `workflow_tasks`. Doesn't depend on HTTP; returns JSON text.
 //!
-//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` says. Claiming
-//! doesn't: nothing follows from it.
+//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't,
+//! because it affects no other row.
 
 use uuid::Uuid;
 
@@ -53,7 +53,7 @@ pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
 };
 
-/// A workflow's tasks by position: those of one status, or all. `None` where there's no such workflow.
+/// Lists a workflow's tasks by position; `None` if there is no such workflow. `status` is a filter.
 pub async fn workflow_task_list(
     db: &Db,
     page: Page,
@@ -108,7 +108,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new task of a workflow, from a body with its members. Refused where the workflow is over.
+/// Creates a task of a workflow from a JSON body with its members. Refused if the workflow is completed or cancelled.
 pub async fn workflow_task_create(
     db: &Db,
     workflow_id: Uuid,
@@ -128,7 +128,7 @@ pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
     max_rows: 1,
 };
 
-/// One task of a workflow; `None` where it has none of that id.
+/// Returns one task of a workflow; `None` if the workflow has no task with that id.
 pub async fn workflow_task_get(
     db: &Db,
     workflow_id: Uuid,
@@ -188,7 +188,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Reports on a task: its state, output or error. Refused where its state doesn't allow that.
+/// Updates a task's state, output or error. Refused if its current state doesn't allow that.
 pub async fn workflow_task_update(
     db: &Db,
     workflow_id: Uuid,
@@ -207,9 +207,9 @@ pub async fn workflow_task_update(
 
 /// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
 ///
-/// Sorts by NULLS FIRST because only the table's indexes for claims have this order. With the default order, PostgreSQL might read all of
-/// `idx_workflow_tasks_order` until it finds a task. Sorts by `agent_id` first because PostgreSQL doesn't treat `agent_id IS NULL` as an
-/// equality.
+/// Sorts by NULLS FIRST because only the table's indexes for claims have this order. With the default order, PostgreSQL might read
+/// all of `idx_workflow_tasks_order` until it finds a task. Sorts by `agent_id` first because PostgreSQL doesn't treat
+/// `agent_id IS NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         sql![
@@ -273,8 +273,8 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     max_rows: 1,
 };
 
-/// Gives an agent its next ready task, of one workflow or of any: one meant for it, else one meant for nobody. `Absent`
-/// where there's none.
+/// Claims the next ready task for an agent, in one workflow or in all. Prefers tasks assigned to the agent to unassigned tasks.
+/// `Absent` if there is no such task.
 pub async fn workflow_task_claim(
     db: &Db,
     agent_id: Uuid,

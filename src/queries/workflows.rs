@@ -1,8 +1,7 @@
-//! Statements on the table `workflows`. Knows nothing of requests; gives JSON text.
+//! Statements on the table `workflows`. Doesn't depend on HTTP; returns JSON text.
 //!
-//! What follows from a change (tasks that become ready, a workflow that completes or fails) is the work of triggers:
-//! `migrations/0004_workflow_states.sql`. Whoever changes tasks locks the workflow's row first, so that two writers
-//! come one after the other.
+//! Triggers (`migrations/0004_workflow_states.sql`) apply the effects of a change: tasks become ready, and a workflow completes or
+//! fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the other.
 
 use uuid::Uuid;
 
@@ -75,7 +74,7 @@ pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: List = list! {
     access: Access::Indexes(&["workflows_channel_status_idx"]),
 };
 
-/// The workflows, newest first: those of one status, of one channel, of both, or all.
+/// Lists the workflows, newest first. `channel_id` and `status` are filters.
 pub async fn workflow_list(
     db: &Db,
     page: Page,
@@ -94,7 +93,7 @@ pub async fn workflow_list(
 
 pub(super) static WORKFLOW_CREATE: Statement = Statement {
     name: "workflow_create",
-    // A task's depends_on holds positions in the list of tasks: their ids are made here.
+    // In the body, a task's depends_on contains positions in the list of tasks, because this statement generates the ids.
     sql: sql![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
@@ -126,7 +125,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             FROM workflow, new_task
             RETURNING ",
         workflow_task_columns!(),
-        // The same JSON as that of WORKFLOW_GET, so that the tag is the same.
+        // The same JSON as in WORKFLOW_GET, so that the tag is the same.
         "), whole AS (
             SELECT workflow.*, (
                 SELECT ('[' || coalesce(string_agg(row_to_json(workflow_task)::text, ',' ORDER BY order_index, id), '') || ']')::json
@@ -143,7 +142,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// A new workflow with its tasks, from a body with its members. Refused where it names no orchestrator and none is active.
+/// Creates a workflow with its tasks from a JSON body. Refused if the body names no orchestrator and no orchestrator is active.
 pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
@@ -198,9 +197,9 @@ pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<Strin
     }))
 }
 
-/// CTEs for a write on one workflow: `current` locks its row and `seen` has the tag of the workflow with its tasks, as it is
-/// after the lock. This statement's own snapshot is older than the lock and may show old tasks, so the tag is read by a
-/// statement of its own (`execute_now`, migration 0011).
+/// CTEs for a write on one workflow: `current` locks its row, and `seen` has the tag of the workflow with its tasks after the lock.
+/// The snapshot of this statement is older than the lock and may show old tasks, so a separate statement reads the tag
+/// (`execute_now`, migration 0011).
 macro_rules! workflow_locked {
     () => {
         "current AS (
@@ -226,8 +225,8 @@ macro_rules! workflow_unchanged {
     };
 }
 
-/// Changes one workflow's state by `$set`, if `$allowed` is true. The UPDATE is a statement of its own, so that its
-/// triggers have changed the tasks before the new tag is read.
+/// Changes one workflow's state with `$set`, if `$allowed` is true. The UPDATE is a separate statement, so that its triggers have
+/// changed the tasks before the new tag is read.
 macro_rules! workflow_change {
     (set: $set:literal, allowed: $allowed:literal, message: $message:literal) => {
         workflow_get!(
@@ -279,7 +278,7 @@ pub(super) static WORKFLOW_DELETE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Deletes a workflow with its tasks; refused while it's executing.
+/// Deletes a workflow with its tasks. Refused while the workflow is executing.
 pub async fn workflow_delete(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&WORKFLOW_DELETE, parameters).await?.into())
@@ -296,7 +295,7 @@ pub(super) static WORKFLOW_START: Statement = Statement {
     max_rows: 1,
 };
 
-/// Starts a workflow from pending, planning or failed; failed tasks are tried again.
+/// Starts a pending, planning or failed workflow. Failed tasks are retried.
 pub async fn workflow_start(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&WORKFLOW_START, parameters).await?.into())
@@ -313,7 +312,7 @@ pub(super) static WORKFLOW_CANCEL: Statement = Statement {
     max_rows: 1,
 };
 
-/// Cancels a workflow that is executing; its open tasks are skipped.
+/// Cancels a workflow that is executing. Its open tasks are skipped.
 pub async fn workflow_cancel(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&WORKFLOW_CANCEL, parameters).await?.into())

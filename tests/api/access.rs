@@ -1,4 +1,4 @@
-//! Who may come in: tokens, pages of other origins, and the headers that keep browsers careful.
+//! Access: tokens, pages of other origins, and security headers for browsers.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -112,7 +112,7 @@ async fn only_pages_of_the_configured_origins_may_read() {
         assert!(exposed.contains(name), "{exposed}");
     }
     assert!(answer.header("vary").contains("origin"));
-    // Errors are for pages to read as well.
+    // Pages may read errors, too.
     let error = ask(&edge, &Method::GET, "/api/nothing", &[("origin", PAGE)]).await;
     assert_eq!(error.header("access-control-allow-origin"), PAGE);
 
@@ -318,7 +318,7 @@ async fn pages_go_out_to_anyone_with_a_policy_and_without_a_query() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // They hold no data: that they ask for, with the token that their reader enters.
+    // The pages contain no data. They request it with the token that their reader enters.
     for path in PAGES {
         let answer = edge.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -331,7 +331,7 @@ async fn pages_go_out_to_anyone_with_a_policy_and_without_a_query() {
     }
 }
 
-/// What a browser adds to a write that a page of another origin makes. Without HTTPS or a loopback address, only `Origin`.
+/// Headers that a browser adds to a write by a page of another origin. Without HTTPS or a loopback address, it adds only `Origin`.
 const FOREIGN_PAGES: [&[(&str, &str)]; 6] = [
     &[
         ("origin", "https://evil.example"),
@@ -366,7 +366,7 @@ async fn pages_of_other_origins_may_not_write() {
         };
         for operation in operations() {
             let path = operation.path_with(NOBODY);
-            // A GET that makes the channel if there's none.
+            // A GET that creates the channel if it doesn't exist.
             let is_write =
                 operation.method != Method::GET || operation.path.ends_with("/dm-channel");
             for page in FOREIGN_PAGES {
@@ -379,7 +379,7 @@ async fn pages_of_other_origins_may_not_write() {
                     assert!(detail.contains("the variable cors_origins"), "{what}");
                 }
             }
-            // Programs, and pages of our own, which may be behind a proxy that replaces the Host header.
+            // Programs, and our own pages, which may be behind a proxy that replaces the Host header.
             let own_origin = edge.url();
             for page in [
                 &[][..],
@@ -493,7 +493,7 @@ async fn with_a_token_any_host_is_served() {
         let answer = ask(&edge, &Method::GET, "/api/agents", &token[..1]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{host}");
     }
-    // An administrators' token alone leaves the API open, and so do tokens of white space.
+    // An admin token alone leaves the API open, and so do tokens of white space.
     for variables in [[("admin_token", ADMIN)], [("api_token", " \n")]] {
         let edge = Edge::start_with(&database, &variables, &[]).await;
         let foreign = [("host", FOREIGN_HOSTS[0])];

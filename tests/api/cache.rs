@@ -1,5 +1,5 @@
-//! The key-value store as a cache of agents and channels: a hit costs no query and says the same, a write is never hidden
-//! from who wrote it, and from others for the configured seconds at most.
+//! The key-value store as a cache of agents and channels. A hit runs no query and returns the same body. A client always sees its own
+//! writes, and those of others after the configured seconds at most.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn is_hit(answer: &Answer) -> bool {
     says_so
 }
 
-/// Asks until it's a hit: an answer is kept once it's sent.
+/// Repeats a request until it's a hit, because a response is cached after it's sent.
 async fn until_hit(edge: &Edge, path: &str) -> Answer {
     let patience = Instant::now() + Duration::from_secs(5);
     loop {
@@ -69,7 +69,7 @@ async fn a_hit_costs_no_query_and_says_the_same() {
         assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED, "{path}");
         assert!(is_hit(&unchanged), "{path}");
     }
-    // What isn't there isn't kept: it may be made elsewhere the next moment.
+    // A missing row isn't cached, because it may be created elsewhere at any moment.
     for absent in [
         format!("/api/agents/{NOBODY}"),
         "/api/agents/name/no".to_owned(),
@@ -155,7 +155,7 @@ async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
         assert_ne!(after.body, before.body, "{path}");
         assert_eq!(after.query_count(), 1, "{path}");
     }
-    // What's written elsewhere leaves both in peace.
+    // Writes to other tables don't invalidate either list.
     let message = json!({"content": "new"});
     let random = format!("/api/channels/{}/messages", channel(&edge, "new").await);
     for path in ["/api/agents", "/api/channels"] {
@@ -170,7 +170,7 @@ async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
 #[tokio::test]
 async fn elsewhere_a_write_is_hidden_for_the_seconds_at_most_and_never_from_who_wrote() {
     let database = Database::migrated().await;
-    // Each host has a store of its own.
+    // Each host has its own store.
     let (here, elsewhere) = (cached(&database, "3").await, cached(&database, "3").await);
     let path = format!("/api/agents/{}", agent(&here, "qa").await);
     until_hit(&elsewhere, &path).await;
@@ -247,7 +247,7 @@ async fn what_is_read_while_it_is_written_is_never_older_than_what_was_acknowled
     );
 }
 
-/// Holds a row of agents locked until it's dropped.
+/// Locks a row of agents until the returned session is dropped.
 async fn lock(database: &Database, id: &str) -> tokio_postgres::Client {
     let client = database.client().await;
     client.batch_execute("BEGIN").await.unwrap();
@@ -272,11 +272,11 @@ async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_
         .header("content-type", "application/json")
         .body(Full::from(json!({"is_busy": true}).to_string()))
         .unwrap();
-    // The host gives it up, and its answer has no token.
+    // The request times out, so its response has no token.
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;
-        // Another write ends meanwhile: this one is still under way.
+        // Another write ends meanwhile; the first is still under way.
         let written = edge.patch(&other, &json!({"is_busy": true})).await;
         assert_eq!(written.status, StatusCode::OK, "{written:?}");
         for _ in 0..10 {
@@ -289,7 +289,7 @@ async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_
     assert_eq!(given_up.unwrap().status, StatusCode::INTERNAL_SERVER_ERROR);
     edge.get(&path).await;
     locked.batch_execute("COMMIT").await.unwrap();
-    // Whether it's done or not: what's read is what's there.
+    // Once the write is done, reads must return it.
     let client = database.client().await;
     let sql = format!("SELECT is_busy FROM agents WHERE id = '{id}'");
     for _ in 0..20 {
@@ -318,7 +318,7 @@ async fn databases_that_share_a_store_see_nothing_of_each_other() {
         )
     })
     .await;
-    // The same agent of both: without the @ the other's, with it ours.
+    // Both databases have this agent. The name without the @ leads to the other database, the one with it to ours.
     for (path, is_busy) in [
         ("/api/agents/name/qa", true),
         ("/api/agents/name/@qa", false),
@@ -352,7 +352,7 @@ async fn the_report_tells_the_hit_rate_of_all_instances() {
         }
     }
     assert!(hits > 0);
-    // Who has written isn't looked up for.
+    // A request with a read-your-writes token isn't looked up in the cache.
     let token = [("x-written", "latest")];
     edge.request_with(Method::GET, "/api/channels", &token)
         .await;
@@ -380,7 +380,7 @@ async fn the_report_tells_the_hit_rate_of_all_instances() {
         statements.iter().all(|one| one["lookups"] == 50),
         "{report}"
     );
-    // Lookups are no queries and no requests: the other report is as it was.
+    // Lookups count neither as queries nor as requests, so the other report is unchanged.
     let performance = edge.get("/api/performance/database").await.json();
     let of = |list: &str, member: &str, name: &str| {
         let rows = performance[list].as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! Reads that the client has already: `ETag` and `If-None-Match`, on every one of them.
+//! Conditional reads: `ETag` and `If-None-Match` on every read.
 
 use http::{Method, StatusCode};
 use reznet_edge::queries::ALL;
@@ -8,7 +8,7 @@ use support::{Answer, Database, Edge};
 
 use super::{agent, channel, text};
 
-/// What tells something new each time it's asked.
+/// Operations whose response changes with every request.
 const CHANGING: [&str; 4] = [
     "performance_cache",
     "performance_database",
@@ -16,7 +16,7 @@ const CHANGING: [&str; 4] = [
     "readiness",
 ];
 
-/// Whose it is sees which statements ran.
+/// With this token, a report shows which statements ran.
 const ADMIN_TOKEN: &str = "a-token-for-administrators";
 
 async fn get_unless(edge: &Edge, method: Method, path: &str, held: &str) -> Answer {
@@ -124,7 +124,7 @@ async fn errors_and_writes_are_never_304() {
     assert!(!written.body.is_empty());
 }
 
-/// Every list there is, with the statement that reads it.
+/// Returns every list, with the statement that reads it.
 fn lists(agent: &str, channel: &str, workflow: &str) -> Vec<(&'static str, String)> {
     let of_channel = format!("/api/workflows?channel_id={channel}");
     vec![
@@ -171,7 +171,7 @@ fn lists(agent: &str, channel: &str, workflow: &str) -> Vec<(&'static str, Strin
     ]
 }
 
-/// Writes of every kind there is that a list may tell of, one after the other and again.
+/// Sends write `n` of a cycle of all writes that can change a list.
 async fn write(edge: &Edge, n: usize, agent: &str, channel: &str, workflow: &str) {
     let (agents, channels) = (
         format!("/api/agents/{agent}"),
@@ -223,7 +223,7 @@ async fn write(edge: &Edge, n: usize, agent: &str, channel: &str, workflow: &str
             json!({"agent_id": agent, "workflow_id": workflow}),
         ),
         14 => (create, workflows + "/cancel", Value::Null),
-        // Nothing is written.
+        // A read, which changes nothing.
         _ => (Method::GET, agents, Value::Null),
     };
     let (method, path, body) = written;
@@ -313,7 +313,7 @@ async fn whether_there_is_a_next_page_is_told_by_the_tag() {
     let client = database.client().await;
     let edge = Edge::start(&database).await;
     let channel = channel(&edge, "general").await;
-    // Thirty are more than the 2 MiB of a page, which ends early; its oldest rows are read by nobody.
+    // Thirty messages exceed the 2 MiB of a page, which therefore ends early and omits its oldest rows.
     client
         .batch_execute(&format!(
             "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
@@ -372,7 +372,7 @@ async fn what_a_task_carries_is_another_however_it_nests() {
     let edge = Edge::start(&database).await;
     let task = edge.post("/api/tasks", &json!({"description": "t"})).await;
     let task = format!("/api/tasks/{}", text(&task.json(), "id"));
-    // Neighbours have the same hash as jsonb.
+    // Each context has the same jsonb hash as its neighbour.
     let flag = |n: usize| {
         let flags = (0..17).map(|i| (format!("{i:02}"), json!(i == n)));
         Value::Object(flags.collect())

@@ -1,4 +1,4 @@
-//! What holds for every route: methods, paths, errors, and headers on whatever is answered.
+//! Rules for every route: methods, paths, errors, and the headers of every response.
 
 use http::{Method, StatusCode};
 use support::contract::operations;
@@ -47,7 +47,7 @@ async fn head_is_as_get_without_the_body() {
             get.header("content-type"),
             "{path}"
         );
-        // Durations and ids differ from answer to answer, and with them the length of some bodies.
+        // Durations and ids differ between responses, and so does the length of some bodies.
         if path == "/api/agents/name/orchestrator" {
             assert_eq!(head.header("content-length"), get.body.len().to_string());
         }

@@ -1,4 +1,4 @@
-//! Writes with an Idempotency-Key: done once, however often they're asked for.
+//! Writes with an Idempotency-Key: they run once, however often they are repeated.
 
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};
@@ -37,7 +37,7 @@ async fn twenty_at_once_under_one_key_write_one_message() {
     }
     let messages = edge.get(&path).await.json();
     assert_eq!(messages.as_array().map(Vec::len), Some(1));
-    // Another key is another message.
+    // Another key creates another message.
     let other = post(&edge, &path, "another-key", &body).await;
     assert_ne!(other.body, answers[0].body);
 }

@@ -27,17 +27,17 @@ mod workflows;
 use serde_json::Value;
 use support::{Answer, Edge};
 
-/// No row has it.
+/// An id that no row has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// The text of a member that's there.
+/// Returns the text of a member; fails if there is none.
 fn text<'a>(row: &'a Value, member: &str) -> &'a str {
     row[member]
         .as_str()
         .unwrap_or_else(|| panic!("no {member}: {row}"))
 }
 
-/// One member of each row of a list.
+/// Returns one member of each row of a list.
 fn each(answer: &Answer, member: &str) -> Vec<String> {
     let rows = answer.json();
     let rows = rows
@@ -48,7 +48,7 @@ fn each(answer: &Answer, member: &str) -> Vec<String> {
         .collect()
 }
 
-/// The pointers or parameters of a 422.
+/// Returns the pointers or parameters of a 422 response's field errors.
 fn faults(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 422, "{answer:?}");
     let problem = answer.json();
@@ -65,7 +65,7 @@ fn faults(answer: &Answer) -> Vec<String> {
         .collect()
 }
 
-/// The id of one of the agents every installation begins with.
+/// Returns the id of an agent with which every installation begins.
 async fn agent(edge: &Edge, name: &str) -> String {
     text(
         &edge.get(&format!("/api/agents/name/{name}")).await.json(),
@@ -74,7 +74,7 @@ async fn agent(edge: &Edge, name: &str) -> String {
     .to_owned()
 }
 
-/// The id of one of the channels every installation begins with.
+/// Returns the id of a channel with which every installation begins.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

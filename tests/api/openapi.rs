@@ -1,4 +1,4 @@
-//! /api/openapi.json, and what holds for every operation it describes.
+//! /api/openapi.json, and checks of every operation it describes.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -9,7 +9,7 @@ use support::{Answer, Database, Edge};
 
 use super::{NOBODY, faults};
 
-/// Sends a body as it is, with a type.
+/// Sends a body unchanged, with a content type.
 async fn send(
     edge: &Edge,
     operation: &Operation,
@@ -48,7 +48,7 @@ async fn an_unknown_query_parameter_is_a_fault_everywhere() {
     for operation in operations() {
         let path = format!("{}?bogus=1", operation.path_with(NOBODY));
         let answer = send_example(&edge, &operation, &path).await;
-        // Some examples refer to rows that aren't there, which is said as well.
+        // Some examples refer to rows that don't exist, which the response reports as well.
         let references = faults(&answer).split_off(1);
         assert_eq!(faults(&answer)[0], "bogus", "{}", operation.id);
         assert!(references.iter().all(|place| place.starts_with('/')));
@@ -151,7 +151,7 @@ async fn every_member_of_another_type(edge: &Edge, operation: &Operation, exampl
     );
 }
 
-/// The length isn't announced: it must be stopped when it has come too far, not when it's all there.
+/// Without a Content-Length, a body must be refused as soon as it exceeds the limit, not at its end.
 #[tokio::test]
 async fn a_body_without_a_length_is_refused_before_it_is_read_whole() {
     let database = Database::migrated().await;
@@ -159,7 +159,7 @@ async fn a_body_without_a_length_is_refused_before_it_is_read_whole() {
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
     let head = "POST /api/channels HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                 content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    // 17 chunks of 64 KiB and no end: whoever waits for the end waits for ever.
+    // 17 chunks of 64 KiB without an end: a server that waits for the end waits forever.
     let answer = edge
         .raw(format!("{head}{}", chunk.repeat(17)).as_bytes())
         .await;
@@ -202,7 +202,7 @@ async fn methods_are_those_described_and_head_and_options() {
     }
 }
 
-/// Whoever sends a byte and no more mustn't hold a place for good.
+/// A client that sends one byte and no more must not occupy a permit for good.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_408() {
     let database = Database::migrated().await;

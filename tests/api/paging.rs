@@ -1,4 +1,4 @@
-//! Following `Link`: nothing twice, nothing missed while others write, and the last page costs what the first does.
+//! Following `Link` returns each row once, even while others write, and the last page costs what the first does.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const MESSAGES: usize = 100_000;
 async fn with_messages() -> Database {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Many share their time: the id must tell them apart.
+    // Several messages share a time, so that the id must distinguish them.
     client
         .batch_execute(&format!(
             "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
@@ -28,7 +28,7 @@ async fn with_messages() -> Database {
     database
 }
 
-/// Reads a list to its end while another writes; gives back the contents of all rows there were before.
+/// Reads a list to its end. Returns the contents of all rows that existed at the start, and each page's query time in ms.
 async fn follow(edge: &Edge, first: String) -> (Vec<String>, Vec<f64>) {
     let (mut seen, mut query_ms) = (Vec::new(), Vec::new());
     let mut next = Some(first);
@@ -79,7 +79,7 @@ async fn following_link_meets_each_of_100_000_messages_once_while_others_write()
     assert_each_once(&oldest_first.0);
 }
 
-/// A ratio of medians, the two taken in turn: the machine is shared.
+/// Compares medians of alternating requests, because the machine is shared.
 #[tokio::test]
 async fn the_last_page_costs_at_most_one_and_a_half_times_the_first() {
     let database = with_messages().await;
@@ -90,7 +90,7 @@ async fn the_last_page_costs_at_most_one_and_a_half_times_the_first() {
     );
     for first in [general, "/api/messages?limit=50".to_owned()] {
         let mut last = first.clone();
-        // Straight to the end by offset, and one page by cursor from there.
+        // Skips to the end by offset, and reads one page by cursor from there.
         let separator = format!("{first}&offset={}", MESSAGES - 100);
         if let Some(next) = edge.get(&separator).await.next() {
             last = next;
@@ -197,7 +197,7 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
         let (mut seen, mut next) = (HashSet::new(), Some(list));
         while let Some(page) = next {
             let answer = edge.get(&page).await;
-            // Two mebibytes and one message.
+            // Two mebibytes plus one message.
             assert!(answer.body.len() < 2 * 1024 * 1024 + 700_000);
             for name in each(&answer, "author_name") {
                 assert!(seen.insert(name), "{page}: one came twice");

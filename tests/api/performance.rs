@@ -78,8 +78,8 @@ async fn index_usage_counts_what_ran() {
             .expect("agents_pkey is listed")
     };
     let before = scans().await;
-    // A handful of agents is scanned faster than any index; without that, the index must be taken. A session's counts are
-    // sure to be in the statistics when it has ended.
+    // A few agents are scanned faster than any index, so sequential scans are disabled. The statistics are sure to have a session's
+    // counts when it has ended.
     let client = database.client().await;
     client
         .batch_execute(
@@ -100,7 +100,7 @@ async fn index_usage_counts_what_ran() {
     assert!(after > before, "{after} scans after {before}");
 }
 
-/// The names of advice, of each with what it's about.
+/// Returns the name and the object of each piece of advice.
 fn advice(report: &Value) -> BTreeSet<(String, String)> {
     let advice = report["advice"].as_array().expect("a list");
     let each = advice.iter().map(|one| {
@@ -118,8 +118,8 @@ async fn report(edge: &Edge) -> Value {
     edge.get("/api/performance/database").await.json()
 }
 
-/// The advice once it's as expected, or after 20 s: servers before 15 learn of an ANALYZE late, all of them of a scan, and
-/// a sleep has to become a long one.
+/// Returns the advice once it's as expected, or after 20 s. Statistics arrive late: those of scans always, those of an ANALYZE
+/// before PostgreSQL 15. A long-running query must also run for a while first.
 async fn advice_in_the_end(
     edge: &Edge,
     expected: &BTreeSet<(String, String)>,
@@ -135,7 +135,7 @@ async fn advice_in_the_end(
     found
 }
 
-/// A database as it should be, of some size.
+/// Creates a healthy database of some size.
 async fn healthy() -> Database {
     let database = Database::migrated().await;
     database.seed(12_000).await;
@@ -149,7 +149,7 @@ async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
     let young = Edge::start_with(&database, &variables, &[]).await;
     let old = [&variables[..], &[("unused_index_days", "0")]].concat();
     let old = Edge::start_with(&database, &old, &[]).await;
-    // However old its statistics are.
+    // The age of the statistics makes no difference.
     assert_eq!(
         advice_in_the_end(&young, &BTreeSet::new()).await,
         BTreeSet::new()
@@ -215,7 +215,7 @@ async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
     cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
     let _ = sleep.await;
 
-    // What's advised mends it.
+    // The advised SQL fixes the database.
     let client = database.client().await;
     for one in report(&old).await["advice"].as_array().unwrap() {
         // Skips advice without SQL, which only a person can write, and a unique index whose rows aren't unique.
@@ -248,7 +248,7 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
     assert_eq!(empty["nfr"]["verdict"], "insufficient_data");
     assert_eq!(empty["nfr"]["queries"], 0);
     assert_eq!(empty["nfr"]["p95_ms"], Value::Null);
-    // Bin 576 is that of 100 ms, 230 that of 0.1 ms.
+    // Bin 576 contains 100 ms, bin 230 contains 0.1 ms.
     for (queries, slow, verdict) in [
         (99, 0, "insufficient_data"),
         (99, 99, "insufficient_data"),
@@ -270,7 +270,7 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
         assert_eq!(nfr["queries"], queries);
         let within = nfr["within_target"].as_f64().unwrap();
         assert!((within - f64::from(fast) / f64::from(queries)).abs() < 1e-6);
-        // The rank of src/profile/sketch.rs: the 95th of 100 is the last of 95 that are quick.
+        // As in src/profile/sketch.rs, the p95 of 100 queries is the 95th: the last of 95 quick ones.
         let p95_is_slow = slow * 20 > queries;
         assert_eq!(nfr["p95_ms"].as_f64() > Some(100.0), p95_is_slow, "{nfr}");
     }
@@ -281,7 +281,7 @@ async fn a_window_is_as_long_as_it_is_asked_for() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;
-    // One sample a minute for three days, with their totals.
+    // One sample a minute for three days, with totals.
     client
         .batch_execute(
             "INSERT INTO profile.minutes
@@ -301,7 +301,7 @@ async fn a_window_is_as_long_as_it_is_asked_for() {
         let path = format!("/api/performance/database?window={window}");
         let report = edge.get(&path).await.json();
         let queries = report["nfr"]["queries"].as_i64().unwrap();
-        // Minutes are whole ones, and longer windows begin with the totals before them.
+        // Windows have full minutes, and longer windows begin with the totals before them.
         assert!(
             (minutes - 10..=minutes + 11).contains(&queries),
             "{window}: {queries}"

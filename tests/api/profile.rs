@@ -1,4 +1,4 @@
-//! What every response and the log tell of its cost.
+//! The cost of each request, in the response's headers and in the log.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use support::{Database, Edge};
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
-/// Holds up every reader of agents for a while, as a migration might, while `work` goes on.
+/// Locks agents against every reader for a while, as a migration might, while `work` runs.
 async fn held_up<T>(database: &Database, duration: Duration, work: impl Future<Output = T>) -> T {
     let client = database.client().await;
     client
@@ -128,7 +128,7 @@ async fn a_traceparent_names_the_request() {
     assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
 }
 
-/// Requests that share an instance have nothing to do with each other: each gets its own numbers.
+/// Requests that share an instance are independent: each gets its own numbers.
 #[tokio::test]
 async fn requests_of_one_instance_never_mix() {
     let database = Database::migrated().await;
@@ -168,7 +168,7 @@ async fn a_handler_that_loops_over_ids_is_named() {
         ),
         "{line}"
     );
-    // Four is over the budget of a read, but no N+1 yet.
+    // Four queries exceed the budget of a read, but aren't an N+1 yet.
     let id = four.header("x-request-id").to_owned();
     edge.log_line(&["OVER BUDGET: 4 queries", &id]).await;
     let log = edge.log();

@@ -327,7 +327,7 @@ async fn a_task_that_was_anyones_is_anyones_again_when_it_is_retried() {
     );
 }
 
-/// 10,000 claims by 20 at once.
+/// Makes 10,000 claims, 20 at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_never_gives_a_task_to_two() {
     const TASKS: usize = 10_000;
@@ -369,7 +369,7 @@ async fn claim_never_gives_a_task_to_two() {
     assert_eq!(distinct.len(), TASKS);
 }
 
-/// 20 writers work on dags whose tasks end in each other's way; each workflow completes once, and none hangs.
+/// 20 writers work on DAGs whose tasks end at the same time; each workflow completes once, and none hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
     const WORKFLOWS: usize = 30;
@@ -387,7 +387,7 @@ async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
         .unwrap();
     let edge = Edge::start(&database).await;
     let backend = agent(&edge, "backend").await;
-    // Eight at once, then eight that each wait for all of them, then one.
+    // Eight parallel tasks, then eight that each depend on all of them, then one.
     let layer: Vec<usize> = (0..8).collect();
     let mut tasks: Vec<Value> = layer
         .iter()

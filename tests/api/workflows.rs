@@ -37,7 +37,7 @@ async fn report(edge: &Edge, workflow: &Value, index: usize, status: &str) -> An
     edge.patch(&path, &json!({"status": status})).await
 }
 
-/// Takes a ready task through to its end.
+/// Takes a ready task to its final status.
 async fn end(edge: &Edge, workflow: &Value, index: usize, status: &str) {
     for status in ["in_progress", status] {
         let answer = report(edge, workflow, index, status).await;
@@ -348,7 +348,7 @@ async fn a_workflow_started_with_nothing_left_to_do_is_completed_at_once() {
     assert_eq!(get(&edge, &workflow).await["status"], "completed");
 }
 
-/// Outputs of 100,000 characters that JSON writes as six each: ten tasks are six megabytes.
+/// Outputs of 100,000 characters that JSON writes as six each, so ten tasks are six megabytes.
 #[tokio::test]
 async fn a_workflow_with_long_outputs_leads_to_the_rest_of_its_tasks() {
     let database = Database::migrated().await;

@@ -1,4 +1,4 @@
-//! A small body that becomes a large tree, beside a reference that the database must look up. It costs the attacker 1 MiB,
+//! A small body that becomes a large tree, with a reference that the database must look up. It costs the attacker 1 MiB,
 //! and may cost the server no more than a few times that.
 
 use std::time::Duration;
@@ -36,13 +36,13 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The attacks at the same time, which is what an instance takes.
+/// The number of concurrent attacks: as many requests as an instance takes.
 const AT_ONCE: usize = 16;
 
 /// A request of an attack: what it is, its method, its path and its body.
 type Attack = (String, Method, String, String);
 
-/// Every shape in every member of every body, beside a reference to a row that doesn't exist.
+/// Returns every shape in every member of every body, with a reference to a row that doesn't exist.
 fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (operation, members) in bodies() {
@@ -70,7 +70,7 @@ fn attacks() -> Vec<Attack> {
                     with_member(&example, name, &value),
                 ));
             }
-            // Not an object at all, and an object with nothing else.
+            // The shape as the body, without the example.
             attacks.push((
                 format!("{} {path}: {shape}", operation.method),
                 operation.method.clone(),
@@ -79,7 +79,7 @@ fn attacks() -> Vec<Attack> {
             ));
         }
     }
-    // A body of references only, as many as fit.
+    // A body that contains only references, as many as fit.
     let task = json!({"description": "x", "assigned_to": NOBODY});
     let tasks = vec![task; 1000];
     let workflow = json!({"description": "x", "orchestrator_id": NOBODY, "tasks": tasks});
@@ -97,7 +97,7 @@ fn attacks() -> Vec<Attack> {
 #[tokio::test]
 async fn small_bodies_that_become_large_trees_harm_no_other_request() {
     let database = Database::migrated().await;
-    // All of it in one instance, as an attacker may hope for.
+    // All attacks reach one instance, as an attacker may hope.
     let flags = [
         "--max-instance-reuse-count",
         "100000",
@@ -150,7 +150,7 @@ async fn small_bodies_that_become_large_trees_harm_no_other_request() {
         calm >> 10,
         grown >> 10
     );
-    // Spin's process is another one's child.
+    // With Spin, the serving process is a child of the process that is measured.
     if std::env::var_os("SPIN").is_none() {
         let of_bodies = (AT_ONCE * BYTES / 1024) as u64;
         assert!(

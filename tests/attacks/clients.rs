@@ -19,17 +19,17 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-/// Another address of this machine than that of the honest clients.
+/// An address of this machine that the honest clients don't use.
 const ATTACKER: &str = "127.0.0.2:0";
 
-/// The pages that a client asks for at once and doesn't read.
+/// The number of pages that a client requests at once and doesn't read.
 const PIPELINED: usize = 100;
 
 /// The longest median time of a health check during an attack. On an idle machine it is far below 100 ms. It was over 10 s when slow
-/// uploads occupied all places.
+/// uploads occupied all permits.
 const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Held by the attack that runs: each is measured alone.
+/// Locked by the running attack, because each is measured alone.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -54,7 +54,7 @@ async fn connect(edge: &Edge, from: &str) -> std::io::Result<TcpStream> {
         .await
 }
 
-/// A GET on a connection of its own. Returns the status and the time until the answer was complete.
+/// Sends a GET on its own connection. Returns the status and the time until the answer was complete.
 async fn get(edge: &Edge, path: &str) -> (String, Duration) {
     let began = Instant::now();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -91,7 +91,7 @@ async fn check_health(edge: &Edge, during: &str) {
     }
 }
 
-/// Connections that ask for a page again and again, and never read.
+/// Opens connections that request a page again and again, and never read.
 async fn unread_responses(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
     let requests = "GET /performance HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(PIPELINED);
     let mut streams = Vec::new();
@@ -110,7 +110,7 @@ async fn unread_responses(edge: &Edge, count: usize, from: &str) -> Vec<TcpStrea
     streams
 }
 
-/// POSTs that send the first byte of a body of 1 MB.
+/// Opens POST requests that send only the first byte of a 1 MB body.
 async fn slow_bodies(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
     let request = format!(
         "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 1000000\r\n\r\n{{"
@@ -118,7 +118,7 @@ async fn slow_bodies(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
     begin(edge, count, from, request.as_bytes()).await
 }
 
-/// A header of 410 KB that never ends.
+/// Opens requests with a 410 KB header that never ends.
 async fn unfinished_heads(edge: &Edge, count: usize, from: &str) -> Vec<TcpStream> {
     let request = format!(
         "GET /api/health HTTP/1.1\r\nhost: localhost\r\nx-long: {}",
@@ -133,7 +133,7 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
         let Ok(mut stream) = connect(edge, from).await else {
             continue;
         };
-        // A connection that the host has refused is no use.
+        // A connection that the host has refused is useless.
         if let Ok(Ok(())) = timeout(Duration::from_millis(500), stream.write_all(bytes)).await {
             streams.push(stream);
         }
@@ -141,7 +141,7 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
     streams
 }
 
-/// A body of 1 MiB whose tree would be a hundred times as large, beside a reference to a row that doesn't exist.
+/// Sends a body of 1 MiB whose tree would be a hundred times as large, with a reference to a row that doesn't exist.
 async fn large_tree(edge: &Edge, from: &str) -> String {
     let head =
         r#"{"description":"x","assigned_to":"00000000-0000-4000-8000-000000000000","context":"#;
@@ -180,7 +180,7 @@ async fn clients_that_read_nothing_keep_nobody_out() {
     for from in [ATTACKER, "127.0.0.1:0"] {
         let streams = unread_responses(&edge, 1000, from).await;
         assert!(streams.len() > 500, "{}", streams.len());
-        // Until their requests are done and nobody reads the answers, these connections are in the way of others of their address.
+        // These connections delay others from their address until their requests are done and only unread responses remain.
         let patience = Instant::now() + Duration::from_secs(10);
         while get(&edge, "/api/agents").await.0 != "200" {
             assert!(Instant::now() < patience, "no answer beside {from}");
@@ -207,7 +207,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
         .pop()
         .expect("one");
     sleep(Duration::from_secs(3)).await;
-    // What was on its way comes, and then the end, but not all pages.
+    // The data in transit arrives, and then the end, but not all pages.
     let mut answers = Vec::new();
     let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut answers)).await;
     assert!(end.is_ok(), "the connection is still open");
@@ -344,8 +344,8 @@ impl Honest {
     }
 }
 
-/// Ten clients that read the agents, with a pause between two requests. They have a thread of their own, so that the attackers in this
-/// process don't delay them.
+/// Runs ten clients that read the agents, with a pause between two requests. They have their own thread, so that the attackers in
+/// this process don't delay them.
 async fn honest_clients(edge: &Arc<Edge>, duration: Duration) -> Honest {
     let edge = edge.clone();
     let measured = spawn_blocking(move || {
@@ -402,7 +402,7 @@ async fn all_attacks_at_once_leave_honest_clients_alone() {
         .map(|number| {
             let (edge, over, trees) = (edge.clone(), over.clone(), trees.clone());
             tokio::spawn(async move {
-                // Each attack comes from an address of its own, and replaces the connections that it loses.
+                // Each attack comes from its own address, and replaces the connections that it loses.
                 let from = format!("127.0.0.{}:0", 2 + number);
                 let mut streams = Vec::new();
                 while !over.load(Ordering::Relaxed) {
@@ -419,7 +419,7 @@ async fn all_attacks_at_once_leave_honest_clients_alone() {
                         }
                     }
                     sleep(Duration::from_secs(1)).await;
-                    // One more byte; that fails if the host has closed the connection.
+                    // Sends one more byte, which fails if the host has closed the connection.
                     streams.retain(|stream: &TcpStream| match stream.try_write(b"a") {
                         Ok(_) => true,
                         Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,

@@ -49,7 +49,7 @@ async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
             &serde_json::json!({"name": ODD, "topic": ODD}),
         )
         .await;
-        // The database's words: an error of a trigger.
+        // The database's error text, from a trigger.
         let client = database.client().await;
         let sql = format!(
             "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{ODD}' USING HINT = '{ODD}'; END $$;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use support::contract::{OPENAPI, Operation, operations};
 use support::{Answer, Edge};
 
-/// No row has it.
+/// An id that no row has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Sends a body unchanged.
@@ -28,7 +28,7 @@ async fn send(edge: &Edge, method: &Method, path: &str, body: impl Into<String>)
         .await
 }
 
-/// The operations that take a body, and the members of each body with their schemas.
+/// Returns the operations that take a body, and the members of each body with their schemas.
 fn bodies() -> Vec<(Operation, Vec<(String, Value)>)> {
     let of = |operation: Operation| {
         let schema = &operation.described["requestBody"]["content"]["application/json"]["schema"];
@@ -45,7 +45,7 @@ fn bodies() -> Vec<(Operation, Vec<(String, Value)>)> {
     found
 }
 
-/// An object's text with the member `name` set to the text `value`.
+/// Returns an object's text with the member `name` set to the text `value`.
 fn with_member(object: &Value, name: &str, value: &str) -> String {
     let mut object = object.clone();
     let members = object.as_object_mut().expect("an object");
@@ -56,7 +56,7 @@ fn with_member(object: &Value, name: &str, value: &str) -> String {
     format!("{others}{comma}{}:{value}}}", json!(name))
 }
 
-/// The id of a row that was created just now.
+/// Creates a row and returns its id.
 async fn create(edge: &Edge, path: &str, body: Value) -> String {
     let created = edge.post(path, &body).await;
     assert_eq!(created.status, StatusCode::CREATED, "{created:?}");

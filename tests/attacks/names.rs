@@ -1,4 +1,4 @@
-//! Names that lead elsewhere, because a browser changes the path, or because another channel has the name.
+//! Names that lead to another resource, because a browser changes the path, or because another channel has the name.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use crate::{create, send};
 
-/// What a URL parser makes of `.` and `..` as a path segment, also percent-encoded: another path.
+/// Path segments like `.` and `..`, also percent-encoded, which a URL parser resolves to another path.
 const DOTS: [&str; 8] = [".", "..", "@.", "@..", "%2e", "%2E%2e", ".%2e", "..;"];
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn no_agent_has_a_name_that_browsers_change_in_a_path() {
             .await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
     }
-    // As the client wrote it, because none of our own clients resolves it: nothing, or an error.
+    // The raw path, as no client of ours would send it, leads nowhere.
     for name in DOTS {
         let path = format!("/api/agents/name/{name}");
         let answer = edge
@@ -94,7 +94,7 @@ async fn a_direct_message_channel_keeps_its_name() {
         (unchanged["name"].as_str(), unchanged["topic"].as_str()),
         (Some(name), made["topic"].as_str())
     );
-    // All else may change, also where the body repeats the name.
+    // Other members may change, even if the body repeats the name.
     let answer = edge
         .patch(&path, &json!({"name": name, "topic": "new"}))
         .await;

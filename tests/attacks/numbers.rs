@@ -1,4 +1,4 @@
-//! A number that is no whole number, or too large, is refused wherever a whole number is meant, however many digits say so.
+//! A number that is fractional or too large is refused wherever an integer is expected, however many digits it has.
 
 use http::StatusCode;
 use support::contract::operations;
@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use crate::{NOBODY, bodies, send, with_member};
 
-/// A float reads the first three as 100, 0 and 9007199254740992.
+/// A float parser reads the first three as 100, 0 and 9007199254740992.
 const NO_WHOLE_NUMBERS: [&str; 8] = [
     "99.9999999999999999999",
     "0.00000000000000000000000000000001",

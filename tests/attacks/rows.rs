@@ -1,5 +1,5 @@
-//! Common JSON parsers read every value that the API stores. Python and `serde_json` are tested: Python limits the digits of whole
-//! numbers, and `serde_json` is the strictest about large numbers.
+//! Common JSON parsers read every value that the API stores. Python and `serde_json` are tested: Python limits the digits of
+//! integers, and `serde_json` is the strictest about large numbers.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use support::{Database, Edge};
 
 use crate::{bodies, create, send, with_member};
 
-/// Free-form objects at the limits, and beyond.
+/// Returns free-form objects at the limits, and beyond.
 fn objects() -> Vec<String> {
     let nested = |levels: usize| {
         format!(

@@ -1,4 +1,4 @@
-//! Requests that are refused have a name of their own in the profile, and leave a route's figures as they were.
+//! Refused requests have their own name in the profile, and don't change a route's figures.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ async fn sum(client: &tokio_postgres::Client, condition: &str) -> i64 {
     client.query_one(&sql, &[]).await.expect("it's read").get(0)
 }
 
-/// Asks until the requests under this name are as many; for 20 s at most.
+/// Waits up to 20 s until the profile has the expected number of requests under this condition.
 async fn soon(client: &tokio_postgres::Client, condition: &str, expected: i64) {
     for _ in 0..200 {
         if sum(client, condition).await == expected {
@@ -89,7 +89,7 @@ async fn requests_that_are_refused_leave_a_routes_figures_alone() {
         ("name = '(refused 415)'", 3),
         ("name = '(refused 422)'", 3),
         ("name = '(no route)'", 3),
-        // All routes together: those that were served.
+        // The total of all routes counts only the requests that were served.
         ("name = ''", 50),
     ] {
         soon(&client, condition, expected).await;
@@ -107,7 +107,7 @@ async fn requests_that_are_refused_leave_a_routes_figures_alone() {
     ] {
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
-    // The chart shows the busiest routes, and refused requests are none.
+    // The chart shows the busiest routes, without refused requests.
     let report = ask(&edge, Method::GET, "/api/performance/database", TOKEN, &[])
         .await
         .json();
@@ -152,7 +152,7 @@ async fn refused_requests_alone_are_stored_rarely() {
         .expect("a row")
         .get(0);
     assert!(flushes <= most, "{flushes} writes for 100 refused requests");
-    // Strangers don't hold up the figures of others.
+    // Refused requests don't delay the figures of others.
     edge.get("/api/agents").await;
     assert_eq!(
         ask(&edge, Method::GET, "/api/agents", TOKEN, &[])

@@ -1,10 +1,10 @@
-//! Run after the API suite: every operation of openapi.json was called by it, and ended in each status it may end in.
+//! Runs after the API suite, which must have called every operation of openapi.json and received every documented status.
 
 use std::collections::BTreeSet;
 
 use support::contract::{coverage_file, operations};
 
-/// What only a broken client or installation is answered; the faults suite breaks both.
+/// Statuses that only a broken client or installation receives; the faults suite breaks both.
 const BROKEN: [u16; 4] = [408, 500, 503, 504];
 
 #[test]

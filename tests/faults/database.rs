@@ -1,4 +1,4 @@
-//! The database goes away and comes back.
+//! The database goes down and comes back.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ async fn a_stopped_database_is_503_within_3_s_and_a_started_one_200() {
         );
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(answer.headers.contains_key("retry-after"));
-        // Either the connection was refused, or the statement found it dead.
+        // Either the connection was refused, or the statement ran into a dead connection.
         assert!(answer.query_count() <= 1);
         let line = edge
             .log_line(&["DATABASE UNAVAILABLE", answer.header("x-request-id")])
@@ -126,7 +126,7 @@ async fn a_read_only_server_is_read_and_after_a_failover_the_next_write_finds_th
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
     assert_eq!(write(&edge).await.status, StatusCode::CREATED);
-    // As the old primary is after a failover, for sessions that begin from now on.
+    // As on the old primary after a failover. Applies to new sessions only.
     let name = database.name();
     let client = database.client().await;
     let set = |to: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {to}");
@@ -140,7 +140,7 @@ async fn a_read_only_server_is_read_and_after_a_failover_the_next_write_finds_th
         let line = edge.log_line(&line).await;
         assert!(line.contains("read-only transaction"), "{line}");
     }
-    // The address leads to the new primary: sessions with the old one must not be used again.
+    // The address now leads to the new primary, so sessions with the old one must not be used again.
     let mut client = database.client().await;
     let transaction = client
         .build_transaction()

@@ -1,4 +1,4 @@
-//! The host's own faults: an instance that traps, and a log that nobody reads any more.
+//! Faults of the host: an instance that traps, and a log that has no reader any more.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,12 +15,12 @@ async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() 
     assert_eq!(edge.get("/test/agent-loop").await.status, StatusCode::OK);
     let (mut answered, mut failed) = (0, 0);
     for _ in 0..5 {
-        // Slow ones, so that the trap finds some under way in its instance.
+        // Slow requests, so that the trap meets others in its instance.
         let paths = (0..20).map(|n| match n {
             10 => "/test/trap",
             _ => "/test/agent-loop?times=20",
         });
-        // No answer at all fails the test.
+        // A request without an answer fails the test.
         for answer in join_all(paths.map(|path| edge.get(path))).await {
             match answer.status {
                 StatusCode::OK => answered += 1,
@@ -30,7 +30,7 @@ async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() 
         }
     }
     assert!(failed >= 5, "the traps at least: {failed}");
-    // Sixteen at once are an instance's at the most.
+    // An instance serves at most sixteen requests at once.
     assert!(failed <= 5 * 16, "others failed too: {failed}");
     assert_eq!(answered + failed, 100);
     let path = "/api/agents/name/orchestrator";

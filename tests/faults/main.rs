@@ -1,4 +1,4 @@
-//! What goes wrong around the component, made to go wrong: each fault ends in the answer or the line it should.
+//! Faults around the component. Each must end in the expected answer or log line.
 
 mod database;
 mod instances;

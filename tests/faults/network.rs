@@ -1,4 +1,4 @@
-//! What happens between the component and the database: connections that break, stall and are refused.
+//! Faults between the component and the database: connections that break, stall and are refused.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use support::{Answer, Database, Edge, Fault, Proxy, database_variables};
 
 const AGENTS: &str = "/api/agents";
 
-/// Served by way of a proxy, and nothing but requests goes to the database.
+/// Starts a proxy, and the API behind it. Profiling is off, so only requests use the database.
 async fn behind_a_proxy(database: &Database, variables: &[(&str, &str)]) -> (Proxy, Edge) {
     behind_a_proxy_with(database, variables, &[]).await
 }
@@ -61,7 +61,7 @@ async fn a_read_whose_connection_breaks_amid_its_rows_is_tried_again() {
     let whole = edge.get(AGENTS).await;
     assert_eq!(whole.query_count(), 1);
     assert!(whole.body.len() > 1000);
-    // Prepared by now: what comes next is the answer.
+    // The statement is prepared by now, so the next bytes are its answer.
     proxy.set(Fault::CutAfter(300));
     let again = edge.get(AGENTS).await;
     assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
@@ -81,7 +81,7 @@ async fn a_write_whose_connection_breaks_is_not_tried_again() {
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let path = channel(&edge).await;
     assert_eq!(write(&edge, &path, "first", None).await.status, 201);
-    // The server has done it when its answer comes.
+    // The server has run the write when the first byte of its answer arrives.
     proxy.set(Fault::CutAfter(1));
     let cut = write(&edge, &path, "cut", None).await;
     assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
@@ -120,7 +120,7 @@ async fn a_statement_that_is_never_answered_is_504_and_holds_up_nobody_else() {
     proxy.set(Fault::Stall);
     let clock = Instant::now();
     let stuck = edge.get(AGENTS).await;
-    // A second after its limit, for the server's own error to come; a connection of its own may be waited for before.
+    // The limit, a second for the server's own error to arrive, and perhaps a wait for a new connection before.
     assert!(clock.elapsed() < Duration::from_secs(5), "{stuck:?}");
     let expected = [StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&stuck.status), "{stuck:?}");
@@ -170,7 +170,7 @@ async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_han
     let (proxy, edge) = behind_a_proxy_with(&database, &[], &flags).await;
     assert_eq!(edge.get(AGENTS).await.status, StatusCode::OK);
     proxy.set(Fault::Delay(Duration::from_millis(60)));
-    // Sixty clients, each one request after the other.
+    // Sixty clients, each of which sends one request after the other.
     let until = Instant::now() + Duration::from_secs(4);
     let clients = (0..60).map(|_| async {
         let mut answers = Vec::new();
@@ -187,7 +187,7 @@ async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_han
     let (succeeded, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 200);
     assert!(succeeded.len() > 20, "{}", succeeded.len());
-    // That they say when to come back is checked of every 503.
+    // `Edge::get` checks that each 503 has Retry-After.
     for answer in &refused {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
     }
@@ -210,7 +210,7 @@ async fn what_a_network_swallows_is_504_and_soon_all_is_well_again() {
     let database = Database::migrated().await;
     let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;
-    // Sixteen connections, none of which says that it's dead.
+    // Opens about sixteen connections. When they're dead, they give no sign of it.
     proxy.set(Fault::Delay(Duration::from_millis(20)));
     let statuses = join_all((0..16).map(|_| edge.get(AGENTS))).await;
     assert!(statuses.iter().all(|answer| answer.status == 200));
@@ -227,6 +227,6 @@ async fn what_a_network_swallows_is_504_and_soon_all_is_well_again() {
     while edge.get(AGENTS).await.status != StatusCode::OK {
         failed += 1;
     }
-    // Not one after the other.
+    // The dead connections must not fail one request each.
     assert!(failed <= 2, "{failed} more failed:\n{}", edge.log());
 }

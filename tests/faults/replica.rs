@@ -1,5 +1,4 @@
-//! A replica by streaming replication: who writes sees what was written, and where the replica is behind or gone the primary
-//! is read.
+//! A streaming replica: a writer sees its own writes, and reads use the primary if the replica is behind or down.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +14,20 @@ const JUST_WRITTEN: &str = "primary: the replica has not replayed the client's w
 const BEHIND: &str = "primary: the replica is too far behind";
 const GONE: &str = "primary: the replica is gone";
 
-/// A primary, its replica, and the edge before both. It may send a statement more, to ask how far the replica is.
+/// Starts a primary, its replica, and the API. A request may run one statement more, to query the replica's position.
 async fn replicated(max_lag_ms: &str) -> (Cluster, Cluster, Edge) {
     let primary = Cluster::start();
     migrate(&primary.url()).expect("the new cluster can be migrated");
     let replica = primary.replica();
     let edge = edge(&primary, &replica.app_url(), max_lag_ms).await;
-    // How far behind it is can't be told before it has replayed a transaction.
+    // The replica's lag is unknown until it has replayed a transaction.
     let path = messages_path(&edge).await;
     let written = edge.post(&path, &json!({"content": "first"})).await;
     until_caught_up(&edge, &path, written.header("x-written")).await;
     (primary, replica, edge)
 }
 
-/// An edge that finds the replica at this address.
+/// Starts the API with the replica at this address.
 async fn edge(primary: &Cluster, read_url: &str, max_lag_ms: &str) -> Edge {
     let url = primary.app_url();
     let [_, (_, read_host)] = database_variables(read_url);
@@ -42,7 +41,7 @@ async fn edge(primary: &Cluster, read_url: &str, max_lag_ms: &str) -> Edge {
     edge.letting_statements_repeat()
 }
 
-/// Which server was read, by `Server-Timing`.
+/// Returns the server that was read, from `Server-Timing`.
 fn read_from(answer: &Answer) -> &str {
     let timing = answer.header("server-timing");
     let (_, rest) = timing.split_once("read;desc=\"").expect(timing);
@@ -73,7 +72,7 @@ fn holds(answer: &Answer, content: &str) -> bool {
     rows.iter().any(|message| message["content"] == content)
 }
 
-/// Asks until the server that's read is this one.
+/// Repeats a read until the expected server answers it.
 async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
@@ -87,7 +86,7 @@ async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
     }
 }
 
-/// Asks until the replica has replayed this position.
+/// Repeats a read until the replica has replayed this position.
 async fn until_caught_up(edge: &Edge, path: &str, position: &str) {
     let patience = Instant::now() + Duration::from_secs(10);
     while read_from(&get_with(edge, path, "x-written", position).await) != REPLICA {
@@ -188,13 +187,13 @@ async fn nobody_misses_a_write_of_their_own_while_replication_runs() {
         assert!(holds(&seen, &content), "{content}: {seen:?}");
     }
     until_caught_up(&edge, &path, &position).await;
-    // A write in a GET counts as one.
+    // A GET that writes returns a token, too.
     let agent = edge.get(ORCHESTRATOR).await.json();
     let id = agent["id"].as_str().expect("an id");
     let made = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
     assert_eq!(made.status, StatusCode::OK, "{made:?}");
     assert!(made.headers.contains_key("x-written"));
-    // One that failed may have been done: who looks is to see it.
+    // A failed write may have been committed, so the client's next reads must show it.
     let taken = json!({"name": "@orchestrator", "agent_type": "a"});
     let refused = edge.post("/api/agents", &taken).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
@@ -234,7 +233,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
     replica.resume();
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 
-    // One whose connection breaks in the midst of an answer.
+    // The replica's connection breaks in the middle of an answer.
     let proxy = Proxy::start(&replica.host()).await;
     let edge = self::edge(&primary, &proxy.url(&replica.app_url()), "3600000").await;
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
@@ -244,7 +243,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
     assert_ne!(read_from(&answer), REPLICA);
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 
-    // One that no longer says a word: nobody waits for it for long, and writes not at all.
+    // The replica stops responding. Reads wait for it only briefly, and writes don't wait.
     proxy.set(Fault::Stall);
     let path = messages_path(&edge).await;
     let clock = Instant::now();
@@ -256,7 +255,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
         assert_ne!(read_from(&answer), REPLICA);
     }
     assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
-    // A second for what was under way, and what it takes to tell that it's gone.
+    // A second for the requests under way, and the time to detect that the replica is down.
     assert!(
         clock.elapsed() < Duration::from_secs(4),
         "{:?}",
@@ -266,7 +265,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 }
 
-/// It may have something else than the primary, which is still there.
+/// A promoted replica isn't read, because its data may differ from that of the primary, which still runs.
 #[tokio::test]
 async fn a_replica_that_became_a_primary_itself_is_not_read() {
     let (_primary, replica, edge) = replicated("3600000").await;

@@ -1,4 +1,4 @@
-//! The operator sets something wrong: one line says what, and what to do.
+//! Configuration mistakes: one log line says what is wrong and what to do.
 
 use http::StatusCode;
 use support::{Database, Edge};

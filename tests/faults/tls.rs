@@ -1,4 +1,4 @@
-//! TLS to the database: only a server whose certificate is for its name, and by the authority that's set, is spoken to.
+//! TLS to the database: the component accepts only a certificate for the server's name from the configured authority.
 
 use http::StatusCode;
 use reznet_edge::config::address::Address;
@@ -33,7 +33,7 @@ async fn a_server_that_cannot_prove_who_it_is_is_not() {
     let server = TlsServer::start(&database.host(), "127.0.0.1").await;
     let other = TlsServer::start(&database.host(), "other.example").await;
     for (server, authority) in [
-        // Nobody vouches for it; somebody else does; it's another's certificate.
+        // An unknown authority, a different authority, and a certificate for a different name.
         (&server, ""),
         (&server, other.authority()),
         (&other, other.authority()),

@@ -1,4 +1,4 @@
-//! `X-Query-Time` against PostgreSQL's own account (`pg_stat_statements`), for every statement that requests send.
+//! Compares `X-Query-Time` with PostgreSQL's figures (`pg_stat_statements`) for every statement that requests send.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 use support::{Cluster, Database, Edge, database_variables};
 use tokio_postgres::Client;
 
-/// Requests of each kind.
+/// Requests for each statement.
 const TIMES: usize = 20;
 
-/// The network's share is the way there and back, and reading the statement's text: PostgreSQL doesn't count that. No
-/// statement's is larger than so many times the usual one, and as many times more for each 4 KiB of text.
+/// The largest permitted network share, as a multiple of the median share, and the same again for each 4 KiB of the statement's text.
+/// The share consists of the round trip and reading the text, which PostgreSQL doesn't count.
 const MOST_SHARES: f64 = 4.0;
 
-/// What a statement's runs took, by both accounts.
+/// The times of a statement's runs, measured by the API and by PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_field_names, reason = "units are in names")]
 struct Runs {
     header_mean_ms: f64,
-    /// Without what else the machine did meanwhile.
+    /// The median, because it excludes other load on the machine.
     header_median_ms: f64,
     postgresql_mean_ms: f64,
 }
 
-/// What one of them took.
+/// The times of one run.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     header_ms: f64,
@@ -65,7 +65,7 @@ async fn query_time_agrees_with_what_postgresql_counts() {
     let rows = Rows::create(&edge).await;
     let all_requests = [rows.reads(), rows.writes()].concat();
     let mut all_samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
-    // One of each in turn: what else the machine does hits all of them alike.
+    // One request for each statement in turn, so that other load on the machine affects all of them alike.
     for n in 0..TIMES {
         for (statement, requests) in &all_requests {
             assert_eq!(requests.len(), TIMES, "{statement}");
@@ -93,8 +93,8 @@ async fn query_time_agrees_with_what_postgresql_counts() {
         .map(|statement| statement.name)
         .filter(|name| !all_runs.contains_key(name))
         .collect();
-    // What the profiler sends is in nobody's headers; a write under a key goes by its own name, the report's were seen as
-    // one, and without a replica nobody asks how far it is.
+    // No header covers the profiler's statements. A write with an idempotency key is reported under its own name, the report's
+    // statements were measured as one, and without a replica its position isn't queried.
     let not_alone = [
         "fleet_compact",
         "fleet_flush",
@@ -125,7 +125,7 @@ async fn query_time_agrees_with_what_postgresql_counts() {
     assert_eq!(unseen, not_alone);
 }
 
-/// How long a statement's text is; the report's three together.
+/// Returns the length of a statement's text; the report's three texts are added up.
 fn text_kib(name: &str) -> f64 {
     let all = reznet_edge::queries::ALL.iter();
     let bytes: usize = all
@@ -148,7 +148,7 @@ fn text_kib(name: &str) -> f64 {
 
 type Request = (Method, String, Value);
 
-/// Sends a request of a statement's, which sends nothing else, and takes both accounts of it.
+/// Sends a request that runs one statement (the report: three), and returns both measurements.
 async fn run(
     edge: &Edge,
     client: &Client,
@@ -166,7 +166,7 @@ async fn run(
     };
     assert!(!answer.status.is_server_error(), "{statement}: {answer:?}");
     let after = account(client).await;
-    // The report's parts come together; this server has pg_stat_statements.
+    // The report sends its three statements together, because this server has pg_stat_statements.
     let expected = if statement == "performance_database" {
         3
     } else {
@@ -180,8 +180,8 @@ async fn run(
     }
 }
 
-/// Statements that the component has run so far, and the milliseconds that planning and running them took; without
-/// those by which the host's pool cleans a connection, which are part of the wait for it.
+/// Returns how many statements the component has run so far, and the milliseconds for planning and running them. Excludes the
+/// statements by which the host's pool resets a connection, because they are part of the wait for it.
 async fn account(client: &Client) -> (i64, f64) {
     let row = client
         .query_one(
@@ -195,18 +195,18 @@ async fn account(client: &Client) -> (i64, f64) {
     (row.get(0), row.get(1))
 }
 
-/// Rows that requests are about.
+/// The rows for the requests.
 struct Rows {
     agents: Vec<String>,
     channels: Vec<String>,
     message: String,
     tasks: Vec<String>,
-    /// To be started and cancelled.
+    /// Workflows that will be started and cancelled.
     workflows: Vec<String>,
-    /// To be deleted; the first has a task more.
+    /// Workflows that will be deleted; the first gets additional tasks.
     pending: Vec<String>,
     workflow_task: String,
-    /// With tasks that are ready.
+    /// Workflows with ready tasks.
     started: Vec<String>,
 }
 
@@ -255,7 +255,7 @@ impl Rows {
         }
     }
 
-    /// For each statement that reads, the requests that send it and nothing else.
+    /// Returns, for each statement that reads, requests that run only this statement.
     fn reads(&self) -> Vec<(&'static str, Vec<Request>)> {
         let agent = format!("/api/agents/{}", self.agents[0]);
         let channel = format!("/api/channels/{}", self.channels[0]);
@@ -309,7 +309,7 @@ impl Rows {
         ];
         let fixed = fixed.map(|(statement, path)| (statement, path.to_owned()));
         let all: BTreeMap<_, _> = fixed.into_iter().chain(of_rows).collect();
-        // A page's tag is asked for where the page is, by who holds one.
+        // A request for a page with If-None-Match queries the page's ETag.
         let tags = reznet_edge::queries::ALL.iter().filter_map(|statement| {
             let page = statement.name.strip_suffix("_tag")?;
             Some((statement.name, all[page].clone()))
@@ -319,7 +319,7 @@ impl Rows {
             .collect()
     }
 
-    /// The same for those that write; in this order, as what's archived is needed before.
+    /// Returns the same for statements that write. The order matters, because rows are used before they are archived.
     fn writes(&self) -> Vec<(&'static str, Vec<Request>)> {
         let agents = |n: usize| format!("/api/agents/{}", self.agents[n]);
         let channels = |n: usize| format!("/api/channels/{}", self.channels[n]);
@@ -358,7 +358,7 @@ impl Rows {
         add("message_create", create, &|_| {
             (messages.clone(), json!({"content": "hello"}))
         });
-        // A fault of form: the message isn't even tried.
+        // A validation error, so the message isn't inserted.
         add("reference_check", create, &|_| {
             (
                 messages.clone(),
@@ -409,12 +409,12 @@ impl Rows {
     }
 }
 
-/// Reading one agent takes 0.3 s, as a database with a wrong plan would: and everything says so.
+/// Reading one agent takes 0.3 s, as with a wrong plan, and every report must show it.
 #[tokio::test]
 async fn a_statement_that_sleeps_is_in_header_log_percentiles_and_slow_queries() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // A policy: the component's role isn't the table's owner, so it applies.
+    // A row security policy applies, because the component's role isn't the table's owner.
     client
         .batch_execute(
             "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
@@ -427,7 +427,7 @@ async fn a_statement_that_sleeps_is_in_header_log_percentiles_and_slow_queries()
     let edge = Edge::start_with(&database, &variables, &[]).await;
     let answer = edge.get("/api/agents/name/orchestrator").await;
     let header_ms = answer.query_ms();
-    // Off by the network's share only: PostgreSQL can't have taken less than its sleep.
+    // The header exceeds the sleep by the network's share only; PostgreSQL can't have taken less than its sleep.
     assert!((300.0..390.0).contains(&header_ms), "{answer:?}");
     let id = answer.header("x-request-id");
     let line = edge.log_line(&["ERROR - SLOW QUERY (", id]).await;

@@ -1,4 +1,4 @@
-//! What all instances gathered together, in the schema `profile`.
+//! The data that all instances have recorded together, in the schema `profile`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::soon;
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
-/// 50,000 requests, 50 at once, over 25 instances at least: none serves more than 2,000.
+/// Sends 50,000 requests, 50 at once, to at least 25 instances, because none serves more than 2,000.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     const REQUESTS: i64 = 50_000;
@@ -60,7 +60,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
             "SELECT sum(query_count)::bigint FROM profile.gathered WHERE kind = 'route' AND name = ''",
         ),
         (
-            // Refused requests, those with 422, aren't counted among all routes.
+            // Requests refused with 422 aren't in the total of all routes.
             samples - REQUESTS / 4,
             "SELECT sum(n)::bigint FROM profile.gathered, unnest(bin_counts) AS n WHERE name = ''",
         ),
@@ -82,8 +82,8 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     ] {
         soon(&client, sql, expected).await;
     }
-    // Added up on the way, and none of it twice. By chance, one flush for each 500 rows does it: where none did, one that
-    // comes two minutes later does.
+    // Samples are rolled up meanwhile, and none of them twice. At random, about one flush for each 500 rows starts a rollup. If none has,
+    // a flush two minutes later does.
     let (samples, minutes) = (
         "SELECT count(*) FROM profile.samples",
         "SELECT count(*) FROM profile.minutes",
@@ -97,7 +97,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert!(count(samples).await < 10_000 && count(minutes).await > 0);
-    // Batched: far fewer flushes than requests.
+    // Flushes are batched, so there are far fewer flushes than requests.
     let flushes = client.query_one("SELECT sum(count)::bigint FROM profile.flushes", &[]);
     let flushes: i64 = flushes.await.unwrap().get(0);
     assert!((25..REQUESTS / 20).contains(&flushes), "{flushes} flushes");
@@ -122,7 +122,7 @@ async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
         .unwrap()
         .get(0);
     assert_eq!(count % 4, 0);
-    // 50 of 200 are expected; 20 or 80 come once in a hundred thousand runs.
+    // 50 of 200 are expected; 20 or 80 occur once in a hundred thousand runs.
     assert!((80..320).contains(&count), "{count}");
 }
 
@@ -134,7 +134,7 @@ async fn a_slow_query_is_kept_with_its_plan() {
         ("slow_query_error_ms", "200"),
     ];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // The first request of an instance takes longer to come to its query.
+    // The first request of an instance takes longer to reach its query.
     edge.get(ORCHESTRATOR).await;
     let client = database.client().await;
     client
@@ -157,7 +157,7 @@ async fn a_slow_query_is_kept_with_its_plan() {
     soon(&client, "SELECT count(*) FROM profile.slow_queries", 1).await;
 }
 
-/// The log, the report and the plan are of the write itself, not of the function that runs it.
+/// The log, the report and the plan show the write itself, not the function that runs it.
 #[tokio::test]
 async fn a_slow_write_under_a_key_is_kept_with_its_own_plan() {
     let database = Database::migrated().await;
@@ -272,7 +272,7 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     }
 }
 
-/// Minutes of an hour with a gap, rolled up twice: each ten minutes' totals are the sums of all before them.
+/// Minutes of an hour with a gap, rolled up twice: each total, one every ten minutes, is the sum of all minutes before it.
 #[tokio::test]
 async fn minutes_are_added_up_and_the_old_ones_go() {
     let database = Database::migrated().await;
@@ -292,7 +292,7 @@ async fn minutes_are_added_up_and_the_old_ones_go() {
         .unwrap();
     let rollup = statement("fleet_rollup");
     let named = vec!["idx_agents_name", "idx_messages_created_at"];
-    // The old one's ten minutes, then the hour; and nothing more.
+    // The first rollup adds up the old minute, the second the hour; the others find nothing.
     for _ in 0..4 {
         if !client.query(&rollup, &[]).await.unwrap().is_empty() {
             let scans = statement("fleet_index_scans");
@@ -332,7 +332,7 @@ async fn minutes_are_added_up_and_the_old_ones_go() {
     }
 }
 
-/// Of totals that are older than two days, an hour's last ones stay.
+/// Of the totals that are older than two days, only the last of each hour is kept.
 #[tokio::test]
 async fn old_totals_are_thinned_out() {
     let database = Database::migrated().await;
@@ -350,7 +350,7 @@ async fn old_totals_are_thinned_out() {
         .await
         .unwrap();
     client.query(&statement("fleet_rollup"), &[]).await.unwrap();
-    // Four hours' and the new one.
+    // The totals of four hours, and the new one.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =
         "SELECT count(*) FROM profile.totals WHERE ended_at = date_trunc('hour', ended_at)
@@ -425,7 +425,7 @@ async fn an_administrator_sees_every_statement_and_the_public_nothing_where_it_i
     assert!(line["elapsed_us"].is_u64());
 }
 
-/// Ended right after its last answer: what runs then ends, and what's gathered is stored.
+/// The host ends right after its last answer. It finishes running work and stores the recorded data.
 #[tokio::test]
 async fn nothing_is_lost_when_the_host_is_told_to_end() {
     let database = Database::migrated().await;
@@ -436,6 +436,6 @@ async fn nothing_is_lost_when_the_host_is_told_to_end() {
     assert!(edge.terminate().await, "{}", edge.log());
     let sql = "SELECT coalesce(sum(flushed), 0)::bigint FROM profile.flushes";
     let client = database.client().await;
-    // Of each request the request itself and its statement.
+    // Each request records itself and its statement.
     soon(&client, sql, 40).await;
 }

@@ -1,4 +1,4 @@
-//! The profiler over HTTP: what instances gather together, and whether it's true.
+//! The profiler over HTTP: the data that instances record together, and its accuracy.
 
 mod accuracy;
 mod gathered;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-/// Asks until the answer is what's expected; for 20 s at most.
+/// Repeats a query for up to 20 s, until it returns the expected value.
 async fn soon(client: &Client, sql: &str, expected: i64) {
     let mut found = None;
     for _ in 0..200 {

@@ -1,7 +1,7 @@
-//! The optional migrations (`migrations/optional`) on a database that the API is using: applied, interrupted, applied again,
-//! undone; and that everything is then as it was, but for what they're for.
+//! The optional migrations (`migrations/optional`) on a database in use: applied, interrupted, applied again, undone. Afterwards
+//! everything must be as before, except for the migration's purpose.
 //!
-//! How fast anything is isn't judged here: that's `scripts/bench options`, and the suite `plans`.
+//! `scripts/bench options` and the suite `plans` check the speed; this suite doesn't.
 
 mod months;
 mod moving;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::{Database, Edge, project};
 use tokio_postgres::Client;
 
-/// `scripts/migrate` on a database.
+/// Returns the command that runs `scripts/migrate` on a database.
 fn migrate(database: &Database, arguments: &[&str]) -> Command {
     let mut command = Command::new(project().join("scripts/migrate"));
     command
@@ -23,7 +23,7 @@ fn migrate(database: &Database, arguments: &[&str]) -> Command {
     command
 }
 
-/// As [`migrate`], to its end; what it wrote.
+/// Runs [`migrate`] to its end and returns its output.
 async fn migrated(database: &Database, arguments: &[&str]) -> Output {
     let mut command = migrate(database, arguments);
     let output = tokio::task::spawn_blocking(move || command.output()).await;
@@ -34,13 +34,13 @@ async fn migrated(database: &Database, arguments: &[&str]) -> Output {
     output
 }
 
-/// Fails unless it succeeds.
+/// Runs [`migrate`] and fails unless it succeeds.
 async fn succeeds(database: &Database, arguments: &[&str]) {
     let output = migrated(database, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// A database with 30,000 messages of the last fourteen months.
+/// Creates a database with 30,000 messages of the last fourteen months.
 async fn database() -> Database {
     let database = Database::migrated().await;
     let client = database.client().await;
@@ -56,7 +56,7 @@ async fn database() -> Database {
     database
 }
 
-/// The first column of the first row.
+/// Returns the first column of the first row.
 async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(client: &Client, sql: &str) -> T {
     client
         .query_one(sql, &[])
@@ -65,7 +65,7 @@ async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(client: &Client, sql
         .get(0)
 }
 
-/// The id of one of the channels every installation begins with.
+/// Returns the ID of a channel with which every installation begins.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! Messages in partitions by month: what holds for them as for the one table, and how months come and go.
+//! Messages in partitions by month: they follow the rules of the single table, and months can be added and removed.
 
 use serde_json::{Value, json};
 use support::{Database, Edge};
@@ -17,7 +17,7 @@ async fn by_month() -> Database {
     database
 }
 
-/// Refused with this SQLSTATE and constraint.
+/// Fails unless the SQL is refused with this SQLSTATE and constraint.
 async fn refuses(client: &Client, sql: &str, code: &str, constraint: &str) {
     let error = client.batch_execute(sql).await.expect_err(sql);
     let error = error.as_db_error().expect("the server refuses it");
@@ -53,7 +53,7 @@ async fn what_the_one_table_refuses_is_refused_by_the_same_names() {
         ] {
             refuses(&client, &insert.replacen(from, to, 1), code, constraint).await;
         }
-        // A thread's first message stays while there are others; both may go, and come, together.
+        // A thread's first message can't be deleted without its replies. All can be inserted and deleted by one statement.
         client
             .batch_execute(
                 "WITH first AS (INSERT INTO messages (id, channel_id, author_type, author_name, content)
@@ -94,7 +94,7 @@ async fn what_the_one_table_refuses_is_refused_by_the_same_names() {
         let value = one::<String>(&one_table, same).await;
         assert_eq!(one::<String>(&partitions, same).await, value);
     }
-    // Through messages only.
+    // The component can access the partitions through messages only.
     let rights = "SELECT count(*) FROM messages_partitions() WHERE has_table_privilege('reznet_app', partition, 'SELECT')";
     assert_eq!(one::<i64>(&partitions, rights).await, 0);
     let routines = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'messages\\_%' AND has_function_privilege('reznet_app', oid, 'EXECUTE')";
@@ -199,7 +199,7 @@ async fn pages_lead_across_months_and_miss_nothing() {
             let times = rows.as_array().expect("a list").iter();
             let times: Vec<_> = times.map(|row| text(row, "created_at")).collect();
             assert!(times.is_sorted(), "{page}: {times:?}");
-            // A channel's pages lead to older ones, those of all channels to newer ones.
+            // A channel's next page has older messages; the next page of all channels has newer ones.
             if path.starts_with("/api/channels/") {
                 seen.splice(0..0, times);
             } else {
@@ -241,7 +241,7 @@ async fn months_are_added_in_time_or_late() {
         expected.len() + 16
     );
 
-    // As if nobody had called it for months: the last partition has what was written since.
+    // If months aren't added in time, the last partition contains all newer messages.
     client
         .batch_execute(
             "DO $$ DECLARE part regclass; began timestamptz; BEGIN
@@ -289,7 +289,7 @@ async fn months_are_added_in_time_or_late() {
         .unwrap();
     succeeds(&database, &["verify"]).await;
 
-    // A message of the far future isn't given a partition of centuries.
+    // A message of the far future must not create partitions for centuries.
     let future = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
         SELECT id, 'user', 'u', 'x', '2999-01-01' FROM channels LIMIT 1";
     client.batch_execute(future).await.unwrap();
@@ -304,7 +304,7 @@ async fn months_are_added_in_time_or_late() {
         .unwrap();
 }
 
-/// A thread that began in a month that leaves goes on, and is in the way back only.
+/// A thread that began in a detached month continues, and prevents only the undo.
 #[tokio::test]
 async fn the_oldest_months_leave() {
     let database = by_month().await;
@@ -375,7 +375,7 @@ async fn what_would_be_lost_is_told_before_anything_is_done() {
     client.batch_execute("DROP VIEW loud").await.unwrap();
     succeeds(&database, &["optional", "messages_by_month"]).await;
 
-    // A migration waits until the mirror is gone, as it would have to change that too.
+    // A new migration is refused until the mirror is dropped, because it would have to change the mirror too.
     let output = migrated(&database, &["status"]).await;
     let status = String::from_utf8_lossy(&output.stdout);
     assert!(status.contains("optional messages_by_month"), "{status}");

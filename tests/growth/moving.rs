@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::{channel, database, migrate, migrated, one, succeeds, text};
 
-/// Clients that write and read messages, until they're stopped.
+/// Clients that write and read messages until they are stopped.
 struct Clients {
     stop: Arc<AtomicBool>,
     writers: Vec<tokio::task::JoinHandle<(Vec<String>, Duration)>>,
@@ -37,7 +37,7 @@ impl Clients {
                     assert_eq!(answer.status, 201, "{answer:?}");
                     longest = longest.max(answer.elapsed);
                     let id = text(&answer.json(), "id");
-                    // Every third begins a thread, and whoever wrote sees it.
+                    // Every third message begins a thread. The writer must see each of its messages.
                     let one = edge.get(&format!("/api/messages/{id}")).await;
                     assert_eq!(one.status, 200, "{one:?}");
                     let newest = edge.get(&format!("{path}?limit=20")).await;
@@ -55,7 +55,7 @@ impl Clients {
         }
     }
 
-    /// The ids of all that was written.
+    /// Stops the clients and returns the IDs of all messages they wrote.
     async fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let (mut ids, mut longest) = (Vec::new(), Duration::ZERO);
@@ -69,7 +69,7 @@ impl Clients {
     }
 }
 
-/// Runs a migration that's cut short again and again at any moment, and then to its end.
+/// Interrupts a migration again and again at random moments, and then runs it to its end.
 async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRng) {
     let client = database.client().await;
     let mut cut = 0;
@@ -88,12 +88,12 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
             break;
         }
         if round % 2 == 0 {
-            // Its session ends in the midst of whatever it does.
+            // The migration's session ends in the middle of its work.
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE application_name LIKE 'scripts/migrate%' AND datname = current_database()";
             client.query(end, &[]).await.expect("it's one's own");
         } else {
-            // The script goes; what its session has begun goes on for a while.
+            // The script ends; the statement that its session runs continues for a while.
             let group = format!("-{}", running.id());
             let _ = std::process::Command::new("kill")
                 .args(["-KILL", "--", &group])
@@ -103,13 +103,13 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
         let _ = tokio::task::spawn_blocking(move || running.wait()).await;
     }
     println!("{arguments:?} was cut short {cut} times");
-    // The way back may be quicker than that.
+    // An undo may finish before it's interrupted.
     assert!(cut > 0 || arguments[0] == "undo", "nothing was cut short");
     let output = migrated(database, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// Every message that was there or was acknowledged, once; and no other.
+/// Fails unless the table has every earlier or acknowledged message exactly once, and no other.
 async fn all_are_there(client: &Client, before: &[String], written: &[String]) {
     let rows = client
         .query("SELECT id::text FROM messages", &[])
@@ -155,12 +155,12 @@ async fn messages_move_and_come_back_while_the_api_writes_whatever_interrupts_it
         (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', partition), false, true, '')))[1]::text <> '0'";
     assert!(one::<i64>(&client, spread).await > 12);
 
-    // A second time there's nothing to do, and all is as declared.
+    // A second run has nothing to do, and the schema is as declared.
     succeeds(&database, &["optional", "messages_by_month"]).await;
     succeeds(&database, &["verify"]).await;
     assert_eq!(edge.get("/api/health/ready").await.status, 200);
 
-    // Back: once while the mirror is there, and once where the one table has to be made.
+    // Undo: once with the mirror, and once without it, so that the single table must be created.
     for mirrored in [true, false] {
         if !mirrored {
             succeeds(&database, &["optional", "messages_by_month"]).await;
@@ -180,7 +180,7 @@ async fn messages_move_and_come_back_while_the_api_writes_whatever_interrupts_it
     assert_eq!(dump(&database).await, schema);
 }
 
-/// The schema as `pg_dump` has it.
+/// Returns the schema from `pg_dump`.
 async fn dump(database: &Database) -> String {
     let url = database.url();
     let output = tokio::task::spawn_blocking(move || {
@@ -194,7 +194,7 @@ async fn dump(database: &Database) -> String {
         .expect("pg_dump is beside psql");
     assert!(output.status.success(), "{output:?}");
     let schema = String::from_utf8_lossy(&output.stdout).into_owned();
-    // A key of its own in each dump.
+    // Each dump contains a random key.
     let lines = schema.lines().filter(|line| !line.contains("restrict "));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -1,4 +1,4 @@
-//! `migrations/optional/stats_materialized.sql`: GET /api/stats tells what was counted before, and when.
+//! `migrations/optional/stats_materialized.sql`: GET /api/stats returns stored counts, and the time of the count.
 
 use serde_json::{Value, json};
 use support::{Database, Edge};
@@ -15,7 +15,7 @@ async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
     let before = counted().await;
     assert_eq!(before["counted_at"], Value::Null);
 
-    // Twice: it's safe to run again.
+    // Twice, because it must be safe to run again.
     for _ in 0..2 {
         succeeds(&database, &["optional", "stats_materialized"]).await;
     }
@@ -24,7 +24,7 @@ async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
     let kept = counted().await;
     assert_eq!(kept["tasks"], json!({"pending": 1}));
     let first = kept["counted_at"].as_str().expect("a time").to_owned();
-    // What nobody counts anew has the tag it had.
+    // The answer stays the same until the next refresh.
     assert_eq!(counted().await, kept);
 
     let refresh = "REFRESH MATERIALIZED VIEW CONCURRENTLY stats_materialized";
@@ -35,14 +35,14 @@ async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
     let second = fresh["counted_at"].as_str().expect("a time");
     assert!(second > first.as_str(), "{second} after {first}");
 
-    // A reader isn't waited for, and doesn't wait: it has the view locked, and a refresh is done all the same.
+    // A reader that locks the view neither delays a refresh nor waits for it.
     let mut reader = database.client().await;
     let reading = reader.transaction().await.unwrap();
     reading.query("SELECT * FROM stats", &[]).await.unwrap();
     client.batch_execute(refresh).await.unwrap();
     reading.rollback().await.unwrap();
 
-    // By hand once more, the migration leaves it as it is.
+    // If the migration is run again by hand, it doesn't change the view.
     let migration = std::fs::read_to_string(support::project().join("migrations/0009_stats.sql"));
     client.batch_execute(&migration.unwrap()).await.unwrap();
     assert_ne!(counted().await["counted_at"], Value::Null);

@@ -1,5 +1,5 @@
-//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. The database's log
-//! judges: whatever the component's login has run is a statement of the registry, letter by letter.
+//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. According to the database's
+//! log, every statement of the component's login must be in the registry, letter by letter.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,17 +17,17 @@ use support::{Cluster, Edge, database_variables, migrate};
 use crate::values::INJECTIONS;
 use crate::{Rows, percent_encoded, send};
 
-/// Statements may be explained when they were slow (`src/db.rs`).
+/// The prefix with which the component explains slow statements (`src/db.rs`).
 const EXPLAIN: &str = "EXPLAIN (FORMAT JSON) ";
 
-/// After such a one the host undoes what it may have done to the session (`host/src/postgres/session.rs`).
+/// The statements by which the host resets a session that may have changed (`host/src/postgres/session.rs`).
 const UNDO: [&str; 2] = [
     "ROLLBACK",
     "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;",
 ];
 
-/// What the control runs: by the component's login, and not in the registry.
+/// The control: a statement that the component's login runs although the registry doesn't have it.
 const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn nothing_a_client_sends_becomes_part_of_a_statement() {
     log_every_statement(&cluster).await;
     let url = cluster.app_url();
     let mut variables = database_variables(&url).to_vec();
-    // So that some are explained.
+    // Low limits, so that some statements are explained.
     variables.extend([("slow_query_warn_ms", "1"), ("slow_query_error_ms", "3")]);
     let edge = Edge::start_at(&variables, &[]).await;
     let rows = Rows::create(&edge).await;
@@ -89,12 +89,12 @@ async fn log_every_statement(cluster: &Cluster) {
     cluster.resume();
 }
 
-/// How many statements the component's login has run, how many it had explained, and those that are none of the
-/// registry's.
+/// Returns how many statements the component's login has run, how many of them were explained, and the log's errors and statements
+/// that aren't permitted.
 fn judge(log: &Path) -> (usize, usize, Vec<String>) {
     let known: Vec<_> = queries::ALL.iter().map(|known| known.sql()).collect();
     let known: BTreeSet<&str> = known.iter().map(|known| known.trim()).collect();
-    // The server doesn't wait for what writes its log.
+    // The server ends without waiting for the process that writes its log.
     let patience = Instant::now() + Duration::from_secs(10);
     while !std::fs::read_to_string(log).is_ok_and(|text| text.contains("system is shut down")) {
         assert!(Instant::now() < patience, "the log's end is missing");
@@ -110,7 +110,7 @@ fn judge(log: &Path) -> (usize, usize, Vec<String>) {
         }
         let message = line["message"].as_str().unwrap_or_default();
         if line["error_severity"] == "ERROR" {
-            // A constraint (class 23) is what the API relies on; anything else is a statement gone wrong.
+            // The API relies on constraints (class 23); any other error means a broken statement.
             let state = line["state_code"].as_str().unwrap_or_default();
             if !state.starts_with("23") {
                 guilty.push(line.to_string());
@@ -136,7 +136,7 @@ fn judge(log: &Path) -> (usize, usize, Vec<String>) {
     (run, explained, guilty)
 }
 
-/// Whether the statement that's given to `write_once`, which runs it, is of the registry too: its third parameter.
+/// Returns whether the third parameter of `write_once`, the statement that it runs, is in the registry too.
 fn runs_a_known_one(line: &Value, known: &BTreeSet<&str>) -> bool {
     let detail = line["detail"].as_str().unwrap_or_default();
     let Some((_, given)) = detail.split_once(", $3 = '") else {
@@ -148,7 +148,7 @@ fn runs_a_known_one(line: &Value, known: &BTreeSet<&str>) -> bool {
     })
 }
 
-/// One for each place and text.
+/// Returns one request for each location and text.
 fn requests(operation: &Operation, rows: &Rows, url: &str) -> Vec<Request<Full<Bytes>>> {
     let mut requests = Vec::new();
     for text in INJECTIONS {
@@ -164,7 +164,7 @@ fn requests(operation: &Operation, rows: &Rows, url: &str) -> Vec<Request<Full<B
                 request = request.header("content-type", "application/json");
             }
             let body = body.map(Value::to_string).unwrap_or_default();
-            // A header can't hold every text.
+            // Not every text is valid in a header.
             if let Ok(request) = request.body(Full::from(body)) {
                 requests.push(request);
             }
@@ -217,7 +217,7 @@ fn query_parameters(operation: &Operation) -> impl Iterator<Item = &str> {
         .filter_map(|parameter| parameter["name"].as_str())
 }
 
-/// The operation's path with rows that are there, but for one parameter.
+/// Returns the operation's path with existing rows, except for one parameter.
 fn filled(operation: &Operation, rows: &Rows, but: Option<(&str, &str)>) -> String {
     let mut path = operation.path.clone();
     for name in path_parameters(operation) {
@@ -230,7 +230,7 @@ fn filled(operation: &Operation, rows: &Rows, but: Option<(&str, &str)>) -> Stri
     path
 }
 
-/// The example with the text in the place of each member that it may have, beside them, and inside of what's free-form.
+/// Returns the example with the text in each possible member, in an additional member, and inside free-form objects.
 fn bodies(operation: &Operation, example: &Value, text: &str) -> Vec<Value> {
     let schema =
         &operation.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];

@@ -1,5 +1,5 @@
-//! Input that means harm: injections into all that a client may send, with the database's log as the judge, and requests
-//! made up at random. What it's answered is none of this suite's business, but that it's answered, and never by a 5xx.
+//! Malicious input: injections into everything that a client may send, checked by the database's log, and random requests. The suite
+//! doesn't check the content of responses, only that each request gets one, and never a 5xx.
 
 mod injection;
 mod requests;
@@ -16,15 +16,15 @@ use support::Edge;
 use support::contract::Operation;
 use tokio::time::timeout;
 
-/// Above this a body is refused before it's read, and the connection with it.
+/// The size above which a body is refused before it's read, and the connection closed.
 const MOST_BODY_BYTES: usize = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// No row has it: for what would delete one that others need.
+/// An id that no row has, for requests that would delete rows that others need.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Rows that are there: without them most requests would end at "no such row".
+/// Existing rows, because without them most requests would end at "no such row".
 #[derive(Debug)]
 struct Rows(BTreeMap<&'static str, String>);
 
@@ -58,7 +58,7 @@ impl Rows {
         ]))
     }
 
-    /// What stands in the place of a parameter of this operation's path: `{id}` is a row of the table that it names first.
+    /// Returns a value for a parameter of this operation's path. `{id}` is a row of the table that the path names first.
     fn in_path(&self, operation: &Operation, parameter: &str) -> &str {
         if operation.method == Method::DELETE {
             return NOBODY;
@@ -69,7 +69,7 @@ impl Rows {
     }
 }
 
-/// As it may stand in a path or a query.
+/// Percent-encodes a text for a path or a query.
 fn percent_encoded(text: &str) -> String {
     use std::fmt::Write;
     let mut encoded = String::new();
@@ -83,8 +83,8 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Its status, which isn't one of the server's; 0 where a body is so long that the connection was closed before the answer
-/// was read. Bodies that echo what was sent are none of its business.
+/// Sends a request and returns its status, which must be below 500. Returns 0 if the body is so long that the connection was closed
+/// before the response was read. Doesn't check the response's body.
 async fn send(edge: &Edge, request: Request<Full<Bytes>>, what: &str) -> u16 {
     let shown = || what.chars().take(4_000).collect::<String>();
     let outcome = timeout(PATIENCE, edge.exchange(request)).await;
@@ -92,7 +92,7 @@ async fn send(edge: &Edge, request: Request<Full<Bytes>>, what: &str) -> u16 {
         Ok(answer) => {
             let status = answer.status.as_u16();
             assert!(status < 500, "{answer:?}: {}", shown());
-            // The host itself answers where it can't tell for whom a request is.
+            // The host itself answers if the Host header doesn't identify the request's target.
             let by_the_component = answer.headers.contains_key("x-query-count");
             let has_answer = by_the_component || what.contains("\nhost: ");
             assert!(has_answer, "{answer:?}: {}", shown());

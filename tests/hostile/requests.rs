@@ -1,7 +1,7 @@
-//! Requests made up at random, of parts that fit and parts that don't: none may end in a 5xx, trap, or go unanswered.
+//! Random requests of valid and invalid parts: none may end in a 5xx, trap, or go unanswered.
 //!
-//! `REZNET_TEST_REQUESTS` says how many (20,000), `REZNET_TEST_SEED` what they're drawn from (another one each time; it's
-//! printed). Some hundred thousand find what twenty thousand don't: run more after changes to what reads requests.
+//! `REZNET_TEST_REQUESTS` is their number (20,000), `REZNET_TEST_SEED` the seed (random by default; it's printed). Some hundred
+//! thousand requests find more than twenty thousand do, so run more after changes to request parsing.
 
 use std::collections::BTreeMap;
 use std::env::var;
@@ -81,7 +81,7 @@ async fn made_up_requests_are_answered_and_never_by_a_server_error() {
     assert_eq!(edge.get("/api/health/ready").await.status, 200);
 }
 
-/// Makes requests up.
+/// Generates random requests.
 struct Maker<'a> {
     url: String,
     rows: &'a Rows,
@@ -100,11 +100,11 @@ impl<'a> Maker<'a> {
             .expect("there are some")
     }
 
-    /// With a text that shows what it is.
+    /// Returns a request, and a text that describes it.
     fn request(&mut self) -> (Request<Full<Bytes>>, String) {
         let mut operation = self.any_operation();
         if operation.id == "performance_database" && !self.one_in(100) {
-            // It adds up all that was measured: one in forty requests would be all that the database does.
+            // The report aggregates all measurements. At one request in forty, it would be most of the database's work.
             operation = self.any_operation();
         }
         let mut method = operation.method.clone();
@@ -131,7 +131,7 @@ impl<'a> Maker<'a> {
         what.extend(["\n\n", &String::from_utf8_lossy(&body)]);
         match request.body(Full::from(body)) {
             Ok(request) => (request, what),
-            // A header or a URI that no client can send: another one.
+            // No client can send this header or URI, so another request is generated.
             Err(_) => self.request(),
         }
     }
@@ -156,7 +156,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Short enough for a path, a query or a header.
+    /// Returns a text that is short enough for a path, a query or a header.
     fn short_text(&mut self) -> String {
         self.text().chars().take(600).collect()
     }
@@ -312,7 +312,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Changes one place, somewhere.
+    /// Changes the value at one random location.
     fn change(&mut self, value: &mut Value) {
         match value {
             Value::Object(members) if !members.is_empty() && !self.one_in(5) => {

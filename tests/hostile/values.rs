@@ -1,7 +1,7 @@
-//! Values that break what takes them for something else.
+//! Values that break code that misinterprets them.
 
-/// Texts that would be SQL where they're put into a statement: quotes and what stands for them, comments, further
-/// statements, casts, and what drivers and functions take for a sign.
+/// Texts that would be SQL if they were inserted into a statement: quotes and their substitutes, comments, further statements, casts,
+/// and characters that are special to drivers and functions.
 pub const INJECTIONS: &[&str] = &[
     "'",
     "''",
@@ -55,7 +55,7 @@ pub const INJECTIONS: &[&str] = &[
     "\u{1}\u{2}'",
 ];
 
-/// Texts that are hard to take for other reasons.
+/// Texts that are difficult to process for other reasons.
 pub const ODD: &[&str] = &[
     "",
     " ",

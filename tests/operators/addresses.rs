@@ -223,7 +223,7 @@ async fn each_variable_may_end_in_a_line_break() {
 async fn of_several_hosts_the_first_that_answers_is_used_and_each_must_be_permitted() {
     let database = Database::migrated().await;
     let (url, host) = (address(&database).to_url(), database.host());
-    // Nothing listens there.
+    // Nothing listens at the first address.
     let several = url.replacen(&host, &format!("127.0.0.1:1,{host}"), 1);
     assert_ne!(several, url);
     let only_one = edge_at(&database, &several).await;

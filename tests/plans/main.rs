@@ -1,9 +1,10 @@
-//! Every statement of the registry, explained as it stands on a database of a realistic size: it uses the indexes it
-//! declares, scans no large table, and sorts no more than a page. Lists, lookups and claims read about as many rows as they return; this
-//! is checked on one table of messages, and by month only if `REZNET_TEST_ALL` is set.
+//! Explains every statement of the registry on a database of a realistic size. A statement must use the indexes it declares, scan no
+//! large table, and sort no more than a page. Lists, lookups and claims must read about as many rows as they return; with
+//! messages by month this is checked only if `REZNET_TEST_ALL` is set.
 //!
 //! The size: 1,000,000 messages, 200 agents, 500 channels, 100,000 workflows, 500,000 workflow tasks (`scripts/seed`), and
-//! some more that are distributed unevenly. All of it once more where messages are in partitions by month (`migrations/optional/messages_by_month.sql`).
+//! some unevenly distributed rows. Everything runs again with messages in partitions by month
+//! (`migrations/optional/messages_by_month.sql`).
 
 mod parameters;
 mod plan;
@@ -28,7 +29,7 @@ async fn findings(
     plan::findings(statement, &plan, layout)
 }
 
-/// One database for all: seeding takes a minute.
+/// Uses one database for all checks, because seeding takes a minute.
 #[tokio::test]
 async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_not() {
     let database = Database::seeded().await;
@@ -38,7 +39,7 @@ async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_
         .await
         .unwrap();
     client.batch_execute(reads::UNEVEN).await.unwrap();
-    // Not in one transaction with the rows.
+    // VACUUM can't run in a transaction with the inserts.
     client
         .batch_execute("VACUUM (ANALYZE) channels, messages, tasks, workflows, workflow_tasks")
         .await
@@ -63,7 +64,7 @@ async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_
     check(&mut client, &rows).await;
 }
 
-/// All there is to check, on the layout that the database has.
+/// Runs all checks on the current layout.
 async fn check(client: &mut Client, rows: &Rows) {
     let layout = Layout::of(client).await;
     let mut broken = Vec::new();
@@ -75,7 +76,7 @@ async fn check(client: &mut Client, rows: &Rows) {
     assert!(broken.is_empty(), "{broken:#?}");
 
     inner_statements_use_their_index(client, rows, &layout).await;
-    // By month, a channel's messages after a large offset read more than they return: an open point.
+    // By month, a channel's messages after a large offset read more rows than they return; this isn't solved yet.
     if !layout.is_by_month() || std::env::var("REZNET_TEST_ALL").is_ok() {
         reads::reads_are_bounded(client, rows, &layout).await;
     }
@@ -112,7 +113,7 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
     );
 }
 
-/// Each index that a statement declares, dropped in a transaction that's rolled back; those of which one will do, together.
+/// Drops each index that a statement declares, in a transaction that is rolled back. Alternative indexes are dropped together.
 async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: &Layout) {
     let mut dropped = 0;
     for statement in ALL {
@@ -123,7 +124,7 @@ async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: 
         };
         let one_by_one = all.iter().map(std::slice::from_ref);
         for indexes in one_by_one.chain([one_of]) {
-            // Constraints' indexes can't just be dropped.
+            // DROP INDEX can't drop a constraint's index.
             let is_constraint = |index: &&str| index.ends_with("_pkey") || index.ends_with("_key");
             if indexes.is_empty() || indexes.iter().any(is_constraint) {
                 continue;

@@ -1,4 +1,4 @@
-//! Parameters for every statement: rows that are there, neither the busiest nor the quietest, in the middle of what there is.
+//! Parameters for every statement: existing rows, neither the busiest nor the quietest, from the middle of the data.
 
 use serde_json::json;
 use tokio_postgres::Client;
@@ -14,7 +14,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Looks them up.
+    /// Looks the rows up.
     pub async fn of(client: &Client) -> Self {
         let one = async |sql: &str| -> String {
             client
@@ -38,12 +38,12 @@ impl Rows {
         }
     }
 
-    /// What a statement is explained with.
+    /// Returns the parameters with which a statement is explained.
     #[expect(clippy::too_many_lines, reason = "a table: a line for each statement")]
     pub fn parameters(&self, statement: &str) -> Vec<String> {
         let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
         let tag = "0123456789abcdef";
-        // In the middle of the messages and workflows there are: 2025-06-01, in microseconds.
+        // In the middle of the messages and workflows: 2025-06-01, in microseconds.
         let page = |filters: &[&str]| {
             let page = ["1748736000000000", id, "50", "0"];
             page.iter()
@@ -59,7 +59,7 @@ impl Rows {
                 .collect()
         };
         let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
-        // A page's tag is asked for as the page is.
+        // The query for a page's ETag takes the page's parameters.
         match statement.strip_suffix("_tag").unwrap_or(statement) {
             "agent_list" | "agent_list_active" | "channel_list" => first_page(&[]),
             "agent_list_type" | "agent_list_type_active" => first_page(&["analyst"]),
@@ -130,7 +130,7 @@ impl Rows {
             | "replica_state"
             | "stats"
             | "write_position" => list(&[]),
-            // From a time on, at which there are messages: later partitions are empty, and those may be scanned.
+            // Starts at a time at which there are messages, because later partitions are empty and may be scanned.
             "message_list" => list(&["1743465600000000", id, "50", "0"]),
             "task_list" | "workflow_list" => page(&[]),
             "task_list_status" => page(&["pending"]),

@@ -1,4 +1,4 @@
-//! A plan as PostgreSQL explains it, and what a statement promises of it.
+//! A plan from EXPLAIN, and the check against the statement's declaration.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
-/// Tables that grow with use: scanning one takes longer with every day.
+/// Tables that grow with use, so that scanning one takes longer every day.
 const LARGE: [&str; 3] = ["messages", "workflows", "workflow_tasks"];
 
-/// A partition that has fewer rows may be scanned: that takes a page or two.
+/// A partition with fewer rows may be scanned, because it has only a page or two.
 const FEW_ROWS: f32 = 1000.0;
 
-/// The most rows that may be sorted: the largest page there is.
+/// The most rows that may be sorted: the largest page size.
 const MOST_SORTED_ROWS: f64 = 1000.0;
 
-/// A parameter in PostgreSQL's own text form, whatever its type.
+/// A parameter in PostgreSQL's text format, whatever its type.
 #[derive(Debug)]
 struct Text<'a>(&'a str);
 
@@ -41,11 +41,11 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
-/// What's a partition of what: plans name a table's partitions and their indexes, statements the whole.
+/// The parent of each partition. Plans name partitions and their indexes; statements name the parent.
 pub struct Layout(HashMap<String, (String, f32)>);
 
 impl Layout {
-    /// Looks it up.
+    /// Reads the layout from the catalogue.
     pub async fn of(client: &Client) -> Self {
         let sql =
             "SELECT part.relname::text, whole.relname::text, part.reltuples FROM pg_class AS part
@@ -58,19 +58,19 @@ impl Layout {
         Self(rows.collect())
     }
 
-    /// The table or index that it's a part of, or it itself.
+    /// Returns the partitioned table or index that `name` belongs to, or `name` itself.
     fn whole<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }
 
-    /// Whether the messages are in partitions.
+    /// Returns whether the messages are in partitions.
     pub fn is_by_month(&self) -> bool {
         self.0
             .iter()
             .any(|(part, (whole, _))| whole == "messages" && part != whole)
     }
 
-    /// Whether a table is a partition.
+    /// Returns whether a table is a partition.
     pub fn is_part(&self, table: &str) -> bool {
         self.whole(table) != table
     }
@@ -81,7 +81,7 @@ impl Layout {
     }
 }
 
-/// The plan for these very parameters, as for a statement that's prepared and executed once.
+/// Returns the plan for exactly these parameters, like that of a statement that's prepared and executed once.
 pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value {
     let texts: Vec<_> = parameters.iter().map(|parameter| Text(parameter)).collect();
     let parameters: Vec<_> = texts
@@ -95,7 +95,7 @@ pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value
     row.get::<_, Value>(0)[0]["Plan"].clone()
 }
 
-/// What a statement promises and its plan doesn't keep.
+/// Returns the promises of a statement that its plan doesn't keep.
 pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<String> {
     let mut nodes = Vec::new();
     collect(plan, &mut nodes);
@@ -117,7 +117,7 @@ pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<Str
             let unused = indexes.iter().filter(|index| !used.contains(**index));
             findings.extend(unused.map(|index| format!("it doesn't use {index}")));
         }
-        // It says why it scans; one that only inserts finds nothing.
+        // `Scans` gives the reason for its scan; a statement that only inserts looks up nothing.
         Access::Scans(_) | Access::Inserts(_) => return findings,
     }
     if let Access::IndexesAndOneOf(_, one_of) = statement.access

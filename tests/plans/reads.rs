@@ -1,5 +1,5 @@
-//! How much each statement reads, compared with what it returns: the time of a list, a filter, a poll or a claim must not depend on
-//! how many rows a table has, nor on whose they are.
+//! Compares how much each statement reads with how much it returns. The time of a list, a filter, a poll or a claim must depend
+//! neither on the number of rows in a table nor on their distribution.
 
 use reznet_edge::db::{Access, Statement};
 use reznet_edge::queries::ALL;
@@ -9,19 +9,19 @@ use tokio_postgres::{Client, Transaction};
 use super::parameters::Rows;
 use super::plan::{self, Layout};
 
-/// The buffers that a statement may read: so many, and so many more for each row that it returns or that `offset` skips. A row of a
-/// large table is in a buffer of its own, and so may be its long text; a lookup in an index reads three or four.
+/// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. A row
+/// of a large table is in a buffer of its own, and so may be its long text; an index lookup reads three or four.
 const BUFFERS: f64 = 40.0;
 const BUFFERS_A_ROW: f64 = 2.5;
-/// The same for rows. A partition adds a row that is read and not returned, and a lookup in its index.
+/// The same limits for rows. A partition adds a row that is read and not returned, and an index lookup.
 const ROWS: f64 = 10.0;
 const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;
 const BUFFERS_A_PARTITION: f64 = 4.0;
 
-/// Rows in a pattern that makes PostgreSQL read too much, if anything does: the newest messages are those of a user who goes by the id
-/// of the busiest agent; a channel's history was cleared not long ago; the tasks of one state are all older than those of another;
-/// a channel has workflows of one state only; and of one workflow's tasks, all that are ready are one agent's.
+/// Rows in patterns that could make PostgreSQL read too much: the newest messages are from a user who has the ID of the busiest
+/// agent; a channel's history was cleared recently; the tasks of one state are all older than those of another; a channel has
+/// workflows of one state only; and all ready tasks of a workflow belong to one agent.
 pub const UNEVEN: &str = "
     INSERT INTO messages (channel_id, author_id, author_type, author_name, content, created_at)
     SELECT (SELECT id FROM channels ORDER BY id LIMIT 1),
@@ -43,7 +43,7 @@ pub const UNEVEN: &str = "
     FROM generate_series(1, 50000) AS n;
     ALTER TABLE workflow_tasks ENABLE TRIGGER USER";
 
-/// Agents as they may be some day: most of them inactive, and those are the older ones.
+/// Many agents, most of them inactive. The inactive agents are the older ones.
 const MANY_AGENTS: &str = "
     INSERT INTO agents (name, agent_type, is_active, created_at)
     SELECT '@many-' || n, CASE WHEN n <= 10000 THEN 'analyst' ELSE 'qa' END, n % 10000 > 9000,
@@ -69,7 +69,7 @@ const WORKFLOW_TASK_STATES: [&str; 6] = [
 ];
 const TASK_STATES: [&str; 4] = ["pending", "in_progress", "completed", "failed"];
 
-/// Ids of rows that have much, of ones that have little, and of ones that have nothing.
+/// IDs of rows that have many related rows, few, and none.
 struct Ids {
     agents: Vec<String>,
     channels: Vec<String>,
@@ -106,7 +106,7 @@ impl Ids {
         }
     }
 
-    /// The values that a list's filters are given: each value of each.
+    /// Returns the filter values for a list, in every combination.
     fn filters(&self, list: &str) -> Vec<Vec<String>> {
         let each = |values: &[&str]| {
             values
@@ -139,7 +139,7 @@ impl Ids {
         }
     }
 
-    /// The parameters that a statement is run with, and how many rows the offset among them skips.
+    /// Returns the parameter sets for a statement, each with the number of rows that its offset skips.
     fn cases(&self, statement: &Statement, rows: &Rows) -> Vec<(Vec<String>, f64)> {
         let name = statement
             .name
@@ -194,7 +194,7 @@ impl Ids {
     }
 }
 
-/// What a statement read when it ran, and returned.
+/// How much a statement read and returned when it ran.
 #[derive(Debug)]
 struct Read {
     buffers: f64,
@@ -262,8 +262,8 @@ impl Read {
     }
 }
 
-/// The statements that read too much, each with its parameters: of the lists, claims, and lookups by an index. Nothing of what they
-/// do stays. They are planned for their parameters, as on Spin, and for any, as the sessions of our host come to do.
+/// Returns the lists, claims and index lookups that read too much, each with its parameters. All changes are rolled back. The
+/// statements run with custom plans, as on Spin, and with generic plans, which sessions of our host come to use.
 pub async fn unbounded(
     transaction: &Transaction<'_>,
     rows: &Rows,
@@ -277,7 +277,7 @@ pub async fn unbounded(
         let by_index = statement.is_read() && !matches!(statement.access, Access::Scans(_));
         let is_list_or_claim =
             sql.contains("OFFSET $4") || statement.name.starts_with("workflow_task_claim");
-        // It says itself why it may read all agents.
+        // `reference_check` declares the reason why it may read all agents.
         if !(by_index || is_list_or_claim) || statement.name == "reference_check" {
             continue;
         }
@@ -304,7 +304,7 @@ pub async fn unbounded(
     unbounded
 }
 
-/// Checks the registry, and that the check notices an index that's gone and a statement that begins at the weaker of two bounds.
+/// Checks the registry. Shows that the check notices a missing index, and a statement that starts at the weaker of two bounds.
 pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout) {
     let transaction = client.transaction().await.unwrap();
     transaction.batch_execute(MANY_AGENTS).await.unwrap();
@@ -332,7 +332,7 @@ pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout
     let found = unbounded(&transaction, rows, layout, &[list.unwrap()]).await;
     assert!(!found.is_empty());
     transaction.rollback().await.unwrap();
-    // The agents that are gone leave their room in the table and its indexes.
+    // The deleted agents leave free space in the table and its indexes.
     client.batch_execute("VACUUM FULL agents").await.unwrap();
     client.batch_execute("ANALYZE agents").await.unwrap();
 }

@@ -1,7 +1,7 @@
-//! What the clients do, and what they were told of it: the ledger that the database is held against afterwards.
+//! The clients, and the ledger of the answers they received, against which the database is checked afterwards.
 //!
-//! A client repeats what it sent under a key until it's told something final, as a careful one would; what it sent
-//! without, it sends once. It judges nothing but what it's told itself.
+//! A client repeats a request with an idempotency key until it receives a final answer, as a careful client would. It sends a
+//! request without a key once. A client judges only its own answers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -18,29 +18,29 @@ use support::{Answer, Edge};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// A request whose answer takes longer hangs: two connections and two statements have their limits long before.
+/// The longest time an answer may take. The timeouts of two connections and two statements end long before.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a client repeats what it sent under a key, once all is well again.
+/// How long a client repeats a request with an idempotency key after the last phase.
 const LAST_REPEATS: Duration = Duration::from_secs(30);
 
-/// What's going on meanwhile.
+/// The phase of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Not measured.
+    /// Before measurements begin.
     WarmUp,
     /// Before any fault.
     Before,
-    /// While faults come.
+    /// During the faults.
     Faults,
-    /// Just after the last one.
+    /// Just after the last fault.
     Recovery,
-    /// When all must be well again.
+    /// After the recovery, when no request may fail.
     After,
 }
 
 impl Phase {
-    /// Whether requests may fail.
+    /// Returns whether requests may fail.
     fn has_faults(self) -> bool {
         matches!(self, Self::Faults | Self::Recovery)
     }
@@ -54,21 +54,21 @@ const PHASES: [Phase; 5] = [
     Phase::After,
 ];
 
-/// What a client knows of a write.
+/// What a client knows about the result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It's done: there once.
+    /// The write is done: its row exists once.
     Acknowledged,
-    /// It isn't done: not there.
+    /// The write isn't done: its row doesn't exist.
     Refused,
-    /// It may be done: there once, or not.
+    /// The write may be done: its row exists once or not at all.
     Unknown,
 }
 
-/// What all clients were told.
+/// The results that all clients recorded.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Messages by what they say.
+    /// Messages by their content.
     pub messages: BTreeMap<String, Fate>,
     /// Agents by name.
     pub agents: BTreeMap<String, Fate>,
@@ -76,21 +76,21 @@ pub struct Ledger {
     pub workflows: BTreeMap<String, Fate>,
     /// Ids of the workflows that were started.
     pub started: Vec<String>,
-    /// Ids of the tasks that someone was given, in the order told.
+    /// IDs of the claimed tasks, in the order of the answers.
     pub claimed: Vec<String>,
     /// The output of each task that was reported as completed.
     pub completed: BTreeMap<String, String>,
-    /// Keys under which something was done.
+    /// Idempotency keys of successful writes.
     pub keys: Vec<String>,
-    /// What no client may be told.
+    /// Answers that no client may receive, and failed checks.
     pub violations: Vec<String>,
     statuses: BTreeMap<(Phase, u16), usize>,
-    /// When, in which phase, and how long: of successful answers.
+    /// Time, phase and duration of each successful answer.
     elapsed: Vec<(Instant, Phase, Duration)>,
 }
 
 impl Ledger {
-    /// In a few lines, for people.
+    /// Returns a summary of a few lines, for people.
     pub fn summary(&self) -> String {
         let count =
             |of: &BTreeMap<String, Fate>, fate| of.values().filter(|&&is| is == fate).count();
@@ -119,8 +119,8 @@ impl Ledger {
         lines.join("\n")
     }
 
-    /// The median over a phase's seconds of the time that 95 % of a second's answers didn't exceed. One bad second of the
-    /// machine's isn't the server's.
+    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. The median keeps one slow
+    /// second of the machine from counting against the server.
     pub fn p95_ms(&self, phase: Phase) -> f64 {
         let Some(&(began, ..)) = self.elapsed.iter().min_by_key(|(at, ..)| *at) else {
             return f64::NAN;
@@ -145,27 +145,27 @@ impl Ledger {
     }
 }
 
-/// The clients, at work.
+/// The running clients.
 pub struct Clients {
     world: Arc<World>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What they share.
+/// The state that all clients share.
 struct World {
     edge: Arc<Edge>,
     ledger: Mutex<Ledger>,
     phase: AtomicU8,
     is_over: AtomicBool,
-    /// A channel that's open, and one that's archived.
+    /// The id of an open channel; `archived` is that of an archived one.
     channel: String,
     archived: String,
-    /// Each does the tasks of one of them; two share one, so that claims meet.
+    /// Each client does the tasks of one agent; two clients share an agent, so that their claims compete.
     agents: Vec<String>,
 }
 
 impl Clients {
-    /// Makes what they work on, and lets them begin.
+    /// Creates the agents and channels, and starts the clients.
     pub async fn start(edge: Arc<Edge>, count: usize, seed: u64) -> Self {
         let created = async |path: &str, body: Value| -> String {
             let answer = edge.post(path, &body).await;
@@ -208,12 +208,12 @@ impl Clients {
         Self { world, tasks }
     }
 
-    /// From now on it's this one.
+    /// Enters a phase.
     pub fn enter(&self, phase: Phase) {
         self.world.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// How many answers had which status in this phase.
+    /// Returns the number of answers by status in this phase.
     pub fn statuses(&self) -> String {
         let phase = self.world.phase();
         let ledger = self.world.ledger.lock().expect("no client panics with it");
@@ -226,7 +226,7 @@ impl Clients {
         texts.join("  ")
     }
 
-    /// Lets them finish what they're at.
+    /// Stops the clients after their current actions, and returns the ledger.
     pub async fn end(self) -> Ledger {
         self.world.is_over.store(true, Ordering::Relaxed);
         let mut panicked = Vec::new();
@@ -258,10 +258,10 @@ impl World {
 struct Client {
     world: Arc<World>,
     n: usize,
-    /// How many things it has done: names the next one.
+    /// The number of names created so far; part of the next name.
     done: usize,
     dice: StdRng,
-    /// Messages that it was told are there: their ids, and what they say.
+    /// Messages whose write was acknowledged: id and content.
     known: Vec<(String, String)>,
 }
 
@@ -280,13 +280,13 @@ impl Client {
         }
     }
 
-    /// A machine that's busy all the time says nothing about what an answer takes.
+    /// Pauses at random, because response times on a constantly busy machine say nothing.
     async fn pause(&mut self) {
         let pause = self.dice.random_range(0..300);
         sleep(Duration::from_millis(pause)).await;
     }
 
-    /// A name for something new.
+    /// Returns a new name.
     fn name(&mut self, of: &str) -> String {
         self.done += 1;
         format!("{of}-{}-{}", self.n, self.done)
@@ -294,7 +294,7 @@ impl Client {
 
     // --- requests ---
 
-    /// Sends it once. None where no answer came, which is a violation.
+    /// Sends a request once. Returns `None` without an answer, which is a violation.
     async fn send(
         &self,
         method: Method,
@@ -340,7 +340,7 @@ impl Client {
         outcome.ok()
     }
 
-    /// Sends it under a key until the answer is final. None where it wasn't in the end.
+    /// Sends a request with an idempotency key until the answer is final. Returns `None` if it never is.
     async fn send_keyed(&mut self, method: Method, path: &str, body: &Value) -> Option<Answer> {
         let key = self.name("key");
         let mut last = None;
@@ -348,7 +348,7 @@ impl Client {
             let answer = self.send(method.clone(), path, Some(&key), body).await;
             match answer {
                 Some(answer) if !is_a_fault(answer.status) => {
-                    // A claim that finds nothing has done nothing: it isn't kept.
+                    // A claim that finds no task changes nothing, so its answer isn't stored.
                     if answer.status.is_success() && answer.status != StatusCode::NO_CONTENT {
                         self.world.note(|ledger| ledger.keys.push(key.clone()));
                         if self.dice.random_ratio(1, 8) {
@@ -374,7 +374,7 @@ impl Client {
         }
     }
 
-    /// What was done under a key gives the first answer again.
+    /// Repeats a request with the same idempotency key, which must return the first answer again.
     async fn repeat(&self, method: Method, path: &str, key: &str, body: &Value, first: &Answer) {
         let Some(answer) = self.send(method.clone(), path, Some(key), body).await else {
             return;
@@ -387,7 +387,7 @@ impl Client {
         }
     }
 
-    /// Sends a write, under a key or not, and says what's known of it.
+    /// Sends a write, with or without an idempotency key, and returns its fate.
     async fn write(&mut self, path: &str, body: &Value) -> (Fate, Option<Answer>) {
         let answer = if self.dice.random_bool(0.5) {
             self.send_keyed(Method::POST, path, body).await
@@ -409,7 +409,7 @@ impl Client {
         }
     }
 
-    // --- what it does ---
+    // --- actions ---
 
     async fn read(&mut self) {
         let messages = format!("/api/channels/{}/messages?limit=10", self.world.channel);
@@ -429,7 +429,7 @@ impl Client {
         }
     }
 
-    /// What was acknowledged is there at any time, not only in the end.
+    /// Reads an acknowledged message, which must exist at any time, not only in the end.
     async fn read_known(&mut self) {
         let Some((id, content)) = self.known.choose(&mut self.dice).cloned() else {
             return self.read().await;
@@ -455,7 +455,7 @@ impl Client {
         });
     }
 
-    /// One into an archived channel, one that's no message.
+    /// Writes a message into an archived channel, or an invalid message.
     async fn write_refused(&mut self) {
         let content = self.name("refused");
         let (channel, body) = if self.dice.random_bool(0.5) {
@@ -473,7 +473,7 @@ impl Client {
                 [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY].contains(&answer.status);
             self.must(refused || is_a_fault(answer.status), &content, &answer);
         }
-        // Whatever it's told: it isn't there.
+        // The message must not exist, whatever the answer.
         let fate = if fate == Fate::Unknown {
             Fate::Refused
         } else {
@@ -484,7 +484,7 @@ impl Client {
         });
     }
 
-    /// Sometimes one whose name is taken.
+    /// Creates an agent, sometimes with a name that's taken.
     async fn create_agent(&mut self) {
         if self.dice.random_ratio(1, 4) {
             let body = json!({"name": "@worker-0", "agent_type": "worker"});
@@ -503,7 +503,7 @@ impl Client {
         });
     }
 
-    /// Makes one, starts it, and does tasks until its agent has none that's ready.
+    /// Creates a workflow, starts it, and does tasks until the agent has no ready task.
     async fn work_through_a_workflow(&mut self) {
         let agent = self.world.agents[self.n / 2].clone();
         let description = self.name("workflow");
@@ -563,7 +563,7 @@ impl Client {
     }
 }
 
-/// An answer that a client may try again after.
+/// Returns whether a client may send the request again after this answer.
 fn is_a_fault(status: StatusCode) -> bool {
     matches!(
         status,

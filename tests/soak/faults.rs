@@ -1,5 +1,5 @@
-//! What goes wrong, one thing after the other, at random: on the network, and beside it on the server. Each ends after a
-//! few seconds, and leaves nothing behind.
+//! Random faults, one after the other, on the network and at the same time on the server. Each fault ends after a few seconds, and
+//! is undone.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,17 +15,17 @@ use tokio_postgres::Client;
 
 type Counts = Arc<Mutex<BTreeMap<String, usize>>>;
 
-/// Under way.
+/// The running faults.
 pub struct Faults {
     tasks: [JoinHandle<()>; 2],
     counts: Counts,
 }
 
 impl Faults {
-    /// Lets them come until then.
+    /// Starts faults, which occur until `until`.
     pub fn start(proxy: Arc<Proxy>, cluster: Arc<Cluster>, seed: u64, until: Instant) -> Self {
         let counts = Counts::default();
-        // Different numbers from those that any client draws.
+        // No client has the same seed.
         let dice = |n: u64| StdRng::seed_from_u64(seed.wrapping_sub(n));
         let network = tokio::spawn(network(proxy, dice(1), until, counts.clone()));
         let server = tokio::spawn(server(cluster, dice(2), until, counts.clone()));
@@ -35,7 +35,7 @@ impl Faults {
         }
     }
 
-    /// Waits for the last one; how many of each there were.
+    /// Waits for the last fault, and returns how many there were of each type.
     pub async fn end(self) -> String {
         for task in self.tasks {
             task.await.expect("faults go as planned");
@@ -121,7 +121,7 @@ async fn sessions_ended(client: &Client) -> &'static str {
     "sessions ended"
 }
 
-/// A process of the server dies: it ends all others, and recovers.
+/// Kills one of the server's processes. The server ends all others, and recovers.
 async fn session_killed(client: &Client) -> &'static str {
     let row = client
         .query_opt(&format!("SELECT pid FROM {OURS} LIMIT 1"), &[])
@@ -145,7 +145,7 @@ async fn down(cluster: Arc<Cluster>, how: fn(&Cluster), for_so_long: Duration) {
     down.await.expect("it stops and starts");
 }
 
-/// As what was the primary before a failover.
+/// Makes sessions read-only, as on the old primary after a failover.
 async fn read_only(client: &Client, for_so_long: Duration) -> &'static str {
     run(
         client,
@@ -172,9 +172,9 @@ async fn no_connections(client: &Client, for_so_long: Duration) -> &'static str 
     "out of connections"
 }
 
-/// Longer than a statement may take, at times.
+/// Locks messages, sometimes for longer than a statement may take.
 async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
-    // Where someone else has it, the next fault comes sooner.
+    // If another session holds a lock, the next fault comes sooner.
     run(client, "SET lock_timeout = 1000").await;
     if client
         .batch_execute("BEGIN; LOCK TABLE messages")
@@ -187,7 +187,7 @@ async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
     "locked"
 }
 
-/// The server may be about to notice that one of its processes has died.
+/// Opens a superuser's session. Retries, because the server may be about to notice that one of its processes has died.
 async fn superuser(cluster: &Cluster) -> Client {
     let patience = Instant::now() + Duration::from_mins(1);
     loop {
@@ -199,7 +199,7 @@ async fn superuser(cluster: &Cluster) -> Client {
     }
 }
 
-/// After a crash it recovers by itself, and takes its time.
+/// Waits until the server has recovered from a crash.
 async fn until_it_answers(cluster: &Cluster) {
     let patience = Instant::now() + Duration::from_mins(1);
     while cluster.try_client().await.is_err() {

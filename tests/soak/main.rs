@@ -1,8 +1,8 @@
-//! Clients that write and read while everything between them and their rows fails, and the proof that it holds: nothing
-//! acknowledged is lost, nothing is done twice, nothing leaks. `scripts/soak` builds it and runs it.
+//! Clients that write and read while faults occur in the network and the server. The suite proves that no acknowledged write is lost,
+//! nothing is done twice, and nothing leaks. `scripts/soak` builds it and runs it.
 //!
-//! Faults come at random, from a seed that it prints; what clients do comes from the same seed. When a fault meets which
-//! request is the machine's doing, and isn't repeatable.
+//! Faults and the clients' actions are random, from a seed that is printed. The timing between faults and requests depends on the
+//! machine and isn't repeatable.
 
 mod clients;
 mod faults;
@@ -20,28 +20,28 @@ use clients::{Clients, Phase};
 use faults::Faults;
 use proof::Leaks;
 
-/// After the last fault, everything is as before within this.
+/// The time from the last fault until all must be as before.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Before anything is measured: statements are prepared, connections are open.
+/// The time before measurements begin, in which statements are prepared and connections opened.
 const WARM_UP: Duration = Duration::from_secs(10);
 
-/// So much longer may 95 % of answers take after the faults than before.
+/// The highest permitted ratio of p95 response times after and before the faults.
 const SLOWER: f64 = 1.2;
 
-/// Writes while everything fails, then proves that nothing acknowledged is lost, doubled or half done.
+/// Writes during faults, then proves that no acknowledged write is lost, duplicated or incomplete.
 #[derive(Debug, Parser)]
 struct Options {
-    /// For how long faults come
+    /// Minutes of faults
     #[arg(default_value_t = 20.0)]
     minutes: f64,
-    /// What faults and clients are drawn from; another one each time, without it
+    /// Seed of the faults and the clients; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// How many clients at once
+    /// Number of concurrent clients
     #[arg(long, default_value_t = 24)]
     clients: usize,
-    /// Don't fail where answers are slower after the faults: for machines that do other things meanwhile
+    /// Don't fail if responses are slower after the faults, for machines that do other work meanwhile
     #[arg(long)]
     no_speed: bool,
 }
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     for violation in violations.iter().take(50) {
         println!("VIOLATION  {violation}");
     }
-    // As cargo test says it: scripts/test counts it.
+    // The result line of cargo test, which scripts/test counts.
     let verdict = if violations.is_empty() {
         "ok. 1 passed; 0"
     } else {
@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// All of it; what came out that mustn't.
+/// Runs the soak test and returns the violations.
 async fn soak(options: &Options, seed: u64) -> Vec<String> {
     let cluster = Arc::new(Cluster::start_durable());
     migrate(&cluster.url()).expect("the new cluster can be migrated");
@@ -84,7 +84,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     let mut variables = database_variables(&url).to_vec();
     variables.push(("db_statement_timeout_ms", "2000"));
     let config = std::env::temp_dir().join(format!("reznet-soak-{}.toml", std::process::id()));
-    // Few, so that one that leaks is missed.
+    // Few connections, so that a leaked one is noticed.
     std::fs::write(&config, "[outbound_pg]\nmax_connections = 8\n").expect("it can be written");
     let flags = ["--runtime-config-file", config.to_str().expect("a path")];
     let edge = Edge::start_at(&variables, &flags)
@@ -120,7 +120,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     println!(
         "p95 of a second, its median: {before_ms:.2} ms before, {after_ms:.2} ms from 10 s after the last fault on: {ratio:.2} times"
     );
-    // Without any answer it's no number.
+    // Without any answer the ratio is NaN.
     if !(ratio <= SLOWER || options.no_speed) {
         violations.push(format!(
             "p95 is {ratio:.2} times that of before: {SLOWER} is the most"
@@ -129,7 +129,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     violations
 }
 
-/// Lets time pass, and says every few seconds what came of it.
+/// Waits, and prints the number of answers by status every 10 s.
 async fn wait(clients: &Clients, time: Duration, what: &str) {
     let until = Instant::now() + time;
     while let Some(left) = until.checked_duration_since(Instant::now()) {

@@ -1,5 +1,5 @@
-//! Holds the database against what clients were told, its states against the state machines, and the host against how it
-//! was before. Reads only.
+//! Checks the database against the ledger, its states against the state machines, and the host against its earlier measurements.
+//! Reads only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::clients::{Fate, Ledger};
 
-/// What's there, and how often: by what the ledger knows it by.
+/// Queries for the written rows: each row's name in the ledger, and how often it exists.
 const WRITTEN: [(&str, &str); 3] = [
     (
         "messages",
@@ -26,7 +26,7 @@ const WRITTEN: [(&str, &str); 3] = [
     ),
 ];
 
-/// What no row may be; each gives the ids of those that are.
+/// Queries for the ids of rows in a forbidden state.
 const ILLEGAL: [(&str, &str); 7] = [
     (
         "workflows without both of their tasks",
@@ -67,7 +67,7 @@ const ILLEGAL: [(&str, &str); 7] = [
     ),
 ];
 
-/// Everything that isn't as it must be.
+/// Returns all violations in the database and the ledger.
 pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
     let mut violations = ledger.violations.clone();
     let told = [&ledger.messages, &ledger.agents, &ledger.workflows];
@@ -144,22 +144,22 @@ async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
     violations
 }
 
-/// What a host holds that must not grow.
+/// Resources of the host that must not grow.
 #[derive(Debug)]
 pub struct Leaks {
-    /// Open files and sockets, without those to the database.
+    /// Open files and sockets, without the connections to the database.
     file_count: usize,
     memory_kib: u64,
 }
 
-/// Sockets of requests under way while it's counted.
+/// Permitted growth: the sockets of requests under way during the count.
 const FILES_MORE: usize = 40;
 
-/// As much again, and what a pool of connections with their prepared statements may have grown by.
+/// Permitted growth beyond twice the earlier memory: a connection pool with its prepared statements.
 const MEMORY_MORE_KIB: u64 = 96 * 1024;
 
 impl Leaks {
-    /// As it is now.
+    /// Measures the current state.
     pub async fn measure(cluster: &Cluster, edge: &Edge) -> Self {
         let sessions = sessions(cluster, "true").await;
         let pid = edge.pid();
@@ -170,10 +170,10 @@ impl Leaks {
         }
     }
 
-    /// What has grown since, or is held that shouldn't be, when nobody asks for anything any more.
+    /// Returns the resources that have grown, and the sessions and locks that remain after the last request.
     pub async fn grown(self, cluster: &Cluster, edge: &Edge) -> Vec<String> {
         let now = Self::measure(cluster, edge).await;
-        // What the profiler does after responses may be under way.
+        // The profiler may still be at work after the last response.
         let patience = Instant::now() + Duration::from_secs(10);
         let (mut busy, mut locks) = at_work(cluster).await;
         while (busy, locks) != (0, 0) && Instant::now() < patience {
@@ -204,7 +204,7 @@ impl Leaks {
     }
 }
 
-/// How many sessions aren't idle, and how many locks they hold.
+/// Returns how many sessions aren't idle, and how many locks all sessions have.
 async fn at_work(cluster: &Cluster) -> (usize, usize) {
     let sql = "SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'reznet_api'";
     let row = cluster.client().await.query_one(sql, &[]).await;

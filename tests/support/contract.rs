@@ -1,4 +1,4 @@
-//! openapi.json as a judge: every response of every test is held against it, and what was seen is written down.
+//! Checks every response of every test against openapi.json, and records the operation and status of each.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -22,18 +22,18 @@ pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
 /// One operation of the document.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// Its operationId.
+    /// The operationId.
     pub id: String,
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its path, with parameters in braces.
+    /// The path, with parameters in braces.
     pub path: String,
-    /// All that the document says of it.
+    /// The operation object of the document.
     pub described: Value,
 }
 
 impl Operation {
-    /// Its path, with `value` for every parameter.
+    /// Returns the path, with `value` for every parameter.
     #[must_use]
     pub fn path_with(&self, value: &str) -> String {
         let segments = self.path.split('/');
@@ -47,7 +47,7 @@ impl Operation {
         filled.collect::<Vec<_>>().join("/")
     }
 
-    /// A body that fits it, if it takes one: the example of its schema.
+    /// Returns a valid body if the operation takes one: the first example of its schema.
     #[must_use]
     pub fn example(&self) -> Option<Value> {
         let body = &self.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];
@@ -55,7 +55,7 @@ impl Operation {
         Some(OPENAPI.pointer(pointer)?["examples"][0].clone())
     }
 
-    /// The statuses it may end in.
+    /// Returns the statuses that the document lists for the operation.
     #[must_use]
     pub fn statuses(&self) -> BTreeSet<u16> {
         let responses = self.described["responses"].as_object().expect("responses");
@@ -66,7 +66,7 @@ impl Operation {
     }
 }
 
-/// Every operation of the document.
+/// Returns every operation of the document.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
     let paths = OPENAPI["paths"].as_object().expect("paths");
@@ -93,7 +93,7 @@ pub fn operations() -> Vec<Operation> {
     operations
 }
 
-/// Where the responses seen by a suite are written down.
+/// Returns the file in which a suite records the responses it received.
 #[must_use]
 pub fn coverage_file(suite: &str) -> PathBuf {
     project().join(format!("target/tests/coverage-{suite}.txt"))
@@ -116,13 +116,13 @@ fn check_length(method: &Method, answer: &Answer) {
         !answer.headers.contains_key("transfer-encoding"),
         "{answer:?}"
     );
-    // The answer to HEAD has the length of GET's body.
+    // For HEAD, Content-Length is the length of GET's body.
     if *method != Method::HEAD {
         assert_eq!(length, answer.body.len(), "{answer:?}");
     }
 }
 
-/// Fails where a response isn't one that the document promises; writes down what it was.
+/// Fails if the document doesn't describe the response. Records its operation and status.
 pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     check_length(method, answer);
     let looked_up = if method == Method::HEAD {
@@ -179,7 +179,7 @@ fn path_key(path: &str) -> String {
     path.replace('~', "~0").replace('/', "~1")
 }
 
-/// The operation that a request reaches: as the router does, a literal segment before a parameter.
+/// Returns the operation that a request reaches. Like the router, it prefers a literal segment to a parameter.
 fn find(method: &Method, path: &str) -> Option<&'static Operation> {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(operations);
     let path = path
@@ -201,7 +201,7 @@ fn find(method: &Method, path: &str) -> Option<&'static Operation> {
         .min_by_key(|operation| operation.path.matches('{').count())
 }
 
-/// Compiled once for each response of the document.
+/// Calls `work` with the schema validator of a response, which is compiled on first use.
 fn with_validator<T>(pointer: &str, work: impl FnOnce(&Validator) -> T) -> T {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
     let mut validators = VALIDATORS.lock().expect("no other test panicked here");
@@ -221,7 +221,7 @@ fn with_validator<T>(pointer: &str, work: impl FnOnce(&Validator) -> T) -> T {
     work(validator)
 }
 
-/// Appends to this suite's file, which the first response of a run begins anew.
+/// Appends to this suite's coverage file. The first response of a run truncates the file.
 fn write_down(operation: &str, status: u16) {
     static COVERAGE: LazyLock<Mutex<File>> = LazyLock::new(|| {
         let binary = std::env::current_exe().expect("a test has a binary");

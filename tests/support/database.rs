@@ -1,8 +1,8 @@
-//! Databases for tests: each its own, cloned from one that `scripts/migrate` has migrated.
+//! Databases for tests: each test has its own, cloned from a template that `scripts/migrate` has migrated.
 //!
-//! Needs a cluster, whose addresses it takes from `REZNET_TEST_DATABASE_URL` and, for the component,
-//! `REZNET_TEST_APP_DATABASE_URL` (`scripts/test` starts one). With
-//! `REZNET_TEST_BY_MONTH` they have their messages in partitions by month, so that a suite can be run on that layout too.
+//! They need a cluster. `REZNET_TEST_DATABASE_URL` has its address and `REZNET_TEST_APP_DATABASE_URL` the component's address;
+//! `scripts/test` starts a cluster and sets both. If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that
+//! suites can run on that layout too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use crate::project;
 
-/// A database of one test, dropped with it.
+/// A database of one test, dropped with this value.
 pub struct Database {
     server: Config,
     name: String,
 }
 
 impl Database {
-    /// Migrated, with the starting data.
+    /// Creates a migrated database with the starting data.
     pub async fn migrated() -> Self {
         static TEMPLATE: OnceLock<Result<String, String>> = OnceLock::new();
         let template = tokio::task::spawn_blocking(|| TEMPLATE.get_or_init(migrated_template))
@@ -32,7 +32,7 @@ impl Database {
         }
     }
 
-    /// As PostgreSQL makes it: nothing in it.
+    /// Creates an empty database.
     pub async fn empty() -> Self {
         Self::create("").await
     }
@@ -51,14 +51,14 @@ impl Database {
         done.unwrap_or_else(|error| panic!("{command}: {error}"));
     }
 
-    /// Migrated, and filled by `scripts/seed` to the size that plans are tested at. Takes a minute.
+    /// Creates a migrated database and lets `scripts/seed` fill it to the size at which plans are tested. Takes a minute.
     pub async fn seeded() -> Self {
         let database = Self::migrated().await;
         database.seed(1_000_000).await;
         database
     }
 
-    /// Applies an optional migration (`scripts/migrate optional`), or its way back.
+    /// Runs `scripts/migrate` with this command (apply or undo) for an optional migration.
     pub async fn optional(&self, command: &str, name: &str) {
         let mut migrate = Command::new(project().join("scripts/migrate"));
         migrate.args([command, name, "--database", &self.url()]);
@@ -67,7 +67,7 @@ impl Database {
         done.unwrap_or_else(|error| panic!("{command} {name}: {error}"));
     }
 
-    /// Fills it by `scripts/seed`: so many messages, and what belongs to them.
+    /// Runs `scripts/seed` to create this many messages and the rows that belong to them.
     pub async fn seed(&self, messages: u32) {
         let mut seed = Command::new(project().join("scripts/seed"));
         let tenth = (messages / 10).to_string();
@@ -96,30 +96,30 @@ impl Database {
         Self { server, name }
     }
 
-    /// A session of the test's own.
+    /// Opens a session for the test.
     pub async fn client(&self) -> Client {
         connect(self.server.clone().dbname(&self.name)).await
     }
 
-    /// Its address, for its owner.
+    /// Returns the owner's address of the database.
     #[must_use]
     pub fn url(&self) -> String {
         url(&self.server, &self.name)
     }
 
-    /// Its address, for the component: a login that's a member of `reznet_app` (`scripts/postgres`).
+    /// Returns the component's address of the database: a login role that is a member of `reznet_app` (`scripts/postgres`).
     #[must_use]
     pub fn app_url(&self) -> String {
         url(&address("REZNET_TEST_APP_DATABASE_URL"), &self.name)
     }
 
-    /// Its name.
+    /// Returns the database's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The server's `host:port`.
+    /// Returns the server's `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
         host(&self.server)
@@ -128,7 +128,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // From a plain process: there's no runtime left to wait on here. What fails is left to the cluster's end.
+        // Uses a child process because there is no runtime to wait on here. A database that can't be dropped goes with the cluster.
         let _ = psql(
             &url(&self.server, server_database(&self.server)),
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
@@ -136,27 +136,27 @@ impl Drop for Database {
     }
 }
 
-/// A cluster of one test, to be stopped and started; its data goes with it.
+/// A cluster of one test, which can be stopped and started; its data is deleted with it.
 pub struct Cluster {
     folder: PathBuf,
-    /// How `scripts/postgres start` is called.
+    /// The arguments of `scripts/postgres start`.
     options: Vec<String>,
 }
 
 impl Cluster {
-    /// A new cluster, running. What it has committed may be lost when it crashes.
+    /// Starts a new cluster, which may lose committed transactions if it crashes.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&["--fast"])
     }
 
-    /// A new cluster, running, that loses nothing that it has committed.
+    /// Starts a new cluster that loses no committed transaction.
     #[must_use]
     pub fn start_durable() -> Self {
         Self::start_with(&[])
     }
 
-    /// A replica of this cluster, running, by streaming replication.
+    /// Starts a streaming replica of this cluster.
     #[must_use]
     pub fn replica(&self) -> Self {
         let primary = self.folder.to_string_lossy();
@@ -166,7 +166,7 @@ impl Cluster {
     fn start_with(options: &[&str]) -> Self {
         let id = Uuid::new_v4();
         let folder = std::env::temp_dir().join(format!("reznet-test-{}", id.simple()));
-        // Below those that the system gives away, or another's connection may have it while the server is down.
+        // Below the ephemeral range, so that no connection takes the port while the server is down.
         let port = 20_000 + id.as_u128() % 8_000;
         let options = options.iter().map(ToString::to_string);
         let options = options.chain(["--port".to_owned(), port.to_string()]);
@@ -178,49 +178,49 @@ impl Cluster {
         cluster
     }
 
-    /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash).
+    /// Starts the cluster again after [`stop`](Self::stop) or [`crash`](Self::crash).
     pub fn resume(&self) {
         let options: Vec<_> = self.options.iter().map(String::as_str).collect();
         self.postgres("start", &options);
     }
 
-    /// Ends all its processes where they are, so that it must recover when it's started again.
+    /// Kills all its processes, so that it must recover at its next start.
     pub fn crash(&self) {
         self.postgres("stop", &["--immediate"]);
     }
 
-    /// Its `host:port`.
+    /// Returns the cluster's `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
         host(&self.url().parse().expect("it's an address"))
     }
 
-    /// The folder of its data; only the server's user may be allowed in.
+    /// Returns the data directory; PostgreSQL requires that only the server's user has access.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.join("cluster/data")
     }
 
-    /// Stops it as an operator would; sessions are ended.
+    /// Stops the cluster as an operator would; its sessions end.
     pub fn stop(&self) {
         self.postgres("stop", &[]);
     }
 
-    /// A session of the test's own.
+    /// Opens a session for the test.
     pub async fn client(&self) -> Client {
         connect(&self.url().parse().expect("it's an address")).await
     }
 
-    /// A session of the superuser's, who comes in by the unix socket only.
+    /// Opens a superuser's session. The superuser can connect by the Unix socket only.
     pub async fn superuser(&self) -> Client {
         let client = self.try_superuser().await;
         client.expect("the superuser may come in")
     }
 
-    /// As [`superuser`](Self::superuser), of a server that may be away.
+    /// Like [`superuser`](Self::superuser), for a server that may be down.
     pub async fn try_superuser(&self) -> Result<Client, tokio_postgres::Error> {
         let server: Config = self.url().parse()?;
-        // Where `cluster` is a symlink, it leads to a path that's short enough for a socket.
+        // If `cluster` is a symlink, its target is a path that is short enough for a socket.
         let home = self.folder.join("cluster");
         let home = home.canonicalize().unwrap_or(home);
         let mut local = Config::new();
@@ -234,19 +234,19 @@ impl Cluster {
         try_connect(&local).await
     }
 
-    /// As [`client`](Self::client), of a server that may be away.
+    /// Like [`client`](Self::client), for a server that may be down.
     pub async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
         try_connect(&self.url().parse()?).await
     }
 
-    /// The address of its database, for its owner.
+    /// Returns the owner's address of the cluster's database.
     #[must_use]
     pub fn url(&self) -> String {
         let output = self.postgres("url", &[]);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// The address of its database, for the component.
+    /// Returns the component's address of the cluster's database.
     #[must_use]
     pub fn app_url(&self) -> String {
         let output = self.postgres("url", &["--app"]);
@@ -284,7 +284,7 @@ impl Drop for Cluster {
     }
 }
 
-/// The variables that point the component to a database.
+/// Returns the variables that point the component to a database.
 #[must_use]
 pub fn database_variables(url: &str) -> [(&str, &str); 2] {
     let host = url
@@ -301,7 +301,7 @@ pub fn migrate(url: &str) -> Result<(), String> {
 
 fn migrated_template() -> Result<String, String> {
     let server = server();
-    // One for each process: a suite that was killed leaves nothing that another would trip over.
+    // One template for each process, so that a killed suite leaves nothing that affects another.
     let name = format!("reznet_template_{}", std::process::id());
     let server_url = url(&server, server_database(&server));
     psql(&server_url, &format!("DROP DATABASE IF EXISTS {name}"))?;
@@ -309,7 +309,7 @@ fn migrated_template() -> Result<String, String> {
     let url = url(&server, &name);
     migrate(&url)?;
     if std::env::var_os("REZNET_TEST_BY_MONTH").is_some() {
-        // From a year ago on, so that there are many.
+        // The oldest message is a year old, so that there are many partitions.
         let old = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
             SELECT id, 'user', 'u', 'x', now() - interval '1 year' FROM channels LIMIT 1";
         psql(&url, old)?;

@@ -1,6 +1,6 @@
-//! A running host with the component in it, and HTTP to talk to it.
+//! A running host with the component in it, and an HTTP client for it.
 //!
-//! The host is `$SPIN up` where that's set, else our own: same manifest, same flags, same variables.
+//! The host is `$SPIN up` if `SPIN` is set, otherwise our own, with the same manifest, flags and variables.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,26 +22,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{Database, project};
 
-/// The component, served by a process of its own; stopped when dropped.
+/// The component, served by its own process, which is stopped when this value is dropped.
 pub struct Edge {
     process: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
     client: Client<HttpConnector, Full<Bytes>>,
-    /// How often a statement may be sent once more.
+    /// How many statements a request may run beyond its query budget.
     repeats: u32,
 }
 
-/// A response, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
-    /// From before the connection is opened until the body is in.
+    /// The time from before the connection is opened until the body is complete.
     pub elapsed: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Edge {
         Self::start_at(&all, flags).await
     }
 
-    /// Serves the build that has routes for tests as well (`src/http/test_routes.rs`).
+    /// Serves the build that also has routes for tests (`src/http/test_routes.rs`).
     pub async fn start_test_build(database: &Database, flags: &[&str]) -> Self {
         let build = "target/test-build/reznet_edge.wasm";
         assert!(
@@ -78,7 +78,7 @@ impl Edge {
         .await
     }
 
-    /// Serves by a manifest that's been changed.
+    /// Serves with a changed manifest.
     pub async fn start_changed(
         database: &Database,
         variables: &[(&str, &str)],
@@ -99,7 +99,7 @@ impl Edge {
         Self::start_manifest(&path, &all, flags, Ipv4Addr::LOCALHOST).await
     }
 
-    /// Serves a database to whoever reaches this machine, for a moment.
+    /// Serves a database on all of this machine's addresses.
     pub async fn start_for_all(database: &Database, variables: &[(&str, &str)]) -> Self {
         let (url, host) = (database.app_url(), database.host());
         let mut all = vec![("db_url", url.as_str()), ("db_host", host.as_str())];
@@ -157,7 +157,7 @@ impl Edge {
         edge
     }
 
-    /// Where connections break, a statement may be sent twice.
+    /// Permits one statement more for each request, because it's sent again if a connection breaks.
     #[must_use]
     pub fn letting_statements_repeat(mut self) -> Self {
         self.repeats = 1;
@@ -186,23 +186,23 @@ impl Edge {
         }
     }
 
-    /// Where it listens: `http://127.0.0.1:3000`.
+    /// Returns the host's address: `http://127.0.0.1:3000`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// GET, with the checks that every response must pass.
+    /// Sends a GET request, with the checks that every response must pass.
     pub async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path).await
     }
 
-    /// A request without a body, with the checks that every response must pass.
+    /// Sends a request without a body, with the checks that every response must pass.
     pub async fn request(&self, method: Method, path: &str) -> Answer {
         self.request_with(method, path, &[]).await
     }
 
-    /// As [`request`](Self::request), with headers.
+    /// Like [`request`](Self::request), with headers.
     pub async fn request_with(
         &self,
         method: Method,
@@ -222,21 +222,21 @@ impl Edge {
         self.send(request).await
     }
 
-    /// Any request, with the checks that every response must pass.
+    /// Sends any request, with the checks that every response must pass.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         self.try_send(request)
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
-    /// As [`send`](Self::send); an error where there's no answer, or half of one.
+    /// Like [`send`](Self::send), but returns an error if there is no response or only a part of one.
     pub async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        // A list asks for its tag before its rows where the client holds one.
+        // With `If-None-Match`, a list queries its ETag before its rows.
         let of_tag = u32::from(request.headers().contains_key(IF_NONE_MATCH));
         let answer = self.exchange(request).await;
         let answer = answer.map_err(|error| format!("{method} {uri}: {error}"))?;
-        // Routes for tests do what no other may.
+        // Test routes may break the rules for all others.
         if !uri.path().starts_with("/test/") {
             answer.check(&method, uri.path(), self.repeats + of_tag);
             crate::contract::check(&method, uri.path(), &answer);
@@ -244,7 +244,7 @@ impl Edge {
         Ok(answer)
     }
 
-    /// Any request, over a connection of its own, and its answer as it is.
+    /// Sends any request over its own connection and returns the response unchecked.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let clock = Instant::now();
         let response = self.client.request(request).await;
@@ -258,7 +258,7 @@ impl Edge {
         })
     }
 
-    /// A request with a JSON body, with the checks that every response must pass.
+    /// Sends a request with a JSON body, with the checks that every response must pass.
     pub async fn send_json(&self, method: Method, path: &str, body: &Value) -> Answer {
         let request = Request::builder()
             .method(method)
@@ -269,17 +269,17 @@ impl Edge {
         self.send(request).await
     }
 
-    /// POST with a JSON body.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send_json(Method::POST, path, body).await
     }
 
-    /// PATCH with a JSON body.
+    /// Sends a PATCH request with a JSON body.
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send_json(Method::PATCH, path, body).await
     }
 
-    /// Writes bytes to a connection and gives back all that comes, for what no HTTP client would send.
+    /// Writes bytes to a connection and returns everything received. For requests that no HTTP client would send.
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.address)
             .await
@@ -294,7 +294,7 @@ impl Edge {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Asks the host to end (SIGTERM), and waits until it has; whether it ended well.
+    /// Sends SIGTERM to the host and waits until it ends. Returns whether it exited successfully.
     pub async fn terminate(&mut self) -> bool {
         let pid = self.process.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status();
@@ -309,13 +309,13 @@ impl Edge {
         }
     }
 
-    /// The host's process.
+    /// Returns the host's process ID.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// The resident memory of the host's process, in KiB. Linux only.
+    /// Returns the resident memory of the host's process, in KiB. Linux only.
     #[must_use]
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
@@ -326,13 +326,13 @@ impl Edge {
             .expect("Linux reports a process's memory")
     }
 
-    /// What the host and the component have written so far.
+    /// Returns the log of the host and the component so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().expect("no reader panics").clone()
     }
 
-    /// The first line of the log that holds all of `parts`, once it's there.
+    /// Waits for the first log line that contains all `parts`, and returns it.
     pub async fn log_line(&self, parts: &[&str]) -> String {
         let patience = Instant::now() + Duration::from_secs(5);
         loop {
@@ -354,7 +354,7 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        // The whole group: spin up is the parent of the process that serves.
+        // Kills the process group, because `spin up` is the parent of the process that serves.
         let group = format!("-{}", self.process.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.process.wait();
@@ -363,7 +363,7 @@ impl Drop for Edge {
 }
 
 impl Answer {
-    /// What holds for every response of every route, errors included.
+    /// Checks the rules for every response of every route, errors included.
     fn check(&self, method: &Method, path: &str, more_queries: u32) {
         let milliseconds = |name: &str| {
             let text = self
@@ -379,7 +379,7 @@ impl Answer {
         };
         let (process, query) = (milliseconds("x-process-time"), milliseconds("x-query-time"));
         assert!(query <= process, "{query} > {process}: {self:?}");
-        // One for what was asked; one more to name every reference that isn't there, and the report is made of up to three.
+        // One statement for the request. A 422 response may need another to name every missing reference; the report uses up to three.
         let names_references =
             self.status == StatusCode::UNPROCESSABLE_ENTITY && *method != Method::GET;
         let budget = match path {
@@ -418,7 +418,7 @@ impl Answer {
         for secret in ["reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
-        // Readiness names the privileges that are missing.
+        // The problems that readiness lists may name missing privileges.
         let mut without_problems = problem.clone();
         if let Some(members) = without_problems.as_object_mut() {
             members.remove("problems");
@@ -435,7 +435,7 @@ impl Answer {
         }
     }
 
-    /// A header's text; a missing one fails the test.
+    /// Returns a header's text; fails the test if the header is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -444,7 +444,7 @@ impl Answer {
             .unwrap_or_else(|| panic!("no {name}: {self:?}"))
     }
 
-    /// The path and query of the next page, where there may be one.
+    /// Returns the path and query of the next page, if the response has a link to one.
     #[must_use]
     pub fn next(&self) -> Option<String> {
         let link = self.headers.get("link")?.to_str().expect("a Link is text");
@@ -454,21 +454,21 @@ impl Answer {
         Some(path.unwrap_or_else(|| panic!("{link}")).to_owned())
     }
 
-    /// `X-Query-Count`.
+    /// Returns `X-Query-Count`.
     #[must_use]
     pub fn query_count(&self) -> u32 {
         let count = self.header("x-query-count");
         count.parse().unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// `X-Query-Time`, in milliseconds.
+    /// Returns `X-Query-Time`, in milliseconds.
     #[must_use]
     pub fn query_ms(&self) -> f64 {
         let time = self.header("x-query-time").trim_end_matches("ms");
         time.parse().unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -479,7 +479,7 @@ fn host_command(port: u16) -> Command {
     match std::env::var_os("SPIN") {
         Some(spin) => {
             let mut command = Command::new(spin);
-            // A key-value store of its own, as ours has.
+            // A separate key-value store for each host, as ours has.
             command.arg("up").arg("--state-dir").arg(spin_state(port));
             command
         }
@@ -487,12 +487,12 @@ fn host_command(port: u16) -> Command {
     }
 }
 
-/// Where Spin keeps what it keeps for the host at this port.
+/// Returns Spin's state directory for the host at this port.
 fn spin_state(port: u16) -> PathBuf {
     project().join(".spin/tests").join(port.to_string())
 }
 
-/// An address nothing listens at just now.
+/// Returns an address at which nothing listens at the moment.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())

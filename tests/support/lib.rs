@@ -1,6 +1,6 @@
-//! What the suites stand on: a database of one's own, a running host in front of it, and HTTP to talk to it.
+//! Support for the suites: a database for each test, a running host with the component, and an HTTP client.
 //!
-//! Everything here is real: PostgreSQL, the .wasm as it ships, the host's own process. Nothing is mocked.
+//! Everything here is real: PostgreSQL, the released .wasm, the host's own process. Nothing is mocked.
 
 pub mod contract;
 mod database;
@@ -18,19 +18,19 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Output;
 
-/// The project's folder.
+/// Returns the project's folder.
 #[must_use]
 pub fn project() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Keeps what a script printed. When all suites have run, `scripts/test` searches it for passwords.
+/// Logs a script's output. When all suites have run, `scripts/test` searches the logs for passwords.
 pub fn keep_output(output: &Output) {
     keep("scripts", &output.stdout);
     keep("scripts", &output.stderr);
 }
 
-/// Appends to a log in the folder that `REZNET_TEST_LOGS` names, if it names one; each process has its own.
+/// Appends to a log in the folder `REZNET_TEST_LOGS`, if that's set. Each process has its own log.
 fn keep(name: &str, bytes: &[u8]) {
     let Some(folder) = std::env::var_os("REZNET_TEST_LOGS") else {
         return;

@@ -1,4 +1,4 @@
-//! A TCP proxy between the component and PostgreSQL that misbehaves as it's told. It knows nothing of the protocol.
+//! A TCP proxy between the component and PostgreSQL that causes network faults on request. It doesn't parse the protocol.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,22 +11,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What the proxy does to what passes.
+/// How the proxy treats the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// Forwards all data.
     None,
-    /// New connections are closed at once.
+    /// Closes new connections at once.
     Refuse,
-    /// Each piece of data comes so much later.
+    /// Forwards each piece of data after this delay.
     Delay(Duration),
-    /// Nothing passes, and nothing is closed.
+    /// Forwards nothing and closes nothing.
     Stall,
-    /// Whatever comes is lost, and nothing is closed. A connection that lost something stays dead: TCP leaves no gaps.
+    /// Discards all data and closes nothing. A connection that lost data stays dead, because TCP leaves no gaps.
     Drop,
-    /// Every connection is closed.
+    /// Closes every connection.
     Cut,
-    /// The first connection on which so many bytes come from the server is closed then; after that it's [`Fault::None`].
+    /// Closes the first connection that receives so many bytes from the server, then changes to [`Fault::None`].
     CutAfter(usize),
 }
 
@@ -37,7 +37,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of a server's `host:port`.
+    /// Starts a proxy for a server's `host:port`.
     pub async fn start(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -52,7 +52,7 @@ impl Proxy {
                 }
                 let (faults, server) = (faults.clone(), server.clone());
                 tokio::spawn(async move {
-                    // A server that's away closes the client's connection too.
+                    // If the server is down, the client's connection is closed too.
                     if let Ok(server) = TcpStream::connect(&server).await {
                         relay(client, server, &faults).await;
                     }
@@ -62,32 +62,32 @@ impl Proxy {
         Self { address, fault }
     }
 
-    /// What it does from now on.
+    /// Sets the current fault.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
-    /// What it does now.
+    /// Returns the current fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         *self.fault.borrow()
     }
 
-    /// The address of a database, by way of the proxy.
+    /// Returns a database's address through the proxy.
     #[must_use]
     pub fn url(&self, database_url: &str) -> String {
         by_way_of(self.address, database_url)
     }
 }
 
-/// The address of a database, at another `host:port`.
+/// Returns a database's address, with another `host:port`.
 pub(crate) fn by_way_of(server: SocketAddr, database_url: &str) -> String {
     let address: Address = database_url.parse().expect("it's an address");
     let host = server.ip().to_string();
     address.with_server(&host, server.port()).to_url()
 }
 
-/// Passes on until one side closes, or a fault does.
+/// Forwards data until one side or a fault closes the connection.
 async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Fault>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut client_read, mut client_write) = client.into_split();
@@ -143,7 +143,7 @@ async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Faul
     };
 }
 
-/// Waits as long as the fault wants.
+/// Waits for the fault's delay, or until a stall ends.
 async fn hold_up(faults: &watch::Sender<Fault>) {
     let fault = *faults.borrow();
     match fault {

@@ -1,5 +1,5 @@
-//! TLS in front of PostgreSQL, with a certificate of an authority that only the test knows. It ends TLS as a server that has
-//! it does (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and passes on what's inside.
+//! TLS in front of PostgreSQL, with a certificate from an authority that only the test knows. It answers the TLS request as PostgreSQL
+//! does (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted data.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::proxy::by_way_of;
 
-/// Its length, and the code that asks for TLS.
+/// The SSLRequest message: its length and its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// A server that speaks TLS only.
+/// A server that requires TLS.
 pub struct TlsServer {
     address: SocketAddr,
     authority: String,
 }
 
 impl TlsServer {
-    /// In front of a server's `host:port`, with a certificate for this name or address.
+    /// Starts a server in front of a `host:port`, with a certificate for this name or address.
     pub async fn start(server: &str, name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
@@ -52,20 +52,20 @@ impl TlsServer {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
-                // What fails shows in the client.
+                // The client reports the errors.
                 tokio::spawn(async move { serve(client, acceptor, &server).await.ok() });
             }
         });
         Self { address, authority }
     }
 
-    /// The authority's certificate, as PEM.
+    /// Returns the authority's certificate, as PEM.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The address of a database, by way of this server.
+    /// Returns a database's address through this server.
     #[must_use]
     pub fn url(&self, database_url: &str) -> String {
         by_way_of(self.address, database_url)
@@ -75,7 +75,7 @@ impl TlsServer {
 async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, server: &str) -> std::io::Result<()> {
     let mut request = [0; SSL_REQUEST.len()];
     client.read_exact(&mut request).await?;
-    // Without TLS there's no word for it.
+    // A client that doesn't request TLS is disconnected.
     if request != SSL_REQUEST {
         return Ok(());
     }

@@ -1,10 +1,10 @@
-//! Database errors in the shape that Spin gives them. It invents no text of its own: guests match on these.
+//! Converts database errors to the form that Spin gives them. The texts are the same as Spin's, because guests match on them.
 
 use tokio_postgres::error::DbError;
 
 use crate::bindings::spin::postgres::postgres::{DbError as WitDbError, Error, QueryError};
 
-/// An error of the server with all its fields, or anything else as the text of its debug form.
+/// Returns a server error with all its fields, or any other error as its debug text.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub fn query_failed(error: tokio_postgres::Error) -> Error {
     let text = format!("{error:?}");
@@ -21,7 +21,7 @@ pub fn query_failed(error: tokio_postgres::Error) -> Error {
     }
 }
 
-/// An error of the host's and its causes, as `anyhow` shows them in Spin, but never with a stack trace.
+/// Formats an error and its causes as `anyhow` does in Spin, but never with a stack trace.
 pub fn causes(error: &anyhow::Error) -> String {
     let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
     let numbered = causes
@@ -36,7 +36,7 @@ pub fn causes(error: &anyhow::Error) -> String {
     format!("{error}\n\nCaused by:\n    {}", causes.join("\n    "))
 }
 
-/// An error that isn't the server's.
+/// Returns a query error that doesn't come from the server.
 pub fn query_text(text: String) -> Error {
     Error::QueryFailed(QueryError::Text(text))
 }

@@ -1,8 +1,8 @@
-//! The permits to hold a connection: as many as `[outbound_pg] max_connections`, for all components together, given in the
-//! order they're asked for. Where whoever is next has waited for long already, nobody more is let into the queue: a request
-//! that's refused at once is better off than one that waits until its time is over, and so are those before it.
+//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once
+//! the oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. An immediate refusal is better than a wait until the
+//! timeout, also for the requests ahead in the queue.
 //!
-//! Spin lets them queue without end.
+//! Spin's queue has no limit.
 
 use std::{
     collections::BTreeMap,
@@ -12,24 +12,24 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who is next has waited for so long: half of what the component waits by default.
+/// The wait of the oldest waiter after which new ones are refused. It is half of the component's default connect timeout.
 const TOO_LONG: Duration = Duration::from_secs(1);
 
-/// See above.
+/// The permits and the queue for them.
 #[derive(Clone, Debug)]
 pub struct Permits {
     free: Arc<Semaphore>,
     queue: Arc<Mutex<Queue>>,
 }
 
-/// Who waits, and since when.
+/// The waiters, with the time at which each began to wait.
 #[derive(Debug, Default)]
 struct Queue {
     last: u64,
     waiting: BTreeMap<u64, Instant>,
 }
 
-/// Nobody more is let in.
+/// The queue is full, because the oldest waiter has waited for too long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Crowded {
     waiting: usize,
@@ -48,7 +48,7 @@ impl std::fmt::Display for Crowded {
 }
 
 impl Permits {
-    /// So many.
+    /// Creates `count` permits.
     pub fn new(count: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(count)),
@@ -56,9 +56,9 @@ impl Permits {
         }
     }
 
-    /// One of them, as soon as it's this caller's turn.
+    /// Returns a permit as soon as it's this caller's turn, or [`Crowded`] if the queue is full.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, Crowded> {
-        // None is free while anyone waits. Whoever has got his and doesn't look yet keeps nobody out.
+        // No permit is free while anyone waits for one. A waiter that has received its permit but hasn't run yet doesn't keep others out.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -69,12 +69,12 @@ impl Permits {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Whatever another holder did, the numbers are whole.
+        // The queue is consistent even if a thread panicked while it held the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in the queue, until it's dropped: the guest may have given up.
+/// An entry in the queue, which is removed on drop, because a guest may abandon its request.
 struct Waiting<'a> {
     permits: &'a Permits,
     number: u64,
@@ -142,7 +142,7 @@ mod tests {
             ask(&permits),
             Poll::Ready(Err(Crowded { waiting: 1, .. }))
         ));
-        // It gives up: the queue is empty.
+        // The first waiter leaves, so the queue is empty.
         drop(first);
         assert!(ask(&permits).is_pending());
         drop(held);

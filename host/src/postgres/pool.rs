@@ -1,5 +1,5 @@
-//! One component's connections: a pool for each address and certificate, made when first asked for.
-//! Who may reach an address is decided before; how long a guest keeps a connection is not known here.
+//! The connection pools of one component: one for each address and root certificate, created on first use. Callers check the address
+//! before, and decide how long a guest keeps a connection.
 
 use std::{
     collections::HashMap,
@@ -16,15 +16,16 @@ use rustls::{
 use tokio_postgres::{Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Spin's constants.
+/// The maximum number of connections in a pool, as in Spin.
 const POOL_SIZE: usize = 64;
+/// The maximum number of pools, as in Spin.
 const MAX_POOLS: usize = 16;
 
-/// Certificates that the machine trusts; read once, and only if a database may want TLS.
+/// The root certificates that the machine trusts. They are read once, and only if a connection may use TLS.
 static SYSTEM_ROOTS: LazyLock<Vec<CertificateDer<'static>>> =
     LazyLock::new(|| rustls_native_certs::load_native_certs().certs);
 
-/// A root certificate that a guest brought.
+/// A root certificate from a guest.
 #[derive(Clone)]
 pub struct CaRoot {
     pem: String,
@@ -32,11 +33,11 @@ pub struct CaRoot {
 }
 
 impl CaRoot {
-    /// Takes a certificate as PEM.
+    /// Parses a certificate in PEM format.
     pub fn parse(pem: String) -> Result<Self, String> {
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
         let certificate = certificate.map_err(|e| format!("invalid root certificate: {e}"))?;
-        // Refused here rather than at the first handshake.
+        // Reports an invalid certificate now instead of at the first handshake.
         RootCertStore::empty()
             .add(certificate.clone())
             .map_err(|e| format!("invalid root certificate: {e}"))?;
@@ -49,7 +50,7 @@ impl CaRoot {
 pub struct Pools(Mutex<HashMap<(String, Option<String>), Pool>>);
 
 impl Pools {
-    /// A connection to the address; waits for one if all are out.
+    /// Returns a connection to the address. Waits if all of the pool's connections are in use.
     pub async fn get(
         &self,
         address: &str,
@@ -74,12 +75,12 @@ impl Pools {
         if pools.len() >= MAX_POOLS
             && let Some(oldest) = pools.keys().next().cloned()
         {
-            // Connections still out live until their guests drop them.
+            // Connections in use stay open until their guests drop them.
             pools.remove(&oldest);
         }
         let pool = Pool::builder(manager(config, ca_root)?)
             .max_size(POOL_SIZE)
-            // The one used last has its statements prepared and its server process at hand; Spin takes them in turn.
+            // The connection used last has prepared statements, and its server process is warm. Spin uses the connections in turn.
             .queue_mode(QueueMode::Lifo)
             .build()?;
         pools.insert(key, pool.clone());
@@ -88,7 +89,7 @@ impl Pools {
 }
 
 fn manager(config: Config, ca_root: Option<CaRoot>) -> Result<Manager> {
-    // Sessions are reset before they come back: session.rs.
+    // `session.rs` resets sessions before they return to the pool.
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };

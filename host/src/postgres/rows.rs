@@ -1,5 +1,5 @@
-//! A query's rows on their way to the guest, one by one. Errors come last, through a future of their own,
-//! so a guest that stops reading early never hears of them. That is Spin's behaviour and tests rely on it.
+//! Streams a query's rows to the guest. An error comes after the rows, in a separate future, so a guest that stops reading early doesn't
+//! get it. Spin does the same, and tests rely on it.
 
 use std::{
     pin::Pin,
@@ -17,12 +17,12 @@ use wasmtime::{
 use super::{Connection, convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
 
-/// Rows that wait for the guest: Spin's number. A guest that awaits the outcome before it has read more
-/// rows than this hangs in Spin, so it should hang here.
+/// The maximum number of rows that wait for the guest, as in Spin. A guest that awaits the outcome while more rows than this are unread
+/// hangs in Spin, so it should hang here.
 const WAITING_ROWS: usize = 4;
 
-/// Reads the stream in a task of its own, to its end or until the guest drops the rows. The columns come with the first
-/// row, or not at all.
+/// Reads the stream in a separate task, until its end or until the guest drops the rows. The columns are sent with the first row; without
+/// rows, they are never sent.
 pub fn send(
     stream: RowStream,
     session: Connection,
@@ -50,7 +50,7 @@ async fn forward(
     let result = loop {
         let next = tokio::select! {
             biased;
-            // The guest has dropped the stream: what remains is nobody's.
+            // The guest has dropped the stream, so the remaining rows are discarded.
             () = rows.closed() => break Ok(()),
             next = stream.try_next() => next,
         };
@@ -76,7 +76,7 @@ async fn forward(
     let _ = outcome.send(result);
 }
 
-/// The guest's end of the rows.
+/// The rows that wait for the guest.
 pub struct Rows(mpsc::Receiver<Row>);
 
 impl<D> StreamProducer<D> for Rows {
@@ -90,7 +90,7 @@ impl<D> StreamProducer<D> for Rows {
         mut destination: Destination<'_, Row, Option<Row>>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        // A read of nothing asks whether a row is there; answering it with one could lose it.
+        // A read of zero rows only asks whether a row is available. A row sent in response could be lost.
         if destination.remaining(store) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }

@@ -1,9 +1,9 @@
-//! A session while a guest has it, and what it leaves behind: a session that a statement may have changed is reset before
-//! anyone else gets it, and one with a statement still under way is closed. What a session shows of its server is true of
-//! the idle ones too: they're closed with it where the server takes no writes any more, or doesn't answer.
+//! A guest's session and its cleanup. A session that a statement may have changed is reset before another guest gets it. A session with an
+//! unfinished statement is closed. If the server has become read-only or doesn't respond, its idle sessions are closed too, because the
+//! problem affects all of them.
 //!
-//! Spin resets each session each time it's taken, which is a round trip for every request. Nearly all statements can't
-//! change a session, so here it's done where one could have, and after use, when nobody waits for it.
+//! Spin resets each session whenever it's taken from the pool, which costs a round trip for every request. Nearly all statements can't
+//! change a session, so this host resets only sessions that may have changed. It does so after use, when no request waits for the session.
 
 use std::{
     sync::{
@@ -17,27 +17,27 @@ use deadpool_postgres::{Object, RecyclingMethod};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::error::SqlState;
 
-/// Whoever gives up on a statement after so long has waited for a server that may be gone without a word.
+/// If a guest abandons a statement after at least this long, the server may be unresponsive.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-/// A server that's gone without a word must not keep the permit.
+/// The time limit of a reset, because an unresponsive server must not keep the permit.
 const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection out of its pool. Dropped, it goes back there, and its permit to the next guest.
+/// A connection taken from its pool. On drop, the connection returns to the pool, and its permit goes to the next guest.
 pub struct Session {
-    /// Taken out by the drop alone.
+    /// `None` only during the drop.
     client: Option<Object>,
     permit: Option<OwnedSemaphorePermit>,
     changed: AtomicBool,
-    /// Statements that were begun and haven't ended.
+    /// The number of statements that have begun but not ended.
     unfinished: AtomicUsize,
     last_begun: Mutex<Instant>,
-    /// The server is read-only: after a failover, its address may lead to another one.
+    /// Whether the server has become read-only. After a failover, its address may lead to another server.
     is_read_only: AtomicBool,
 }
 
 impl Session {
-    /// Takes charge of a connection.
+    /// Wraps a connection and its permit.
     pub fn new(client: Object, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             client: Some(client),
@@ -49,7 +49,7 @@ impl Session {
         }
     }
 
-    /// The connection, for running this statement; [`Session::ended`] is told when its answer is in.
+    /// Returns the connection to run this statement on. The caller must call [`Session::ended`] when the result has arrived.
     pub fn begin(&self, statement: &str) -> &Object {
         if may_change_session(statement) {
             self.changed.store(true, Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl Session {
         self.client.as_ref().expect("only the drop takes it")
     }
 
-    /// A statement's answer is in, an error or not. Whoever gives up on one doesn't say so: its answer may still come.
+    /// Records that a statement's result or error has arrived. Isn't called for an abandoned statement, whose result may still come.
     pub fn ended(&self, error: Option<&tokio_postgres::Error>) {
         if error.and_then(tokio_postgres::Error::code) == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
         {
@@ -86,14 +86,14 @@ impl Drop for Session {
             if waited >= SUSPICIOUS_AFTER {
                 close_idle(&client, waited);
             }
-            // The next one would wait for an answer that's nobody's. PostgreSQL ends the statement by its own limit.
+            // The next guest would wait for the result of the abandoned statement. PostgreSQL ends the statement by its own timeout.
             drop(Object::take(client));
         } else if *self.changed.get_mut() {
             let permit = self.permit.take();
             tokio::spawn(async move {
                 let done = timeout(RESET_TIMEOUT, reset(&client)).await;
                 if !matches!(done, Ok(Ok(()))) {
-                    // Nobody may have it as it is.
+                    // The session isn't reset, so no other guest may get it.
                     drop(Object::take(client));
                 }
                 drop(permit);
@@ -102,15 +102,15 @@ impl Drop for Session {
     }
 }
 
-/// Closes the idle sessions beside this one that nobody has taken for so long. Those taken since were alive.
+/// Closes the idle sessions of the same pool that were last taken at least `untaken_for` ago. The server responded to sessions taken since.
 fn close_idle(client: &Object, untaken_for: Duration) {
     if let Some(pool) = Object::pool(client) {
         pool.retain(|_, metrics| metrics.last_used() < untaken_for);
     }
 }
 
-/// Undoes all that a guest may have done to a session, but for prepared statements. A transaction that's left open would
-/// keep its locks.
+/// Undoes all changes that a guest may have made to a session, except prepared statements. It rolls back first, because an open transaction
+/// would keep its locks.
 async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("ROLLBACK").await?;
     let undo = RecyclingMethod::Clean
@@ -120,8 +120,8 @@ async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(&undo).await
 }
 
-/// Whether a session may be another one after this statement: anything but reading and writing rows, and the functions
-/// and forms by which these can do it. What functions of the database's own do isn't seen: they should use SET LOCAL.
+/// Returns whether a statement may change its session. Reading and writing rows can't, except with the functions and forms in `CHANGING`.
+/// Functions that the database defines aren't inspected; they should use SET LOCAL.
 fn may_change_session(statement: &str) -> bool {
     const PLAIN: [&str; 5] = ["select", "with", "insert", "update", "delete"];
     // set_config, pg_advisory_lock (but not pg_advisory_xact_lock), setval, SELECT INTO TEMP, dblink_connect …

@@ -1,5 +1,5 @@
-//! Values between PostgreSQL and the WIT types, type by type as Spin does it, so that a component behaves
-//! here as it does there. A value that can't be carried is an error, or the raw bytes as `unsupported`; never a panic.
+//! Converts values between PostgreSQL and the WIT types, type by type as Spin does, so that components behave the same here and there. A
+//! value that can't be converted is an error or, as `unsupported`, the raw bytes; it never causes a panic.
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::{BufMut as _, BytesMut};
@@ -22,7 +22,7 @@ pub type Parameter = Box<dyn ToSql + Send + Sync>;
 type WitBound<T> = Option<(T, RangeBoundKind)>;
 type WitRange<T> = (WitBound<T>, WitBound<T>);
 
-/// Names and types of a row's columns.
+/// Returns the names and types of a row's columns.
 pub fn columns(row: &PgRow) -> Vec<Column> {
     let column = |column: &tokio_postgres::Column| Column {
         name: column.name().to_owned(),
@@ -59,7 +59,7 @@ fn data_type(ty: &Type) -> DbDataType {
     }
 }
 
-/// A row's values.
+/// Returns a row's values.
 pub fn row(row: &PgRow) -> Result<Row> {
     (0..row.len()).map(|index| value(row, index)).collect()
 }
@@ -74,8 +74,8 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::INT4 => get(row, index, DbValue::Int32),
         Type::INT8 => get(row, index, DbValue::Int64),
         Type::TEXT | Type::VARCHAR | Type::BPCHAR => get(row, index, DbValue::Str),
-        // For timestamptz this fails with the driver's "cannot convert": Spin reads it as a NaiveDateTime
-        // too, so a component that selects one has to cast it to be portable.
+        // For timestamptz this fails with the driver's "cannot convert", because Spin reads it as a NaiveDateTime too. A portable component
+        // has to cast it.
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             get(row, index, |v| DbValue::Datetime(from_datetime(v)))
         }
@@ -117,7 +117,7 @@ fn get<'a, T: FromSql<'a>>(
         .map_or(DbValue::DbNull, wrap))
 }
 
-/// A statement's parameters. The driver checks each against the type that the server wants.
+/// Converts a statement's parameters. The driver checks each against the type that the server expects.
 pub fn parameters(values: Vec<ParameterValue>) -> Result<Vec<Parameter>> {
     values.into_iter().map(parameter).collect()
 }
@@ -182,7 +182,7 @@ fn to_time((hour, minute, second, nanosecond): (u8, u8, u8, u32)) -> Result<Naiv
         .ok_or_else(|| anyhow!("invalid time {hour}:{minute}:{second}:{nanosecond}"))
 }
 
-/// Months, days, hours, minutes and seconds are all below 256.
+/// Converts a month, day, hour, minute or second. All of them are below 256.
 fn small(number: u32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
@@ -243,7 +243,7 @@ where
     Ok(Range::new(bound(lower, &convert)?, bound(upper, &convert)?))
 }
 
-/// NULL for a column of any type; the driver's own NULL has the type of its `Option`.
+/// NULL for a parameter of any type. The driver's own NULL has the type of its `Option`.
 #[derive(Debug)]
 struct Null;
 
@@ -259,7 +259,7 @@ impl ToSql for Null {
     to_sql_checked!();
 }
 
-/// The bytes of a type that the WIT has no name for.
+/// The bytes of a type that the WIT doesn't have.
 struct Raw(Vec<u8>);
 
 impl FromSql<'_> for Raw {
@@ -342,12 +342,12 @@ impl FromSql<'_> for PgInterval {
     }
 }
 
-/// A decimal that may bound a range; neither crate knows the other.
+/// A decimal as a range bound. It needs its own type because neither crate depends on the other.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct RangeDecimal(Decimal);
 
 impl Normalizable for RangeDecimal {
-    /// Decimals have no next value, so bounds stay as they are.
+    /// Leaves the bound unchanged, because decimals have no next value.
     fn normalize<S: BoundSided>(bound: RangeBound<S, Self>) -> RangeBound<S, Self> {
         bound
     }

@@ -14,16 +14,16 @@ pub(super) struct Parameter {
 pub(super) enum Support {
     /// The server's command-line options.
     Options,
-    /// One of these values, each with the driver's value; `None` if it's the driver's behaviour anyway.
+    /// One of these values, each with the driver's value; `None` if that is the driver's default.
     Values(&'static [(&'static str, Option<&'static str>)]),
     /// A whole number in libpq's unit.
     Number {
-        /// How many of libpq's units make one of the driver's.
+        /// The number of libpq's units in one of the driver's.
         divisor: u32,
     },
     /// The parameter has no effect for a component.
     Ignored,
-    /// Hosts don't support the parameter; the reason and the advice.
+    /// Hosts don't support the parameter. The text is the reason and the advice.
     Refused(&'static str),
 }
 
