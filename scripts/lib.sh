@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# What the scripts share: messages, a lock, installing what's missing, PostgreSQL's programs, database URLs.
-# Sourced, never run. Bash 3.2 (macOS) is enough, so: no associative arrays, no mapfile, no ${x,,}.
+# Functions that the scripts share: messages, a lock, installing missing programs, PostgreSQL's programs, database URLs.
+# Sourced, never run. Must work with Bash 3.2 (macOS), so it uses no associative arrays, no mapfile, no ${x,,}.
 #
 # Progress goes to stdout; stderr gets one line when a script fails: what happened, with which value, what to do.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 LOCAL="$ROOT/.local"
-# What shellcheck can't see: the scripts use it.
+# The scripts use it, which shellcheck can't see.
 export LOCAL
 
-# shown TEXT: the text, with ? for control and format characters, except tabs and line ends. Names and messages of a database
-# may have them, and a terminal would obey: ESC and U+009B begin commands, U+202E reverses what follows.
+# shown TEXT: prints the text, with ? for control and format characters, except tabs and line ends. Names and messages from a
+# database may contain them, and a terminal interprets them: ESC and U+009B begin commands, U+202E reverses the text after it.
 shown() {
   local LC_ALL=C
   case "$1" in
@@ -30,10 +30,10 @@ fail() {
   exit 1
 }
 
-# --help prints the comment a script opens with.
+# Prints the comment at the top of the script, for --help.
 print_help() { sed -n -e '1d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "$0"; }
 
-# value_of OPTION "$@": the value after an option, or a failure that names it.
+# value_of OPTION "$@": prints the value after an option. Fails with the option's name if there is none.
 value_of() {
   case "${2:-}" in "" | --*) fail "$1 needs a value: see scripts/${0##*/} --help" ;; esac
   printf '%s' "$2"
@@ -51,7 +51,7 @@ sha256_of_stdin() {
   printf '%s' "${sum%% *}"
 }
 
-command_of() { # PID: its command line, or nothing; works without ps (minimal containers) too
+command_of() { # PID: prints its command line, or nothing; works without ps (minimal containers) too
   if [ -z "$1" ]; then
     return
   elif [ -r "/proc/$1/cmdline" ]; then
@@ -61,12 +61,12 @@ command_of() { # PID: its command line, or nothing; works without ps (minimal co
   fi
 }
 
-port_taken() { # HOST PORT: does something listen there?
+port_taken() { # HOST PORT: succeeds if something listens there
   (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null
 }
 
-# lock FILE: waits until no other process holds it. The file is a symlink that names the owner's process, because
-# making one is atomic and shows its content at once. Released by unlock, or by the owner's death.
+# lock FILE: takes the lock, and waits while another process holds it. The file is a symlink to the owner's process ID, because
+# creating a symlink and its content is atomic. unlock releases the lock, and so does the end of the owner's process.
 lock() {
   local owner said=""
   until ln -s "$$" "$1" 2>/dev/null; do
@@ -88,8 +88,8 @@ unlock() { if [ "$(readlink "$1" 2>/dev/null)" = "$$" ]; then rm -f "$1"; fi; }
 
 # --- installing what's missing ---
 
-# need WHAT DEBIAN FEDORA ARCH MACOS: packages by system. As root on Debian and Ubuntu they're installed; elsewhere the
-# script ends with the one command that installs them.
+# need WHAT DEBIAN FEDORA ARCH MACOS: the packages for each system. As root on Debian and Ubuntu it installs them; elsewhere the
+# script fails with the one command that installs them.
 need() {
   if is_root && has apt-get; then
     say "installing $2 (apt-get; takes up to a minute)"
@@ -110,14 +110,14 @@ apt_install() {
   local install="apt-get install -y --no-install-recommends"
   export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
   mkdir -p "$LOCAL"
-  # The package lists may be absent (fresh containers) or out of date: fetch them when it fails without.
+  # The package lists may be absent (fresh containers) or out of date, so updates them if the first attempt fails.
   $install "$@" >"$LOCAL/apt.log" 2>&1 </dev/null ||
     { apt-get update && $install "$@"; } >>"$LOCAL/apt.log" 2>&1 </dev/null
 }
 
 # --- Rust ---
 
-# need_rust [TARGET]: the pinned Rust, the C linker it needs, and a target.
+# need_rust [TARGET]: installs the pinned Rust, the C linker it needs, and the target, or fails with the command that does.
 need_rust() {
   local channel sysroot
   if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then export PATH="$HOME/.cargo/bin:$PATH"; fi
@@ -142,14 +142,14 @@ need_rust() {
 
 # --- the server ---
 
-# serving_process: the server that scripts/up started, or nothing.
+# serving_process: prints the process ID of the server that scripts/up started, or nothing.
 serving_process() {
   local pid
   pid="$(cat "$LOCAL/serve.pid" 2>/dev/null)" || return 0
   case "$(command_of "$pid")" in *spin.toml*) printf '%s' "$pid" ;; esac
 }
 
-# http_status HOST PORT PATH: the status of a GET, or 000.
+# http_status HOST PORT PATH: prints the status of a GET, or 000.
 http_status() {
   local host="$1" status=""
   case "$1" in *:*) host="[$1]" ;; esac
@@ -168,10 +168,10 @@ http_status() {
 
 # --- PostgreSQL's programs ---
 
-# Servers are started from another folder than this.
+# Makes the path absolute, because servers are started from another folder.
 case "${REZNET_POSTGRES_BIN:-/}" in /*) ;; *) REZNET_POSTGRES_BIN="$PWD/$REZNET_POSTGRES_BIN" ;; esac
 
-# Folders that may hold them, best first. The one that REZNET_POSTGRES_BIN names comes before all.
+# Prints the folders that may contain PostgreSQL's programs, best first. The folder in REZNET_POSTGRES_BIN comes first.
 postgres_folders() {
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then printf '%s\n' "$REZNET_POSTGRES_BIN"; fi
   if has pg_config; then pg_config --bindir; fi
@@ -183,8 +183,8 @@ postgres_folders() {
   printf '%s\n' "$PATH" | tr ':' '\n'
 }
 
-# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one. REZNET_POSTGRES_BIN
-# is taken whatever its version, and without a psql too: builds of the server alone have none.
+# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one. Accepts any version in
+# REZNET_POSTGRES_BIN, and a folder without psql, because builds of the server alone have none.
 find_postgres() {
   local folder first="" program
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then
@@ -211,11 +211,11 @@ FOLDERS
 
 major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; } # FOLDER
 
-# need_postgres: sets PG_BIN to the server's programs, and installs them if it can.
+# need_postgres: sets PG_BIN to the folder of the server's programs, and installs them if it can.
 need_postgres() {
   PG_BIN="$(find_postgres "")"
   if [ -n "$PG_BIN" ]; then return; fi
-  # Debian's package would make and start a cluster of its own.
+  # Stops Debian's package from creating and starting its own cluster.
   if is_root && has apt-get && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
@@ -261,7 +261,7 @@ trim() { # TEXT: sets trimmed, the text without whitespace at its ends
   trimmed="${trimmed%"${trimmed##*[![:space:]]}"}"
 }
 
-# percent_decode TEXT: sets decoded. Fails at a % without two hexadecimal digits, and at %00.
+# percent_decode TEXT: sets decoded. Fails if a % has no two hexadecimal digits after it, or for %00.
 percent_decode() {
   local rest="$1"
   case "$rest" in *%00*) return 1 ;; esac
@@ -273,7 +273,7 @@ percent_decode() {
   printf -v decoded '%b' "${rest//%/\\x}"
 }
 
-set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fails for a parameter that is not libpq's.
+set_parameter() { # NAME VALUE: stores a parameter of the URL. Fails if libpq has no such parameter.
   local variable value
   case "$1" in
     ssl)
@@ -303,8 +303,8 @@ set_parameter() { # NAME VALUE: what a URL says of one of libpq's parameters. Fa
 }
 
 # parse_url URL: the only parser of database URLs. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (parameters
-# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any part
-# of it may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
+# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. In that case any
+# part may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
 # parameter that is not libpq's, and url_private to the values that messages must not repeat.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" after_password="" LC_ALL=C
@@ -373,7 +373,7 @@ parse_url() {
     host="$decoded"
     percent_decode "${part#*=}" || return 1
     if ! set_parameter "$host" "$decoded"; then
-      # After a password this may be the rest of one that has an & in it.
+      # After a password, the name may be the rest of a password that contains an &.
       case "$after_password$host" in *[!a-z_]* | "") ;; *) url_unknown="$host" ;; esac
       return 1
     fi

@@ -1,5 +1,4 @@
-# tests/serve.sh: for suites that are scripts: a database of their own, and the host in front of it. Sourced after
-# scripts/lib.sh; knows nothing of what's asked then.
+# tests/serve.sh: gives a suite that is a script its own database, and a host that serves it. Sourced after scripts/lib.sh.
 #
 # Needs REZNET_TEST_DATABASE_URL and REZNET_TEST_APP_DATABASE_URL (scripts/test starts a cluster), and the component and the
 # host built.
@@ -18,7 +17,7 @@ trap stop_serving EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# make_database NAME: migrated, at $url.
+# make_database NAME: creates and migrates a database, and sets url.
 make_database() {
   need_psql
   database="reznet_$1_$$"
@@ -27,7 +26,7 @@ make_database() {
   scripts/migrate --database "$url" >/dev/null
 }
 
-# start_host NAME: serves $url at $api, with all variables that are set; its log is $log.
+# start_host NAME: serves the database, with the variables of the environment. Sets api, and log to the path of its log.
 start_host() {
   local hostport="${server##*@}"
   hostport="${hostport%%/*}"

@@ -35,7 +35,7 @@ class RezNet:
         self.address = address.rstrip("/")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.query_count = 0
-        # Of the latest write: where reads go to a replica or a cache, what it says is seen.
+        # The read-your-writes token of the latest write. Later reads from a replica or a cache then include that write.
         self.written = None
 
     def request(self, method, path, body=None, if_match=None):
@@ -68,7 +68,7 @@ class RezNet:
                 if error.code not in (503, 504) or attempt == ATTEMPTS:
                     raise Problem(problem) from None
             except (urllib.error.URLError, TimeoutError):
-                # No answer: a read may be sent again, and so may a write under its key.
+                # Without a response, a read may be sent again, and so may a write, because it has an idempotency key.
                 wait = "1"
                 if attempt == ATTEMPTS:
                     raise

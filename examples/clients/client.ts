@@ -1,4 +1,4 @@
-// A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that may safely be repeated,
+// A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that are safe to repeat,
 // changes that don't overwrite other clients' changes, errors as the API words them, and what each answer cost. Does the same as
 // client.py and client.rs.
 //
@@ -6,7 +6,7 @@
 //     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
 //     node client.js http://127.0.0.1:3000
 //
-// Where the API wants a token, it's taken from REZNET_TOKEN.
+// If the API requires a token, set it in REZNET_TOKEN.
 
 const ATTEMPTS = 5;
 
@@ -15,7 +15,7 @@ interface Channel { id: string; name: string; topic: string | null }
 interface Message { id: string; content: string; author_name: string }
 interface ProblemDocument { status: number; detail: string; request_id: string; errors?: { detail: string }[] }
 
-/** What the API refused, in its own words (RFC 9457). */
+/** A refused request, in the API's own words (RFC 9457). */
 class Problem extends Error {
   constructor(readonly problem: ProblemDocument) {
     const faults = (problem.errors ?? []).map((fault) => fault.detail).join('; ');
@@ -23,16 +23,16 @@ class Problem extends Error {
   }
 }
 
-/** The API at an address, as http://127.0.0.1:3000. */
+/** The API at an address, such as http://127.0.0.1:3000. */
 class RezNet {
   queryCount = 0;
-  /** Of the latest write: where reads go to a replica or a cache, what it says is seen. In browsers a cookie does the same. */
+  /** The read-your-writes token of the latest write. Later reads then include that write. Browsers use a cookie instead. */
   private written?: string;
 
   constructor(private readonly address: string, private readonly token?: string) {}
 
   /**
-   * Returns the answer's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API executes
+   * Returns the response's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API executes
    * it once even if it's sent several times. With ifMatch, the API executes it only if the row has that tag.
    */
   async request<T>(
@@ -65,14 +65,14 @@ class RezNet {
         const problem = new Problem((await answer.json()) as ProblemDocument);
         if (last || ![503, 504].includes(answer.status)) throw problem;
       } catch (error) {
-        // No answer: a read may be sent again, and so may a write under its key.
+        // Without a response, a read may be sent again, and so may a write, because it has an idempotency key.
         if (last || error instanceof Problem) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, wait * 1000));
     }
   }
 
-  /** Every item of a list, page after page; nothing twice, whatever others write meanwhile. */
+  /** Returns every item of a list, page by page. No item comes twice, whatever other clients write meanwhile. */
   async *pages<T>(path: string): AsyncGenerator<T> {
     for (let next: string | undefined = path; next; ) {
       const page: { value: T[]; next?: string } = await this.request<T[]>('GET', next);

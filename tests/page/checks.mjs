@@ -1,8 +1,8 @@
-// What tests/page/run checks of the pages GET /performance and GET /api/docs, in a real browser. Its only argument: `checks`,
-// or `picture` to make the README's picture instead.
+// Checks the pages GET /performance and GET /api/docs in a real browser, for tests/page/run. Its only argument is `checks`,
+// or `picture` to create the README's picture instead.
 //
-// Everything is real but what no API of ours answers (hostile names, a broken description): the component, the host, the
-// database and the load. Between host and database is a line of our own that can be slow or cut, as a network is.
+// The component, the host, the database and the load are real. Only responses that our API never sends are faked (hostile names,
+// a broken description). Between host and database is a proxy that can be slow or cut, as a network can.
 
 import assert from 'node:assert/strict';
 import { spawn, execFile, execFileSync } from 'node:child_process';
@@ -19,23 +19,23 @@ const axe = readFileSync(`${PAGE_TOOLS}/node_modules/axe-core/axe.min.js`, 'utf8
 const DESKTOP = { viewport: { width: 1280, height: 900 } };
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const TOKEN = 'a-token-of-the-page-checks';
-// Each page's path, its file with the most bytes that may have, and what's there when it's drawn.
+// Each page's path, its file and the file's size limit in bytes, and a selector for content that appears when it's rendered.
 const PAGES = [
   { path: '/performance', file: 'src/http/performance.html', most: 60_000, drawn: '#lines svg', name: '' },
   { path: '/api/docs', file: 'src/http/docs.html', most: 16_000, drawn: '#agent_list', name: 'docs-' },
 ];
-// Beyond this a step of a check has failed: the page asks every 5 s.
+// The longest time that a step of a check may take. The page sends a request every 5 s.
 const PATIENCE_MS = 20_000;
-// Which one depends on how busy this machine is, but for the check that makes it fail.
+// The verdict depends on how busy this machine is, except in the check that causes a failure.
 const SOME_VERDICT = /✓ Pass|✕ Fail/;
 
-// --- database, its line, host and load ---
+// --- database, proxy, host and load ---
 
 function sql(text) {
   return execFileSync(PSQL, ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', PAGE_DATABASE_URL, '-c', text], { encoding: 'utf8' }).trim();
 }
 
-/** The line between host and database: bytes go through as they come, late by `delayMs`, or not at all. */
+/** The proxy between host and database. Forwards bytes after `delayMs`, or not at all. */
 const line = {
   delayMs: 0,
   isCut: false,
@@ -47,7 +47,7 @@ const line = {
       const far = net.connect(Number(port), host);
       for (const [from, to] of [[near, far], [far, near]]) {
         this.sockets.add(from);
-        from.setNoDelay(true); // else it adds 40 ms now and then that aren't the database's
+        from.setNoDelay(true); // otherwise Nagle's algorithm sometimes adds 40 ms
         from.on('data', async (bytes) => {
           if (this.delayMs > 0) await sleep(this.delayMs);
           if (!to.destroyed) to.write(bytes);
@@ -67,7 +67,7 @@ const line = {
   mend() { this.isCut = false; },
 };
 
-/** The host with the component; it can be started again with other variables, at the same address. */
+/** The host with the component. It can be restarted with other variables at the same address. */
 const host = {
   address: '127.0.0.1:0',
   process: null,
@@ -108,7 +108,7 @@ const READS = [
   '/api/workflows?limit=20', '/api/messages?limit=20',
 ];
 
-/** Sends requests, and waits until instances have written down what they measured. */
+/** Sends requests, and waits until instances have stored their measurements. */
 async function load(paths, requests, concurrency = 8) {
   const options = ['load', host.url, '--keep-alive', '--requests', requests, '--concurrency', concurrency];
   const running = spawn('target/host/reznet-bench', [...options.map(String), ...paths.flatMap((path) => ['--path', path])], { stdio: ['ignore', 'ignore', 'inherit'] });
@@ -117,7 +117,7 @@ async function load(paths, requests, concurrency = 8) {
   await sleep(1500);
 }
 
-/** Reading one agent takes 0.3 s, as with a wrong plan: the component's role isn't the table's owner, so a policy applies. */
+/** Makes reading one agent take 0.3 s by a policy, which applies because the component's role doesn't own the table. */
 function slowDownOneAgent() {
   sql(`ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
        CREATE POLICY sleeps ON agents USING (name <> '@orchestrator' OR pg_sleep(0.3) IS NOT NULL)`);
@@ -134,9 +134,9 @@ async function loadSlowAgent() {
 // --- the browser ---
 
 let browser;
-const offences = []; // what no page may ever do, of all pages
+const offences = []; // forbidden actions of all pages
 
-/** A page of its own context, watched: errors it wasn't `expected` to have, what it asks of others, what its policy stops. */
+/** Opens a page in a new context. Records errors that aren't `expected`, requests to other origins, and violations of its policy. */
 async function open(options = DESKTOP, { expected = [], path = '/performance', before } = {}) {
   const context = await browser.newContext(options);
   await context.addInitScript(axe);
@@ -183,7 +183,7 @@ async function isAccessible(page, name) {
   assert.deepEqual(found, [], name);
 }
 
-/** Opens all that can be, and keeps it so. */
+/** Opens all details, and pauses the page so that they stay open. */
 async function openAll(page) {
   if (await page.locator('#pause').count() > 0) await page.click('#pause');
   await page.evaluate(() => { for (const one of document.querySelectorAll('details')) one.open = true; });
@@ -191,14 +191,14 @@ async function openAll(page) {
 
 const HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
 
-/** The same with hostile words after each text whose name `isWords`. */
+/** Returns the value with hostile markup after each string whose name satisfies `isWords`. */
 function poisoned(value, isWords, name) {
   if (Array.isArray(value)) return value.map((one) => poisoned(one, isWords, name));
   if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, poisoned(one, isWords, key)]));
   return typeof value === 'string' && isWords(name) ? value + HOSTILE : value;
 }
 
-/** Opens a page that asks for what's at `asks`, and gets it poisoned. */
+/** Opens a page whose requests for `asks` get poisoned responses. */
 function openPoisoned(path, asks, isWords) {
   return open(DESKTOP, {
     path,
@@ -221,7 +221,7 @@ const openDocs = (address = '', options = {}) => open(DESKTOP, { path: DOCS + ad
 const idsShown = (page) => page.locator('main details[id]:visible').evaluateAll((all) => all.map((one) => one.id));
 const isOpen = (page, id) => page.locator(`#${id}`).evaluate((one) => one.open);
 
-/** Waits until an operation is open, seen and focused. */
+/** Waits until an operation is open, visible and focused. */
 async function isVisited(page, id) {
   await page.waitForFunction((name) => {
     const one = document.getElementById(name);
@@ -289,7 +289,7 @@ const checks = {
     assert.match(before, /^M[\d.]+ [\d.]+/);
     const rows = await page.locator('#lines tbody tr').count();
     assert.equal(pointsOf(before), rows, 'a point for each row of its table');
-    // The next step begins with a minute.
+    // A new step begins with each minute.
     await sleep(millisecondsToNextMinute() + 500);
     await load(READS, 300);
     await page.waitForFunction((points) => document.querySelectorAll('#lines tbody tr').length > points, rows);
@@ -298,7 +298,7 @@ const checks = {
     assert.ok(pointsOf(after) > pointsOf(before), `${before} became ${after}`);
     assert.match(after, /L/, 'two minutes in a row are joined by a line');
 
-    // Two of the paths are this route: always among the busiest.
+    // Two of the paths belong to this route, so it's always among the busiest.
     await page.selectOption('#route', 'GET /api/workflows');
     assert.match(await text(page, '#lines figcaption'), /^GET \/api\/workflows: \d+ requests/);
     assert.notEqual(await pathOf(page, 'p95'), after);
@@ -440,7 +440,7 @@ const checks = {
     const page = await open(DESKTOP, { before: (fresh) => fresh.clock.install() });
     await shown(page, '#lines svg');
     const passes = async (ms) => {
-      await sleep(1000); // for the last answer to come
+      await sleep(1000); // waits for the last response
       const before = page.asked;
       await page.clock.runFor(ms);
       await sleep(300);
@@ -531,10 +531,10 @@ const checks = {
     const variables = { ...process.env, NO_PROXY: '*', no_proxy: '*', ID: NOBODY, TASK_ID: NOBODY, NAME: 'nobody', TOKEN };
     for (const { operationId, responses, call } of described) {
       const line = await page.locator(`#${operationId} pre`).first().innerText();
-      const { stdout: answer } = await promisify(execFile)('bash', ['-c', line], { env: variables }); // the line to the database is this process's
+      const { stdout: answer } = await promisify(execFile)('bash', ['-c', line], { env: variables }); // async, so that the proxy can run
       const [, status] = /^HTTP\/1\.1 (\d+)/.exec(answer) ?? [];
       assert.ok(responses[status], `${line}: ${answer}`);
-      // What's to be there may be missing; what was typed isn't at fault.
+      // A row that the command refers to may be missing, which isn't an error of the command.
       const isFine = ['200', '201', '204', '404', '409'].includes(status) || (status === '422' && answer.includes("refers to a row that does not exist"));
       assert.ok(isFine, `${line}: ${answer}`);
       if (call.startsWith('GET') && !call.includes('{')) assert.equal(status, '200', line);
@@ -652,9 +652,9 @@ const checks = {
   async 'a slow answer leaves the old figures, and is told'() {
     const page = await open();
     await says(page, '#status', 'Updated');
-    // There and back, for everything that's said; a new connection must still be made in two seconds.
+    // Delays each message in both directions. A new connection must still succeed within two seconds.
     line.delayMs = 250;
-    // An answer that was under way already may come in time: what counts are the figures just before it takes long.
+    // A response that was under way may still come in time, so uses the figures from just before loading takes long.
     let before;
     const deadline = Date.now() + 30_000;
     for (let status = ''; !status.startsWith('Loading takes long; figures of');) {
@@ -734,7 +734,7 @@ const checks = {
     assert.equal((await page.locator('#statements').textContent()), '', 'no figures are left behind');
     await enter(TOKEN);
     await says(page, '#verdict-word', SOME_VERDICT);
-    // The operator replaces it.
+    // The operator replaces the token.
     await host.restart({ SPIN_VARIABLE_ADMIN_TOKEN: 'another-token-altogether' });
     await page.locator('#locked-why', { hasText: 'That token was refused' }).waitFor();
     await close(page);
@@ -746,7 +746,7 @@ const checks = {
   },
 };
 
-/** Some minutes of everyday load with a slow statement now and then, and the picture of it. */
+/** Creates the picture, after some minutes of typical load with an occasional slow statement. */
 async function makePicture() {
   const minutes = 5;
   for (let minute = 1; minute <= minutes; minute += 1) {
@@ -773,7 +773,7 @@ async function runChecks() {
     console.log(`${outcome ? 'FAILED ' : 'ok     '} ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
     if (outcome) {
       console.log(`        ${String(outcome.stack).replaceAll('\n', '\n        ')}`);
-      // What a failed check left behind isn't the next one's.
+      // Resets what a failed check may have changed, before the next check.
       line.mend();
       line.delayMs = 0;
       for (const context of browser.contexts()) await context.close();
@@ -790,7 +790,7 @@ process.env.SPIN_VARIABLE_DB_URL = SPIN_VARIABLE_DB_URL.replace(SPIN_VARIABLE_DB
 let ok = false;
 try {
   await host.start();
-  // As root Chromium has no sandbox to start in; it sees nothing here but this page.
+  // Chromium's sandbox doesn't work as root. Chromium loads only our pages here.
   browser = await chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
   ok = process.argv[2] === 'picture' ? (await makePicture(), true) : await runChecks();
 } finally {

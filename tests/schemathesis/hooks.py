@@ -48,7 +48,7 @@ def visible(name):
 def refer_to_rows(value):
     if isinstance(value, list):
         return [refer_to_rows(item) for item in value]
-    # A free-form object has no larger numbers, which JSON Schema can't say of any depth.
+    # The API refuses larger numbers in a free-form object, which JSON Schema can't express for every depth.
     if isinstance(value, float) and 1e308 < abs(value) < float("inf"):
         return value / 10
     if not isinstance(value, dict):
@@ -61,7 +61,7 @@ def refer_to_rows(value):
         text = changed.get(name)
         if isinstance(text, str) and len(text) <= 100 and re.search(NAME, text):
             changed[name] = visible(text)[:100]
-    # An agent that writes must be named, and a thread is one of a channel that's only now being made up.
+    # A message by an agent needs its author_id. A thread_id must name a message of the same channel, which a generated ID never does.
     if changed.get("author_type") == "agent" and changed.get("author_id") is None:
         changed["author_id"] = AGENT
     if is_uuid(changed.get("thread_id")):
@@ -76,22 +76,22 @@ def refer_to_rows(value):
 @schemathesis.hook
 def before_call(ctx, case, kwargs):
     case.body = refer_to_rows(case.body)
-    # A key that's valid is new: the same one for another request is refused, as it should be.
+    # Replaces a valid key with a new one, because the API refuses a key that another request has used.
     headers = case.headers or {}
     if re.fullmatch("[!-~]{1,255}", headers.get("Idempotency-Key", "")):
         headers["Idempotency-Key"] = str(uuid.uuid4())
-    # A made-up tag never matches the row's, so each such request would be answered 412.
+    # A generated tag never matches the row's, so the API would answer each such request with 412.
     if "If-Match" in headers:
         headers["If-Match"] = "*"
     path = case.path_parameters or {}
-    # A workflow and a task of it aren't found together by chance.
+    # Generated IDs never name a workflow and one of its tasks, so replaces both in half of the requests.
     if is_uuid(path.get("task_id")) and is_uuid(path.get("id")) and path["task_id"][-1] in "02468ace":
         path["id"], path["task_id"] = WORKFLOW, TASK
-    # A sequence goes on from an answer's reference, also where that is null.
+    # A sequence of requests uses a reference from a response even if it is null.
     for name, value in path.items():
         if value in (None, "None"):
             path[name] = str(uuid.uuid4())
-    # What others refer to stays: answers name these rows, so a sequence of requests finds them and would delete them.
+    # Keeps the rows that other requests refer to. Responses contain their IDs, so a sequence of requests would delete them.
     if case.method.upper() == "DELETE":
         for name, row in path.items():
             if row in (AGENT, CHANNEL, WORKFLOW, TASK) and not (name == "id" and "task_id" in path):
