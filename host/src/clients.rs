@@ -184,24 +184,27 @@ impl Table {
 
     /// Closes the longest-waiting connection of `client` to make room for a new connection of `newcomer`.
     ///
-    /// Returns false if no connection of `client` waits. Also returns false if `client` wants to replace a connection of its own whose
-    /// response it doesn't read, and did so less than [`REPLACEMENT_INTERVAL`] ago.
+    /// Returns false if no connection of `client` waits. If `client` replaced a connection of its own whose response it didn't read, less
+    /// than [`REPLACEMENT_INTERVAL`] ago, only its other connections count.
     fn make_room(&mut self, client: IpAddr, newcomer: IpAddr) -> bool {
+        let now = Instant::now();
+        let replaced_at = self.clients.get(&client).and_then(|it| it.replaced_at);
+        let is_limited = client == newcomer
+            && replaced_at.is_some_and(|at| now.duration_since(at) < REPLACEMENT_INTERVAL);
         let waiting = self.connections.iter().filter(|(_, connection)| {
-            client == connection.client && !connection.is_answering.load(Ordering::Relaxed)
+            client == connection.client
+                && !connection.is_answering.load(Ordering::Relaxed)
+                && !(is_limited && connection.is_unread.load(Ordering::Relaxed))
         });
         let longest = waiting.min_by_key(|(_, it)| it.waits_since.load(Ordering::Relaxed));
         let Some((&id, connection)) = longest else {
             return false;
         };
-        if client == newcomer && connection.is_unread.load(Ordering::Relaxed) {
-            let now = Instant::now();
-            let replaced_at = self.clients.get_mut(&client).map(|it| &mut it.replaced_at);
-            match replaced_at {
-                Some(Some(at)) if now.duration_since(*at) < REPLACEMENT_INTERVAL => return false,
-                Some(at) => *at = Some(now),
-                None => {}
-            }
+        if client == newcomer
+            && connection.is_unread.load(Ordering::Relaxed)
+            && let Some(client) = self.clients.get_mut(&client)
+        {
+            client.replaced_at = Some(now);
         }
         connection.closing.cancel();
         self.remove(id);
@@ -498,12 +501,11 @@ mod tests {
         }
         let three = clients.add(address(1)).unwrap();
         assert!(one.connection.closing.is_cancelled());
+        three.connection.is_stuck();
         assert!(clients.add(address(1)).is_none());
         assert!(!two.connection.closing.is_cancelled());
-        // A connection whose response is read may be replaced at any time.
-        three.connection.is_stuck();
+        // A connection whose response is read may be replaced at any time, even if an unread one has waited longer.
         two.connection.wrote();
-        two.connection.waits_from(Duration::ZERO);
         assert!(clients.add(address(1)).is_some());
         assert!(two.connection.closing.is_cancelled());
     }

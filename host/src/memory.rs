@@ -12,8 +12,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// The least decrease in connections that ends a burst. Fewer connections take little memory.
 const BURST: usize = 32;
 
-/// How often memory is returned after a burst: several times, because instances end later than connections.
-const TRIMS: u32 = 3;
+/// How often memory is returned after a burst: several times, because instances end up to some 10 s later than connections.
+const TRIMS: u32 = 8;
 
 /// Returns memory to the kernel after each burst of connections. Never ends.
 pub async fn give_back(clients: Arc<Clients>) {
