@@ -36,7 +36,7 @@ pub struct Input {
     pub path: String,
     /// The decoded query parameters of the request.
     pub query: Vec<(String, String)>,
-    /// The tags of `If-None-Match`: the client's ETags.
+    /// The tags of `If-None-Match`: the client's entity tags.
     pub held: Vec<String>,
     /// The tags of `If-Match`: a write is executed only if the row has one of them.
     pub if_match: IfMatch,

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::proxy::by_way_of;
 
-/// The SSLRequest message: its length and its code.
+/// The `SSLRequest` message: its length and its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A server that requires TLS.
