@@ -128,7 +128,7 @@ impl RezNet {
         }
     }
 
-    /// Returns every item of a list, page by page. No item comes twice, whatever other clients write meanwhile.
+    /// Returns every item of a list, page by page. No item is returned twice, even if other clients write during the reads.
     fn all(&mut self, path: &str) -> Result<Vec<Value>> {
         let mut items = Vec::new();
         let mut next = Some(path.to_owned());

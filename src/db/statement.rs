@@ -54,7 +54,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// Returns the indexes that must exist, because the statement uses them whatever the planner prefers.
+    /// Returns the indexes that the statement always uses, without the alternatives from which the planner chooses one.
     #[must_use]
     pub fn indexes(&self) -> &'static [&'static str] {
         match self {

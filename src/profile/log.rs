@@ -1,6 +1,6 @@
 //! Logs slow queries and slow requests as lines on stderr, which the host shows and stores. `grep SLOW` finds them all.
 //!
-//! No line contains a parameter, a password or a line break, whatever the request contains.
+//! No line contains a parameter, a password or a line break, even if the request contains line breaks.
 
 use std::sync::OnceLock;
 

@@ -16,7 +16,7 @@ const FEW_ROWS: f32 = 1000.0;
 /// The most rows that may be sorted: the largest page size.
 const MOST_SORTED_ROWS: f64 = 1000.0;
 
-/// A parameter in PostgreSQL's text format, whatever its type.
+/// A parameter of any type, in PostgreSQL's text format.
 #[derive(Debug)]
 struct Text<'a>(&'a str);
 

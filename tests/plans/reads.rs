@@ -19,9 +19,12 @@ const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;
 const BUFFERS_A_PARTITION: f64 = 4.0;
 
-/// Rows in patterns that could make PostgreSQL read too much: the newest messages are from a user who has the ID of the busiest
-/// agent; a channel's history was cleared recently; the tasks of one state are all older than those of another; a channel has
-/// workflows of one state only; and all ready tasks of a workflow belong to one agent.
+/// Inserts and changes rows so that PostgreSQL could read too much:
+/// - The newest messages are from a user with the ID of the busiest agent.
+/// - A channel's history was cleared recently.
+/// - The tasks of one state are all older than those of another.
+/// - A channel has workflows of one state only.
+/// - All ready tasks of a workflow belong to one agent.
 pub const UNEVEN: &str = "
     INSERT INTO messages (channel_id, author_id, author_type, author_name, content, created_at)
     SELECT (SELECT id FROM channels ORDER BY id LIMIT 1),

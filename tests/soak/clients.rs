@@ -473,7 +473,7 @@ impl Client {
                 [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY].contains(&answer.status);
             self.must(refused || is_a_fault(answer.status), &content, &answer);
         }
-        // The message must not exist, whatever the answer.
+        // The message must not exist, whether the write succeeded or failed.
         let fate = if fate == Fate::Unknown {
             Fate::Refused
         } else {
