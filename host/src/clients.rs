@@ -502,6 +502,11 @@ mod tests {
         let three = clients.add(address(1)).unwrap();
         assert!(one.connection.closing.is_cancelled());
         three.connection.is_stuck();
+        // A time in the future, so that the test doesn't depend on its own speed.
+        let replaced_at = Instant::now() + Duration::from_secs(60);
+        let mut table = clients.table();
+        table.clients.get_mut(&address(1)).unwrap().replaced_at = Some(replaced_at);
+        drop(table);
         assert!(clients.add(address(1)).is_none());
         assert!(!two.connection.closing.is_cancelled());
         // A connection whose response is read may be replaced at any time, even if an unread one has waited longer.
