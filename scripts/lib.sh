@@ -6,7 +6,7 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 LOCAL="$ROOT/.local"
-# The scripts use it, which shellcheck can't see.
+# Exported because shellcheck can't see that the scripts use it.
 export LOCAL
 
 # shown TEXT: prints the text, with ? for control and format characters, except tabs and line ends. Names and messages from a

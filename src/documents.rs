@@ -1,4 +1,4 @@
-//! Tests that the files, routes, options, variables and identifiers exist that documents name in `backticks`, links and commands.
+//! Tests that the files, routes, options, variables and identifiers in a document's `backticks`, links and commands exist.
 //!
 //! There are few rules, and no list of exceptions. A word is checked if it has the form of a file's path, a route, an option, a
 //! variable or an identifier. Placeholders are in capitals, or have `…`, `<` or `{`.

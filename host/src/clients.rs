@@ -51,7 +51,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// What the host did with connections, and the flag of the limit that caused it.
+/// The host's action on connections, in the words of the log, and the flag of the limit that caused it.
 type Limit = (&'static str, &'static str);
 
 /// All connections.

@@ -37,8 +37,8 @@ use crate::{
 /// Long enough to mean "never", and short enough to add to the current time.
 const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 
-/// How many ticks a guest may compute without a pause; 300 ticks are 3 s. Meanwhile requests queue for its instance that another instance
-/// could have taken. Without a limit, one endless loop would block them for ever.
+/// How many ticks a guest may compute without a pause; 300 ticks are 3 s. Meanwhile, requests queue for its instance although
+/// another instance could take them. Without a limit, one endless loop would block them forever.
 const MAX_TICKS: u32 = 300;
 
 /// The command line's settings for reusing instances.

@@ -1,5 +1,5 @@
-//! Log lines for the operator, on stderr. Nobody may read stderr any more, and that must not end requests or the task that waits for the
-//! stop signal. `eprintln!` would panic.
+//! Log lines for the operator, on stderr. If the reader of stderr has gone, `eprintln!` panics. That would end requests, or the task that
+//! waits for the stop signal.
 
 use std::borrow::Cow;
 

@@ -240,7 +240,7 @@ impl Shared {
 
     /// Gives free places to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
     fn hand_out(self: &Arc<Self>) {
-        // The place that was meant for a request that no longer waits.
+        // A place whose request no longer waits. The next request gets it.
         let mut unwanted = None;
         loop {
             let mut count = self.count();

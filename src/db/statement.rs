@@ -43,9 +43,9 @@ impl Statement {
 /// How a statement finds its rows.
 #[derive(Debug)]
 pub enum Access {
-    /// By these indexes, which have the names of the migrations.
+    /// By these indexes, named as in the migrations.
     Indexes(&'static [&'static str]),
-    /// By all indexes of the first list and any of the second. Those cost the same, and the planner may use either.
+    /// By all indexes of the first list and any of the second. Those of the second list cost the same, so the planner may use any.
     IndexesAndOneOf(&'static [&'static str], &'static [&'static str]),
     /// Without an index, for this reason.
     Scans(&'static str),

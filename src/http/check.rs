@@ -1,7 +1,7 @@
 //! Checks values of requests against the tables in `contract`, and finds everything that is wrong with them in one pass.
 //!
-//! A body is checked as text, and rewritten for the statement with known members only, each once, whole numbers without a
-//! fraction, normalized names, and free-form objects as the client sent them.
+//! A body is checked as text, and rewritten for the statement. The new text has known members only, each of them once. Whole numbers
+//! have no fraction, names are normalized, and free-form objects are as the client sent them.
 
 use std::borrow::Cow;
 

@@ -87,7 +87,7 @@ pub fn set_log_format(format: LogFormat) {
     let _ = FORMAT.set(format);
 }
 
-/// Writes one line with the request's id. Only the JSON format has `details`, which the message has in words.
+/// Writes one line with the request's id. `details` are only in the JSON format, because the message contains the same facts.
 pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&str, Value)]) {
     let format = FORMAT.get().copied().unwrap_or_default();
     eprintln!("{}", render(format, level, message, profile, details));

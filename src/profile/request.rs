@@ -126,13 +126,13 @@ impl RequestProfile {
         account.query_budget = Some(query_budget);
     }
 
-    /// Counts the request for its route. A request that ends before this counts as refused, and took no time of the route's
-    /// work.
+    /// Counts the request for its route. A request that ends before this call counts as refused, and its
+    /// duration isn't part of the route's figures.
     pub fn admit(&self) {
         self.account().is_admitted = true;
     }
 
-    /// Returns the name under which the fleet counts the request, and whether that is a route's. Any client can send any number
+    /// Returns the name under which the fleet counts the request, and whether that is a route's name. Any client can send any number
     /// of requests that match no route or are refused, and they must not change the figures of routes.
     #[must_use]
     pub fn counted_as(&self, status: u16) -> (String, bool) {

@@ -9,13 +9,13 @@ use crate::db::{Access, Parameter, Statement};
 /// The period that a report covers, up to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// A quarter of an hour, read from minutes only.
+    /// A quarter of an hour, read from the data of each minute.
     QuarterHour,
-    /// An hour. Like longer windows, it is read from totals, so it may be up to ten minutes longer. Its series are read from minutes.
+    /// An hour. Like longer windows, it is read from totals, so it may cover up to ten minutes more. Its series are read from minutes.
     Hour,
     /// A day.
     Day,
-    /// A week. It may be up to an hour longer, because only hourly totals are kept after two days.
+    /// A week. It may cover up to an hour more, because only hourly totals are kept after two days.
     Week,
 }
 

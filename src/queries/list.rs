@@ -268,7 +268,7 @@ pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_e
 /// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
 /// 2 MiB of JSON, because sixteen requests share an instance's memory.
 ///
-/// `json` and `note` are expressions on the rows `page`, which have a `key`, an `id`, a `hash`, their `json` and whether they `fits`.
+/// `json` and `note` are expressions on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
 /// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is the length of a row's long texts, which costs little to compute. Rows
 /// that can't fit aren't converted to JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
 macro_rules! page {

@@ -3,7 +3,7 @@
 //!
 //! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
 //! that depends on a tag locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag,
-//! also only one writer would succeed, but the others would get the tag of an old version.
+//! one writer would succeed as well, but the others would get the tag of an old version.
 
 use super::TAG_LENGTH;
 use crate::db::{Answer, Parameter};

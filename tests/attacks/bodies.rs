@@ -97,7 +97,7 @@ fn attacks() -> Vec<Attack> {
 #[tokio::test]
 async fn small_bodies_that_become_large_trees_harm_no_other_request() {
     let database = Database::migrated().await;
-    // All attacks reach one instance, as an attacker may hope.
+    // All attacks reach the same instance, which is the worst case.
     let flags = [
         "--max-instance-reuse-count",
         "100000",

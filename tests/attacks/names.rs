@@ -37,7 +37,7 @@ async fn no_agent_has_a_name_that_browsers_change_in_a_path() {
             .await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
     }
-    // The raw path, as no client of ours would send it, leads nowhere.
+    // The raw path, which none of our clients would send, matches no route.
     for name in DOTS {
         let path = format!("/api/agents/name/{name}");
         let answer = edge

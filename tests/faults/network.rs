@@ -120,7 +120,7 @@ async fn a_statement_that_is_never_answered_is_504_and_holds_up_nobody_else() {
     proxy.set(Fault::Stall);
     let clock = Instant::now();
     let stuck = edge.get(AGENTS).await;
-    // The limit, a second for the server's own error to arrive, and perhaps a wait for a new connection before.
+    // At most 500 ms for the statement, a second for the server's own error to arrive, and perhaps a wait for a new connection.
     assert!(clock.elapsed() < Duration::from_secs(5), "{stuck:?}");
     let expected = [StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&stuck.status), "{stuck:?}");

@@ -10,8 +10,8 @@ use tokio_postgres::Client;
 /// Requests for each statement.
 const TIMES: usize = 20;
 
-/// The largest permitted network share, as a multiple of the median share, and the same again for each 4 KiB of the statement's text.
-/// The share consists of the round trip and reading the text, which PostgreSQL doesn't count.
+/// The largest permitted network share, as a multiple of the median share. Each 4 KiB of the statement's text permits as much again.
+/// The network share is the time for the round trip and for reading the text, which PostgreSQL doesn't count.
 const MOST_SHARES: f64 = 4.0;
 
 /// The times of a statement's runs, measured by the API and by PostgreSQL.

@@ -1,7 +1,7 @@
 //! Random requests of valid and invalid parts: none may end in a 5xx, trap, or go unanswered.
 //!
-//! `REZNET_TEST_REQUESTS` is their number (20,000), `REZNET_TEST_SEED` the seed (random by default; it's printed). Some hundred
-//! thousand requests find more than twenty thousand do, so run more after changes to request parsing.
+//! `REZNET_TEST_REQUESTS` is their number (20,000), `REZNET_TEST_SEED` the seed (random by default; it's printed). A few
+//! hundred thousand requests find more errors than 20,000, so run more after changes to request parsing.
 
 use std::collections::BTreeMap;
 use std::env::var;

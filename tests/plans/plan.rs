@@ -95,7 +95,7 @@ pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value
     row.get::<_, Value>(0)[0]["Plan"].clone()
 }
 
-/// Returns the promises of a statement that its plan doesn't keep.
+/// Returns the contradictions between a statement's declaration and its plan.
 pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<String> {
     let mut nodes = Vec::new();
     collect(plan, &mut nodes);

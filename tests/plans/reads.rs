@@ -266,7 +266,7 @@ impl Read {
 }
 
 /// Returns the lists, claims and index lookups that read too much, each with its parameters. All changes are rolled back. The
-/// statements run with custom plans, as on Spin, and with generic plans, which sessions of our host come to use.
+/// statements run with custom plans, as on Spin, and with generic plans, which sessions of our host may use from the sixth run.
 pub async fn unbounded(
     transaction: &Transaction<'_>,
     rows: &Rows,

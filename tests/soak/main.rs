@@ -20,7 +20,7 @@ use clients::{Clients, Phase};
 use faults::Faults;
 use proof::Leaks;
 
-/// The time from the last fault until all must be as before.
+/// The time that the API has to recover after the last fault.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// The time before measurements begin, in which statements are prepared and connections opened.

@@ -1,4 +1,4 @@
-//! Converts values between PostgreSQL and the WIT types, type by type as Spin does, so that components behave the same here and there. A
+//! Converts values between PostgreSQL and the WIT types, type by type as Spin does, so that components behave the same on both hosts. A
 //! value that can't be converted is an error or, as `unsupported`, the raw bytes; it never causes a panic.
 
 use anyhow::{Context as _, Result, anyhow};
