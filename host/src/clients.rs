@@ -503,7 +503,7 @@ mod tests {
         assert!(one.connection.closing.is_cancelled());
         three.connection.is_stuck();
         // A time in the future, so that the test doesn't depend on its own speed.
-        let replaced_at = Instant::now() + Duration::from_secs(60);
+        let replaced_at = Instant::now() + Duration::from_mins(1);
         let mut table = clients.table();
         table.clients.get_mut(&address(1)).unwrap().replaced_at = Some(replaced_at);
         drop(table);
