@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -30,6 +30,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{log::log, places::Stay};
+
+/// How long a new connection may wait for room. Other new connections wait behind it.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often to look again for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
@@ -90,8 +93,8 @@ pub struct Connection {
     /// When the connection began to wait for its client or last sent data, in milliseconds after `started`. Received bytes don't count,
     /// because a client could send a few to seem busy.
     waits_since: AtomicU64,
-    /// Whether the host works on a request.
-    is_answering: AtomicBool,
+    /// One of [`WAITING`], [`WORKING`] and [`PAUSED`].
+    work: AtomicU8,
     /// Whether the client doesn't read the response.
     is_unread: AtomicBool,
     /// The place of the response that is being sent.
@@ -100,15 +103,47 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
+/// The host doesn't work on a request: the connection waits for the client's next request, or the client reads a response.
+const WAITING: u8 = 0;
+
+/// The host works on a request.
+const WORKING: u8 = 1;
+
+/// The host waits for the client to send more of a request's body.
+const PAUSED: u8 = 2;
+
 impl Connection {
-    /// Marks that the host works on a request.
-    pub fn answers(&self) {
-        self.is_answering.store(true, Ordering::Relaxed);
+    /// Marks that the host begins to work on a request.
+    pub fn begins(&self) {
+        self.work.store(WORKING, Ordering::Relaxed);
     }
 
-    /// Marks that the connection waits for its client again.
-    pub fn waits(&self) {
+    /// Marks that the host waits for the rest of a request's body.
+    pub fn pauses(&self) {
+        if self.changes(WORKING, PAUSED) {
+            self.waits_from(self.started.elapsed());
+        }
+    }
+
+    /// Marks that the host works again, if it waited for the rest of a body. A component may go on reading a body after its response has
+    /// begun; then the connection still waits for its client.
+    pub fn resumes(&self) {
+        self.changes(PAUSED, WORKING);
+    }
+
+    /// Marks that the response has begun, so that the connection waits for its client.
+    pub fn responds(&self) {
         self.waits_from(self.started.elapsed());
+        self.work.store(WAITING, Ordering::Relaxed);
+    }
+
+    fn changes(&self, from: u8, to: u8) -> bool {
+        let order = Ordering::Relaxed;
+        self.work.compare_exchange(from, to, order, order).is_ok()
+    }
+
+    fn is_working(&self) -> bool {
+        self.work.load(Ordering::Relaxed) == WORKING
     }
 
     /// Keeps the place of a request while the body of its response is sent.
@@ -141,15 +176,14 @@ impl Connection {
     /// Marks that a part of the response was sent.
     fn wrote(&self) {
         self.is_unread.store(false, Ordering::Relaxed);
-        if !self.is_answering.load(Ordering::Relaxed) {
-            self.waits();
+        if !self.is_working() {
+            self.waits_from(self.started.elapsed());
         }
     }
 
     fn waits_from(&self, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.waits_since.store(ms, Ordering::Relaxed);
-        self.is_answering.store(false, Ordering::Relaxed);
     }
 }
 
@@ -193,7 +227,7 @@ impl Table {
             && replaced_at.is_some_and(|at| now.duration_since(at) < REPLACEMENT_INTERVAL);
         let waiting = self.connections.iter().filter(|(_, connection)| {
             client == connection.client
-                && !connection.is_answering.load(Ordering::Relaxed)
+                && !connection.is_working()
                 && !(is_limited && connection.is_unread.load(Ordering::Relaxed))
         });
         let longest = waiting.min_by_key(|(_, it)| it.waits_since.load(Ordering::Relaxed));
@@ -277,6 +311,7 @@ impl Clients {
     /// if the client has to be refused.
     pub async fn wait_for_room(&self, client: IpAddr) -> bool {
         let client = network(client);
+        let until = Instant::now() + ROOM_TIMEOUT;
         loop {
             {
                 let mut table = self.table();
@@ -287,7 +322,7 @@ impl Clients {
                     warn(&mut table, "connections closed", "--max-connections");
                     return true;
                 }
-                if table.is_largest(client) {
+                if table.is_largest(client) || Instant::now() >= until {
                     warn(
                         &mut table,
                         "connections refused with 503",
@@ -320,12 +355,12 @@ impl Clients {
             client,
             started: self.started,
             waits_since: AtomicU64::default(),
-            is_answering: AtomicBool::default(),
+            work: AtomicU8::new(WAITING),
             is_unread: AtomicBool::default(),
             sending: Mutex::default(),
             closing: CancellationToken::new(),
         });
-        connection.waits();
+        connection.waits_from(self.started.elapsed());
         table.connections.insert(id, connection.clone());
         table.peak = table.peak.max(table.connections.len());
         drop(table);
@@ -485,11 +520,29 @@ mod tests {
     fn a_connection_that_is_being_answered_is_not_closed() {
         let clients = clients(10, 1);
         let one = clients.add(address(1)).unwrap();
-        one.connection.answers();
+        one.connection.begins();
         assert!(clients.add(address(1)).is_none());
-        one.connection.waits();
+        one.connection.responds();
         assert!(clients.add(address(1)).is_some());
         assert!(one.connection.closing.is_cancelled());
+    }
+
+    #[test]
+    fn a_connection_whose_request_pauses_may_be_closed() {
+        let clients = clients(10, 1);
+        let one = clients.add(address(1)).unwrap();
+        one.connection.begins();
+        one.connection.pauses();
+        assert!(!one.connection.is_working());
+        one.connection.resumes();
+        assert!(one.connection.is_working());
+        // The component still reads the body after its response has begun.
+        one.connection.responds();
+        for _ in 0..2 {
+            one.connection.pauses();
+            one.connection.resumes();
+            assert!(!one.connection.is_working());
+        }
     }
 
     #[test]
@@ -529,17 +582,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_connection_waits_while_all_are_being_answered() {
+    async fn a_new_connection_waits_briefly_while_all_are_being_answered() {
         let clients = clients(1, 1);
         let one = clients.add(address(1)).unwrap();
-        one.connection.answers();
+        one.connection.begins();
         assert!(
             !clients.wait_for_room(address(1)).await,
             "the largest client is refused"
         );
-        let room =
-            tokio::time::timeout(Duration::from_millis(20), clients.wait_for_room(address(2)));
-        assert!(room.await.is_err());
+        // Both have one connection, so neither is larger, and the first isn't closed.
+        let two = clients.add(address(2)).unwrap();
+        two.connection.begins();
+        let waiting = Instant::now();
+        assert!(!clients.wait_for_room(address(3)).await);
+        assert!(waiting.elapsed() >= ROOM_TIMEOUT);
+        drop(two);
         drop(one);
         let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room(address(2)));
         assert_eq!(room.await, Ok(true));
@@ -552,7 +609,7 @@ mod tests {
         let small = clients.add(address(1)).unwrap();
         let large = [2, 2].map(|last| clients.add(address(last)).unwrap());
         for guard in &large {
-            guard.connection.answers();
+            guard.connection.begins();
         }
         small.connection.waits_from(Duration::ZERO);
         assert!(!clients.wait_for_room(address(2)).await);

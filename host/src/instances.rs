@@ -41,6 +41,10 @@ const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 /// another instance could take them. Without a limit, one endless loop would block them forever.
 const MAX_TICKS: u32 = 300;
 
+/// An instance that is older than this multiple of the idle timeout ends as soon as it has no work. Requests wake idle instances in turn,
+/// so without this limit a little traffic would keep all instances of a burst alive.
+const MAX_AGE_FACTOR: u32 = 5;
+
 /// The command line's settings for reusing instances.
 #[derive(Clone, Copy, Debug)]
 pub struct Reuse {
@@ -78,6 +82,7 @@ impl Lifetime {
 }
 
 /// One component, ready to be instantiated.
+#[derive(Clone)]
 pub struct Instances {
     /// The component's id, for messages.
     pub component: String,
@@ -117,6 +122,7 @@ impl HandlerState for Instances {
             proxy,
             view: Guest::http,
             expiration: Expiration {
+                started: Instant::now(),
                 idle_timeout: self.reuse.idle_timeout.min(NEVER),
                 request_timeout,
                 sleep: Box::pin(sleep(NEVER)),
@@ -136,10 +142,17 @@ impl HandlerState for Instances {
 
 /// Decides when an instance ends.
 pub struct Expiration {
+    started: Instant,
     idle_timeout: Duration,
     request_timeout: Duration,
     sleep: Pin<Box<Sleep>>,
     ending: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Expiration {
+    fn is_old(&self) -> bool {
+        self.started.elapsed() >= self.idle_timeout.saturating_mul(MAX_AGE_FACTOR)
+    }
 }
 
 impl WorkerExpiration for Expiration {
@@ -153,6 +166,7 @@ impl WorkerExpiration for Expiration {
             WorkerStatus::Idle if self.ending.as_mut().poll(cx).is_ready() => {
                 return Poll::Ready(());
             }
+            WorkerStatus::Idle if self.is_old() => return Poll::Ready(()),
             WorkerStatus::Idle => self.idle_timeout,
             WorkerStatus::Requests | WorkerStatus::PostReturn => self.request_timeout,
         };

@@ -9,6 +9,7 @@ mod engine;
 mod guest;
 mod instances;
 mod key_value;
+mod lanes;
 mod log;
 mod manifest;
 mod memory;
@@ -41,11 +42,11 @@ use crate::{
     clients::{Clients, Limits},
     guest::App,
     instances::{Instances, Lifetime, Reuse},
+    lanes::Lanes,
     log::log,
     manifest::{Manifest, RuntimeConfig},
-    places::Places,
     routes::Routes,
-    server::Server,
+    server::{Component, Server},
     variables::{ComponentVariables, Variables},
 };
 
@@ -168,13 +169,17 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
             reuse,
             lifetime: lifetime.clone(),
         };
-        components.insert(id.clone(), ProxyHandler::new(instances));
+        let component = Component {
+            large: ProxyHandler::new(instances.clone()),
+            ordinary: ProxyHandler::new(instances),
+        };
+        components.insert(id.clone(), component);
     }
     Ok(Server {
         routes,
         components,
         lifetime: lifetime.clone(),
-        places: Places::new(),
+        lanes: Lanes::new(),
         clients: Clients::new(Limits {
             connections: cli.max_connections,
             connections_per_client: cli.max_connections_per_client,

@@ -20,7 +20,6 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    thread,
     time::Duration,
 };
 
@@ -31,9 +30,6 @@ use tokio::{
 };
 
 use crate::clients::network;
-
-/// The fewest places for each core. The throughput is the same with 4 to 16.
-const LEAST_PER_CORE: usize = 8;
 
 /// The most places: the most instances that there may be.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
@@ -71,13 +67,9 @@ struct Count {
 }
 
 impl Places {
-    /// Begins with the fewest places for this machine's cores.
-    pub fn new() -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self::at_least(cores.saturating_mul(LEAST_PER_CORE).min(MOST))
-    }
-
-    fn at_least(least: usize) -> Self {
+    /// Begins with `least` places, the fewest that there will be.
+    pub fn at_least(least: usize) -> Self {
+        let least = least.min(MOST);
         Self(Arc::new(Shared {
             least,
             count: Mutex::new(Count {

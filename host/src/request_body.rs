@@ -78,7 +78,7 @@ impl Body for RequestBody {
             };
             let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
                 if self.visit.leave() {
-                    self.connection.waits();
+                    self.connection.pauses();
                     self.is_outside = true;
                 }
                 return Poll::Pending;
@@ -96,7 +96,7 @@ impl Body for RequestBody {
         };
         ready!(returning.as_mut().poll(context));
         self.is_outside = false;
-        self.connection.answers();
+        self.connection.resumes();
         Poll::Ready(self.arrived.take().and_then(|(frame, _)| frame))
     }
 
@@ -113,6 +113,8 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        // The component goes on without the rest.
+        self.connection.resumes();
         let Some(mut rest) = self.rest.take().filter(|rest| !rest.is_end_stream()) else {
             return;
         };

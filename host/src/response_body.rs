@@ -5,19 +5,24 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::{clients::Connection, places::MOMENT};
+
+/// How long a response may keep its place, so that a component that produces a part every few milliseconds doesn't keep it forever.
+const LONGEST_STAY: Duration = Duration::from_millis(100);
 
 /// The body of a response on a connection.
 pub struct ResponseBody {
     body: WasiBody,
     connection: Arc<Connection>,
+    started: Instant,
     /// How long the response still keeps its place; set while it waits for its component.
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -28,6 +33,7 @@ impl ResponseBody {
         Self {
             body,
             connection,
+            started: Instant::now(),
             waiting: None,
         }
     }
@@ -42,9 +48,14 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if frame.is_ready() {
+        if !self.connection.has_place() {
+            return frame;
+        }
+        if self.started.elapsed() >= LONGEST_STAY {
+            self.connection.gives_place_back();
+        } else if frame.is_ready() {
             self.waiting = None;
-        } else if self.connection.has_place() {
+        } else {
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
             if waiting.as_mut().poll(context).is_ready() {
                 self.connection.gives_place_back();

@@ -31,9 +31,10 @@ use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 use crate::{
     clients::{Clients, Connection, Guard, Stream},
     instances::{Instances, Lifetime, one_line},
+    lanes::{Lane, Lanes},
     log::log,
     memory,
-    places::{Places, Visit},
+    places::Visit,
     request_body::RequestBody,
     response_body::ResponseBody,
     routes::Routes,
@@ -49,19 +50,27 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A component, ready to serve.
+pub struct Component {
+    /// The instances for large bodies (see [`Lane::Large`]).
+    pub large: ProxyHandler<Instances>,
+    /// The instances for all other requests.
+    pub ordinary: ProxyHandler<Instances>,
+}
+
 /// The application, ready to serve.
 pub struct Server {
     /// The routes of the application.
     pub routes: Routes,
     /// The components by id.
-    pub components: HashMap<String, ProxyHandler<Instances>>,
+    pub components: HashMap<String, Component>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
-    /// See [`Places`].
-    pub places: Places,
+    /// See [`Lanes`].
+    pub lanes: Lanes,
     /// See [`Clients`].
     pub clients: Arc<Clients>,
-    /// The path of the application's health check, which doesn't wait behind other requests.
+    /// The path of the application's health check.
     pub health_path: String,
     /// The maximum size in bytes of a request's head, and of a connection's buffers.
     pub max_header_bytes: usize,
@@ -145,9 +154,9 @@ impl Server {
             let server = self.clone();
             let connection = guard.connection.clone();
             async move {
-                connection.answers();
+                connection.begins();
                 let response = server.answer(request, client, local, &connection).await;
-                connection.waits();
+                connection.responds();
                 Ok::<_, Infallible>(response)
             }
         });
@@ -187,10 +196,11 @@ impl Server {
         connection: &Arc<Connection>,
     ) -> Response<ResponseBody> {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let visit = self.places.visit(client.ip());
+        let lane = Lane::of(&request, &self.health_path);
+        let visit = self.lanes.visit(lane, client.ip());
         let request = RequestBody::of(request, visit.clone(), connection.clone());
         let mut response = self
-            .answer_from(request, client, local, visit, connection)
+            .answer_from(request, client, local, (lane, visit), connection)
             .await;
         if is_chunked {
             // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
@@ -206,7 +216,7 @@ impl Server {
         mut request: Request<RequestBody>,
         client: SocketAddr,
         local: SocketAddr,
-        visit: Visit,
+        (lane, visit): (Lane, Visit),
         connection: &Connection,
     ) -> Response<WasiBody> {
         let uri = match target(&request, local) {
@@ -229,16 +239,14 @@ impl Server {
         route.set_headers(&mut request, client);
         let what = format!("{} {}", request.method(), request.uri().path());
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
-        let component = self.components[&route.component].clone();
-        let is_health = request.uri().path() == self.health_path;
-        let handled = async move { component.handle((), request).await };
-        let handled = if is_health {
-            handled.await
-        } else {
-            let (handled, stay) = visit.run(handled).await;
-            connection.sends(stay);
-            handled
+        let component = &self.components[&route.component];
+        let instances = match lane {
+            Lane::Large => component.large.clone(),
+            Lane::Ordinary | Lane::Health => component.ordinary.clone(),
         };
+        let work = async move { instances.handle((), request).await };
+        let (handled, stay) = visit.run(work).await;
+        connection.sends(stay);
         match handled {
             Ok(response) => response,
             Err(error) => {

@@ -25,9 +25,9 @@ const MOST_SLOW_QUERIES: usize = 30;
 /// How many failures in a row make an instance wait for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
 
-/// How long an instance waits before it stores a batch of refused requests only. Any client can send any number of them, and
+/// The least time that an instance waits before it stores a batch of refused requests. Any client can send any number of them, and
 /// each batch is a write to the database.
-const REFUSED_WAIT: Duration = Duration::from_secs(5);
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -198,8 +198,11 @@ impl Fleet {
     async fn flush_until_done(self: Arc<Self>) {
         let mut failures = 0;
         loop {
-            let patience = self.settings.flush_interval.saturating_mul(1 << failures);
-            self.wait(patience).await;
+            let mut patience = self.settings.flush_interval.saturating_mul(1 << failures);
+            if self.state().batch.has_only_refused() {
+                patience = patience.max(REFUSED_WAIT);
+            }
+            spin_sdk::time::sleep(patience).await;
             let Some(batch) = self.take() else { return };
             let gathered = batch.gathered;
             match (self.flush)(batch).await {
@@ -226,18 +229,6 @@ impl Fleet {
                 state.quiet_until = Some(Instant::now() + QUIET);
                 return;
             }
-        }
-    }
-
-    /// Waits `pause` until the next flush, and longer while there are only refused requests.
-    async fn wait(&self, mut pause: Duration) {
-        let clock = Instant::now();
-        loop {
-            spin_sdk::time::sleep(pause).await;
-            if clock.elapsed() >= REFUSED_WAIT || !self.state().batch.has_only_refused() {
-                return;
-            }
-            pause = pause.max(REFUSED_WAIT / 5);
         }
     }
 

@@ -1,0 +1,101 @@
+//! Sorts requests into lanes, so that some kinds of requests don't delay others. Each lane has its own places.
+
+use std::{net::IpAddr, thread};
+
+use http::{Method, Request};
+use hyper::body::Body;
+
+use crate::places::{Places, Visit};
+
+/// A request whose body may be larger is in the lane of large bodies. A component checks a body of this size in about a millisecond.
+const LARGE_BODY_BYTES: u64 = 64 * 1024;
+
+/// A kind of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// All other requests.
+    Ordinary,
+    /// Requests with a large body, or with one of unknown size. They have instances of their own: while a component checks such a body,
+    /// other requests of its instance have to wait.
+    Large,
+    /// Health checks. Orchestrators would restart a busy host that doesn't answer them.
+    Health,
+}
+
+impl Lane {
+    /// Returns the lane of a request.
+    pub fn of<B: Body>(request: &Request<B>, health_path: &str) -> Self {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let size = request.body().size_hint().upper();
+        if size.is_none_or(|bytes| bytes > LARGE_BODY_BYTES) {
+            Self::Large
+        } else if is_read && request.uri().path() == health_path {
+            Self::Health
+        } else {
+            Self::Ordinary
+        }
+    }
+}
+
+/// The places of each lane.
+#[derive(Debug)]
+pub struct Lanes {
+    ordinary: Places,
+    large: Places,
+    health: Places,
+}
+
+impl Lanes {
+    /// Begins with the fewest places for this machine's cores.
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            // The throughput is the same with 4 to 16 for each core.
+            ordinary: Places::at_least(cores.saturating_mul(8)),
+            // Leaves half of the cores to other requests, even if each large body occupies one.
+            large: Places::at_least(cores.div_ceil(2)),
+            health: Places::at_least(cores),
+        }
+    }
+
+    /// Returns a request of a client. It has no place yet.
+    pub fn visit(&self, lane: Lane, client: IpAddr) -> Visit {
+        match lane {
+            Lane::Ordinary => self.ordinary.visit(client),
+            Lane::Large => self.large.visit(client),
+            Lane::Health => self.health.visit(client),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures_util::stream::empty;
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn lane<B: Body>(method: Method, path: &str, body: B) -> Lane {
+        let request = Request::builder().method(method).uri(path).body(body);
+        Lane::of(&request.unwrap(), "/api/health")
+    }
+
+    #[test]
+    fn the_lane_follows_from_the_size_and_the_path() {
+        let of_size = |bytes| Full::new(Bytes::from(vec![b'a'; bytes]));
+        let of_unknown_size = StreamBody::new(empty::<Result<Frame<Bytes>, Infallible>>());
+        let get = |path| lane(Method::GET, path, of_size(0));
+        assert_eq!(get("/api/agents"), Lane::Ordinary);
+        assert_eq!(get("/api/health?a=b"), Lane::Health);
+        assert_eq!(lane(Method::HEAD, "/api/health", of_size(0)), Lane::Health);
+        let post = |path, bytes| lane(Method::POST, path, of_size(bytes));
+        assert_eq!(post("/api/health", 0), Lane::Ordinary);
+        assert_eq!(post("/api/tasks", 64 * 1024), Lane::Ordinary);
+        assert_eq!(post("/api/tasks", 64 * 1024 + 1), Lane::Large);
+        assert_eq!(lane(Method::POST, "/", of_unknown_size), Lane::Large);
+    }
+}
