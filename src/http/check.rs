@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use super::contract::{Cursor, Findings, Kind, Presence, Schema, epoch_us, json_pointer};
+use super::contract::{
+    Cursor, Findings, Kind, MOST_FAULTS, Presence, Schema, epoch_us, json_pointer,
+};
 use super::json::{self, Token, Whole, free_form_fault, items, members, whole_number};
 use super::names;
 use crate::queries::references::{Reference, Target};
@@ -235,6 +237,11 @@ impl Schema {
                 pointer.push(shown(name));
                 unknown.add_at(pointer, "unknown field");
                 pointer.pop();
+                // With so many errors, the rest isn't worth the CPU time.
+                if unknown.faults.len() == MOST_FAULTS {
+                    findings.add_all(unknown);
+                    return;
+                }
             }
         }
         out.push('{');
@@ -272,9 +279,7 @@ impl Schema {
             pointer.pop();
         }
         out.push('}');
-        for fault in unknown.faults {
-            findings.add(fault.place, fault.detail);
-        }
+        findings.add_all(unknown);
     }
 
     /// Whether the body has the member with this text as its value.

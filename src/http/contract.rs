@@ -227,6 +227,13 @@ impl Findings {
         }
         self.add(Place::Pointer(json_pointer(pointer)), detail.into());
     }
+
+    /// Adds the field errors of `other`, as many as there is room for.
+    pub fn add_all(&mut self, other: Self) {
+        for fault in other.faults {
+            self.add(fault.place, fault.detail);
+        }
+    }
 }
 
 /// A field error: one error in a request.

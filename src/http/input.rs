@@ -13,7 +13,7 @@ use http_body_util::LengthLimitError;
 use uuid::Uuid;
 
 use super::check::{REPEATED, Scalar};
-use super::contract::{Cursor, Findings, Kind, Operation, Place};
+use super::contract::{Cursor, Fault, Findings, Kind, Operation, Place};
 use super::json::{self, Token};
 use super::problem::ApiError;
 use super::reply::{if_match, if_none_match};
@@ -234,6 +234,11 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
         }
     })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
+    if let Some(fault) = json::size_fault(text) {
+        let place = Place::Pointer(String::new());
+        let detail = fault.into();
+        return Err(ApiError::Invalid(vec![Fault { place, detail }]));
+    }
     json::check_syntax(text).map_err(ApiError::NotJson)?;
     Ok(bytes)
 }

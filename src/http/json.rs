@@ -5,11 +5,48 @@
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong slices, but no panic.
+//! Every function but [`size_fault`] and [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong slices, but no panic.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
+
+/// The maximum nesting of a body: a free-form object, and up to four levels around it.
+const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
+
+/// The maximum number of values in a body, including the names of members. A useful body has far fewer, and each value costs CPU time.
+const MAX_VALUES: usize = 100_000;
+
+/// Returns the error of a body that is too expensive to check. The text needn't be JSON.
+///
+/// This is one pass that stops at the error, so a small request with a very deep or very large tree costs almost nothing.
+pub fn size_fault(text: &str) -> Option<String> {
+    let all = text.as_bytes();
+    let (mut at, mut depth, mut values) = (0, 0_usize, 1_usize);
+    while let Some(&byte) = all.get(at) {
+        match byte {
+            b'"' => {
+                at += string_length(all.get(at..).unwrap_or_default());
+                continue;
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                values += 1;
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' | b':' => values += 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Some(format!("is nested more than {MAX_DEPTH} levels deep"));
+        }
+        if values > MAX_VALUES {
+            return Some(format!("has more than {MAX_VALUES} values"));
+        }
+        at += 1;
+    }
+    None
+}
 
 /// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. Uses no recursion, and one
 /// byte of memory for each level of nesting.
@@ -220,12 +257,14 @@ pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 /// parsers read 64 levels (.NET; Ruby reads 100, `serde_json` 127).
 pub const MAX_OBJECT_DEPTH: usize = 60;
 
-/// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read, in one pass over its
-/// text; `None` if the object is valid.
+/// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read; `None` if the object is
+/// valid. This is one pass that stops at the first error.
 pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut size) = (0, 0_usize, 0_usize);
-    while let Some(&byte) = all.get(at) {
+    while let Some(&byte) = all.get(at)
+        && size <= MAX_OBJECT_BYTES
+    {
         match byte {
             b'"' => {
                 let length = string_length(all.get(at..).unwrap_or_default());
@@ -469,6 +508,21 @@ mod tests {
     }
 
     #[test]
+    fn expensive_bodies_are_refused_unread() {
+        let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(size_fault(&nested(MAX_DEPTH)), None);
+        let fault = size_fault(&nested(MAX_DEPTH + 1));
+        assert_eq!(fault.unwrap(), "is nested more than 64 levels deep");
+        let list = |items| format!("[{}0]", "0,".repeat(items - 1));
+        assert_eq!(size_fault(&list(MAX_VALUES - 1)), None);
+        let fault = size_fault(&list(MAX_VALUES));
+        assert_eq!(fault.unwrap(), "has more than 100000 values");
+        // Text isn't structure.
+        let text = format!("\"{}\"", "[,\\\"".repeat(MAX_VALUES));
+        assert_eq!(size_fault(&text), None);
+    }
+
+    #[test]
     fn deep_nesting_is_checked_without_recursion() {
         let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
         check_syntax(&deep).unwrap();
@@ -516,7 +570,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[\\[\\]{}\",:\\\\u0d8c1e. \u{e4}\u{1f600}-]{0,40}") {
             let _ = (members(&text).count(), items(&text).count(), Token::of(&text), whole_number(&text));
-            let _ = free_form_fault(&text);
+            let _ = (free_form_fault(&text), size_fault(&text));
         }
     }
 }

@@ -236,6 +236,9 @@ impl ApiError {
             Self::Dangling => "What it refers to came or went meanwhile. Try again.".to_owned(),
             Self::Invalid(faults) => match faults.as_slice() {
                 [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),
+                [Fault { place: Place::Pointer(pointer), detail }] if pointer.is_empty() => {
+                    format!("The body {detail}.")
+                }
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
                 _ => format!("{} things are wrong with the request; see errors.", faults.len()),
             },

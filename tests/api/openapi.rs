@@ -95,12 +95,12 @@ async fn a_body_that_cannot_be_taken_is_refused_everywhere() {
             (json, "", 400),
             (json, "{\"a\": ", 400),
             (json, "{\"a\": \"\\ud800\"}", 400),
-            (json, nested.as_str(), 400),
             (json, "\u{0}", 400),
             ("text/plain", "{}", 415),
             ("application/json; charset=utf-16", "{}", 415),
             (json, huge.as_str(), 413),
             (json, "[]", 422),
+            (json, nested.as_str(), 422),
             (json, "null", 422),
             (json, "{\"bogus\": 1}", 422),
         ] {
