@@ -9,6 +9,7 @@
 //! connections each second; the others are refused.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     io::{self, IoSlice},
     net::{IpAddr, Ipv6Addr},
@@ -31,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{log::log, places::Stay};
 
-/// How long a new connection may wait for room. Other new connections wait behind it.
+/// The maximum time that a new connection waits for room. The host accepts no other connection meanwhile.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often to look again for a connection that can be closed.
@@ -93,7 +94,7 @@ pub struct Connection {
     /// When the connection began to wait for its client or last sent data, in milliseconds after `started`. Received bytes don't count,
     /// because a client could send a few to seem busy.
     waits_since: AtomicU64,
-    /// One of [`WAITING`], [`WORKING`] and [`PAUSED`].
+    /// The connection's state: [`WAITING`], [`WORKING`] or [`PAUSED`].
     work: AtomicU8,
     /// Whether the client doesn't read the response.
     is_unread: AtomicBool,
@@ -103,13 +104,14 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
-/// The host doesn't work on a request: the connection waits for the client's next request, or the client reads a response.
+/// The connection waits for a request, or a response has begun. The connection may be closed.
 const WAITING: u8 = 0;
 
 /// The host works on a request.
 const WORKING: u8 = 1;
 
-/// The host waits for the client to send more of a request's body.
+/// The host waits for more of a request's body. The connection may be closed. This isn't [`WAITING`], so that [`Connection::resumes`] has no
+/// effect after the response has begun.
 const PAUSED: u8 = 2;
 
 impl Connection {
@@ -125,13 +127,13 @@ impl Connection {
         }
     }
 
-    /// Marks that the host works again, if it waited for the rest of a body. A component may go on reading a body after its response has
-    /// begun; then the connection still waits for its client.
+    /// Marks that the host works on the request again after a pause. Has no effect after the response has begun, even if the component
+    /// still reads the body.
     pub fn resumes(&self) {
         self.changes(PAUSED, WORKING);
     }
 
-    /// Marks that the response has begun, so that the connection waits for its client.
+    /// Marks that the response has begun. From now on, the connection waits for its client.
     pub fn responds(&self) {
         self.waits_from(self.started.elapsed());
         self.work.store(WAITING, Ordering::Relaxed);
@@ -144,6 +146,11 @@ impl Connection {
 
     fn is_working(&self) -> bool {
         self.work.load(Ordering::Relaxed) == WORKING
+    }
+
+    /// Whether the host neither works on a request nor sends a response that the client reads.
+    fn waits_for_client(&self) -> bool {
+        !self.is_working() && !self.has_place()
     }
 
     /// Keeps the place of a request while the body of its response is sent.
@@ -216,27 +223,40 @@ impl Table {
         }
     }
 
-    /// Closes the longest-waiting connection of `client` to make room for a new connection of `newcomer`.
+    /// Closes a connection to make room for one of `newcomer`: of the largest client that has a waiting connection, the one that has
+    /// waited longest. With `any`, other clients count if they have more connections than `newcomer`, so that a large client can't
+    /// displace a small one; otherwise only `newcomer` counts.
     ///
-    /// Returns false if no connection of `client` waits. If `client` replaced a connection of its own whose response it didn't read, less
-    /// than [`REPLACEMENT_INTERVAL`] ago, only its other connections count.
-    fn make_room(&mut self, client: IpAddr, newcomer: IpAddr) -> bool {
+    /// Returns false if there is none. If `newcomer` replaced a connection of its own whose response it didn't read, less than
+    /// [`REPLACEMENT_INTERVAL`] ago, only its other connections count.
+    fn make_room(&mut self, newcomer: IpAddr, any: bool) -> bool {
         let now = Instant::now();
-        let replaced_at = self.clients.get(&client).and_then(|it| it.replaced_at);
-        let is_limited = client == newcomer
-            && replaced_at.is_some_and(|at| now.duration_since(at) < REPLACEMENT_INTERVAL);
-        let waiting = self.connections.iter().filter(|(_, connection)| {
-            client == connection.client
-                && !connection.is_working()
-                && !(is_limited && connection.is_unread.load(Ordering::Relaxed))
+        let own = self.count(newcomer);
+        let replaced_at = self.clients.get(&newcomer).and_then(|it| it.replaced_at);
+        let is_limited =
+            replaced_at.is_some_and(|at| now.duration_since(at) < REPLACEMENT_INTERVAL);
+        let closable = self.connections.iter().filter_map(|(id, connection)| {
+            let (client, count) = (connection.client, self.count(connection.client));
+            let counts = if client == newcomer {
+                !(is_limited && connection.is_unread.load(Ordering::Relaxed))
+            } else {
+                any && count > own
+            };
+            let waits_since = connection.waits_since.load(Ordering::Relaxed);
+            (counts && connection.waits_for_client()).then_some((
+                Reverse(count),
+                client,
+                waits_since,
+                *id,
+            ))
         });
-        let longest = waiting.min_by_key(|(_, it)| it.waits_since.load(Ordering::Relaxed));
-        let Some((&id, connection)) = longest else {
+        let Some((.., id)) = closable.min() else {
             return false;
         };
-        if client == newcomer
+        let connection = self.connections[&id].clone();
+        if connection.client == newcomer
             && connection.is_unread.load(Ordering::Relaxed)
-            && let Some(client) = self.clients.get_mut(&client)
+            && let Some(client) = self.clients.get_mut(&newcomer)
         {
             client.replaced_at = Some(now);
         }
@@ -248,21 +268,6 @@ impl Table {
     /// The number of a client's connections.
     fn count(&self, client: IpAddr) -> usize {
         self.clients.get(&client).map_or(0, |it| it.count)
-    }
-
-    /// Closes a connection of the largest client that has a waiting one, to make room for `client`. Of the other clients, only those
-    /// with more connections than `client` lose any, so that a large client can't displace a small one.
-    fn make_room_for(&mut self, client: IpAddr) -> bool {
-        let own = self.count(client);
-        let larger = self
-            .clients
-            .iter()
-            .filter(|(other, it)| it.count > own || **other == client);
-        let mut larger: Vec<_> = larger.map(|(other, it)| (it.count, *other)).collect();
-        larger.sort_unstable_by(|one, other| other.cmp(one));
-        larger
-            .into_iter()
-            .any(|(_, other)| self.make_room(other, client))
     }
 
     /// Whether no client has more connections.
@@ -307,7 +312,7 @@ impl Clients {
         self.limits.timeout
     }
 
-    /// Waits until there is room for one more connection of a client, and closes a waiting connection if there is none. Returns false
+    /// Waits, for [`ROOM_TIMEOUT`] at most, until there is room for one more connection of a client, and closes a waiting connection if there is none. Returns false
     /// if the client has to be refused.
     pub async fn wait_for_room(&self, client: IpAddr) -> bool {
         let client = network(client);
@@ -318,7 +323,7 @@ impl Clients {
                 if table.connections.len() < self.limits.connections {
                     return true;
                 }
-                if table.make_room_for(client) {
+                if table.make_room(client, true) {
                     warn(&mut table, "connections closed", "--max-connections");
                     return true;
                 }
@@ -342,7 +347,7 @@ impl Clients {
         let mut table = self.table();
         if table.count(client) >= self.limits.connections_per_client {
             let limit = "--max-connections-per-client";
-            if !table.make_room(client, client) {
+            if !table.make_room(client, false) {
                 warn(&mut table, "connections refused with 503", limit);
                 return None;
             }
@@ -590,7 +595,7 @@ mod tests {
             !clients.wait_for_room(address(1)).await,
             "the largest client is refused"
         );
-        // Both have one connection, so neither is larger, and the first isn't closed.
+        // `add` doesn't check the total. The host works on both connections, so it can close neither.
         let two = clients.add(address(2)).unwrap();
         two.connection.begins();
         let waiting = Instant::now();

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// The maximum number of concurrent instances, as in Spin.
 pub const MAX_INSTANCES: u32 = 1_000;
 const MAX_MEMORY_BYTES: usize = 128 << 20;
-/// The part of an ended stack that keeps its memory, because the next instance needs as much.
+/// How many bytes of a freed stack wasmtime clears and keeps instead of returning them to the kernel. The next instance reuses them.
 const STACK_KEEP_BYTES: usize = 16 << 10;
 
 /// Builds the engine with its cache of compiled code, and starts the thread that interrupts computing guests.
@@ -29,7 +29,7 @@ pub fn build() -> Result<Engine> {
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
-        // The memory of ended instances is returned to the kernel, so a burst of instances leaves none behind.
+        // The memory of ended instances is returned to the kernel, so a burst of instances leaves little behind.
         .max_memory_size(MAX_MEMORY_BYTES)
         .async_stack_keep_resident(STACK_KEEP_BYTES);
     let mut config = Config::new();
@@ -37,7 +37,7 @@ pub fn build() -> Result<Engine> {
         .wasm_component_model_async(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
-        // Without this, the stacks of ended instances keep their memory.
+        // Without zeroing, wasmtime returns no memory of a freed stack to the kernel.
         .async_stack_zeroing(true);
     // The cache is in the user's cache folder. Its keys include code, settings and wasmtime's version, so stale code is never loaded.
     match Cache::new(CacheConfig::new()) {

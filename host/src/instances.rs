@@ -41,8 +41,8 @@ const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 /// another instance could take them. Without a limit, one endless loop would block them forever.
 const MAX_TICKS: u32 = 300;
 
-/// An instance that is older than this multiple of the idle timeout ends as soon as it has no work. Requests wake idle instances in turn,
-/// so without this limit a little traffic would keep all instances of a burst alive.
+/// An instance that is older than this multiple of the idle timeout ends as soon as it has no work. wasmtime gives requests to idle
+/// instances in turn. Without this limit, a few requests each second would keep all instances that a burst has started.
 const MAX_AGE_FACTOR: u32 = 5;
 
 /// The command line's settings for reusing instances.

@@ -1,4 +1,5 @@
-//! Sorts requests into lanes, so that some kinds of requests don't delay others. Each lane has its own places.
+//! Assigns each request to a lane: health check, large body or ordinary. Each lane has its own [`Places`], so a flood in one lane doesn't
+//! use up the places of another.
 
 use std::{net::IpAddr, thread};
 
@@ -7,18 +8,19 @@ use hyper::body::Body;
 
 use crate::places::{Places, Visit};
 
-/// A request whose body may be larger is in the lane of large bodies. A component checks a body of this size in about a millisecond.
+/// The maximum size of a body in the ordinary lane. No measurement led to this value; useful bodies are smaller.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 
-/// A kind of requests.
+/// The class of a request. It determines the request's places and instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// All other requests.
+    /// Requests that belong to neither of the other lanes.
     Ordinary,
-    /// Requests with a large body, or with one of unknown size. They have instances of their own: while a component checks such a body,
-    /// other requests of its instance have to wait.
+    /// Requests with a large body, or with one of unknown size. They have instances of their own, because an instance
+    /// that checks a large body can't process its other requests meanwhile.
     Large,
-    /// Health checks. Orchestrators would restart a busy host that doesn't answer them.
+    /// GET and HEAD requests for the health path. They have places and instances of their own, because an orchestrator restarts a host that
+    /// doesn't answer them.
     Health,
 }
 
@@ -50,15 +52,15 @@ impl Lanes {
     pub fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            // The throughput is the same with 4 to 16 for each core.
+            // Measured: the throughput is the same with 4 to 16 for each core.
             ordinary: Places::at_least(cores.saturating_mul(8)),
-            // Leaves half of the cores to other requests, even if each large body occupies one.
+            // On a saturated machine with two or more cores, large bodies don't occupy all of them.
             large: Places::at_least(cores.div_ceil(2)),
             health: Places::at_least(cores),
         }
     }
 
-    /// Returns a request of a client. It has no place yet.
+    /// Registers a request of a client in a lane. It has no place yet.
     pub fn visit(&self, lane: Lane, client: IpAddr) -> Visit {
         match lane {
             Lane::Ordinary => self.ordinary.visit(client),

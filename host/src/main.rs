@@ -170,8 +170,9 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
             lifetime: lifetime.clone(),
         };
         let component = Component {
+            ordinary: ProxyHandler::new(instances.clone()),
             large: ProxyHandler::new(instances.clone()),
-            ordinary: ProxyHandler::new(instances),
+            health: ProxyHandler::new(instances),
         };
         components.insert(id.clone(), component);
     }

@@ -67,7 +67,7 @@ struct Count {
 }
 
 impl Places {
-    /// Begins with `least` places, the fewest that there will be.
+    /// Begins with `least` places, at most [`MOST`]. There are never fewer.
     pub fn at_least(least: usize) -> Self {
         let least = least.min(MOST);
         Self(Arc::new(Shared {
@@ -82,7 +82,7 @@ impl Places {
         }))
     }
 
-    /// Returns a request of a client. It has no place yet.
+    /// Registers a request of a client. It has no place yet.
     pub fn visit(&self, client: IpAddr) -> Visit {
         Visit(Arc::new(Visiting {
             shared: self.0.clone(),
@@ -126,7 +126,7 @@ impl Visit {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> (T, Stay) {
-        self.come_in().await;
+        self.come_in(false).await;
         let visit = self.clone();
         let working = async move {
             let mut work = pin!(work);
@@ -155,14 +155,15 @@ impl Visit {
         is_inside
     }
 
-    /// Waits for a place again.
+    /// Waits for a place again, before all requests of the same client that have had none yet. A large body arrives in many parts, and the
+    /// request would otherwise wait behind all others for each of them.
     pub fn come_back(&self) -> Returning {
         let visit = self.clone();
-        Box::pin(async move { visit.come_in().await })
+        Box::pin(async move { visit.come_in(true).await })
     }
 
-    async fn come_in(&self) {
-        let place = Place::take(&self.0.shared, self.0.client).await;
+    async fn come_in(&self, again: bool) {
+        let place = Place::take(&self.0.shared, self.0.client, again).await;
         let mut state = self.state();
         if matches!(*state, State::Outside) {
             *state = State::Inside(place);
@@ -279,7 +280,7 @@ impl Count {
 struct Place(Arc<Shared>);
 
 impl Place {
-    async fn take(shared: &Arc<Shared>, client: IpAddr) -> Self {
+    async fn take(shared: &Arc<Shared>, client: IpAddr, again: bool) -> Self {
         let given = {
             let mut count = shared.count();
             if count.taken < count.places && count.turns.is_empty() {
@@ -288,7 +289,11 @@ impl Place {
             }
             let (give, given) = oneshot::channel();
             let requests = count.waiting.entry(client).or_default();
-            requests.push_back(give);
+            if again {
+                requests.push_front(give);
+            } else {
+                requests.push_back(give);
+            }
             if requests.len() == 1 {
                 count.turns.push_back(client);
             }
@@ -330,7 +335,7 @@ mod tests {
 
     /// Returns a request that waits for a place.
     async fn begin_to_wait(shared: &Arc<Shared>) -> Pin<Box<impl Future<Output = Place>>> {
-        let mut taking = Box::pin(Place::take(shared, CLIENT));
+        let mut taking = Box::pin(Place::take(shared, CLIENT, false));
         let waited = tokio::time::timeout(Duration::ZERO, taking.as_mut()).await;
         assert!(waited.is_err());
         taking
@@ -342,7 +347,7 @@ mod tests {
         // No request waits.
         shared.adapt_later(true);
         assert_eq!(shared.free(), 1);
-        let first = Place::take(&shared, CLIENT).await;
+        let first = Place::take(&shared, CLIENT, false).await;
         let second = begin_to_wait(&shared).await;
         let third = begin_to_wait(&shared).await;
         shared.adapt_later(true);
@@ -358,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn while_the_cpu_is_saturated_places_go_but_for_the_least() {
         let Places(shared) = Places::at_least(1);
-        let one = Place::take(&shared, CLIENT).await;
+        let one = Place::take(&shared, CLIENT, false).await;
         let two = begin_to_wait(&shared).await;
         shared.adapt_later(true);
         let two = two.await;
@@ -434,13 +439,13 @@ mod tests {
     #[tokio::test]
     async fn clients_take_turns() {
         let Places(shared) = Places::at_least(1);
-        let place = Place::take(&shared, CLIENT).await;
+        let place = Place::take(&shared, CLIENT, false).await;
         let other = IpAddr::from([127, 0, 0, 2]);
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting = [CLIENT, CLIENT, CLIENT, other].map(|client| {
             let (shared, order) = (shared.clone(), order.clone());
             async move {
-                let _place = Place::take(&shared, client).await;
+                let _place = Place::take(&shared, client, false).await;
                 order.lock().unwrap().push(client);
             }
         });
@@ -452,10 +457,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_comes_back_is_before_those_that_had_no_place_yet() {
+        let Places(shared) = Places::at_least(1);
+        let place = Place::take(&shared, CLIENT, false).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiting = [false, false, true].map(|again| {
+            let (shared, order) = (shared.clone(), order.clone());
+            async move {
+                let _place = Place::take(&shared, CLIENT, again).await;
+                order.lock().unwrap().push(again);
+            }
+        });
+        let give_back = async { drop(place) };
+        tokio::join!(futures_util::future::join_all(waiting), give_back);
+        assert_eq!(*order.lock().unwrap(), [true, false, false]);
+    }
+
+    #[tokio::test]
     async fn a_request_that_is_given_up_takes_no_place() {
         let Places(shared) = Places::at_least(1);
-        let place = Place::take(&shared, CLIENT).await;
-        let gone = tokio::time::timeout(MOMENT, Place::take(&shared, CLIENT));
+        let place = Place::take(&shared, CLIENT, false).await;
+        let gone = tokio::time::timeout(MOMENT, Place::take(&shared, CLIENT, false));
         assert!(gone.await.is_err());
         drop(place);
         assert_eq!(shared.free(), 1);

@@ -89,6 +89,7 @@ impl Body for RequestBody {
             if !self.is_outside {
                 return Poll::Ready(frame);
             }
+            self.connection.resumes();
             self.arrived = Some((frame, self.visit.come_back()));
         }
         let Some((_, returning)) = &mut self.arrived else {
@@ -96,7 +97,6 @@ impl Body for RequestBody {
         };
         ready!(returning.as_mut().poll(context));
         self.is_outside = false;
-        self.connection.resumes();
         Poll::Ready(self.arrived.take().and_then(|(frame, _)| frame))
     }
 
@@ -113,8 +113,10 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // The component goes on without the rest.
-        self.connection.resumes();
+        // Nobody waits for the client's body any longer.
+        if self.is_outside {
+            self.connection.resumes();
+        }
         let Some(mut rest) = self.rest.take().filter(|rest| !rest.is_end_stream()) else {
             return;
         };

@@ -15,7 +15,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::{clients::Connection, places::MOMENT};
 
-/// How long a response may keep its place, so that a component that produces a part every few milliseconds doesn't keep it forever.
+/// The maximum time that a response keeps its place. Without this limit, a component that produces data every few milliseconds would keep
+/// the place for the whole stream.
 const LONGEST_STAY: Duration = Duration::from_millis(100);
 
 /// The body of a response on a connection.

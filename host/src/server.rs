@@ -50,12 +50,14 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A component, ready to serve.
+/// The instances of one component, by lane.
 pub struct Component {
-    /// The instances for large bodies (see [`Lane::Large`]).
-    pub large: ProxyHandler<Instances>,
-    /// The instances for all other requests.
+    /// Those for [`Lane::Ordinary`].
     pub ordinary: ProxyHandler<Instances>,
+    /// Those for [`Lane::Large`].
+    pub large: ProxyHandler<Instances>,
+    /// Those for [`Lane::Health`].
+    pub health: ProxyHandler<Instances>,
 }
 
 /// The application, ready to serve.
@@ -241,8 +243,9 @@ impl Server {
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
         let component = &self.components[&route.component];
         let instances = match lane {
+            Lane::Ordinary => component.ordinary.clone(),
             Lane::Large => component.large.clone(),
-            Lane::Ordinary | Lane::Health => component.ordinary.clone(),
+            Lane::Health => component.health.clone(),
         };
         let work = async move { instances.handle((), request).await };
         let (handled, stay) = visit.run(work).await;

@@ -212,7 +212,8 @@ impl Kind {
 }
 
 impl Schema {
-    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`.
+    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless
+    /// there are so many errors that it stops early.
     pub fn check(
         &self,
         object: &str,
@@ -222,26 +223,32 @@ impl Schema {
     ) {
         let mut given: Vec<Given> = self.members.iter().map(|_| Given::Absent).collect();
         let mut unknown = Findings::default();
+        let mut repetitions = 0;
         for (name, value) in members(object) {
-            let known = self
-                .members
-                .iter()
-                .zip(&mut given)
-                .find(|(member, _)| json::is_string(name, member.name));
-            if let Some((_, given)) = known {
-                *given = match given {
-                    Given::Absent => Given::Once(value),
-                    Given::Once(_) | Given::Repeated => Given::Repeated,
+            let name = Token::of(name);
+            let mut known = self.members.iter().zip(&mut given);
+            let known = known.find(|(member, _)| name == Token::Text(member.name.into()));
+            if let Some((member, given)) = known {
+                if let Given::Absent = given {
+                    *given = Given::Once(value);
+                    continue;
+                }
+                *given = Given::Repeated;
+                repetitions += 1;
+                if repetitions == MOST_FAULTS {
+                    pointer.push(member.name.to_owned());
+                    findings.add_at(pointer, REPEATED);
+                    pointer.pop();
                 }
             } else {
-                pointer.push(shown(name));
+                pointer.push(shown(&name));
                 unknown.add_at(pointer, "unknown field");
                 pointer.pop();
-                // With so many errors, the rest isn't worth the CPU time.
-                if unknown.faults.len() == MOST_FAULTS {
-                    findings.add_all(unknown);
-                    return;
-                }
+            }
+            // An answer has at most this many errors, so checking the other members would waste CPU time.
+            if repetitions.max(unknown.faults.len()) == MOST_FAULTS {
+                findings.add_all(unknown);
+                return;
             }
         }
         out.push('{');
@@ -328,8 +335,8 @@ fn length_fault(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>>
 }
 
 /// Returns an unknown name as a pointer shows it.
-fn shown(name: &str) -> String {
-    match Token::of(name) {
+fn shown(name: &Token) -> String {
+    match name {
         Token::Text(name) => name.chars().take(100).collect(),
         _ => char::REPLACEMENT_CHARACTER.to_string(),
     }
@@ -399,6 +406,17 @@ mod tests {
 
     fn faults(value: &Value) -> Vec<String> {
         checked(&Kind::Record(&OUTER), &value.to_string()).0
+    }
+
+    #[test]
+    fn an_object_of_very_many_errors_is_not_checked_to_its_end() {
+        let object = |name: &str| {
+            let members = format!("\"{name}\":1,").repeat(MOST_FAULTS + 1);
+            let text = format!("{{{members}\"list\":1}}");
+            checked(&Kind::Record(&OUTER), &text).0
+        };
+        assert_eq!(object("\\u0061/b"), ["/a~1b given more than once"]);
+        assert_eq!(object("x").len(), MOST_FAULTS);
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Findings {
         self.add(Place::Pointer(json_pointer(pointer)), detail.into());
     }
 
-    /// Adds the field errors of `other`, as many as there is room for.
+    /// Adds the field errors of `other`, until there are [`MOST_FAULTS`].
     pub fn add_all(&mut self, other: Self) {
         for fault in other.faults {
             self.add(fault.place, fault.detail);

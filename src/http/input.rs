@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use uuid::Uuid;
 
 use super::check::{REPEATED, Scalar};
-use super::contract::{Cursor, Fault, Findings, Kind, Operation, Place};
+use super::contract::{Cursor, Fault, Findings, Kind, MOST_FAULTS, Operation, Place};
 use super::json::{self, Token};
 use super::problem::ApiError;
 use super::reply::{if_match, if_none_match};
@@ -55,14 +55,16 @@ impl Input {
         let (mut parts, body) = request.into_parts();
         let sent = match operation.body {
             Some(_) => read_json(&parts.headers, body).await?,
-            None => Bytes::new(),
+            None => Vec::new(),
         };
         let mut findings = Findings::default();
         let path_parameters = path_parameters(&mut parts, &mut findings).await;
-        let query: Vec<(String, String)> =
-            form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect();
+        let query = parts.uri.query().unwrap_or_default();
+        // One of more parameters than these is unknown or given twice, and there is no room for further field errors.
+        let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
+            .take(operation.parameters.len() + MOST_FAULTS + 1)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
         let parameters = check_parameters(operation, &path_parameters, &query, &mut findings);
         let mut body = String::new();
         if let Some(schema) = operation.body {
@@ -213,7 +215,7 @@ fn check_parameters(
 
 /// Reads a body of well-formed JSON, which is UTF-8. A body over [`MAX_BODY_BYTES`] is refused because of its
 /// Content-Length, or as soon as more bytes have arrived.
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     if !is_json(headers) || is_encoded(headers) {
         return Err(ApiError::NotJsonType);
     }
@@ -223,16 +225,8 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(ApiError::BodyTooLarge);
     }
-    let read = within(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await;
-    let bytes = read.ok_or(ApiError::BodyTooSlow)?.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if too_large {
-            ApiError::BodyTooLarge
-        } else {
-            ApiError::NotJson("it ended early".to_owned())
-        }
-    })?;
+    let read = within(MAX_BODY_TIME, read_all(body)).await;
+    let bytes = read.ok_or(ApiError::BodyTooSlow)??;
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
     if let Some(fault) = json::size_fault(text) {
         let place = Place::Pointer(String::new());
@@ -241,6 +235,21 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     }
     json::check_syntax(text).map_err(ApiError::NotJson)?;
     Ok(bytes)
+}
+
+/// Reads a body to its end. Copies each part at once: spin-sdk reads each into a buffer of 16 KiB, and a client can send parts of one byte.
+async fn read_all(mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let mut all = Vec::new();
+    while let Some(part) = body.frame().await {
+        let part = part.map_err(|_| ApiError::NotJson("it ended early".to_owned()))?;
+        // Other parts are trailers, which nothing reads.
+        let data = part.into_data().unwrap_or_default();
+        if all.len() + data.len() > MAX_BODY_BYTES {
+            return Err(ApiError::BodyTooLarge);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all)
 }
 
 /// Whether the one `Content-Type` says that the body is JSON in UTF-8. US-ASCII is a subset of UTF-8; `utf8` is another spelling.
@@ -279,7 +288,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 mod tests {
     use axum::http::HeaderName;
 
-    use super::super::contract::{MOST_FAULTS, Parameter};
+    use super::super::contract::Parameter;
     use super::*;
 
     static OPERATION: Operation = Operation {

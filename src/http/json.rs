@@ -5,21 +5,23 @@
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`size_fault`] and [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong slices, but no panic.
+//! Every function but [`size_fault`] and [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong
+//! slices, but no panic.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// The maximum nesting of a body: a free-form object, and up to four levels around it.
+/// The maximum nesting of a body: more than that of a free-form object and of the records around it.
 const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
 
-/// The maximum number of values in a body, including the names of members. A useful body has far fewer, and each value costs CPU time.
+/// The maximum number of values in a body. A member counts twice, and so does an empty array or object. Valid bodies have far fewer.
 const MAX_VALUES: usize = 100_000;
 
-/// Returns the error of a body that is too expensive to check. The text needn't be JSON.
+/// Returns the error of a body that is nested too deeply or has too many values; `None` if there is none. Accepts any text, also invalid
+/// JSON.
 ///
-/// This is one pass that stops at the error, so a small request with a very deep or very large tree costs almost nothing.
+/// Scans the text once and stops at the first exceeded limit, so refusing a deep or large tree costs little CPU time.
 pub fn size_fault(text: &str) -> Option<String> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut values) = (0, 0_usize, 1_usize);
@@ -38,10 +40,10 @@ pub fn size_fault(text: &str) -> Option<String> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Some(format!("is nested more than {MAX_DEPTH} levels deep"));
+            return Some(format!("must have at most {MAX_DEPTH} levels of nesting"));
         }
         if values > MAX_VALUES {
-            return Some(format!("has more than {MAX_VALUES} values"));
+            return Some(format!("must have at most {MAX_VALUES} values"));
         }
         at += 1;
     }
@@ -258,7 +260,7 @@ pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 pub const MAX_OBJECT_DEPTH: usize = 60;
 
 /// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read; `None` if the object is
-/// valid. This is one pass that stops at the first error.
+/// valid. Scans the text once and stops at the first error.
 pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut size) = (0, 0_usize, 0_usize);
@@ -512,12 +514,12 @@ mod tests {
         let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(size_fault(&nested(MAX_DEPTH)), None);
         let fault = size_fault(&nested(MAX_DEPTH + 1));
-        assert_eq!(fault.unwrap(), "is nested more than 64 levels deep");
+        assert_eq!(fault.unwrap(), "must have at most 64 levels of nesting");
         let list = |items| format!("[{}0]", "0,".repeat(items - 1));
         assert_eq!(size_fault(&list(MAX_VALUES - 1)), None);
         let fault = size_fault(&list(MAX_VALUES));
-        assert_eq!(fault.unwrap(), "has more than 100000 values");
-        // Text isn't structure.
+        assert_eq!(fault.unwrap(), "must have at most 100000 values");
+        // Brackets and commas in a string don't count.
         let text = format!("\"{}\"", "[,\\\"".repeat(MAX_VALUES));
         assert_eq!(size_fault(&text), None);
     }

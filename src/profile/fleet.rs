@@ -25,8 +25,8 @@ const MOST_SLOW_QUERIES: usize = 30;
 /// How many failures in a row make an instance wait for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
 
-/// The least time that an instance waits before it stores a batch of refused requests. Any client can send any number of them, and
-/// each batch is a write to the database.
+/// The minimum wait before an instance stores a batch of refused requests only. Any client can send any number of them, and each
+/// batch is a write to the database.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
 const QUIET: Duration = Duration::from_secs(30);

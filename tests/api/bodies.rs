@@ -322,7 +322,7 @@ async fn text_that_is_not_json_is_400() {
         let detail: Value = answer.json()["errors"][0]["detail"].clone();
         assert_eq!(detail, "must be a JSON object");
     }
-    // These are refused before it is known whether they are JSON.
+    // The limits are checked before the syntax, so these get 422 although they are invalid JSON.
     for body in ["[".repeat(65), format!("[{}", "0,".repeat(100_000))] {
         let answer = send(&edge, &Method::POST, "/api/tasks", &body).await;
         assert_eq!(faults(&answer), [""]);

@@ -127,7 +127,7 @@ async fn requests_that_are_refused_leave_a_routes_figures_alone() {
     assert_eq!(lost, 0);
 }
 
-/// An instance stores refused requests by at most one write in each second, even if it stores other requests at once.
+/// An instance that has only refused requests to store writes at most once each second, even if `profiling_flush_ms` is 0.
 #[tokio::test]
 async fn refused_requests_alone_are_stored_rarely() {
     let database = Database::migrated().await;
@@ -152,7 +152,7 @@ async fn refused_requests_alone_are_stored_rarely() {
         .expect("a row")
         .get(0);
     assert!(flushes <= most, "{flushes} writes for 100 refused requests");
-    // Refused requests delay the figures of others by a second at most.
+    // Refused requests delay the figures of served requests by at most one second.
     edge.get("/api/agents").await;
     assert_eq!(
         ask(&edge, Method::GET, "/api/agents", TOKEN, &[])
