@@ -273,10 +273,11 @@ async fn a_body_of_very_many_parts_is_read_to_its_end() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = format!("{{\"description\":\"x\"{}}}", " ".repeat(10_000));
-    let chunks: String = body
+    let chunks: Vec<_> = body
         .chars()
         .map(|byte| format!("1\r\n{byte}\r\n"))
         .collect();
+    let chunks = chunks.concat();
     let request = format!(
         "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
     );
