@@ -406,7 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_pem() {
+    fn a_certificate_must_be_in_pem_format() {
         let pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n";
         assert_eq!(certificate(pem.to_owned()).unwrap().as_deref(), Some(pem));
         assert!(certificate(String::new()).unwrap().is_none());
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_is_refused_by_its_variable_and_never_repeated() {
+    fn invalid_address_error_names_the_variable_and_omits_the_value() {
         for value in [
             "hunter2",
             "postgres://u:hunter2/@h/d",
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_names_the_variable_its_value_and_the_range() {
+    fn invalid_number_error_shows_the_variable_the_value_and_the_range() {
         for value in ["-1", "601", "abc", "", "1.5", "99999999999"] {
             let error = parse_number("slow_query_warn_ms", value.to_owned(), 0, 600)
                 .unwrap_err()
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_one_of_two() {
+    fn a_variable_with_two_possible_values_refuses_others() {
         let parse = |value: &str| parse_word("log_format", value.to_owned(), "text", "json");
         assert!(parse("text").unwrap());
         assert!(!parse("json").unwrap());
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_long_and_never_repeated_in_an_error() {
+    fn short_tokens_are_refused_without_showing_them() {
         let tokens = |text: &str| tokens("api_token", text);
         assert!(tokens("").unwrap().is_empty());
         let two = format!("{} {}", "a".repeat(16), "b".repeat(20));
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_as_browsers_send_them() {
+    fn default_ports_are_removed_from_origins_and_invalid_origins_refused() {
         assert!(origins("").unwrap().is_empty());
         assert_eq!(
             origins(" https://app.example.com  http://localhost:5173 ").unwrap(),
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_names_without_ports() {
+    fn allowed_hosts_refuses_ports_wildcards_and_urls() {
         assert!(hosts("").unwrap().is_empty());
         assert_eq!(
             hosts(" API.example.com\nbuild_host 192.168.1.5").unwrap(),
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_above_its_error_is_refused() {
+    fn a_warning_threshold_above_the_error_threshold_is_refused() {
         assert!(thresholds(100, 500, 200, 1000).is_ok());
         let query = thresholds(501, 500, 200, 1000).unwrap_err().to_string();
         assert!(query.starts_with("slow_query_warn_ms is above slow_query_error_ms"));

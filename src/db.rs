@@ -533,7 +533,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_that_of_all_parameters() {
+    fn a_fingerprint_depends_on_every_parameter() {
         let of = |id: &str, number| {
             let parameters = [
                 ParameterValue::Uuid(id.to_owned()),
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn one_row_of_one_or_two_texts_is_taken_and_all_else_is_an_error() {
+    fn an_answer_is_at_most_one_row_with_one_or_two_text_columns() {
         let text = || DbValue::Str("{}".to_owned());
         let answer = |json: Option<&str>, note: Option<&str>| Answer {
             json: json.map(str::to_owned),

@@ -394,7 +394,7 @@ fn link_fault(project: &Project, path: &str, text: &str, target: &str) -> Option
 }
 
 #[test]
-fn what_documents_name_exists() {
+fn every_reference_in_the_documents_exists() {
     let project = Project::read();
     let documents = project.documents();
     assert!(documents.len() > 20, "{} documents", documents.len());
@@ -407,7 +407,7 @@ fn what_documents_name_exists() {
 }
 
 #[test]
-fn what_does_not_exist_is_found_with_its_line() {
+fn broken_references_are_reported_with_their_line() {
     let project = Project::read();
     let text = "# A heading\n\
         `src/db.rs` `src/nonesuch.rs` `Db::answer` `nonesuch_function` `GET /api/agents/{id}` `/api/nonesuch`\n\

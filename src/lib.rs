@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_use_only_what_they_may() {
+    fn modules_use_only_their_allowed_dependencies() {
         let mut count = 0;
         for file in files(Path::new("src")) {
             let inside = file.strip_prefix("src").unwrap().with_extension("");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_db_speaks_to_the_database() {
+    fn only_the_db_module_uses_the_postgres_api() {
         for file in files(Path::new("src")) {
             let source = std::fs::read_to_string(&file).unwrap();
             let needle = concat!("spin_sdk", "::pg");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_says_what_it_is_for() {
+    fn every_file_begins_with_a_module_doc_comment() {
         for file in files(Path::new("src")) {
             let source = std::fs::read_to_string(&file).unwrap();
             assert!(source.starts_with("//! "), "{}", file.display());

@@ -184,7 +184,7 @@ mod tests {
     use crate::db::Access;
 
     #[test]
-    fn names_are_unique_and_object_first() {
+    fn statement_names_are_unique_and_in_snake_case() {
         assert!(!ALL.is_empty());
         let mut names: Vec<_> = ALL.iter().map(|statement| statement.name).collect();
         for name in &names {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn indexes_named_are_indexes_of_the_migrations_and_reasons_are_given() {
+    fn declared_indexes_exist_in_migrations_and_scans_state_a_reason() {
         let migrations = std::fs::read_to_string("migrations/0001_schema.sql").unwrap()
             + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap()
             + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap()
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn no_words_that_are_looked_for_are_in_two_parts() {
+    fn splitting_a_statement_into_parts_does_not_change_its_analysis() {
         for statement in ALL {
             let whole = Statement {
                 name: statement.name,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_tell_why_a_write_did_nothing() {
+    fn notes_map_to_write_outcomes() {
         let outcome = |json: Option<&str>, note: Option<&str>| {
             let (json, note) = (json.map(str::to_owned), note.map(str::to_owned));
             format!("{:?}", Outcome::from(Answer { json, note }))

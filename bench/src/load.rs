@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_nearest_ranks() {
+    fn percentiles_use_the_nearest_rank() {
         let values: Vec<u64> = (1..=200).collect();
         assert_eq!(percentile(&values, 50), 100);
         assert_eq!(percentile(&values, 95), 190);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_a_write() {
+    fn a_path_with_a_method_and_body_becomes_a_write() {
         let read = request("http://h", "/a?b=c d");
         assert!(read.is_err());
         let write = request("http://h", "POST /a {\"b\": 1}").unwrap();

@@ -143,7 +143,7 @@ mod tests {
     use super::quantile;
 
     #[test]
-    fn a_quantile_lies_between_its_neighbours() {
+    fn quantiles_are_interpolated_linearly() {
         let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
         assert!(close(quantile(&[1.0, 2.0, 4.0], 0.5), 2.0));
         assert!(close(quantile(&[1.0, 2.0, 4.0, 8.0], 0.5), 3.0));

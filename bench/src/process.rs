@@ -59,7 +59,7 @@ mod tests {
     use super::usage;
 
     #[test]
-    fn a_process_has_used_something() {
+    fn process_usage_reports_cpu_time_and_memory() {
         let before = usage(std::process::id()).unwrap();
         let mut n = 0_u64;
         while usage(std::process::id()).unwrap().cpu_ms <= before.cpu_ms {

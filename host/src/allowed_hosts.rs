@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_is_refused_with_spins_words() {
+    fn unlisted_addresses_are_refused_with_spins_error_message() {
         for (entry, address, refused) in [
             (
                 "postgres://127.0.0.1:54329",

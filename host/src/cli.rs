@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_take_spins_suffixes() {
+    fn durations_accept_spins_suffixes() {
         assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
         assert_eq!(parse_duration("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listen_address_may_be_a_name_and_port_zero() {
+    fn a_listen_address_may_have_a_host_name_and_port_zero() {
         assert_eq!(
             parse_listen("localhost:0").unwrap().to_string(),
             "127.0.0.1:0"
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_variable_is_not_repeated() {
+    fn the_error_for_an_invalid_variable_omits_its_value() {
         assert!(
             !variable("hunter2")
                 .unwrap_err()
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_that_is_no_option_is_not_repeated() {
+    fn the_error_for_an_invalid_argument_omits_its_value() {
         let read = |argument: &str| {
             let arguments = ["reznet-host", argument].map(OsString::from);
             Cli::read(arguments).err().expect("it is refused")

@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_being_answered_is_not_closed() {
+    fn a_connection_with_a_request_in_progress_is_not_closed() {
         let clients = clients(10, 1);
         let one = clients.add(address(1)).unwrap();
         one.connection.begins();
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_whose_request_pauses_may_be_closed() {
+    fn a_connection_with_a_paused_request_may_be_closed() {
         let clients = clients(10, 1);
         let one = clients.add(address(1)).unwrap();
         one.connection.begins();
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_read_replaces_few_connections() {
+    fn connection_replacement_is_rate_limited_for_a_client_that_does_not_read() {
         let clients = clients(10, 2);
         let [one, two] = [1, 1].map(|last| clients.add(address(last)).unwrap());
         for guard in [&one, &two] {
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_client_with_the_most_connections_makes_room_for_others() {
+    async fn the_client_with_the_most_connections_loses_one_to_a_new_client() {
         let clients = clients(3, 3);
         let lone = clients.add(address(1)).unwrap();
         let many = [2, 2].map(|last| clients.add(address(last)).unwrap());
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_connection_waits_briefly_while_all_are_being_answered() {
+    async fn a_new_connection_waits_briefly_if_no_connection_can_be_closed() {
         let clients = clients(1, 1);
         let one = clients.add(address(1)).unwrap();
         one.connection.begins();
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_client_never_displaces_a_small_one() {
+    async fn a_client_with_more_connections_never_displaces_one_with_fewer() {
         let clients = clients(3, 3);
         let small = clients.add(address(1)).unwrap();
         let large = [2, 2].map(|last| clients.add(address(last)).unwrap());
@@ -622,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_counts_by_network() {
+    fn ipv6_clients_are_counted_per_network() {
         let one = network("2001:db8::1".parse().unwrap());
         assert_eq!(one, network("2001:db8::2".parse().unwrap()));
         assert_ne!(one, network("2001:db8:0:1::1".parse().unwrap()));
@@ -633,7 +633,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn warnings_about_one_limit_are_rare() {
+    async fn warnings_about_one_limit_are_rate_limited() {
         let mut table = Table::default();
         assert_eq!(table.report(("a", "")), Some(1));
         assert_eq!(table.report(("a", "")), None);

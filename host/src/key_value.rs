@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_keeps_what_it_is_given_until_it_is_full() {
+    fn the_store_accepts_values_until_it_is_full() {
         let store = Store::default();
         assert_eq!(store.get("a"), None);
         store.set("a".to_owned(), vec![1]).unwrap();

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lane_follows_from_the_size_and_the_path() {
+    fn the_lane_depends_on_method_path_and_body_size() {
         let of_size = |bytes| Full::new(Bytes::from(vec![b'a'; bytes]));
         let of_unknown_size = StreamBody::new(empty::<Result<Frame<Bytes>, Infallible>>());
         let get = |path| lane(Method::GET, path, of_size(0));

@@ -251,7 +251,7 @@ command = "cargo build"
     }
 
     #[test]
-    fn a_good_manifest_is_read() {
+    fn a_valid_manifest_is_parsed() {
         let manifest = Manifest::parse(Path::new("spin.toml"), GOOD).unwrap();
         assert_eq!(manifest.triggers()[0].component, "c");
         assert_eq!(manifest.component["c"].source, Path::new("c.wasm"));
@@ -272,7 +272,7 @@ command = "cargo build"
     }
 
     #[test]
-    fn what_is_not_supported_is_named_with_its_line() {
+    fn unsupported_settings_are_reported_with_their_line() {
         for setting in [
             "sqlite_databases = [\"default\"]",
             "ai_models = []",
@@ -294,7 +294,7 @@ command = "cargo build"
     }
 
     #[test]
-    fn other_mistakes_say_what_to_do() {
+    fn manifest_errors_explain_the_mistake() {
         assert!(error("spin_manifest_version = ").contains("line 1"));
         assert!(error(&GOOD.replace("= 2", "= 1")).contains("version 2"));
         assert!(

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_requests_wait_and_the_cpu_is_free_places_come_one_by_one() {
+    async fn the_admission_limit_rises_by_one_while_requests_wait_and_cpu_is_free() {
         let Places(shared) = Places::at_least(1);
         // No request waits.
         shared.adapt_later(true);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_the_cpu_is_saturated_places_go_but_for_the_least() {
+    async fn the_admission_limit_falls_to_its_minimum_while_cpu_is_saturated() {
         let Places(shared) = Places::at_least(1);
         let one = Place::take(&shared, CLIENT, false).await;
         let two = begin_to_wait(&shared).await;
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_that_wait_let_others_in() {
+    async fn a_pending_request_frees_its_permit_for_another() {
         let places = Places::at_least(1);
         let (first, second) = (places.visit(CLIENT), places.visit(CLIENT));
         let waits = first.run(std::future::pending::<()>());
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_away_leaves_his_place_to_what_he_began() {
+    async fn a_permit_is_kept_until_the_work_of_a_disconnected_client_ends() {
         let places = Places::at_least(1);
         let (go_on, told) = tokio::sync::oneshot::channel::<()>();
         let visit = places.visit(CLIENT);
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_waits_for_its_client_has_no_place() {
+    async fn a_request_waiting_for_its_client_has_no_permit() {
         let places = Places::at_least(1);
         let visit = places.visit(CLIENT);
         let body = visit.clone();
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_response_has_the_place_until_its_end() {
+    async fn a_permit_is_kept_until_the_response_ends() {
         let places = Places::at_least(1);
         let visit = places.visit(CLIENT);
         let ((), stay) = visit.run(async {}).await;
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_take_turns() {
+    async fn clients_are_admitted_round_robin() {
         let Places(shared) = Places::at_least(1);
         let place = Place::take(&shared, CLIENT, false).await;
         let other = IpAddr::from([127, 0, 0, 2]);
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_comes_back_is_before_those_that_had_no_place_yet() {
+    async fn a_resumed_request_is_admitted_before_new_requests() {
         let Places(shared) = Places::at_least(1);
         let place = Place::take(&shared, CLIENT, false).await;
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_given_up_takes_no_place() {
+    async fn an_abandoned_request_takes_no_permit() {
         let Places(shared) = Places::at_least(1);
         let place = Place::take(&shared, CLIENT, false).await;
         let gone = tokio::time::timeout(MOMENT, Place::take(&shared, CLIENT, false));

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_before_wildcard_and_longer_before_shorter() {
+    fn exact_routes_precede_wildcards_and_longer_precede_shorter() {
         let routes = routes(&["/...", "/a/...", "/a/b", "/a/b/c/..."]).unwrap();
         let found = |path| routes.find(path).unwrap().raw.as_str();
         assert_eq!(found("/"), "/...");
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn unsupported_and_doubled_routes_are_errors() {
+    fn unsupported_and_duplicate_routes_are_errors() {
         assert!(routes(&["/a/:id"]).is_err());
         assert!(routes(&["a"]).is_err());
         assert!(routes(&["/a", "/a/"]).is_err());
     }
 
     #[test]
-    fn the_headers_are_spins_and_a_clients_are_replaced() {
+    fn spin_headers_are_set_and_replace_those_of_the_client() {
         let routes = routes(&["/foo/..."]).unwrap();
         let mut request = Request::get("http://example.com:81/foo/bar?k=v")
             .header("host", "other.example")

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn only_options_may_ask_for_the_server_itself() {
+    fn only_options_accepts_the_asterisk_target() {
         for host in ["a", ""] {
             let found = of("OPTIONS", "*", Version::HTTP_11, &[host]);
             assert_eq!(found, Ok(Target::Server));

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_environment_beats_the_default() {
+    fn flags_override_environment_variables_which_override_defaults() {
         let declared =
             declared("a = { default = \"1\" }\nb = { default = \"1\" }\nc = { default = \"1\" }");
         let environment = |name: &str| (name != "SPIN_VARIABLE_C").then(|| "2".to_owned());
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_required_variable_without_a_value_is_named_with_both_ways_to_set_it() {
+    fn the_error_for_a_missing_variable_names_both_ways_to_set_it() {
         let message = refusal("key = { required = true }", &[]);
         assert!(
             message.contains("SPIN_VARIABLE_KEY") && message.contains("--variable key="),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_is_refused_without_its_value() {
+    fn the_error_for_an_unknown_flag_omits_its_value() {
         let flags = [("oops".to_owned(), "hunter2".to_owned())];
         let message = refusal("key = { default = \"\" }", &flags);
         assert!(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_gets_spins_errors() {
+    fn a_component_gets_the_same_errors_as_in_spin() {
         let templates = BTreeMap::from([("url".to_owned(), "x{{ a }}".to_owned())]);
         let component = ComponentVariables::new("c", &templates, &values(&[("a", "1")])).unwrap();
         assert_eq!(component.get("url").unwrap(), "x1");

@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_give_the_same_address() {
+    fn url_and_keyword_forms_parse_to_the_same_address() {
         let expected = "postgres://u:p%40ss%20%2F%25@h:6543/d%20b?connect_timeout=3&sslmode=require&options=-c%20a%3Db";
         for text in [
             "postgres://u:p%40ss%20%2f%25@h:6543/d%20b?sslmode=verify-full&options=-c%20a%3Db&connect_timeout=3",
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_are_left_out_have_libpqs_defaults() {
+    fn omitted_parts_get_libpq_defaults() {
         for text in [
             "postgres://u@h",
             "postgres://u@h/",
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_values_the_last_counts() {
+    fn the_last_of_repeated_parameters_wins() {
         let text = "postgres://u@h/d?sslmode=require&sslmode=disable&dbname=e&options=-ca=b&options=-cc=d&host=i&port=2";
         assert_eq!(
             url(text),
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_may_be_several_and_have_ipv6_addresses() {
+    fn an_address_may_list_several_servers_and_ipv6_addresses() {
         for (text, servers) in [
             ("postgres://u@[::1]/d", "[::1]:5432"),
             ("postgres://u@[fe80::1%25eth0]:1/d", "[fe80::1%eth0]:1"),
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_component_can_connect_to_is_refused_with_the_reason() {
+    fn unusable_addresses_are_refused_with_the_reason() {
         for (text, part) in [
             ("", "neither postgres://… nor host=…"),
             ("hunter2", "neither"),
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_cannot_be_honoured_is_named() {
+    fn an_unsupported_parameter_is_named_in_the_error() {
         for (parameter, part) in [
             ("pgbouncer=true", "the parameter pgbouncer, "),
             ("pgbouncer", "the parameter pgbouncer, "),
@@ -608,7 +608,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_of_libpq_works_or_is_refused_by_its_name() {
+    fn every_libpq_parameter_works_or_the_error_names_it() {
         assert!(PARAMETERS.is_sorted_by(|a, b| a.name < b.name));
         for parameter in PARAMETERS {
             let name = parameter.name;
@@ -642,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_means_the_same_to_the_hosts_driver() {
+    fn supported_parameters_reach_the_hosts_driver_with_the_same_meaning() {
         let config = driver(
             "postgres://u@h/d?sslmode=verify-full&tcp_user_timeout=1500&keepalives_count=4&keepalives_idle=60&keepalives=0\
              &target_session_attrs=read-write&channel_binding=require&load_balance_hosts=random&connect_timeout=-1",
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_for_people_have_no_password() {
+    fn display_and_debug_output_omit_the_password() {
         let address = parse("postgres://u:hunter2@h/d").unwrap();
         assert_eq!(address.to_string(), "h:5432, database d, user u");
         assert!(!format!("{address:?}").contains("hunter2"));
@@ -704,7 +704,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_address_is_written_so_that_the_driver_and_libpqs_rules_read_it_alike(
+        fn to_url_output_round_trips_through_the_driver_and_our_parser(
             user in name(),
             password in proptest::collection::vec(1_u8.., 0..12),
             database in name(),
@@ -736,7 +736,7 @@ mod tests {
 
         /// Neither the message nor the parts that may be shown contain any of a password that wasn't encoded.
         #[test]
-        fn no_text_has_a_part_of_a_password_whatever_is_in_it(
+        fn output_and_errors_never_contain_any_part_of_the_password(
             password in "[XYZ789@:/?#%&=+' \\\\,\\[\\]]{1,24}",
             form in 0_usize..8,
         ) {

@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_found_by_what_it_is_of_while_it_is_fresh() {
+    fn a_cache_hit_needs_a_fresh_entry_with_a_matching_header() {
         let second = Duration::from_secs(1);
         let json = "{\"name\": \"\u{e4}\"}\n";
         for note in ["", "12.\u{e4}"] {
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_not_found_and_what_is_too_long_not_kept() {
+    fn malformed_entries_are_ignored_and_oversized_ones_not_stored() {
         for text in [
             "",
             "\n",
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sought_is_told_apart_by_every_parameter() {
+    fn cache_headers_differ_when_any_parameter_differs() {
         let text = |text: &str| ParameterValue::Str(text.to_owned());
         let sought = |parameters: &[ParameterValue]| {
             static OF: Statement = STATEMENT;
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn however_much_is_asked_for_the_store_holds_so_much() {
+    fn the_number_of_store_keys_per_statement_is_bounded() {
         let list = Statement {
             max_rows: 200,
             ..STATEMENT
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_known_by_its_address_whatever_the_password() {
+    fn the_database_hash_ignores_the_password() {
         let first = database("postgres://u:p@h:1/d?application_name=a");
         assert_eq!(
             first,
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_closed_until_each_write_has_ended_or_could_not_be_under_way() {
+    fn each_closing_lasts_until_its_deadline_and_their_number_is_limited() {
         let closing = |until_ms, id| Closing { until_ms, id };
         let (one, two) = (closing(5000, 1), closing(6000, 2));
         let generation = generation(&begun(begun(vec![], one), two));
@@ -546,13 +546,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_closings_gets_another_generation_each_time() {
+    fn each_generation_without_closings_is_unique() {
         assert_ne!(generation(&[]), generation(&[]));
         assert_eq!(closings(&generation(&[]), 0), []);
     }
 
     #[test]
-    fn a_store_that_fails_is_left_alone_and_told_of_once() {
+    fn a_failing_store_is_bypassed_and_reported_once_per_outage() {
         let cache = Cache::new(Duration::from_secs(1), "postgres://h/d", &["agents"]);
         assert!(!cache.is_left_alone());
         assert!(!cache.learn(false));

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sqlstate_of_the_table_is_sorted_by_it() {
+    fn every_sqlstate_in_the_table_gets_its_failure_and_advice() {
         for meaning in sqlstate::MEANINGS {
             let code = format!("{:0<5}", meaning.sqlstate);
             let error = DbError::from_host("s", &[""], server_error(&code, &[]));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_does_no_harm_is_sent_again_after_it_may_have_been_done() {
+    fn only_harmless_statements_are_retried_after_an_uncertain_outcome() {
         let repeats = |code: &str, harmless| {
             DbError::from_host("s", &[""], server_error(code, &[])).repeats(harmless)
         };
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_constraint_is_named() {
+    fn a_violated_constraint_is_named() {
         let error = server_error(
             "23505",
             &[("table", "agents"), ("constraint", "idx_agents_name")],
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_object_of_a_trigger_is_logged_with_the_trigger() {
+    fn a_missing_object_error_shows_the_trigger_function() {
         let context = "PL/pgSQL function audit() line 3 at SQL statement";
         let error = server_error("42P01", &[("where_", context)]);
         let error = DbError::from_host("s", &["INSERT"], error);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_broke_is_unavailable_and_a_bug_is_not() {
+    fn a_closed_connection_is_retryable_and_a_type_error_is_not() {
         let text = |reason: &str| {
             let error = PgError::QueryFailed(QueryError::Text(reason.to_owned()));
             DbError::from_host("s", &[], Error::PgError(error))
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_of_the_hosts_is_left_out_and_a_long_text_is_cut() {
+    fn stack_backtraces_are_removed_and_long_error_texts_truncated() {
         assert_eq!(
             cut("Connection refused\n\nStack backtrace:\n   0: main"),
             "Connection refused"
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_allowed_hosts_that_the_host_cannot_read_is_not_repeated() {
+    fn an_invalid_allowed_hosts_entry_is_not_shown_in_the_error() {
         for reason in [
             "Invalid allowed host \"u:hunter2\"",
             "Invalid allowed host port \"hunter2\"",
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_connection_shows_the_servers_text_and_every_cause() {
+    fn a_connection_error_shows_the_servers_text_and_possible_causes() {
         for (reason, likely) in [
             (
                 "db error: FATAL: no pg_hba.conf entry for host \"10.0.0.5\", user \"u\", database \"d\", no encryption",
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_the_host_does_not_permit_is_named_with_its_variable() {
+    fn the_error_for_a_forbidden_address_names_its_variable() {
         let reason = "address postgres://h:1 is not permitted";
         assert!(opening(reason).ends_with("set db_host to the host:port that db_url names (h:1)"));
         let several: Address = "postgres://u@h:1,i:2/d".parse().unwrap();
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_of_the_host_is_told_from_one_of_the_server() {
+    fn a_host_connection_shortage_is_distinguished_from_a_server_one() {
         let waits = "too many requests wait for a connection: 470 of them, the first for 1002 ms";
         assert_eq!(opening(waits), format!("{waits}: {TOO_FEW_CONNECTIONS}"));
         let error = DbError::no_connection_within(2000).to_string();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_taken_again_the_last_first() {
+    fn the_last_returned_connection_is_reused_first() {
         let pool = Pool::new();
         let (one, two) = (at_once(&pool, 1), at_once(&pool, 2));
         pool.give_back(one);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_while_a_request_waits_long_for_the_host() {
+    fn connections_are_not_kept_idle_while_a_request_waits_long() {
         let pool = Pool::new();
         let (one, two) = (at_once(&pool, 1), at_once(&pool, 2));
         {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_that_was_given_up_tells_that_the_host_is_short() {
+    fn a_cancelled_slow_open_marks_connections_as_scarce() {
         let pool = Pool::new();
         {
             let mut waiting = pin!(pool.checkout(pending::<Opened>()));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_the_host_was_short() {
+    fn connections_are_not_kept_idle_after_a_recent_shortage() {
         let pool = Pool::new();
         let one = at_once(&pool, 1);
         pool.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_that_took_longer_than_usual_tells_that_the_host_is_short() {
+    fn an_unusually_slow_open_marks_connections_as_scarce() {
         let opened_after = |pool: &Pool<u32>, elapsed| {
             let open = async move {
                 std::thread::sleep(elapsed);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_is_kept_for_long() {
+    fn old_and_long_idle_connections_are_not_kept() {
         let pool = Pool::new();
         let mut old = at_once(&pool, 1);
         old.opened_at -= MAX_AGE * 2;
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_one_takes_the_idle_ones_with_it() {
+    fn a_checkout_opens_a_new_connection_after_idle_ones_are_dropped() {
         let pool = Pool::new();
         pool.give_back(at_once(&pool, 1));
         pool.forget_idle();

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_read_where_it_is_near_enough_and_has_the_clients_write() {
+    fn reads_use_a_replica_within_the_lag_limit_that_has_the_clients_write() {
         let state = state("1000", "500").unwrap();
         let second = Duration::from_secs(1);
         let behind = Err(PassedOver::Behind);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_is_none() {
+    fn an_invalid_replica_state_is_ignored() {
         assert!(state("1000", "500").is_some());
         assert!(state("", "500").is_none());
         assert!(state("-1", "500").is_none());
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_finds_out_and_what_it_learns_holds_for_a_while_and_is_told_once() {
+    fn one_request_checks_the_replica_and_caches_and_logs_the_result_once() {
         let replica = Replica::new(Server::at(
             &"postgres://u@replica/reznet".parse().unwrap(),
             "db_read_url",

@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_sorted_and_each_sqlstate_is_in_it_once() {
+    fn the_sqlstate_table_is_sorted_and_has_no_duplicates() {
         let sqlstates: Vec<_> = MEANINGS.iter().map(|meaning| meaning.sqlstate).collect();
         assert!(sqlstates.len() > 20);
         assert!(sqlstates.is_sorted_by(|a, b| a < b), "{sqlstates:?}");
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_object_is_ours_where_our_statement_names_it() {
+    fn a_missing_project_object_in_our_statement_is_attributed_to_us() {
         let sql = "SELECT a.id FROM public.agents AS a, write_once($1), hash_record_extended(a, 0), pg_stat_statements";
         let at = |name: &str| format!("Some(Original({}))", sql.find(name).unwrap() + 1);
         for (code, position, ours) in [
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_counted_in_characters() {
+    fn error_positions_count_characters_not_bytes() {
         let sql = "SELECT 'äöü' FROM tasks";
         let error = absent_object("42P01", "Some(Original(19))", None);
         assert!(is_ours(&error, &[sql]));
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_object_of_a_trigger_that_somebody_added_is_not_ours() {
+    fn a_missing_object_in_a_custom_trigger_is_not_attributed_to_us() {
         let internal = |query: &str| format!("Some(Internal {{ position: 13, query: {query:?} }})");
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn the_functions_are_those_that_the_migrations_make() {
+    fn the_function_list_matches_the_migrations() {
         let mut made = Vec::new();
         for file in std::fs::read_dir("migrations").unwrap() {
             let path = file.unwrap().path();

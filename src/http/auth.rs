@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_known_token_opens() {
+    fn only_a_complete_known_token_grants_access() {
         let tokens = ["one-token-of-16-", "another-token-of-19"];
         let opens = |headers: &HeaderMap| brings_one_of(headers, tokens.into_iter());
         for value in [
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_open_what_they_are_for() {
+    fn each_audience_accepts_its_own_tokens() {
         let with = |api: &[&str], admin: &[&str]| Config {
             api_tokens: api.iter().map(ToString::to_string).collect(),
             admin_tokens: admin.iter().map(ToString::to_string).collect(),

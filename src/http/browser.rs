@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_recognized() {
+    fn requests_from_other_origins_are_detected() {
         let trusted = ["https://app.example.com".to_owned()];
         let foreign = |pairs: &[(&'static str, &str)]| foreign_origin(&headers(pairs), &trusted);
         let host = ("host", "localhost:3000");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_that_dns_can_bind_to_another_address_are_foreign() {
+    fn only_host_names_open_to_dns_rebinding_are_foreign() {
         let allowed = ["api.example.com".to_owned(), "build_host".to_owned()];
         let is_foreign = |host: &str| {
             foreign_host(

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_very_many_errors_is_not_checked_to_its_end() {
+    fn checking_stops_at_the_maximum_number_of_field_errors() {
         let object = |name: &str| {
             let members = format!("\"{name}\":1,").repeat(MOST_FAULTS + 1);
             let text = format!("{{{members}\"list\":1}}");
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_object_has_no_faults() {
+    fn a_valid_object_has_no_field_errors() {
         for value in [
             json!({}),
             json!({"a/b": null}),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_has_a_pointer() {
+    fn every_field_error_has_a_json_pointer() {
         let value = json!({"a/b": "toolong", "list": [{"n": 10}, {}, {}], "x~": 1});
         assert_eq!(
             faults(&value),
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_given_twice_is_a_fault() {
+    fn each_duplicate_field_is_reported_once() {
         let found = |text| checked(&Kind::Record(&OUTER), text).0;
         assert_eq!(
             found(r#"{"a/b": "x", "a\u002fb": "y", "list": [{"n": 1, "n": 1, "n": 1}]}"#),
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_is_written_out_anew() {
+    fn accepted_json_is_written_in_normalized_form() {
         const FREE_FORM: &str =
             r#"{ "$serde_json::private::Number": "12", "n": 1.50, "n": 5e0, "t":"\u00e9\/" }"#;
         for (kind, text, expected) in [
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_with_a_name_private_to_serde_json_is_no_scalar() {
+    fn serde_json_private_keys_do_not_turn_an_object_into_a_scalar() {
         for text in [
             r#"{"$serde_json::private::Number": "12"}"#,
             r#"{"$serde_json::private::RawValue": "12"}"#,
@@ -693,7 +693,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_depends_on_earlier_ones_only() {
+    fn a_task_may_depend_only_on_earlier_tasks() {
         let tasks = json!({"tasks": [
             {"after": [0]}, {"after": [0, 2, -1, 1e300]}, {"after": [0, 1.0]}, {}]});
         let (faults, references) = found(&tasks);
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_found_beside_faults_and_only_where_they_are_ids() {
+    fn valid_references_are_collected_despite_other_field_errors() {
         const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
         let tasks = json!([{"channel": ID}, {"channel": 1}, {"bad": 1, "channel": ID}]);
         let (faults, references) = found(&json!({"kind": "agent", "author": ID, "tasks": tasks}));

@@ -391,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_what_its_regex_says() {
+    fn the_cursor_parser_agrees_with_its_regex() {
         let regex = regex_lite::Regex::new(Cursor::REGEX).unwrap();
         let id = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
         for text in [

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pages_policy_allows_its_own_style_and_script_and_no_other() {
+    fn each_page_policy_allows_only_its_own_style_and_script() {
         for (name, page) in PAGES {
             let file = format!("src/http/{name}.csp");
             let expected = format!(
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_small_and_refer_to_nothing_outside() {
+    fn pages_are_small_and_self_contained() {
         for (name, page) in PAGES {
             assert!(page.len() < 60_000, "{name}: {} bytes", page.len());
             for forbidden in [

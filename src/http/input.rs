@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_come_in_one_answer() {
+    fn one_response_lists_all_parameter_errors() {
         assert_eq!(
             faults("t=&bogus=1"),
             [
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_misread_is_a_fault() {
+    fn duplicate_non_utf8_and_nul_parameters_are_refused() {
         for (query, fault) in [
             ("t=a&t=b", "t: given more than once"),
             ("t=%ff", "t: is not valid UTF-8"),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_faults_told_is_limited() {
+    fn the_number_of_reported_parameter_errors_is_limited() {
         let query = (0..1000).fold(String::new(), |query, n| format!("{query}&p{n}=1"));
         assert_eq!(faults(&query).len(), MOST_FAULTS);
     }
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_is_no_content_encoding() {
+    fn identity_does_not_count_as_a_content_encoding() {
         for (codings, encoded) in [
             (&[][..], false),
             (&["identity"], false),

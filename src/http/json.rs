@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_and_items_are_split_as_they_are_written() {
+    fn splitting_preserves_the_text_of_members_and_items() {
         let object = " {\"a\" : {\"x\":[1,\"}\"]}\n,\"b\\\"\":\"]\\\\\", \"\":[ ], \"c\":-1.50e+3 , \"d\":null} ";
         assert_eq!(
             members(object).collect::<Vec<_>>(),
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_value_of_a_scalar() {
+    fn each_json_value_is_parsed_to_its_token() {
         for (text, token) in [
             ("null", Token::Null),
             (" true\n", Token::Boolean(true)),
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_unicode() {
+    fn unpaired_surrogates_in_strings_are_refused() {
         for text in [
             r#""\ud83d\ude00""#,
             r#"["\ud83d\ude00\\ud800", "\u00e9\"\\"]"#,
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn expensive_bodies_are_refused_unread() {
+    fn bodies_with_excessive_nesting_or_values_are_refused() {
         let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(size_fault(&nested(MAX_DEPTH)), None);
         let fault = size_fault(&nested(MAX_DEPTH + 1));
@@ -552,7 +552,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_split_is_what_serde_json_reads(value in any_json(), pretty in any::<bool>()) {
+        fn splitting_agrees_with_serde_json(value in any_json(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             match &value {
                 Value::Object(expected) => {

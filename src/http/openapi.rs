@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn openapi_json_is_what_the_code_does() {
+    fn openapi_json_matches_the_code() {
         let expected = serde_json::to_string_pretty(&document()).expect("it's JSON") + "\n";
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write("openapi.json", &expected).expect("openapi.json can be written");

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_with_a_known_tag_is_not_sent_again() {
+    fn a_matching_if_none_match_is_answered_with_304() {
         let tag = format!("\"{}\"", body_tag("{}"));
         assert_ne!(body_tag("{}"), body_tag("[]"));
         let status = |tags: &str| {
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_its_own_weak_tag_with_and_without_its_rows() {
+    fn a_page_keeps_its_weak_etag_with_and_without_a_body() {
         let known = if_none_match(&with(&IF_NONE_MATCH, &["W/\"0123456789abcdef\""]));
         for (json, known, expected) in [
             (Some("[]"), &[][..], StatusCode::OK),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_takes_strong_tags_of_ours_only() {
+    fn if_match_accepts_only_strong_etags_in_our_format() {
         let of = |values: &[&str]| if_match(&with(&IF_MATCH, values)).0;
         assert_eq!(if_match(&HeaderMap::new()), IfMatch(None));
         assert_eq!(of(&["*"]), None);

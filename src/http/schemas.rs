@@ -1085,7 +1085,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_matches_what_its_regex_says(text in "[@a-zA-Z0-9_.éß\n -]{0,4}|@?[a-z0-9_]{48,101}") {
+        fn pattern_matchers_agree_with_their_regexes(text in "[@a-zA-Z0-9_.éß\n -]{0,4}|@?[a-z0-9_]{48,101}") {
             for kind in [AGENT_NAME, NEW_AGENT_NAME, AGENT_TYPE] {
                 let Kind::Pattern { regex, matches, .. } = kind else {
                     return Err(TestCaseError::fail("it is no pattern"));

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_of_all_tokens_counts() {
+    fn the_highest_read_your_writes_token_is_used() {
         let of = |pairs: &[(HeaderName, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {

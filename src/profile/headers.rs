@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_hidden_but_for_the_id() {
+    fn only_x_request_id_is_set_when_profile_headers_are_hidden() {
         let mut headers = HeaderMap::new();
         let profile = RequestProfile::start("abc".to_owned());
         insert(&mut headers, &profile, &profile.totals(), false);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_a_choice_the_server_that_answered_is_named() {
+    fn server_timing_names_the_server_that_answered() {
         let profile = RequestProfile::start("abc".to_owned());
         profile.record_read_from("replica");
         let timing = server_timing(&profile.totals(), &profile);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_listed_only_where_they_may_be_seen() {
+    fn server_timing_lists_statements_only_if_allowed() {
         let profile = RequestProfile::start("abc".to_owned());
         profile.record_statement(StatementRun {
             name: "agent_get",

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_traceparent_names_the_request() {
+    fn the_trace_id_is_read_from_a_valid_traceparent() {
         for valid in [
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",

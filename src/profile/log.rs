@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_are_exceeded_not_reached() {
+    fn a_level_applies_only_above_its_threshold() {
         assert_eq!(Level::of(100, 100, 500), None);
         assert_eq!(Level::of(101, 100, 500), Some(Level::Warning));
         assert_eq!(Level::of(500, 100, 500), Some(Level::Warning));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_whatever_it_is_made_of() {
+    fn line_breaks_in_a_message_do_not_split_the_log_line() {
         let profile = RequestProfile::start("r1".to_owned());
         let message = "broken\r\nERROR - forged\u{1b}[31m\u{0}x";
         let text = render(LogFormat::Text, Level::Error, message, &profile, &[]);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_can_be_json() {
+    fn json_log_lines_are_valid_json() {
         let profile = RequestProfile::start("r1".to_owned());
         let details = [("event", "slow_query".into()), ("elapsed_us", 7.into())];
         let text = render(
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters() {
+    fn long_text_is_truncated_at_a_character_boundary() {
         assert_eq!(one_line("äöü", 2), "äö…");
         assert_eq!(one_line("äöü", 3), "äöü");
         assert_eq!(one_line("  SELECT\n   1 ", 200), "SELECT 1");

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_add_up_what_was_recorded_failures_included() {
+    fn totals_include_failed_statements() {
         let profile = RequestProfile::start("r".to_owned());
         profile.record_statement(run("agent_get", 1500, 0));
         profile.record_statement(StatementRun {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_route_says_so() {
+    fn a_request_without_a_route_has_a_placeholder_route() {
         let profile = RequestProfile::start("r".to_owned());
         assert_eq!(profile.route(), "(no route)");
         assert_eq!(profile.query_budget(), None);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_tell_the_same_parameters_from_different_ones() {
+    fn repetitions_count_equal_and_different_parameters_separately() {
         let profile = RequestProfile::start("r".to_owned());
         for (name, parameters) in [("a", 1), ("b", 1), ("b", 2), ("b", 2), ("c", 1), ("c", 1)] {
             profile.record_statement(run(name, 1, parameters));

@@ -316,14 +316,14 @@ mod tests {
     // --- the formulas ---
 
     #[test]
-    fn constants_are_what_they_say() {
+    fn constants_equal_their_definitions() {
         assert_eq!(Sketch::GAMMA.to_bits(), (101.0_f64 / 99.0).to_bits());
         assert_eq!(Sketch::LN_GAMMA.to_bits(), Sketch::GAMMA.ln().to_bits());
         assert_eq!(Sketch::bin_index(u64::MAX), Sketch::MAX_INDEX);
     }
 
     #[test]
-    fn indexes_are_those_of_exact_arithmetic() {
+    fn bin_indexes_match_exact_arithmetic() {
         // Computed with 60 decimal digits.
         for (elapsed_us, index) in [
             (0, -1),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bins_value_is_within_alpha_of_all_it_holds() {
+    fn a_bin_value_is_within_alpha_of_every_value_in_the_bin() {
         assert!(within_alpha(Sketch::bin_value_us(Sketch::ZERO_INDEX), 0));
         for elapsed_us in (0..=200_000).chain(edges()).chain([u64::MAX]) {
             let index = Sketch::bin_index(elapsed_us);
@@ -361,7 +361,7 @@ mod tests {
     /// Checks `ceil(ln(v) / ln(gamma))` with the constant written and computed as in SQL. Also checks that no value is so near
     /// to an edge that another library's last digit could move it across.
     #[test]
-    fn sql_puts_every_value_up_to_an_hour_in_the_same_bin() {
+    fn sql_and_rust_compute_the_same_bin_up_to_one_hour() {
         let mut count = 0;
         for elapsed_us in (2..=200_000).chain(edges().filter(|v| (2..=HOUR_US).contains(v))) {
             let in_sql = float(elapsed_us).ln() / (101.0_f64 / 99.0).ln();
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_of_nothing_leaves_no_trace() {
+    fn recording_with_weight_zero_changes_nothing() {
         let mut sketch = Sketch::new();
         sketch.record_weighted(5_000, true, 0);
         assert_eq!(sketch, Sketch::new());
@@ -428,7 +428,7 @@ mod tests {
     // --- quantiles ---
 
     #[test]
-    fn the_rank_is_the_lower_one() {
+    fn quantiles_between_two_values_use_the_lower_rank() {
         // Of four values, 0.5 falls between the second and the third.
         let sketch = sketch_of(&[10_000, 20_000, 30_000, 40_000]);
         for (q, exact_us) in [
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_that_cannot_be_are_brought_to_what_can() {
+    fn impossible_totals_are_clamped_to_possible_values() {
         let bin = (Sketch::bin_index(250_000), 10);
         let lost = Sketch::from_bins([bin], SketchTotals::default());
         assert!(within_alpha(lost.quantile_us(0.95).unwrap(), 250_000));
@@ -530,7 +530,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn recording_is_counting(runs in vec((any_us(), any::<bool>(), 0..5_u64), 0..200)) {
+        fn a_weighted_record_equals_repeated_records(runs in vec((any_us(), any::<bool>(), 0..5_u64), 0..200)) {
             let (mut weighted, mut repeated) = (Sketch::new(), Sketch::new());
             let mut runs_by_one = Vec::new();
             for (elapsed_us, failed, weight) in runs {
@@ -569,7 +569,7 @@ mod tests {
         }
 
         #[test]
-        fn quantiles_rise_and_stay_below_the_maximum(sketch in any_sketch(), q in 0.0..1.0, more in 0.0..0.5) {
+        fn quantiles_are_monotonic_and_at_most_the_maximum(sketch in any_sketch(), q in 0.0..1.0, more in 0.0..0.5) {
             prop_assert_eq!(sketch.quantile_us(q).is_none(), sketch.is_empty());
             if let (Some(low_us), Some(high_us)) = (sketch.quantile_us(q), sketch.quantile_us(q + more)) {
                 prop_assert!(0.0 <= low_us && low_us <= high_us);
@@ -578,14 +578,14 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_merging_is_no_matter(a in any_sketch(), b in any_sketch(), c in any_sketch()) {
+        fn merging_is_commutative_and_associative(a in any_sketch(), b in any_sketch(), c in any_sketch()) {
             prop_assert_eq!(merged(&a, &b), merged(&b, &a));
             prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
             prop_assert_eq!(merged(&a, &Sketch::new()), a);
         }
 
         #[test]
-        fn any_rows_make_a_sketch_that_holds_together(a in any_sketch(), b in any_sketch()) {
+        fn sketches_from_any_rows_are_consistent(a in any_sketch(), b in any_sketch()) {
             for sketch in [&a, &b, &merged(&a, &b)] {
                 let in_range = |(index, count)| (-1..=2218).contains(&index) && count > 0;
                 prop_assert!(sketch.bins().all(in_range));
@@ -653,14 +653,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(6))]
 
         #[test]
-        fn uniform_durations(seed in seed(), low_us in 0.0..1e6, width_us in 1.0..1e7) {
+        fn quantiles_of_uniform_durations_are_within_alpha(seed in seed(), low_us in 0.0..1e6, width_us in 1.0..1e7) {
             let mut rng = rng(seed);
             let values_us = sample(Uniform::new(low_us, low_us + width_us).unwrap(), &mut rng);
             keeps_the_promise(values_us, &mut rng)?;
         }
 
         #[test]
-        fn log_normal_durations(seed in seed(), ln_median_us in 2.0..14.0, sigma in 0.1..2.0) {
+        fn quantiles_of_log_normal_durations_are_within_alpha(seed in seed(), ln_median_us in 2.0..14.0, sigma in 0.1..2.0) {
             let mut rng = rng(seed);
             let values_us = sample(LogNormal::new(ln_median_us, sigma).unwrap(), &mut rng);
             keeps_the_promise(values_us, &mut rng)?;
@@ -668,7 +668,7 @@ mod tests {
 
         /// Durations with and without a cache, far apart, so that the percentiles of the two modes are independent.
         #[test]
-        fn bimodal_durations(seed in seed(), ln_fast_us in 3.0..6.0, ln_slow_us in 9.0..15.0, slow_part in 0.01..0.6) {
+        fn quantiles_of_bimodal_durations_are_within_alpha(seed in seed(), ln_fast_us in 3.0..6.0, ln_slow_us in 9.0..15.0, slow_part in 0.01..0.6) {
             let mut rng = rng(seed);
             let (fast, slow) = (LogNormal::new(ln_fast_us, 0.3).unwrap(), LogNormal::new(ln_slow_us, 0.3).unwrap());
             let is_slow = Bernoulli::new(slow_part).unwrap();
@@ -681,13 +681,13 @@ mod tests {
         }
 
         #[test]
-        fn constant_durations(seed in seed(), elapsed_us in any_us()) {
+        fn quantiles_of_constant_durations_are_within_alpha(seed in seed(), elapsed_us in any_us()) {
             keeps_the_promise(vec![elapsed_us; VALUES], &mut rng(seed))?;
         }
 
         /// Includes shapes under 1, whose mean is infinite.
         #[test]
-        fn heavy_tailed_durations(seed in seed(), least_us in 1.0..10_000.0, shape in 0.5..3.0) {
+        fn quantiles_of_heavy_tailed_durations_are_within_alpha(seed in seed(), least_us in 1.0..10_000.0, shape in 0.5..3.0) {
             let mut rng = rng(seed);
             let values_us = sample(Pareto::new(least_us, shape).unwrap(), &mut rng);
             keeps_the_promise(values_us, &mut rng)?;

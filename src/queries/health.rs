@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_migrations_are_the_files_there_are() {
+    fn the_migration_list_matches_the_files() {
         let mut files: Vec<_> = std::fs::read_dir("migrations")
             .unwrap()
             .filter_map(|file| {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_indexes_are_the_sixteen_that_the_migration_makes() {
+    fn the_index_list_matches_the_migration() {
         let migration = std::fs::read_to_string("migrations/0002_indexes.sql").unwrap();
         assert_eq!(migration.matches(" IF NOT EXISTS idx_").count(), 16);
         assert_eq!(INDEXES.len(), 16);

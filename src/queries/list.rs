@@ -416,7 +416,7 @@ mod tests {
     use crate::queries::agents;
 
     #[test]
-    fn a_page_begins_at_the_later_of_a_cursor_and_a_time() {
+    fn a_page_starts_at_the_later_of_cursor_and_since_time() {
         let from = |key, id, since_us| {
             let page = Page {
                 key,
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_another_where_its_rows_or_its_statement_are() {
+    fn page_etags_differ_if_the_rows_or_the_statement_differ() {
         let tag = page_tag(&agents::AGENT_LIST, "2.17");
         assert_eq!(tag.len(), TAG_LENGTH);
         assert_eq!(tag, page_tag(&agents::AGENT_LIST, "2.17"));
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_told_by_its_note_with_and_without_a_next_one() {
+    fn the_page_tag_does_not_depend_on_the_next_cursor() {
         let items = |note: &str| {
             let (json, note) = (Some("1,2".to_owned()), Some(note.to_owned()));
             Items::of(&agents::AGENT_LIST, Answer { json, note }).unwrap()

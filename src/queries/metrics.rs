@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_have_the_labels_of_requests_without_a_route() {
+    fn operations_md_shows_the_labels_of_requests_without_a_route() {
         let histogram = Histogram {
             kind: "route".into(),
             name: "(no route)".into(),

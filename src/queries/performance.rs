@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_holds_only_if_its_conditions_do_and_the_same_sql_is_given_once() {
+    fn advice_requires_its_conditions_and_repeats_no_sql() {
         let facts = Facts {
             deleted_from: Some(vec![1]),
             building: vec![7],

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn if_match_travels_as_one_text() {
+    fn if_match_is_sent_as_one_text_parameter() {
         let parameter = |tags: Option<&[&str]>| {
             let tags = tags.map(|tags| tags.iter().map(ToString::to_string).collect());
             IfMatch(tags).parameter()

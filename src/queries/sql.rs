@@ -76,7 +76,7 @@ pub(super) const fn unindented<const LEN: usize>(text: &str) -> [u8; LEN] {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn only_indentation_goes() {
+    fn the_sql_macro_removes_only_indentation() {
         assert_eq!(
             sql![
                 "SELECT  1\n   -- naïve  one\n\n      , '  ' ",
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn no_literal_of_a_statement_goes_on_in_a_second_line() {
+    fn no_sql_literal_spans_two_lines() {
         for statement in super::super::ALL {
             let sql = statement.sql();
             for line in sql.lines().filter(|line| !line.starts_with("--")) {

@@ -34,7 +34,7 @@ async fn get_as(edge: &Edge, path: &str, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_had_but_what_is_anyones() {
+async fn only_public_routes_are_served_without_a_token() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
@@ -70,7 +70,7 @@ async fn without_a_token_nothing_is_had_but_what_is_anyones() {
 }
 
 #[tokio::test]
-async fn a_token_opens_what_it_is_for_and_nothing_is_stored_on_the_way() {
+async fn api_and_admin_tokens_open_their_routes_with_no_store() {
     let database = Database::migrated().await;
     let both = format!("{API} another-token-while-it-is-replaced");
     let variables = [("api_token", both.as_str()), ("admin_token", ADMIN)];
@@ -90,7 +90,7 @@ async fn a_token_opens_what_it_is_for_and_nothing_is_stored_on_the_way() {
 }
 
 #[tokio::test]
-async fn the_api_is_open_where_only_administrators_have_a_token() {
+async fn api_is_open_if_only_the_admin_token_is_set() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("admin_token", ADMIN)], &[]).await;
     assert_eq!(edge.get("/api/agents").await.status, StatusCode::OK);
@@ -244,7 +244,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
 }
 
 #[tokio::test]
-async fn a_token_is_read_as_http_writes_it() {
+async fn authorization_header_is_parsed_by_http_syntax() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
@@ -280,7 +280,7 @@ async fn a_token_is_read_as_http_writes_it() {
 }
 
 #[tokio::test]
-async fn without_configured_origins_no_answer_speaks_of_them() {
+async fn no_cors_headers_are_sent_without_configured_origins() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for method in [Method::GET, Method::OPTIONS] {
@@ -296,7 +296,7 @@ async fn without_configured_origins_no_answer_speaks_of_them() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_be_careful() {
+async fn responses_set_nosniff_and_errors_set_no_store() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for path in [
@@ -314,7 +314,7 @@ async fn browsers_are_told_to_be_careful() {
 }
 
 #[tokio::test]
-async fn pages_go_out_to_anyone_with_a_policy_and_without_a_query() {
+async fn pages_are_public_have_a_csp_and_run_no_query() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
@@ -446,7 +446,7 @@ const FOREIGN_HOSTS: [&str; 4] = [
 ];
 
 #[tokio::test]
-async fn without_a_token_only_names_of_this_server_are_served() {
+async fn without_api_token_only_known_host_names_are_served() {
     let database = Database::migrated().await;
     let variables = [("allowed_hosts", "API.example.com reznet-edge.reznet")];
     let edge = Edge::start_with(&database, &variables, &[]).await;
@@ -482,7 +482,7 @@ async fn without_a_token_only_names_of_this_server_are_served() {
 }
 
 #[tokio::test]
-async fn with_a_token_any_host_is_served() {
+async fn with_api_token_any_host_name_is_served() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("api_token", API)], &[]).await;
     let bearer = format!("Bearer {API}");

@@ -8,7 +8,7 @@ use support::{Database, Edge};
 use super::{NOBODY, agent, channel, each, faults, text};
 
 #[tokio::test]
-async fn agent_list_is_the_active_ones_oldest_first() {
+async fn agent_list_returns_active_agents_oldest_first() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client
@@ -50,7 +50,7 @@ async fn agent_list_is_the_active_ones_oldest_first() {
 }
 
 #[tokio::test]
-async fn agent_get_by_name_takes_it_with_and_without_the_at() {
+async fn agent_get_by_name_accepts_name_with_or_without_at_sign() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for name in ["orchestrator", "@orchestrator", "%40orchestrator"] {
@@ -69,7 +69,7 @@ async fn agent_get_by_name_takes_it_with_and_without_the_at() {
 }
 
 #[tokio::test]
-async fn agent_get_has_what_the_migration_wrote() {
+async fn agent_get_returns_an_agent_that_the_migration_inserted() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let by_name = edge.get("/api/agents/name/backend").await.json();
@@ -89,7 +89,7 @@ async fn agent_get_has_what_the_migration_wrote() {
 }
 
 #[tokio::test]
-async fn agent_create_stores_what_was_given_and_says_where() {
+async fn agent_create_stores_the_body_and_returns_its_location() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = json!({
@@ -121,7 +121,7 @@ async fn agent_create_stores_what_was_given_and_says_where() {
 }
 
 #[tokio::test]
-async fn agent_create_names_every_fault() {
+async fn agent_create_reports_every_field_error() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = json!({"name": "a b", "persona": {"role": 1, "mood": "good"}, "config": {"a": "\u{0}"}, "bogus": 1});
@@ -139,7 +139,7 @@ async fn agent_create_names_every_fault() {
 }
 
 #[tokio::test]
-async fn agent_update_changes_only_what_is_given() {
+async fn agent_update_changes_only_given_fields() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/agents/{}", agent(&edge, "backend").await);
@@ -164,7 +164,7 @@ async fn agent_update_changes_only_what_is_given() {
 }
 
 #[tokio::test]
-async fn agent_activate_and_deactivate_say_what_they_did() {
+async fn agent_activate_and_deactivate_return_the_new_state() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/agents/{}", agent(&edge, "backend").await);
@@ -190,7 +190,7 @@ async fn agent_activate_and_deactivate_say_what_they_did() {
 }
 
 #[tokio::test]
-async fn agent_messages_are_its_own_newest_first() {
+async fn agent_messages_returns_its_own_messages_newest_first() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let (backend, qa) = (agent(&edge, "backend").await, agent(&edge, "qa").await);
@@ -213,7 +213,7 @@ async fn agent_messages_are_its_own_newest_first() {
 }
 
 #[tokio::test]
-async fn twenty_callers_at_once_get_one_dm_channel() {
+async fn twenty_concurrent_requests_get_the_same_dm_channel() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for name in ["backend", "qa", "devops", "analyst"] {
@@ -238,7 +238,7 @@ async fn twenty_callers_at_once_get_one_dm_channel() {
 }
 
 #[tokio::test]
-async fn a_dm_channel_is_had_whatever_others_call_theirs_and_again_after_archiving() {
+async fn dm_channel_tolerates_name_conflict_and_is_unarchived_by_get() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = agent(&edge, "backend").await;
@@ -260,7 +260,7 @@ async fn a_dm_channel_is_had_whatever_others_call_theirs_and_again_after_archivi
 }
 
 #[tokio::test]
-async fn numbers_leave_as_they_came_or_are_refused() {
+async fn numbers_in_config_are_returned_exactly_or_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let config = r#"{"n": 123456789012345678901234567890, "d": 0.1234567890123456789}"#;
@@ -282,7 +282,7 @@ async fn numbers_leave_as_they_came_or_are_refused() {
 }
 
 #[tokio::test]
-async fn hostile_values_are_refused_never_a_server_error() {
+async fn hostile_path_and_query_values_are_422_or_404() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let long = "a".repeat(10_000);

@@ -88,7 +88,7 @@ const FREE_FORM: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn free_form_objects_are_stored_and_returned_as_they_came() {
+async fn free_form_objects_are_returned_verbatim() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let members = free_form_members();
@@ -115,7 +115,7 @@ async fn free_form_objects_are_stored_and_returned_as_they_came() {
 }
 
 #[tokio::test]
-async fn a_scalar_is_not_read_from_an_object() {
+async fn object_with_serde_json_private_key_is_not_a_scalar() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for value in [
@@ -157,7 +157,7 @@ async fn whole_numbers_are_compared_as_decimals() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_given_twice_is_refused_and_the_last_counts_in_free_form_objects() {
+async fn duplicate_field_is_refused_but_last_wins_in_free_form_objects() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = r#"{"description": "a", "descr\u0069ption": "b", "priority": 1, "priority": 1}"#;
@@ -196,7 +196,7 @@ async fn every_field_error_of_a_body_is_in_one_answer() {
 }
 
 #[tokio::test]
-async fn free_form_objects_hold_only_what_common_parsers_read() {
+async fn free_form_values_beyond_common_parser_limits_are_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let deep = format!("{{\"a\": {}{}}}", "[".repeat(60), "]".repeat(60));
@@ -217,7 +217,7 @@ async fn free_form_objects_hold_only_what_common_parsers_read() {
 }
 
 #[tokio::test]
-async fn utf_8_may_have_several_labels_and_identity_is_no_encoding() {
+async fn only_utf_8_charsets_and_identity_encoding_are_accepted() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let (json, body) = ("application/json", r#"{"description": "ü"}"#);
@@ -254,7 +254,7 @@ async fn utf_8_may_have_several_labels_and_identity_is_no_encoding() {
 
 /// A tree of such a body would need a hundred times the memory of its text, and an instance has 128 MiB for sixteen requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_nest_a_million_times_harm_no_other_request() {
+async fn bodies_nested_170_000_times_do_not_affect_other_requests() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");

@@ -39,7 +39,7 @@ async fn until_hit(edge: &Edge, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_hit_costs_no_query_and_says_the_same() {
+async fn cache_hit_runs_no_query_and_returns_the_same_response() {
     let database = Database::migrated().await;
     let edge = cached(&database, "3600").await;
     let (agent, channel) = (agent(&edge, "qa").await, channel(&edge, "general").await);
@@ -83,7 +83,7 @@ async fn a_hit_costs_no_query_and_says_the_same() {
 }
 
 #[tokio::test]
-async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
+async fn every_write_invalidates_the_shared_cache_at_once() {
     let database = Database::migrated().await;
     let edge = cached(&database, "3600").await;
     let agents = "/api/agents?active_only=false&limit=200";
@@ -168,7 +168,7 @@ async fn every_write_is_seen_at_once_by_all_who_share_the_store() {
 }
 
 #[tokio::test]
-async fn elsewhere_a_write_is_hidden_for_the_seconds_at_most_and_never_from_who_wrote() {
+async fn other_host_serves_stale_rows_at_most_cache_seconds_never_to_writer() {
     let database = Database::migrated().await;
     // Each host has its own store.
     let (here, elsewhere) = (cached(&database, "3").await, cached(&database, "3").await);
@@ -210,7 +210,7 @@ async fn elsewhere_a_write_is_hidden_for_the_seconds_at_most_and_never_from_who_
 }
 
 #[tokio::test]
-async fn what_is_read_while_it_is_written_is_never_older_than_what_was_acknowledged_before() {
+async fn concurrent_reads_are_never_older_than_acknowledged_writes() {
     let database = Database::migrated().await;
     let edge = cached(&database, "3600").await;
     let path = format!("/api/channels/{}", channel(&edge, "general").await);
@@ -257,7 +257,7 @@ async fn lock(database: &Database, id: &str) -> tokio_postgres::Client {
 }
 
 #[tokio::test]
-async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_not_hidden() {
+async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
     let database = Database::migrated().await;
     let variables = [("cache_seconds", "3600")];
     let edge = Edge::start_with(&database, &variables, &["--request-timeout", "1s"]).await;
@@ -301,7 +301,7 @@ async fn while_a_write_is_under_way_nothing_is_kept_and_one_that_is_given_up_is_
 }
 
 #[tokio::test]
-async fn databases_that_share_a_store_see_nothing_of_each_other() {
+async fn databases_that_share_a_store_have_separate_cache_entries() {
     let (database, other) = (Database::migrated().await, Database::migrated().await);
     let sql = "UPDATE agents SET is_busy = true WHERE name = '@qa'";
     other.client().await.batch_execute(sql).await.unwrap();
@@ -331,7 +331,7 @@ async fn databases_that_share_a_store_see_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn the_report_tells_the_hit_rate_of_all_instances() {
+async fn cache_report_shows_the_hit_rate_of_all_instances() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(
         &database,
@@ -396,7 +396,7 @@ async fn the_report_tells_the_hit_rate_of_all_instances() {
 }
 
 #[tokio::test]
-async fn a_hit_wants_the_token_too() {
+async fn cache_hit_requires_the_api_token() {
     let database = Database::migrated().await;
     let token = "0123456789abcdef";
     let variables = [("cache_seconds", "60"), ("api_token", token)];
@@ -413,7 +413,7 @@ async fn a_hit_wants_the_token_too() {
 }
 
 #[tokio::test]
-async fn without_a_store_the_database_answers_and_the_log_says_so_once() {
+async fn missing_store_falls_back_to_the_database_and_is_logged_once() {
     let database = Database::migrated().await;
     let stores = "key_value_stores = [\"default\"]\n";
     let edge = Edge::start_changed(&database, &[("cache_seconds", "60")], &[], |manifest| {

@@ -7,7 +7,7 @@ use support::{Database, Edge};
 use super::{agent, channel, each, faults, text};
 
 #[tokio::test]
-async fn channel_list_leaves_out_the_archived() {
+async fn channel_list_omits_archived_channels() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let all = ["general", "development", "operations", "planning"];
@@ -25,7 +25,7 @@ async fn channel_list_leaves_out_the_archived() {
 }
 
 #[tokio::test]
-async fn channel_create_and_update_keep_names_apart() {
+async fn channel_create_and_update_refuse_a_taken_name() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let answer = edge
@@ -69,7 +69,7 @@ async fn channel_create_and_update_keep_names_apart() {
 }
 
 #[tokio::test]
-async fn a_dm_channel_stays_one() {
+async fn dm_channel_type_cannot_be_changed() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = agent(&edge, "backend").await;
@@ -87,7 +87,7 @@ async fn a_dm_channel_stays_one() {
 }
 
 #[tokio::test]
-async fn channel_messages_are_the_newest_in_the_order_written() {
+async fn channel_messages_returns_newest_page_in_creation_order() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/channels/{}/messages", channel(&edge, "general").await);
@@ -126,7 +126,7 @@ async fn channel_messages_are_the_newest_in_the_order_written() {
 }
 
 #[tokio::test]
-async fn channel_clear_hides_what_is_older() {
+async fn channel_clear_hides_older_messages() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = channel(&edge, "general").await;
@@ -191,7 +191,7 @@ async fn message_create_checks_author_thread_and_channel() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_into_an_archived_channel() {
+async fn message_create_in_an_archived_channel_is_409() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = channel(&edge, "general").await;

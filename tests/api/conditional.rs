@@ -30,7 +30,7 @@ async fn get_unless(edge: &Edge, method: Method, path: &str, held: &str) -> Answ
 }
 
 #[tokio::test]
-async fn what_the_client_holds_is_304_without_a_body_on_every_read() {
+async fn every_read_with_matching_if_none_match_is_304_without_body() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = agent(&edge, "orchestrator").await;
@@ -86,7 +86,7 @@ async fn what_the_client_holds_is_304_without_a_body_on_every_read() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_by_who_holds_what_was_before() {
+async fn stale_if_none_match_is_200_with_the_new_body() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = format!("/api/agents/{}", agent(&edge, "orchestrator").await);
@@ -236,7 +236,7 @@ async fn write(edge: &Edge, n: usize, agent: &str, channel: &str, workflow: &str
 }
 
 #[tokio::test]
-async fn a_list_that_is_held_costs_its_tag_and_is_304_only_while_it_is_the_same() {
+async fn conditional_list_runs_tag_query_and_is_304_only_if_unchanged() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("admin_token", ADMIN_TOKEN)], &[]).await;
     let agent = agent(&edge, "orchestrator").await;
@@ -287,7 +287,7 @@ async fn a_list_that_is_held_costs_its_tag_and_is_304_only_while_it_is_the_same(
 }
 
 #[tokio::test]
-async fn the_list_of_what_is_gone_is_404_to_who_holds_it() {
+async fn conditional_list_of_a_deleted_parent_is_404() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = json!({"description": "w"});
@@ -308,7 +308,7 @@ async fn the_list_of_what_is_gone_is_404_to_who_holds_it() {
 }
 
 #[tokio::test]
-async fn whether_there_is_a_next_page_is_told_by_the_tag() {
+async fn list_tag_changes_if_the_next_page_disappears() {
     let database = Database::migrated().await;
     let client = database.client().await;
     let edge = Edge::start(&database).await;
@@ -345,7 +345,7 @@ async fn whether_there_is_a_next_page_is_told_by_the_tag() {
 }
 
 #[tokio::test]
-async fn rows_that_swap_their_values_are_another_page() {
+async fn list_tag_changes_if_rows_swap_values() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agents = [agent(&edge, "qa").await, agent(&edge, "devops").await];
@@ -367,7 +367,7 @@ async fn rows_that_swap_their_values_are_another_page() {
 }
 
 #[tokio::test]
-async fn what_a_task_carries_is_another_however_it_nests() {
+async fn task_list_tag_distinguishes_contexts_with_equal_jsonb_hash() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let task = edge.post("/api/tasks", &json!({"description": "t"})).await;

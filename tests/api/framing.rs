@@ -74,7 +74,7 @@ async fn a_host_that_is_missing_repeated_or_invalid_is_refused() {
 }
 
 #[tokio::test]
-async fn options_for_the_server_itself_is_204() {
+async fn options_for_asterisk_is_204() {
     if serves_with_spin() {
         return;
     }
@@ -131,7 +131,7 @@ async fn ambiguous_framing_is_refused() {
 
 /// A proxy that reads Content-Length would take the end of such a body for the next request.
 #[tokio::test]
-async fn a_connection_ends_after_a_request_with_two_framings() {
+async fn request_with_content_length_and_chunked_closes_connection() {
     if serves_with_spin() {
         return;
     }
@@ -170,7 +170,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
 }
 
 #[tokio::test]
-async fn a_client_that_sends_its_whole_body_reads_an_early_refusal() {
+async fn client_still_sending_its_body_receives_the_early_refusal() {
     const LENGTH: usize = 10 * 1024 * 1024;
     if serves_with_spin() {
         return;
@@ -200,7 +200,7 @@ async fn a_client_that_sends_its_whole_body_reads_an_early_refusal() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_100_continue_gets_the_refusal_alone() {
+async fn expect_100_continue_gets_only_the_final_refusal() {
     if serves_with_spin() {
         return;
     }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use support::{Database, Edge};
 
 #[tokio::test]
-async fn health_asks_the_database_nothing() {
+async fn health_runs_no_query() {
     let database = Database::empty().await;
     let edge = Edge::start(&database).await;
     let answer = edge.get("/api/health").await;
@@ -14,7 +14,7 @@ async fn health_asks_the_database_nothing() {
 }
 
 #[tokio::test]
-async fn readiness_holds_on_a_migrated_database() {
+async fn migrated_database_is_ready() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let answer = edge.get("/api/health/ready").await;
@@ -24,7 +24,7 @@ async fn readiness_holds_on_a_migrated_database() {
 }
 
 #[tokio::test]
-async fn readiness_names_everything_an_empty_database_lacks() {
+async fn readiness_of_empty_database_reports_missing_migrations_and_indexes() {
     let database = Database::empty().await;
     let edge = Edge::start(&database).await;
     let answer = edge.get("/api/health/ready").await;
@@ -86,7 +86,7 @@ async fn problems(edge: &Edge, kind: &str) -> (Vec<String>, serde_json::Value) {
 }
 
 #[tokio::test]
-async fn readiness_names_each_missing_privilege_and_grant_grants_them() {
+async fn readiness_lists_missing_privileges_and_migrate_grant_fixes_them() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let client = database.client().await;
@@ -144,7 +144,7 @@ async fn readiness_names_each_missing_privilege_and_grant_grants_them() {
 }
 
 #[tokio::test]
-async fn readiness_names_objects_of_another_application_and_nothing_else_of_it() {
+async fn readiness_names_foreign_objects_without_their_details() {
     let database = Database::empty().await;
     let client = database.client().await;
     client
@@ -178,7 +178,7 @@ async fn readiness_names_objects_of_another_application_and_nothing_else_of_it()
 }
 
 #[tokio::test]
-async fn readiness_names_the_encoding() {
+async fn readiness_reports_an_unsupported_database_encoding() {
     let options = "ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'";
     let database = Database::empty_with(options).await;
     let edge = Edge::start(&database).await;

@@ -23,7 +23,7 @@ async fn an_unknown_path_is_404() {
 }
 
 #[tokio::test]
-async fn head_is_as_get_without_the_body() {
+async fn head_matches_get_without_the_body() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let gets = operations()
@@ -55,7 +55,7 @@ async fn head_is_as_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_trailing_slash_is_answered_as_the_path_without_it() {
+async fn trailing_slash_of_a_path_is_ignored() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let answer = edge.get("/api/agents/?active_only=false").await;
@@ -64,7 +64,7 @@ async fn a_trailing_slash_is_answered_as_the_path_without_it() {
 }
 
 #[tokio::test]
-async fn what_no_client_would_send_is_answered_too() {
+async fn malformed_percent_encoding_is_422_and_empty_query_is_200() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let rest = "Host: localhost\r\nConnection: close\r\n\r\n";
@@ -126,7 +126,7 @@ async fn a_request_id_from_a_proxy_is_returned_and_logged() {
 }
 
 #[tokio::test]
-async fn link_and_location_are_paths_from_the_root() {
+async fn link_and_location_headers_are_absolute_paths() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = serde_json::json!({"name": "located", "agent_type": "qa"});

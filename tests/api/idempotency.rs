@@ -24,7 +24,7 @@ async fn post(edge: &Edge, path: &str, key: &str, body: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn twenty_at_once_under_one_key_write_one_message() {
+async fn twenty_concurrent_requests_with_one_key_create_one_message() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/channels/{}/messages", channel(&edge, "general").await);
@@ -43,7 +43,7 @@ async fn twenty_at_once_under_one_key_write_one_message() {
 }
 
 #[tokio::test]
-async fn every_kind_of_write_takes_a_key() {
+async fn every_kind_of_write_accepts_an_idempotency_key() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = agent(&edge, "backend").await;
@@ -113,7 +113,7 @@ async fn every_kind_of_write_takes_a_key() {
 }
 
 #[tokio::test]
-async fn a_key_stands_for_one_request() {
+async fn key_reused_for_another_request_is_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let general = channel(&edge, "general").await;
@@ -135,7 +135,7 @@ async fn a_key_stands_for_one_request() {
 }
 
 #[tokio::test]
-async fn what_failed_is_not_kept() {
+async fn failed_write_is_not_stored_under_its_key() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = json!({"name": "writer", "agent_type": "writer"});
@@ -152,7 +152,7 @@ async fn what_failed_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_did_nothing_is_not_kept() {
+async fn write_without_effect_is_not_stored_under_its_key() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let planning = format!("/api/channels/{}", channel(&edge, "planning").await);
@@ -171,7 +171,7 @@ async fn what_did_nothing_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_a_fault_beside_others() {
+async fn invalid_key_is_reported_with_other_field_errors() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for key in ["", "with space", &"k".repeat(256), "k\u{e9}"] {
@@ -185,7 +185,7 @@ async fn a_key_that_is_none_is_a_fault_beside_others() {
 }
 
 #[tokio::test]
-async fn keys_go_after_a_day() {
+async fn idempotency_keys_expire_after_a_day() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/channels/{}/messages", channel(&edge, "general").await);

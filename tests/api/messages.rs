@@ -7,7 +7,7 @@ use support::{Database, Edge};
 use super::{channel, each, faults, text};
 
 #[tokio::test]
-async fn message_list_is_of_all_channels_from_a_time_on() {
+async fn message_list_covers_all_channels_since_a_given_time() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let mut times = Vec::new();

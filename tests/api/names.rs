@@ -77,7 +77,7 @@ async fn names_of_every_script_and_emoji_are_accepted() {
 }
 
 #[tokio::test]
-async fn rows_with_older_names_stay_readable_and_can_be_changed() {
+async fn rows_with_now_invalid_names_can_be_read_and_updated() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let client = database.client().await;
@@ -110,7 +110,7 @@ async fn rows_with_older_names_stay_readable_and_can_be_changed() {
 }
 
 #[tokio::test]
-async fn no_agent_gets_a_name_that_clients_take_for_a_path() {
+async fn agent_names_that_begin_with_a_dot_are_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let backend = format!("/api/agents/{}", agent(&edge, "backend").await);

@@ -33,7 +33,7 @@ async fn send_example(edge: &Edge, operation: &Operation, path: &str) -> Answer 
 }
 
 #[tokio::test]
-async fn the_document_served_is_the_one_in_the_project() {
+async fn served_openapi_document_equals_the_committed_one() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let answer = edge.get("/api/openapi.json").await;
@@ -42,7 +42,7 @@ async fn the_document_served_is_the_one_in_the_project() {
 }
 
 #[tokio::test]
-async fn an_unknown_query_parameter_is_a_fault_everywhere() {
+async fn every_operation_refuses_an_unknown_query_parameter() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for operation in operations() {
@@ -57,7 +57,7 @@ async fn an_unknown_query_parameter_is_a_fault_everywhere() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_is_422_and_one_that_nobody_has_404() {
+async fn invalid_id_is_422_and_unknown_id_is_404() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let mut count = 0;
@@ -80,7 +80,7 @@ async fn an_id_that_is_none_is_422_and_one_that_nobody_has_404() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_taken_is_refused_everywhere() {
+async fn every_operation_refuses_an_invalid_body() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let nested = "[".repeat(100_000);
@@ -153,7 +153,7 @@ async fn every_member_of_another_type(edge: &Edge, operation: &Operation, exampl
 
 /// Without a Content-Length, a body must be refused as soon as it exceeds the limit, not at its end.
 #[tokio::test]
-async fn a_body_without_a_length_is_refused_before_it_is_read_whole() {
+async fn oversized_chunked_body_is_413_before_its_end() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
@@ -168,7 +168,7 @@ async fn a_body_without_a_length_is_refused_before_it_is_read_whole() {
 }
 
 #[tokio::test]
-async fn methods_are_those_described_and_head_and_options() {
+async fn allowed_methods_match_openapi_plus_head_and_options() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let all = operations();

@@ -53,7 +53,7 @@ fn assert_each_once(seen: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn following_link_meets_each_of_100_000_messages_once_while_others_write() {
+async fn next_links_return_each_message_once_during_concurrent_writes() {
     let database = with_messages().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/channels/{}/messages", channel(&edge, "general").await);
@@ -81,7 +81,7 @@ async fn following_link_meets_each_of_100_000_messages_once_while_others_write()
 
 /// Compares medians of alternating requests, because the machine is shared.
 #[tokio::test]
-async fn the_last_page_costs_at_most_one_and_a_half_times_the_first() {
+async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
     let database = with_messages().await;
     let edge = Edge::start(&database).await;
     let general = format!(
@@ -241,7 +241,7 @@ const TIMES: [&str; 14] = [
 ];
 
 #[tokio::test]
-async fn rows_of_any_time_are_paged_to() {
+async fn paging_reaches_rows_with_any_valid_timestamp() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let client = database.client().await;
@@ -334,7 +334,7 @@ async fn rows_of_any_time_are_paged_to() {
 }
 
 #[tokio::test]
-async fn rows_at_infinity_are_paged_to() {
+async fn paging_reaches_rows_with_infinite_timestamps() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let client = database.client().await;
@@ -372,7 +372,7 @@ async fn rows_at_infinity_are_paged_to() {
 }
 
 #[tokio::test]
-async fn tasks_of_any_position_are_paged_to() {
+async fn paging_reaches_tasks_with_any_order_index() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let client = database.client().await;
@@ -413,7 +413,7 @@ async fn tasks_of_any_position_are_paged_to() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_no_link_has_is_refused_and_any_number_is_answered() {
+async fn cursor_keys_up_to_19_digits_are_accepted_and_others_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let id = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";

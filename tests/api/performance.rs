@@ -66,7 +66,7 @@ async fn performance_database_reports_pool_indexes_and_sizes() {
 }
 
 #[tokio::test]
-async fn index_usage_counts_what_ran() {
+async fn index_usage_counts_index_scans() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let scans = async || {
@@ -143,7 +143,7 @@ async fn healthy() -> Database {
 }
 
 #[tokio::test]
-async fn a_healthy_database_needs_no_advice_and_each_fault_is_found_by_name() {
+async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     let database = healthy().await;
     let variables = [("db_statement_timeout_ms", "2000"), ("profiling", "off")];
     let young = Edge::start_with(&database, &variables, &[]).await;
@@ -277,7 +277,7 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
 }
 
 #[tokio::test]
-async fn a_window_is_as_long_as_it_is_asked_for() {
+async fn report_covers_the_requested_window() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;
@@ -333,8 +333,7 @@ async fn a_window_is_as_long_as_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn only_administrators_are_answered_and_without_the_schema_profile_its_sections_are_missing()
-{
+async fn report_requires_admin_token_and_omits_sections_without_profile_schema() {
     let database = Database::migrated().await;
     let variables = [
         ("admin_token", "a-token-for-this-test"),
@@ -382,7 +381,7 @@ async fn only_administrators_are_answered_and_without_the_schema_profile_its_sec
 }
 
 #[tokio::test]
-async fn metrics_are_what_was_gathered() {
+async fn metrics_equal_the_recorded_totals_and_minutes() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;

@@ -180,7 +180,7 @@ fn conditional() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_change_of_one_row_depends_on_its_tag() {
+async fn every_operation_that_changes_one_row_documents_412() {
     let changes: BTreeSet<_> = operations()
         .into_iter()
         .filter(|operation| {
@@ -194,7 +194,7 @@ async fn every_change_of_one_row_depends_on_its_tag() {
 }
 
 #[tokio::test]
-async fn a_write_with_another_tag_is_412_and_changes_nothing() {
+async fn write_with_mismatched_if_match_is_412_and_changes_nothing() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for operation in conditional() {
@@ -237,7 +237,7 @@ async fn a_write_with_another_tag_is_412_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_write_with_the_current_tag_answers_with_the_new_one() {
+async fn write_with_matching_if_match_returns_the_new_etag() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for operation in conditional() {
@@ -267,7 +267,7 @@ async fn a_write_with_the_current_tag_answers_with_the_new_one() {
 }
 
 #[tokio::test]
-async fn what_is_created_has_the_tag_that_get_gives() {
+async fn create_returns_the_same_etag_as_get() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let messages = format!("/api/channels/{}/messages", channel(&edge, "general").await);
@@ -306,7 +306,7 @@ async fn what_is_created_has_the_tag_that_get_gives() {
 }
 
 #[tokio::test]
-async fn absence_comes_before_tags_and_tags_before_states() {
+async fn status_404_precedes_412_and_412_precedes_409() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let stale = [("if-match", "\"0000000000000000\"")];
@@ -338,7 +338,7 @@ async fn absence_comes_before_tags_and_tags_before_states() {
 }
 
 #[tokio::test]
-async fn a_repeat_under_a_key_gets_the_first_answer_and_its_tag() {
+async fn repeat_with_same_key_returns_the_first_response_and_etag() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for operation in conditional() {
@@ -390,7 +390,7 @@ async fn race(edge: &Edge, row: &str, path: &str, method: Method, body: Option<V
 }
 
 #[tokio::test]
-async fn of_64_clients_with_one_tag_one_changes_an_agent_or_a_task() {
+async fn one_of_64_clients_with_the_same_etag_changes_an_agent_or_task() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = format!("/api/agents/{}", agent(&edge, "backend").await);
@@ -405,7 +405,7 @@ async fn of_64_clients_with_one_tag_one_changes_an_agent_or_a_task() {
 }
 
 #[tokio::test]
-async fn of_64_clients_with_one_tag_one_changes_a_workflow_or_a_task_of_it() {
+async fn one_of_64_clients_with_the_same_etag_changes_a_workflow_or_its_task() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = agent(&edge, "backend").await;

@@ -60,7 +60,7 @@ async fn a_slow_query_is_in_header_and_log() {
 }
 
 #[tokio::test]
-async fn thresholds_are_variables_and_what_is_fast_is_not_logged() {
+async fn thresholds_are_configurable_and_fast_requests_are_not_logged() {
     let database = Database::migrated().await;
     let variables = [
         ("slow_query_warn_ms", "50"),
@@ -85,7 +85,7 @@ async fn thresholds_are_variables_and_what_is_fast_is_not_logged() {
 }
 
 #[tokio::test]
-async fn a_statement_past_its_limit_is_504_and_counted() {
+async fn statement_over_its_time_limit_is_504_and_counted() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("db_statement_timeout_ms", "200")], &[]).await;
     let answer = held_up(
@@ -105,7 +105,7 @@ async fn a_statement_past_its_limit_is_504_and_counted() {
 }
 
 #[tokio::test]
-async fn a_traceparent_names_the_request() {
+async fn trace_id_of_traceparent_becomes_the_request_id() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let with = |traceparent: &'static str| {
@@ -130,7 +130,7 @@ async fn a_traceparent_names_the_request() {
 
 /// Requests that share an instance are independent: each gets its own numbers.
 #[tokio::test]
-async fn requests_of_one_instance_never_mix() {
+async fn requests_that_share_an_instance_have_separate_query_counts() {
     let database = Database::migrated().await;
     let flags = [
         "--max-instance-reuse-count",
@@ -153,7 +153,7 @@ async fn requests_of_one_instance_never_mix() {
 }
 
 #[tokio::test]
-async fn a_handler_that_loops_over_ids_is_named() {
+async fn n_plus_1_queries_are_logged_with_their_route() {
     let database = Database::migrated().await;
     let edge = Edge::start_test_build(&database, &[]).await;
     let four = edge.get("/test/agent-loop?times=4").await;

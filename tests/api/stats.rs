@@ -6,7 +6,7 @@ use support::{Database, Edge};
 use super::channel;
 
 #[tokio::test]
-async fn stats_count_what_there_is() {
+async fn stats_return_exact_counts_of_small_tables() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let path = format!("/api/channels/{}/messages", channel(&edge, "general").await);
@@ -28,7 +28,7 @@ async fn stats_count_what_there_is() {
 }
 
 #[tokio::test]
-async fn stats_estimate_what_would_take_long_to_count() {
+async fn stats_estimate_the_message_count_of_a_large_table() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client

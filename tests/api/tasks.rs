@@ -7,7 +7,7 @@ use support::{Database, Edge};
 use super::{NOBODY, agent, each, faults};
 
 #[tokio::test]
-async fn task_list_is_newest_first_and_by_status() {
+async fn task_list_is_newest_first_and_filters_by_status() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for description in ["a", "b", "c"] {
@@ -40,7 +40,7 @@ async fn task_list_is_newest_first_and_by_status() {
 }
 
 #[tokio::test]
-async fn task_update_keeps_times_with_the_status() {
+async fn task_update_sets_start_and_end_times_by_status() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let backend = agent(&edge, "backend").await;
@@ -89,7 +89,7 @@ async fn task_update_keeps_times_with_the_status() {
 }
 
 #[tokio::test]
-async fn a_new_task_that_a_trigger_suppresses_is_500_and_the_log_says_why() {
+async fn task_insert_suppressed_by_a_trigger_is_500_and_logs_the_cause() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client

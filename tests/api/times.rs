@@ -52,7 +52,7 @@ fn check(value: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn every_time_has_six_digits_and_z() {
+async fn every_timestamp_has_six_fraction_digits_and_z() {
     let database = Database::migrated().await;
     let client = database.client().await;
     for setting in ["DateStyle = 'German, DMY'", "TimeZone = 'Asia/Kolkata'"] {

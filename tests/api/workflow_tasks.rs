@@ -25,7 +25,7 @@ async fn start(edge: &Edge, workflow: &Value) {
 }
 
 #[tokio::test]
-async fn tasks_are_listed_by_position_and_status() {
+async fn workflow_task_list_is_ordered_by_position_and_filters_by_status() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = create(
@@ -97,7 +97,7 @@ async fn a_task_may_only_depend_on_tasks_of_its_workflow() {
 }
 
 #[tokio::test]
-async fn progress_is_reported_while_a_task_is_in_progress() {
+async fn task_output_is_refused_until_the_task_is_in_progress() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = create(&edge, "sequential", json!([{"description": "a"}])).await;
@@ -186,7 +186,7 @@ async fn claim_gives_own_tasks_first_then_anyones_then_none() {
 }
 
 #[tokio::test]
-async fn a_sequential_workflow_has_one_ready_task_wherever_others_are_added() {
+async fn sequential_workflow_keeps_one_ready_task_when_tasks_are_added() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = create(
@@ -215,7 +215,7 @@ async fn a_sequential_workflow_has_one_ready_task_wherever_others_are_added() {
 }
 
 #[tokio::test]
-async fn the_last_place_and_the_thousandth_task_are_the_end() {
+async fn workflow_is_limited_to_order_index_100_000_and_1000_tasks() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = create(
@@ -254,7 +254,7 @@ async fn the_last_place_and_the_thousandth_task_are_the_end() {
 }
 
 #[tokio::test]
-async fn no_task_stays_open_in_a_workflow_that_is_cancelled_while_others_are_added() {
+async fn cancel_skips_all_tasks_despite_concurrent_additions() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for _ in 0..10 {
@@ -285,7 +285,7 @@ async fn no_task_stays_open_in_a_workflow_that_is_cancelled_while_others_are_add
 }
 
 #[tokio::test]
-async fn a_task_that_was_anyones_is_anyones_again_when_it_is_retried() {
+async fn restart_restores_task_assignments_and_clears_output() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let (backend, qa) = (agent(&edge, "backend").await, agent(&edge, "qa").await);

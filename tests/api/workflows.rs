@@ -47,7 +47,7 @@ async fn end(edge: &Edge, workflow: &Value, index: usize, status: &str) {
 }
 
 #[tokio::test]
-async fn workflow_create_brings_its_tasks() {
+async fn workflow_create_stores_its_tasks_and_dependencies() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let (qa, general) = (agent(&edge, "qa").await, channel(&edge, "general").await);
@@ -81,7 +81,7 @@ async fn workflow_create_brings_its_tasks() {
 }
 
 #[tokio::test]
-async fn workflow_create_names_every_reference_that_is_not_there() {
+async fn workflow_create_reports_every_missing_reference() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = json!({
@@ -121,7 +121,7 @@ async fn workflow_create_names_every_reference_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn without_an_active_orchestrator_one_must_be_named() {
+async fn workflow_create_requires_orchestrator_id_if_none_is_active() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let orchestrator = agent(&edge, "orchestrator").await;
@@ -143,7 +143,7 @@ async fn without_an_active_orchestrator_one_must_be_named() {
 }
 
 #[tokio::test]
-async fn workflow_list_is_newest_first_by_status_and_channel() {
+async fn workflow_list_is_newest_first_and_filters_by_status_and_channel() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let general = channel(&edge, "general").await;
@@ -172,7 +172,7 @@ async fn workflow_list_is_newest_first_by_status_and_channel() {
 }
 
 #[tokio::test]
-async fn a_sequential_workflow_goes_one_by_one() {
+async fn sequential_workflow_runs_its_tasks_one_by_one() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let tasks = json!([{"description": "a"}, {"description": "b"}, {"description": "c"}]);
@@ -203,7 +203,7 @@ async fn a_sequential_workflow_goes_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_parallel_workflow_is_ready_at_once() {
+async fn parallel_workflow_makes_all_tasks_ready_at_start() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let tasks = json!([{"description": "a"}, {"description": "b"}]);
@@ -221,7 +221,7 @@ async fn a_parallel_workflow_is_ready_at_once() {
 }
 
 #[tokio::test]
-async fn a_dag_waits_for_what_it_depends_on() {
+async fn dag_task_becomes_ready_after_its_dependencies() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let tasks = json!([
@@ -282,7 +282,7 @@ async fn a_failed_task_fails_its_workflow_which_can_be_started_again() {
 }
 
 #[tokio::test]
-async fn the_state_machine_forbids_the_rest() {
+async fn invalid_workflow_and_task_transitions_are_409() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let tasks = json!([{"description": "a"}, {"description": "b"}]);
@@ -329,7 +329,7 @@ async fn the_state_machine_forbids_the_rest() {
 }
 
 #[tokio::test]
-async fn a_workflow_started_with_nothing_left_to_do_is_completed_at_once() {
+async fn workflow_with_all_tasks_skipped_completes_at_start() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let workflow = create(
@@ -350,7 +350,7 @@ async fn a_workflow_started_with_nothing_left_to_do_is_completed_at_once() {
 
 /// Outputs of 100,000 characters that JSON writes as six each, so ten tasks are six megabytes.
 #[tokio::test]
-async fn a_workflow_with_long_outputs_leads_to_the_rest_of_its_tasks() {
+async fn workflow_with_long_outputs_links_to_its_remaining_tasks() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let tasks: Vec<_> = (0..10)

@@ -95,7 +95,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 #[tokio::test]
-async fn small_bodies_that_become_large_trees_harm_no_other_request() {
+async fn small_bodies_with_large_json_trees_do_not_affect_other_requests() {
     let database = Database::migrated().await;
     // All attacks reach the same instance, which is the worst case.
     let flags = [

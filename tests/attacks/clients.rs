@@ -174,7 +174,7 @@ async fn large_tree(edge: &Edge, from: &str) -> String {
 }
 
 #[tokio::test]
-async fn clients_that_read_nothing_keep_nobody_out() {
+async fn clients_that_read_nothing_do_not_block_other_clients() {
     if serves_with_spin() {
         return;
     }
@@ -200,7 +200,7 @@ async fn clients_that_read_nothing_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_given_up() {
+async fn client_that_reads_nothing_is_disconnected_after_client_timeout() {
     if serves_with_spin() {
         return;
     }
@@ -223,7 +223,7 @@ async fn a_client_that_reads_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn slow_bodies_keep_nobody_out() {
+async fn slow_request_bodies_do_not_block_other_clients() {
     if serves_with_spin() {
         return;
     }
@@ -242,7 +242,7 @@ async fn slow_bodies_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_body_that_pauses_is_read_to_its_end() {
+async fn body_sent_with_pauses_is_accepted() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = r#"{"description":"in three parts"}"#;
@@ -269,7 +269,7 @@ async fn a_body_that_pauses_is_read_to_its_end() {
 
 /// spin-sdk reads each part of a body into a buffer of 16 KiB. If the component kept these, 8,000 parts would exceed its memory.
 #[tokio::test]
-async fn a_body_of_very_many_parts_is_read_to_its_end() {
+async fn body_of_10_000_chunks_is_accepted() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = format!("{{\"description\":\"x\"{}}}", " ".repeat(10_000));
@@ -343,7 +343,7 @@ async fn a_head_over_the_limit_is_431() {
 }
 
 #[tokio::test]
-async fn large_trees_are_refused_and_harm_nobody() {
+async fn large_json_trees_are_422_and_do_not_affect_other_clients() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for _ in 0..3 {
@@ -427,7 +427,7 @@ fn lower_priority() {
 }
 
 #[tokio::test]
-async fn all_attacks_at_once_leave_honest_clients_alone() {
+async fn concurrent_attacks_cause_no_failure_for_honest_clients() {
     if serves_with_spin() {
         return;
     }

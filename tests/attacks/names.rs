@@ -10,7 +10,7 @@ use crate::{create, send};
 const DOTS: [&str; 8] = [".", "..", "@.", "@..", "%2e", "%2E%2e", ".%2e", "..;"];
 
 #[tokio::test]
-async fn no_agent_has_a_name_that_browsers_change_in_a_path() {
+async fn agent_names_that_browsers_rewrite_in_a_path_are_refused() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = create(
@@ -51,7 +51,7 @@ async fn no_agent_has_a_name_that_browsers_change_in_a_path() {
 }
 
 #[tokio::test]
-async fn a_direct_message_channel_keeps_its_name() {
+async fn dm_channel_cannot_be_renamed() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let agent = create(
@@ -110,7 +110,7 @@ async fn a_direct_message_channel_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn a_path_with_an_empty_segment_leads_nowhere() {
+async fn path_with_an_empty_segment_is_404() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     for path in [

@@ -93,7 +93,7 @@ for line in sys.stdin.buffer:
 }
 
 #[tokio::test]
-async fn every_parser_reads_what_any_client_may_store() {
+async fn every_storable_value_is_read_by_serde_json_and_python() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let channel = create(&edge, "/api/channels", json!({"name": "poison"})).await;

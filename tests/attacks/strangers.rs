@@ -43,7 +43,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn requests_that_are_refused_leave_a_routes_figures_alone() {
+async fn refused_requests_do_not_change_a_routes_figures() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("api_token", TOKEN)], &[]).await;
     for _ in 0..50 {
@@ -129,7 +129,7 @@ async fn requests_that_are_refused_leave_a_routes_figures_alone() {
 
 /// An instance that has only refused requests to store writes at most once each second, even if `profiling_flush_ms` is 0.
 #[tokio::test]
-async fn refused_requests_alone_are_stored_rarely() {
+async fn refused_requests_are_stored_at_most_once_per_second() {
     let database = Database::migrated().await;
     let variables = [("api_token", TOKEN), ("profiling_flush_ms", "0")];
     let edge = Edge::start_with(

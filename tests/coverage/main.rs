@@ -8,7 +8,7 @@ use support::contract::{coverage_file, operations};
 const BROKEN: [u16; 4] = [408, 500, 503, 504];
 
 #[test]
-fn every_operation_was_seen_in_every_status_it_may_have() {
+fn api_suite_covers_every_documented_status_of_each_operation() {
     let file = coverage_file("api");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
         panic!("{}: {error}: run the whole API suite first", file.display())

@@ -9,7 +9,7 @@ use support::{Answer, Cluster, Database, Edge, database_variables, migrate};
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
 #[tokio::test]
-async fn a_stopped_database_is_503_within_3_s_and_a_started_one_200() {
+async fn stopped_database_is_503_within_3_s_and_200_after_restart() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).expect("the new cluster can be migrated");
     let edge = Edge::start_at(&database_variables(&cluster.app_url()), &[]).await;
@@ -48,7 +48,7 @@ async fn a_stopped_database_is_503_within_3_s_and_a_started_one_200() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_ended_does_not_spoil_the_next_request() {
+async fn terminated_session_does_not_fail_the_next_request() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     assert_eq!(edge.get(ORCHESTRATOR).await.status, StatusCode::OK);
@@ -66,7 +66,7 @@ async fn a_session_that_was_ended_does_not_spoil_the_next_request() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_address_is_said_in_one_line_of_the_log() {
+async fn wrong_database_address_is_logged_in_one_line_with_advice() {
     let database = Database::migrated().await;
     let (url, host) = (database.app_url(), database.host());
     let (before, rest) = url.split_once("reznet_api:").expect("it has a user");
@@ -122,7 +122,7 @@ async fn write(edge: &Edge) -> Answer {
 }
 
 #[tokio::test]
-async fn a_read_only_server_is_read_and_after_a_failover_the_next_write_finds_the_other() {
+async fn read_only_server_serves_reads_and_writes_recover_after_failover() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
     assert_eq!(write(&edge).await.status, StatusCode::CREATED);
@@ -156,7 +156,7 @@ async fn a_read_only_server_is_read_and_after_a_failover_the_next_write_finds_th
 }
 
 #[tokio::test]
-async fn a_server_out_of_connections_is_503_and_says_what_to_do() {
+async fn exhausted_server_connections_are_503_with_logged_advice() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let name = database.name();

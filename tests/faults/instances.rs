@@ -9,7 +9,7 @@ use http::StatusCode;
 use support::{Database, Edge, project};
 
 #[tokio::test]
-async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() {
+async fn trapped_instance_answers_its_requests_and_others_keep_running() {
     let database = Database::migrated().await;
     let edge = Edge::start_test_build(&database, &[]).await;
     assert_eq!(edge.get("/test/agent-loop").await.status, StatusCode::OK);
@@ -45,7 +45,7 @@ async fn an_instance_that_traps_answers_all_it_had_and_takes_nobody_else_down() 
 }
 
 #[test]
-fn a_host_whose_log_nobody_reads_can_still_be_stopped() {
+fn host_with_closed_log_pipes_stops_on_sigterm() {
     let mut host = Command::new(project().join("target/host/reznet-host"))
         .current_dir(project())
         .args(["--listen", "127.0.0.1:0"])

@@ -55,7 +55,7 @@ async fn count(database: &Database, content: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_read_whose_connection_breaks_amid_its_rows_is_tried_again() {
+async fn read_is_retried_if_its_connection_breaks_mid_result() {
     let database = Database::migrated().await;
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let whole = edge.get(AGENTS).await;
@@ -76,7 +76,7 @@ async fn a_read_whose_connection_breaks_amid_its_rows_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_write_whose_connection_breaks_is_not_tried_again() {
+async fn write_without_key_is_not_retried_if_its_connection_breaks() {
     let database = Database::migrated().await;
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let path = channel(&edge).await;
@@ -91,7 +91,7 @@ async fn a_write_whose_connection_breaks_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_write_with_a_key_is_done_once_whatever_breaks() {
+async fn write_with_a_key_runs_once_if_its_connection_breaks() {
     let database = Database::migrated().await;
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let path = channel(&edge).await;
@@ -112,7 +112,7 @@ async fn a_write_with_a_key_is_done_once_whatever_breaks() {
 }
 
 #[tokio::test]
-async fn a_statement_that_is_never_answered_is_504_and_holds_up_nobody_else() {
+async fn unanswered_statement_is_504_or_503_and_later_requests_succeed() {
     let database = Database::migrated().await;
     let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;
@@ -132,7 +132,7 @@ async fn a_statement_that_is_never_answered_is_504_and_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn refused_and_cut_connections_are_503_until_they_are_not() {
+async fn refused_and_cut_connections_are_503_until_the_network_recovers() {
     let database = Database::migrated().await;
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     assert_eq!(edge.get(AGENTS).await.status, StatusCode::OK);
@@ -148,7 +148,7 @@ async fn refused_and_cut_connections_are_503_until_they_are_not() {
 }
 
 #[tokio::test]
-async fn a_slow_network_shows_in_the_headers_and_breaks_nothing() {
+async fn network_delay_increases_query_time_without_errors() {
     let database = Database::migrated().await;
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     proxy.set(Fault::Delay(Duration::from_millis(60)));
@@ -162,7 +162,7 @@ async fn a_slow_network_shows_in_the_headers_and_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_hangs() {
+async fn overloaded_pool_answers_or_refuses_every_request_within_4_s() {
     let database = Database::migrated().await;
     let config = std::env::temp_dir().join(format!("reznet-crowd-{}.toml", std::process::id()));
     std::fs::write(&config, "[outbound_pg]\nmax_connections = 2\n").expect("it can be written");
@@ -206,7 +206,7 @@ async fn where_connections_are_few_a_crowd_is_answered_or_refused_and_nobody_han
 }
 
 #[tokio::test]
-async fn what_a_network_swallows_is_504_and_soon_all_is_well_again() {
+async fn dropped_packets_are_5xx_and_at_most_two_later_requests_fail() {
     let database = Database::migrated().await;
     let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;

@@ -96,7 +96,7 @@ async fn until_caught_up(edge: &Edge, path: &str, position: &str) {
 }
 
 #[tokio::test]
-async fn who_writes_sees_it_at_once_and_others_when_the_replica_has_it() {
+async fn writer_reads_its_write_at_once_and_others_after_replay() {
     let (_primary, replica, edge) = replicated("3600000").await;
     let path = messages_path(&edge).await;
     let first = edge.get(&path).await;
@@ -140,8 +140,7 @@ async fn who_writes_sees_it_at_once_and_others_when_the_replica_has_it() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_held_is_the_same_on_both_servers_and_never_older_than_a_write_of_ones_own()
-{
+async fn conditional_list_works_on_both_servers_and_shows_own_writes() {
     let (_primary, replica, edge) = replicated("3600000").await;
     let path = messages_path(&edge).await;
     let from_primary = get_with(&edge, &path, "x-written", "latest").await;
@@ -175,7 +174,7 @@ async fn a_list_that_is_held_is_the_same_on_both_servers_and_never_older_than_a_
 }
 
 #[tokio::test]
-async fn nobody_misses_a_write_of_their_own_while_replication_runs() {
+async fn reads_with_a_token_include_own_writes_during_replication() {
     let (_primary, _replica, edge) = replicated("3600000").await;
     let path = messages_path(&edge).await;
     let mut position = String::new();
@@ -201,7 +200,7 @@ async fn nobody_misses_a_write_of_their_own_while_replication_runs() {
 }
 
 #[tokio::test]
-async fn a_replica_too_far_behind_is_passed_over_until_it_has_caught_up() {
+async fn lagging_replica_is_skipped_until_it_catches_up() {
     let (_primary, replica, edge) = replicated("500").await;
     let path = messages_path(&edge).await;
     until_read_from(&edge, &path, REPLICA).await;
@@ -217,7 +216,7 @@ async fn a_replica_too_far_behind_is_passed_over_until_it_has_caught_up() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_gone_costs_no_answer() {
+async fn unavailable_replica_fails_no_request() {
     let (primary, replica, edge) = replicated("3600000").await;
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
     replica.stop();
@@ -267,7 +266,7 @@ async fn a_replica_that_is_gone_costs_no_answer() {
 
 /// A promoted replica isn't read, because its data may differ from that of the primary, which still runs.
 #[tokio::test]
-async fn a_replica_that_became_a_primary_itself_is_not_read() {
+async fn promoted_replica_is_not_read() {
     let (_primary, replica, edge) = replicated("3600000").await;
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
     let superuser = replica.superuser().await;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use support::{Database, Edge};
 
 #[tokio::test]
-async fn a_variable_that_makes_no_sense_is_named() {
+async fn invalid_variable_is_named_in_the_log_but_not_in_the_response() {
     let database = Database::migrated().await;
     for (variable, value, expected) in [
         (
@@ -45,7 +45,7 @@ async fn a_variable_that_makes_no_sense_is_named() {
 }
 
 #[tokio::test]
-async fn serving_strangers_without_a_token_is_warned_of() {
+async fn public_listener_without_api_token_logs_a_warning() {
     let database = Database::migrated().await;
     let warning = "set the variable api_token";
     let open = Edge::start_for_all(&database, &[]).await;

@@ -19,7 +19,7 @@ async fn edge(database: &Database, server: &TlsServer, authority: &str) -> Edge 
 }
 
 #[tokio::test]
-async fn a_server_of_the_set_authority_is_spoken_to_by_tls() {
+async fn server_certificate_signed_by_db_ca_is_accepted() {
     let database = Database::migrated().await;
     let server = TlsServer::start(&database.host(), "127.0.0.1").await;
     let edge = edge(&database, &server, server.authority()).await;
@@ -28,7 +28,7 @@ async fn a_server_of_the_set_authority_is_spoken_to_by_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_prove_who_it_is_is_not() {
+async fn server_with_unverifiable_certificate_is_refused() {
     let database = Database::migrated().await;
     let server = TlsServer::start(&database.host(), "127.0.0.1").await;
     let other = TlsServer::start(&database.host(), "other.example").await;

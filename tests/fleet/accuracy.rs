@@ -54,7 +54,7 @@ impl Runs {
 }
 
 #[tokio::test]
-async fn query_time_agrees_with_what_postgresql_counts() {
+async fn query_time_header_agrees_with_postgresql_statistics() {
     let cluster = Cluster::start();
     support::migrate(&cluster.url()).unwrap();
     let client = cluster.client().await;
@@ -411,7 +411,7 @@ impl Rows {
 
 /// Reading one agent takes 0.3 s, as with a wrong plan, and every report must show it.
 #[tokio::test]
-async fn a_statement_that_sleeps_is_in_header_log_percentiles_and_slow_queries() {
+async fn slow_statement_appears_in_header_log_percentiles_and_slow_queries() {
     let database = Database::migrated().await;
     let client = database.client().await;
     // A row security policy applies, because the component's role isn't the table's owner.

@@ -159,7 +159,7 @@ async fn a_slow_query_is_kept_with_its_plan() {
 
 /// The log, the report and the plan show the write itself, not the function that runs it.
 #[tokio::test]
-async fn a_slow_write_under_a_key_is_kept_with_its_own_plan() {
+async fn idempotent_slow_write_is_stored_with_its_own_plan() {
     let database = Database::migrated().await;
     let variables = [
         ("slow_query_warn_ms", "100"),
@@ -274,7 +274,7 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
 
 /// Minutes of an hour with a gap, rolled up twice: each total, one every ten minutes, is the sum of all minutes before it.
 #[tokio::test]
-async fn minutes_are_added_up_and_the_old_ones_go() {
+async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     let database = Database::migrated().await;
     let client = database.client().await;
     // One sample a minute from 09:00 to 09:24 and from 09:50 to 09:59, yesterday; and some that are too old.
@@ -334,7 +334,7 @@ async fn minutes_are_added_up_and_the_old_ones_go() {
 
 /// Of the totals that are older than two days, only the last of each hour is kept.
 #[tokio::test]
-async fn old_totals_are_thinned_out() {
+async fn old_totals_are_reduced_to_one_per_hour() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client
@@ -360,7 +360,7 @@ async fn old_totals_are_thinned_out() {
 }
 
 #[tokio::test]
-async fn without_its_schema_the_profiler_goes_quiet_after_one_warning() {
+async fn missing_profile_schema_logs_one_profiler_warning() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client
@@ -378,7 +378,7 @@ async fn without_its_schema_the_profiler_goes_quiet_after_one_warning() {
 }
 
 #[tokio::test]
-async fn an_administrator_sees_every_statement_and_the_public_nothing_where_it_is_hidden() {
+async fn only_admin_sees_statements_and_profiling_headers_can_be_off() {
     let database = Database::migrated().await;
     let token = "a-token-for-this-test";
     let variables = [("admin_token", token)];
@@ -427,7 +427,7 @@ async fn an_administrator_sees_every_statement_and_the_public_nothing_where_it_i
 
 /// The host ends right after its last answer. It finishes running work and stores the recorded data.
 #[tokio::test]
-async fn nothing_is_lost_when_the_host_is_told_to_end() {
+async fn host_stores_recorded_data_before_it_terminates() {
     let database = Database::migrated().await;
     let mut edge = Edge::start(&database).await;
     for _ in 0..20 {

@@ -26,7 +26,7 @@ async fn refuses(client: &Client, sql: &str, code: &str, constraint: &str) {
 }
 
 #[tokio::test]
-async fn what_the_one_table_refuses_is_refused_by_the_same_names() {
+async fn partitioned_table_enforces_the_same_named_constraints() {
     let one_table = database().await;
     let partitions = by_month().await;
     for database in [&one_table, &partitions] {
@@ -102,7 +102,7 @@ async fn what_the_one_table_refuses_is_refused_by_the_same_names() {
 }
 
 #[tokio::test]
-async fn the_report_takes_partitions_together() {
+async fn report_aggregates_partitions_into_one_table() {
     let database = by_month().await;
     let edge = Edge::start(&database).await;
     let path = format!(
@@ -145,7 +145,7 @@ async fn the_report_takes_partitions_together() {
 }
 
 #[tokio::test]
-async fn who_is_in_the_way_is_named_and_what_differs_is_not_swapped() {
+async fn blocking_session_is_named_and_differing_mirror_is_not_swapped() {
     let database = database().await;
     let client = database.client().await;
     let mut reader = database.client().await;
@@ -182,7 +182,7 @@ async fn who_is_in_the_way_is_named_and_what_differs_is_not_swapped() {
 }
 
 #[tokio::test]
-async fn pages_lead_across_months_and_miss_nothing() {
+async fn paging_across_months_returns_every_message_once() {
     let database = by_month().await;
     let edge = Edge::start(&database).await;
     let planning = channel(&edge, "planning").await;
@@ -212,7 +212,7 @@ async fn pages_lead_across_months_and_miss_nothing() {
 }
 
 #[tokio::test]
-async fn months_are_added_in_time_or_late() {
+async fn month_partitions_are_added_in_advance_or_late() {
     let database = by_month().await;
     let client = database.client().await;
     let edge = Edge::start(&database).await;
@@ -306,7 +306,7 @@ async fn months_are_added_in_time_or_late() {
 
 /// A thread that began in a detached month continues, and prevents only the undo.
 #[tokio::test]
-async fn the_oldest_months_leave() {
+async fn oldest_month_partitions_can_be_detached() {
     let database = by_month().await;
     let client = database.client().await;
     let edge = Edge::start(&database).await;
@@ -361,7 +361,7 @@ async fn the_oldest_months_leave() {
 }
 
 #[tokio::test]
-async fn what_would_be_lost_is_told_before_anything_is_done() {
+async fn partitioning_reports_dependent_views_before_any_change() {
     let database = Database::migrated().await;
     let client = database.client().await;
     client

@@ -131,7 +131,7 @@ async fn ids(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn messages_move_and_come_back_while_the_api_writes_whatever_interrupts_it() {
+async fn partitioning_and_undo_lose_no_message_despite_interruptions() {
     let seed = std::env::var("SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());

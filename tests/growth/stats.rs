@@ -6,7 +6,7 @@ use support::{Database, Edge};
 use super::{migrated, succeeds};
 
 #[tokio::test]
-async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
+async fn materialized_stats_show_the_last_refresh_until_undo() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let counted = async || edge.get("/api/stats").await.json();
@@ -57,7 +57,7 @@ async fn stats_are_those_of_the_last_refresh_until_that_is_undone() {
 }
 
 #[tokio::test]
-async fn the_api_may_read_the_counts_and_nothing_else() {
+async fn app_role_may_only_read_the_stats_view() {
     let database = Database::migrated().await;
     succeeds(&database, &["optional", "stats_materialized"]).await;
     let (app, connection) = tokio_postgres::connect(&database.app_url(), tokio_postgres::NoTls)
@@ -81,7 +81,7 @@ async fn the_api_may_read_the_counts_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_or_comes_too_early_is_refused() {
+async fn unknown_or_premature_optional_migration_is_refused() {
     let database = Database::empty().await;
     for (arguments, says) in [
         (

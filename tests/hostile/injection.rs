@@ -31,7 +31,7 @@ const UNDO: [&str; 2] = [
 const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
 
 #[tokio::test]
-async fn nothing_a_client_sends_becomes_part_of_a_statement() {
+async fn client_input_never_becomes_part_of_a_statement() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).expect("the new cluster can be migrated");
     log_every_statement(&cluster).await;

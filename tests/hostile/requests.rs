@@ -32,7 +32,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn made_up_requests_are_answered_and_never_by_a_server_error() {
+async fn random_requests_never_get_a_server_error() {
     let count = number("REZNET_TEST_REQUESTS").unwrap_or(20_000);
     let seed = number("REZNET_TEST_SEED").unwrap_or_else(rand::random);
     println!("{count} requests, REZNET_TEST_SEED={seed}");

@@ -6,7 +6,7 @@ use support::{Database, Edge};
 use crate::{assert_unavailable, create_task, line_about, run};
 
 #[tokio::test]
-async fn an_object_that_somebody_elses_trigger_does_not_find_is_no_missing_migration() {
+async fn missing_object_in_a_foreign_trigger_is_not_a_missing_migration() {
     for (body, sqlstate) in [
         ("INSERT INTO audit VALUES (1)", "42P01"),
         ("INSERT INTO nowhere.audit VALUES (1)", "42P01"),
@@ -45,7 +45,7 @@ async fn an_object_that_somebody_elses_trigger_does_not_find_is_no_missing_migra
 }
 
 #[tokio::test]
-async fn an_object_of_the_migrations_that_is_absent_is_503_that_says_so() {
+async fn missing_object_of_a_migration_is_503_with_advice_to_migrate() {
     for (change, key) in [
         ("ALTER TABLE tasks RENAME TO assignments", None),
         ("ALTER TABLE tasks RENAME TO assignments", Some("a-key")),

@@ -34,7 +34,7 @@ impl Parts {
 }
 
 #[tokio::test]
-async fn every_form_of_an_address_is_understood() {
+async fn every_supported_db_url_form_is_accepted() {
     let database = Database::migrated().await;
     let Parts {
         host,
@@ -70,7 +70,7 @@ async fn every_form_of_an_address_is_understood() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_cannot_be_honoured_is_500_and_named_with_its_variable() {
+async fn unsupported_url_parameter_is_500_and_logged_with_its_variable() {
     let database = Database::migrated().await;
     let url = address(&database).to_url();
     for (variable, parameter, expected) in [
@@ -144,7 +144,7 @@ async fn describe_sessions(database: &Database) {
 }
 
 #[tokio::test]
-async fn the_users_options_are_kept_beside_the_components_own() {
+async fn options_of_db_url_are_merged_with_the_components_settings() {
     let database = Database::migrated().await;
     describe_sessions(&database).await;
     for (options, expected) in [
@@ -173,7 +173,7 @@ async fn the_users_options_are_kept_beside_the_components_own() {
 }
 
 #[tokio::test]
-async fn a_search_path_of_the_users_is_kept_and_changes_nothing() {
+async fn search_path_option_in_db_url_has_no_effect() {
     let database = Database::migrated().await;
     run(
         &database,
@@ -220,7 +220,7 @@ async fn each_variable_may_end_in_a_line_break() {
 }
 
 #[tokio::test]
-async fn of_several_hosts_the_first_that_answers_is_used_and_each_must_be_permitted() {
+async fn first_reachable_host_is_used_and_all_hosts_must_be_permitted() {
     let database = Database::migrated().await;
     let (url, host) = (address(&database).to_url(), database.host());
     // Nothing listens at the first address.
@@ -256,7 +256,7 @@ async fn of_several_hosts_the_first_that_answers_is_used_and_each_must_be_permit
 }
 
 #[tokio::test]
-async fn a_connection_that_fails_shows_the_servers_words_in_any_language_and_every_cause() {
+async fn failed_connection_logs_the_server_message_and_possible_causes() {
     let cluster = Cluster::start();
     let superuser = cluster.superuser().await;
     superuser

@@ -5,7 +5,7 @@ use support::{Database, Edge};
 use crate::{assert_unavailable, create_task, run};
 
 #[tokio::test]
-async fn a_privilege_that_is_missing_is_503_that_says_how_to_grant_it() {
+async fn missing_privilege_is_503_with_advice_to_grant_it() {
     for (revoke, key) in [
         ("REVOKE ALL ON tasks FROM reznet_app", None),
         (

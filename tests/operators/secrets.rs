@@ -15,7 +15,7 @@ fn assert_no_secret(text: &str, written: &str) {
 }
 
 #[tokio::test]
-async fn no_part_of_a_password_is_shown_whatever_the_address_is_like() {
+async fn no_part_of_the_password_is_shown_for_any_db_url() {
     let database = Database::migrated().await;
     let (host, name) = (database.host(), database.name().to_owned());
     for db_url in [
@@ -66,7 +66,7 @@ async fn no_part_of_a_password_is_shown_whatever_the_address_is_like() {
 }
 
 #[tokio::test]
-async fn other_secrets_that_are_wrong_are_named_and_not_shown() {
+async fn invalid_secret_variable_is_named_without_its_value() {
     let database = Database::migrated().await;
     for (variable, value) in [
         ("api_token", "qz7xWv9k"),
@@ -102,7 +102,7 @@ fn refused_start(arguments: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_host_repeats_no_argument_that_may_be_a_secret() {
+fn host_error_never_repeats_a_possibly_secret_argument() {
     let secret = "postgres://reznet_api:qz7xWv9k@127.0.0.1/d";
     for arguments in [
         &["db_url=postgres://u:qz7xWv9k@h/d"][..],

@@ -25,7 +25,7 @@ async fn refuse_tasks(database: &Database) {
 }
 
 #[tokio::test]
-async fn every_sqlstate_of_the_table_is_answered_and_repeated_by_it() {
+async fn each_sqlstate_gets_the_status_and_retry_of_the_table() {
     let database = Database::migrated().await;
     refuse_tasks(&database).await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
@@ -82,7 +82,7 @@ async fn every_sqlstate_of_the_table_is_answered_and_repeated_by_it() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_to_be_had_in_time_is_503_and_nothing_is_done() {
+async fn lock_timeout_is_503_and_changes_nothing() {
     let database = Database::migrated().await;
     run(
         &database,
@@ -131,7 +131,7 @@ async fn a_lock_that_is_not_to_be_had_in_time_is_503_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn sessions_that_idle_too_long_are_replaced_without_an_error() {
+async fn sessions_closed_by_idle_timeout_are_replaced_without_error() {
     let database = Database::migrated().await;
     run(
         &database,
@@ -154,7 +154,7 @@ async fn sessions_that_idle_too_long_are_replaced_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_read_only_by_its_setting_is_read_and_writes_are_503() {
+async fn database_set_to_read_only_serves_reads_and_writes_are_503() {
     let database = Database::migrated().await;
     run(
         &database,

@@ -31,7 +31,7 @@ async fn findings(
 
 /// Uses one database for all checks, because seeding takes a minute.
 #[tokio::test]
-async fn every_statement_keeps_its_promises_and_the_suite_notices_when_one_does_not() {
+async fn statement_plans_match_declared_access_and_violations_are_found() {
     let database = Database::seeded().await;
     let mut client = database.client().await;
     client

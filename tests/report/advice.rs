@@ -23,7 +23,7 @@ async fn report(database: &Database) -> Value {
 }
 
 #[tokio::test]
-async fn a_foreign_key_is_covered_by_an_index_whose_first_key_columns_are_its_own() {
+async fn foreign_key_is_covered_by_an_index_that_starts_with_its_columns() {
     let cases = [
         ("(a, b)", true),
         ("(b, a)", true),
@@ -101,7 +101,7 @@ async fn a_foreign_key_is_covered_by_an_index_whose_first_key_columns_are_its_ow
 }
 
 #[tokio::test]
-async fn an_index_is_dropped_only_if_another_does_all_that_it_does() {
+async fn index_drop_is_advised_only_if_another_index_replaces_it() {
     // Definitions of two indexes: the first is kept; the last column is the advice on the second.
     let cases = [
         ("INDEX", "(a, b)", "INDEX", "(a, b)", "duplicate"),

@@ -244,7 +244,7 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
 }
 
 #[tokio::test]
-async fn every_sql_text_of_the_advice_can_be_run_as_it_stands_and_changes_what_it_was_given_for() {
+async fn advice_sql_runs_unchanged_and_resolves_its_advice() {
     let cluster = Cluster::start();
     let url = cluster.url();
     migrate(&url).unwrap();
@@ -341,7 +341,7 @@ async fn every_sql_text_of_the_advice_can_be_run_as_it_stands_and_changes_what_i
 }
 
 #[tokio::test]
-async fn a_query_that_runs_long_is_ended_by_the_sql_of_its_advice() {
+async fn advice_sql_cancels_a_long_running_query() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let url = cluster.app_url();
@@ -368,7 +368,7 @@ async fn a_query_that_runs_long_is_ended_by_the_sql_of_its_advice() {
 }
 
 #[tokio::test]
-async fn the_sql_of_the_recommendations_can_be_run_by_an_administrator() {
+async fn recommended_sql_can_be_run_by_a_superuser() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;

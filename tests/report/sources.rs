@@ -120,7 +120,7 @@ async fn check(
     clippy::too_many_lines,
     reason = "one cluster for all: each start takes seconds"
 )]
-async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
+async fn unreadable_source_removes_only_its_own_report_section() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;
@@ -264,7 +264,7 @@ async fn a_source_that_cannot_be_read_costs_its_own_section_only() {
     clippy::too_many_lines,
     reason = "one cluster for all: each start takes seconds"
 )]
-async fn statement_statistics_are_read_in_any_schema_and_version_or_the_report_says_why_not() {
+async fn report_reads_any_pg_stat_statements_or_gives_the_reason() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;
@@ -377,7 +377,7 @@ async fn statement_statistics_are_read_in_any_schema_and_version_or_the_report_s
 }
 
 #[tokio::test]
-async fn settings_of_the_database_change_nothing_and_what_they_hide_is_said() {
+async fn database_settings_do_not_change_the_report_and_gaps_are_explained() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;
@@ -462,7 +462,7 @@ async fn settings_of_the_database_change_nothing_and_what_they_hide_is_said() {
 }
 
 #[tokio::test]
-async fn a_locked_table_costs_its_own_size_only() {
+async fn locked_table_omits_only_its_own_size() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;
@@ -510,7 +510,7 @@ async fn a_locked_table_costs_its_own_size_only() {
 }
 
 #[tokio::test]
-async fn metrics_without_a_source_have_all_others_and_say_which_is_missing() {
+async fn unreadable_metrics_source_omits_and_names_only_its_section() {
     let cluster = Cluster::start();
     migrate(&cluster.url()).unwrap();
     let superuser = cluster.superuser().await;

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behind_one_that_has_waited_for_long_nobody_queues() {
+    fn requests_are_refused_once_the_oldest_waiter_has_waited_too_long() {
         let permits = Permits::new(1);
         let ask = |of: &Permits| {
             let asked = pin!(of.acquire());

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reads_and_writes_rows_leaves_a_session_as_it_is() {
+    fn row_reads_and_writes_do_not_change_session_state() {
         for statement in [
             "SELECT 1",
             "\n  with a AS (SELECT 1) SELECT * FROM a",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_change_a_session_is_seen() {
+    fn statements_that_may_change_session_state_are_detected() {
         for statement in [
             "",
             "SET work_mem = '1GB'",

@@ -389,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn null_goes_into_any_type() {
+    fn null_can_be_encoded_as_any_type() {
         for ty in [Type::INT4, Type::UUID, Type::JSONB, Type::TEXT_ARRAY] {
             assert_eq!(encoded(ParameterValue::DbNull, &ty), Ok(vec![]));
         }
     }
 
     #[test]
-    fn a_parameter_of_another_type_is_refused() {
+    fn a_parameter_of_the_wrong_type_is_refused() {
         assert!(encoded(ParameterValue::Int32(1), &Type::INT8).is_err());
         assert!(encoded(ParameterValue::Str("x".into()), &Type::UUID).is_err());
         assert!(
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_text() {
+    fn json_text_is_preserved_exactly() {
         let text = br#"{"$serde_json::private::Number": "12", "n": 12345678901234567890.10}"#;
         let sent = encoded(ParameterValue::Jsonb(text.to_vec()), &Type::JSONB).unwrap();
         assert_eq!(sent, [&[1], &text[..]].concat());
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_an_error_that_shows_it() {
+    fn errors_for_invalid_values_show_the_value() {
         for (value, shown) in [
             (ParameterValue::Date((2024, 2, 30)), "y=2024, m=2, d=30"),
             (ParameterValue::Time((25, 0, 0, 0)), "25:0:0:0"),
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_and_ranges_survive_the_way_there_and_back() {
+    fn intervals_and_ranges_round_trip() {
         let interval = Interval {
             micros: -1,
             days: 2,
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_outside_of_the_calendar_are_errors() {
+    fn dates_outside_the_supported_range_are_errors() {
         assert!(NaiveDateTime::from_sql(&Type::TIMESTAMP, &i64::MAX.to_be_bytes()).is_err());
         assert!(NaiveDate::from_sql(&Type::DATE, &i32::MAX.to_be_bytes()).is_err());
         let new_year = NaiveDateTime::from_sql(&Type::TIMESTAMP, &0i64.to_be_bytes()).unwrap();
