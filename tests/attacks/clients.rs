@@ -241,22 +241,15 @@ async fn slow_request_bodies_do_not_block_other_clients() {
     }
 }
 
-#[tokio::test]
-async fn body_sent_with_pauses_is_accepted() {
-    let database = Database::migrated().await;
-    let edge = Edge::start(&database).await;
-    let body = r#"{"description":"in three parts"}"#;
-    let parts = [&body[..1], &body[1..20], &body[20..]];
-    let mut stream = TcpStream::connect(address(&edge))
-        .await
-        .expect("it listens");
+/// Sends a POST with this header line and these parts of its body, with a pause before each. Returns the whole answer.
+async fn post_in_parts(edge: &Edge, header: &str, parts: &[&str], pause: Duration) -> String {
     let head = format!(
-        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}content-length: {}\r\n\r\n",
-        body.len()
+        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}{header}\r\n\r\n"
     );
+    let mut stream = TcpStream::connect(address(edge)).await.expect("it listens");
     stream.write_all(head.as_bytes()).await.expect("it reads");
     for part in parts {
-        sleep(Duration::from_millis(100)).await;
+        sleep(pause).await;
         stream.write_all(part.as_bytes()).await.expect("it reads");
     }
     let mut answer = String::new();
@@ -264,6 +257,17 @@ async fn body_sent_with_pauses_is_accepted() {
         .read_to_string(&mut answer)
         .await
         .expect("it answers");
+    answer
+}
+
+#[tokio::test]
+async fn body_sent_with_pauses_is_accepted() {
+    let database = Database::migrated().await;
+    let edge = Edge::start(&database).await;
+    let body = r#"{"description":"in three parts"}"#;
+    let parts = [&body[..1], &body[1..20], &body[20..]];
+    let header = format!("content-length: {}", body.len());
+    let answer = post_in_parts(&edge, &header, &parts, Duration::from_millis(100)).await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
 }
 
@@ -273,26 +277,14 @@ async fn body_of_10_000_chunks_is_accepted() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let body = format!("{{\"description\":\"x\"{}}}", " ".repeat(10_000));
+    let chunk = |byte| format!("1\r\n{byte}\r\n");
     let chunks: Vec<_> = body
         .chars()
-        .map(|byte| format!("1\r\n{byte}\r\n"))
+        .map(chunk)
+        .chain(["0\r\n\r\n".to_owned()])
         .collect();
-    let chunks = chunks.concat();
-    let request = format!(
-        "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
-    );
-    let mut stream = TcpStream::connect(address(&edge))
-        .await
-        .expect("it listens");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("it reads");
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .await
-        .expect("it answers");
+    let header = "transfer-encoding: chunked";
+    let answer = post_in_parts(&edge, header, &[&chunks.concat()], Duration::ZERO).await;
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
 }
 
