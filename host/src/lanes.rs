@@ -1,12 +1,12 @@
 //! Assigns each request to a lane: health check, large body or ordinary. Each lane has its own [`Places`], so a flood in one lane doesn't
 //! use up the places of another.
 
-use std::{net::IpAddr, thread};
+use std::thread;
 
 use http::{Method, Request};
 use hyper::body::Body;
 
-use crate::places::{Places, Visit};
+use crate::places::Places;
 
 /// The maximum size of a body in the ordinary lane. No measurement led to this value; useful bodies are smaller.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
@@ -39,34 +39,37 @@ impl Lane {
     }
 }
 
-/// The places of each lane.
-#[derive(Debug)]
-pub struct Lanes {
-    ordinary: Places,
-    large: Places,
-    health: Places,
+/// A value for each lane.
+#[derive(Clone, Debug)]
+pub struct ByLane<T> {
+    /// The value for [`Lane::Ordinary`].
+    pub ordinary: T,
+    /// The value for [`Lane::Large`].
+    pub large: T,
+    /// The value for [`Lane::Health`].
+    pub health: T,
 }
 
-impl Lanes {
-    /// Begins with the fewest places for this machine's cores.
-    pub fn new() -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            // Measured: the throughput is the same with 4 to 16 for each core.
-            ordinary: Places::at_least(cores.saturating_mul(8)),
-            // On a saturated machine with two or more cores, large bodies don't occupy all of them.
-            large: Places::at_least(cores.div_ceil(2)),
-            health: Places::at_least(cores),
+impl<T> ByLane<T> {
+    /// Returns the value for a lane.
+    pub fn of(&self, lane: Lane) -> &T {
+        match lane {
+            Lane::Ordinary => &self.ordinary,
+            Lane::Large => &self.large,
+            Lane::Health => &self.health,
         }
     }
+}
 
-    /// Registers a request of a client in a lane. It has no place yet.
-    pub fn visit(&self, lane: Lane, client: IpAddr) -> Visit {
-        match lane {
-            Lane::Ordinary => self.ordinary.visit(client),
-            Lane::Large => self.large.visit(client),
-            Lane::Health => self.health.visit(client),
-        }
+/// Returns the places of each lane, the fewest for this machine's cores.
+pub fn places() -> ByLane<Places> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    ByLane {
+        // Measured: the throughput is the same with 4 to 16 for each core.
+        ordinary: Places::at_least(cores.saturating_mul(8)),
+        // On a saturated machine with two or more cores, large bodies don't occupy all of them.
+        large: Places::at_least(cores.div_ceil(2)),
+        health: Places::at_least(cores),
     }
 }
 

@@ -42,11 +42,11 @@ use crate::{
     clients::{Clients, Limits},
     guest::App,
     instances::{Instances, Lifetime, Reuse},
-    lanes::Lanes,
+    lanes::{ByLane, places},
     log::log,
     manifest::{Manifest, RuntimeConfig},
     routes::Routes,
-    server::{Component, Server},
+    server::Server,
     variables::{ComponentVariables, Variables},
 };
 
@@ -169,18 +169,18 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
             reuse,
             lifetime: lifetime.clone(),
         };
-        let component = Component {
+        let handlers = ByLane {
             ordinary: ProxyHandler::new(instances.clone()),
             large: ProxyHandler::new(instances.clone()),
             health: ProxyHandler::new(instances),
         };
-        components.insert(id.clone(), component);
+        components.insert(id.clone(), handlers);
     }
     Ok(Server {
         routes,
         components,
         lifetime: lifetime.clone(),
-        lanes: Lanes::new(),
+        places: places(),
         clients: Clients::new(Limits {
             connections: cli.max_connections,
             connections_per_client: cli.max_connections_per_client,

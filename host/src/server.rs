@@ -31,10 +31,10 @@ use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 use crate::{
     clients::{Clients, Connection, Guard, Stream},
     instances::{Instances, Lifetime, one_line},
-    lanes::{Lane, Lanes},
+    lanes::{ByLane, Lane},
     log::log,
     memory,
-    places::Visit,
+    places::{Places, Visit},
     request_body::RequestBody,
     response_body::ResponseBody,
     routes::Routes,
@@ -50,26 +50,16 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The instances of one component, by lane.
-pub struct Component {
-    /// Those for [`Lane::Ordinary`].
-    pub ordinary: ProxyHandler<Instances>,
-    /// Those for [`Lane::Large`].
-    pub large: ProxyHandler<Instances>,
-    /// Those for [`Lane::Health`].
-    pub health: ProxyHandler<Instances>,
-}
-
 /// The application, ready to serve.
 pub struct Server {
     /// The routes of the application.
     pub routes: Routes,
-    /// The components by id.
-    pub components: HashMap<String, Component>,
+    /// The instances of each component, by its id.
+    pub components: HashMap<String, ByLane<ProxyHandler<Instances>>>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
-    /// See [`Lanes`].
-    pub lanes: Lanes,
+    /// See [`Places`].
+    pub places: ByLane<Places>,
     /// See [`Clients`].
     pub clients: Arc<Clients>,
     /// The path of the application's health check.
@@ -199,7 +189,7 @@ impl Server {
     ) -> Response<ResponseBody> {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let lane = Lane::of(&request, &self.health_path);
-        let visit = self.lanes.visit(lane, client.ip());
+        let visit = self.places.of(lane).visit(client.ip());
         let request = RequestBody::of(request, visit.clone(), connection.clone());
         let mut response = self
             .answer_from(request, client, local, (lane, visit), connection)
@@ -241,12 +231,7 @@ impl Server {
         route.set_headers(&mut request, client);
         let what = format!("{} {}", request.method(), request.uri().path());
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
-        let component = &self.components[&route.component];
-        let instances = match lane {
-            Lane::Ordinary => component.ordinary.clone(),
-            Lane::Large => component.large.clone(),
-            Lane::Health => component.health.clone(),
-        };
+        let instances = self.components[&route.component].of(lane).clone();
         let work = async move { instances.handle((), request).await };
         let (handled, stay) = visit.run(work).await;
         connection.sends(stay);
