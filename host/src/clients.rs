@@ -104,13 +104,13 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
-/// The connection waits for a request, or a response has begun. The connection may be closed.
+/// No request is in progress, or its response has begun. The connection may be closed unless the response has a place.
 const WAITING: u8 = 0;
 
 /// The host works on a request.
 const WORKING: u8 = 1;
 
-/// The host waits for more of a request's body. The connection may be closed. This isn't [`WAITING`], so that [`Connection::resumes`] has no
+/// The host waits for more of a request's body. The connection may be closed. [`Connection::resumes`] changes only this state, so it has no
 /// effect after the response has begun.
 const PAUSED: u8 = 2;
 
@@ -133,7 +133,7 @@ impl Connection {
         self.changes(PAUSED, WORKING);
     }
 
-    /// Marks that the response has begun. From now on, the connection waits for its client.
+    /// Marks that the response has begun. The connection may be closed once the response gives its place back.
     pub fn responds(&self) {
         self.waits_from(self.started.elapsed());
         self.work.store(WAITING, Ordering::Relaxed);
@@ -223,12 +223,12 @@ impl Table {
         }
     }
 
-    /// Closes a connection to make room for one of `newcomer`: of the largest client that has a waiting connection, the one that has
-    /// waited longest. With `any`, other clients count if they have more connections than `newcomer`, so that a large client can't
-    /// displace a small one; otherwise only `newcomer` counts.
+    /// Closes a waiting connection to make room for a new connection of `newcomer`. With `any`, the candidates are `newcomer` and every
+    /// client with more connections, so a large client can't displace a small one; otherwise only `newcomer`. Closes the longest-waiting
+    /// connection of the largest candidate that has one. Returns false if no candidate has one.
     ///
-    /// Returns false if there is none. If `newcomer` replaced a connection of its own whose response it didn't read, less than
-    /// [`REPLACEMENT_INTERVAL`] ago, only its other connections count.
+    /// For [`REPLACEMENT_INTERVAL`] after `newcomer` has replaced a connection whose response it didn't read, skips its other connections
+    /// with unread responses.
     fn make_room(&mut self, newcomer: IpAddr, any: bool) -> bool {
         let now = Instant::now();
         let own = self.count(newcomer);
@@ -312,8 +312,8 @@ impl Clients {
         self.limits.timeout
     }
 
-    /// Waits, for [`ROOM_TIMEOUT`] at most, until there is room for one more connection of a client, and closes a waiting connection if there is none. Returns false
-    /// if the client has to be refused.
+    /// Makes room for one more connection of a client. If the host is full, closes a waiting connection, or waits for one to end, for
+    /// [`ROOM_TIMEOUT`] at most. Returns false if the client must be refused.
     pub async fn wait_for_room(&self, client: IpAddr) -> bool {
         let client = network(client);
         let until = Instant::now() + ROOM_TIMEOUT;

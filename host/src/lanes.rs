@@ -19,7 +19,7 @@ pub enum Lane {
     /// Requests with a large body, or with one of unknown size. They have instances of their own, because an instance
     /// that checks a large body can't process its other requests meanwhile.
     Large,
-    /// GET and HEAD requests for the health path. They have places and instances of their own, because an orchestrator restarts a host that
+    /// GET and HEAD requests for the health path without a large body. They have places and instances of their own, because an orchestrator restarts a host that
     /// doesn't answer them.
     Health,
 }
@@ -61,13 +61,13 @@ impl<T> ByLane<T> {
     }
 }
 
-/// Returns the places of each lane, the fewest for this machine's cores.
+/// Creates the places of each lane. Each lane begins with its minimum, which depends on the number of cores.
 pub fn places() -> ByLane<Places> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     ByLane {
         // Measured: the throughput is the same with 4 to 16 for each core.
         ordinary: Places::at_least(cores.saturating_mul(8)),
-        // On a saturated machine with two or more cores, large bodies don't occupy all of them.
+        // With two or more cores, large bodies leave at least one to others while the CPU is saturated.
         large: Places::at_least(cores.div_ceil(2)),
         health: Places::at_least(cores),
     }

@@ -155,8 +155,8 @@ impl Visit {
         is_inside
     }
 
-    /// Waits for a place again, before all requests of the same client that have had none yet. A large body arrives in many parts, and the
-    /// request would otherwise wait behind all others for each of them.
+    /// Waits for a place again, at the front of its client's queue. Otherwise a large body, which arrives in many parts, would go through
+    /// the whole queue for each part.
     pub fn come_back(&self) -> Returning {
         let visit = self.clone();
         Box::pin(async move { visit.come_in(true).await })

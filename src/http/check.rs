@@ -213,7 +213,7 @@ impl Kind {
 
 impl Schema {
     /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless
-    /// there are so many errors that it stops early.
+    /// it stops early because of [`MOST_FAULTS`] unknown or repeated members.
     pub fn check(
         &self,
         object: &str,
@@ -245,7 +245,7 @@ impl Schema {
                 unknown.add_at(pointer, "unknown field");
                 pointer.pop();
             }
-            // An answer has at most this many errors, so checking the other members would waste CPU time.
+            // An answer has no room for more errors, and more repetitions would only cost CPU time.
             if repetitions.max(unknown.faults.len()) == MOST_FAULTS {
                 findings.add_all(unknown);
                 return;
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn checking_stops_at_the_maximum_number_of_field_errors() {
+    fn checking_stops_after_50_unknown_or_repeated_members() {
         let object = |name: &str| {
             let members = format!("\"{name}\":1,").repeat(MOST_FAULTS + 1);
             let text = format!("{{{members}\"list\":1}}");
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_json_is_written_in_normalized_form() {
+    fn accepted_json_is_rewritten_but_free_form_objects_are_not() {
         const FREE_FORM: &str =
             r#"{ "$serde_json::private::Number": "12", "n": 1.50, "n": 5e0, "t":"\u00e9\/" }"#;
         for (kind, text, expected) in [

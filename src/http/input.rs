@@ -60,7 +60,7 @@ impl Input {
         let mut findings = Findings::default();
         let path_parameters = path_parameters(&mut parts, &mut findings).await;
         let query = parts.uri.query().unwrap_or_default();
-        // One of more parameters than these is unknown or given twice, and there is no room for further field errors.
+        // Each parameter is valid only once, so these alone have more than MOST_FAULTS errors. Others can't change the answer.
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
             .take(operation.parameters.len() + MOST_FAULTS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -237,7 +237,8 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError>
     Ok(bytes)
 }
 
-/// Reads a body to its end. Copies each part at once: spin-sdk reads each into a buffer of 16 KiB, and a client can send parts of one byte.
+/// Reads a body to its end. Copies each part as it arrives and frees its buffer. spin-sdk allocates 16 KiB for each part, so the buffers
+/// of a body in parts of one byte would exhaust the memory.
 async fn read_all(mut body: Body) -> Result<Vec<u8>, ApiError> {
     let mut all = Vec::new();
     while let Some(part) = body.frame().await {

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// The maximum nesting of a body: more than that of a free-form object and of the records around it.
+/// The maximum nesting of a body. It leaves four levels for the records around a free-form object; valid bodies need fewer.
 const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
 
 /// The maximum number of values in a body. A member counts twice, and so does an empty array or object. Valid bodies have far fewer.

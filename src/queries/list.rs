@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_tag_does_not_depend_on_the_next_cursor() {
+    fn the_page_tag_is_computed_from_the_note_without_its_cursor() {
         let items = |note: &str| {
             let (json, note) = (Some("1,2".to_owned()), Some(note.to_owned()));
             Items::of(&agents::AGENT_LIST, Answer { json, note }).unwrap()

@@ -88,7 +88,7 @@ const FREE_FORM: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn free_form_objects_are_returned_verbatim() {
+async fn free_form_objects_in_jsonb_form_are_returned_unchanged() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let members = free_form_members();
@@ -254,7 +254,7 @@ async fn only_utf_8_charsets_and_identity_encoding_are_accepted() {
 
 /// A tree of such a body would need a hundred times the memory of its text, and an instance has 128 MiB for sixteen requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_nested_170_000_times_do_not_affect_other_requests() {
+async fn deep_and_wide_bodies_do_not_affect_other_requests() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");

@@ -64,7 +64,7 @@ async fn trailing_slash_of_a_path_is_ignored() {
 }
 
 #[tokio::test]
-async fn malformed_percent_encoding_is_422_and_empty_query_is_200() {
+async fn nul_and_invalid_percent_encoding_are_422_and_empty_query_is_200() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let rest = "Host: localhost\r\nConnection: close\r\n\r\n";

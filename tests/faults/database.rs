@@ -122,7 +122,7 @@ async fn write(edge: &Edge) -> Answer {
 }
 
 #[tokio::test]
-async fn read_only_server_serves_reads_and_writes_recover_after_failover() {
+async fn writes_are_503_on_a_read_only_server_and_succeed_after_failover() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
     assert_eq!(write(&edge).await.status, StatusCode::CREATED);

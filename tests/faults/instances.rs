@@ -9,7 +9,7 @@ use http::StatusCode;
 use support::{Database, Edge, project};
 
 #[tokio::test]
-async fn trapped_instance_answers_its_requests_and_others_keep_running() {
+async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
     let database = Database::migrated().await;
     let edge = Edge::start_test_build(&database, &[]).await;
     assert_eq!(edge.get("/test/agent-loop").await.status, StatusCode::OK);

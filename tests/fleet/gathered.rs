@@ -378,7 +378,7 @@ async fn missing_profile_schema_logs_one_profiler_warning() {
 }
 
 #[tokio::test]
-async fn only_admin_sees_statements_and_profiling_headers_can_be_off() {
+async fn statements_are_shown_only_to_admins_and_headers_can_be_disabled() {
     let database = Database::migrated().await;
     let token = "a-token-for-this-test";
     let variables = [("admin_token", token)];

@@ -154,7 +154,7 @@ async fn sessions_closed_by_idle_timeout_are_replaced_without_error() {
 }
 
 #[tokio::test]
-async fn database_set_to_read_only_serves_reads_and_writes_are_503() {
+async fn read_only_database_answers_reads_and_refuses_writes_with_503() {
     let database = Database::migrated().await;
     run(
         &database,
