@@ -1,4 +1,4 @@
-//! The generated types and traits for `wit/`. `key_value.rs`, `postgres.rs` and `variables.rs` implement them.
+//! The generated types and traits for `wit/`. `interfaces/` implements the traits.
 
 wasmtime::component::bindgen!({
     path: "wit",

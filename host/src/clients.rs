@@ -12,7 +12,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     io::{self, IoSlice},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{log::log, places::Stay};
+use crate::{client_network::network, log::log, places::Stay};
 
 /// The maximum time that a new connection waits for room. The host accepts no other connection meanwhile.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -395,17 +395,6 @@ fn warn(table: &mut Table, done: &'static str, limit: &'static str) {
     }
 }
 
-/// Returns the address by which a client is counted: for IPv6 that of the /64 network, because each customer gets at least one.
-pub fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 /// A client's socket. Fails if the client reads nothing for too long.
 #[derive(Debug)]
 pub struct Stream {
@@ -619,17 +608,6 @@ mod tests {
         small.connection.waits_from(Duration::ZERO);
         assert!(!clients.wait_for_room(address(2)).await);
         assert!(!small.connection.closing.is_cancelled());
-    }
-
-    #[test]
-    fn ipv6_clients_are_counted_per_network() {
-        let one = network("2001:db8::1".parse().unwrap());
-        assert_eq!(one, network("2001:db8::2".parse().unwrap()));
-        assert_ne!(one, network("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(
-            network("::ffff:10.0.0.1".parse().unwrap()),
-            IpAddr::from([10, 0, 0, 1])
-        );
     }
 
     #[tokio::test]

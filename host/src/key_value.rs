@@ -1,13 +1,8 @@
-//! Implements `spin:key-value/key-value@3.0.0` for guests: the store "default", in memory, shared by all components that may use it. Its
-//! contents are lost when the host ends. It never evicts values; a full store refuses new ones.
+//! The key-value store "default", in memory, shared by all components that may use it. Its contents are lost when the host ends. It never
+//! evicts values; a full store refuses new ones. The interface that guests call is in `interfaces/key_value.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
-
-use crate::bindings::spin::key_value::key_value::{Error, Host, HostStore, HostStoreWithStore};
-use crate::guest::Guest;
 
 /// The name of the only store. Spin also provides it without configuration.
 pub const LABEL: &str = "default";
@@ -29,31 +24,35 @@ struct Contents {
 pub type Opened = Arc<Store>;
 
 impl Store {
-    fn get(&self, key: &str) -> Option<Vec<u8>> {
+    /// Returns the value of a key.
+    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
         self.contents().values.get(key).cloned()
     }
 
-    fn set(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
+    /// Sets the value of a key; an error says that the store is full.
+    pub fn set(&self, key: String, value: Vec<u8>) -> Result<(), String> {
         let mut contents = self.contents();
         let held = contents.held(&key);
         let bytes = contents.bytes - held + key.len() + value.len();
         if bytes > MOST_BYTES {
-            return Err(Error::Other(format!(
-                "the store is full: it would be {bytes} bytes, and may be {MOST_BYTES}"
-            )));
+            return Err(format!(
+                "the store is full: it would have {bytes} bytes, and may have {MOST_BYTES}"
+            ));
         }
         contents.bytes = bytes;
         contents.values.insert(key, value);
         Ok(())
     }
 
-    fn delete(&self, key: &str) {
+    /// Removes a key. It need not exist.
+    pub fn delete(&self, key: &str) {
         let mut contents = self.contents();
         contents.bytes -= contents.held(key);
         contents.values.remove(key);
     }
 
-    fn keys(&self) -> Vec<String> {
+    /// Returns all keys, in no particular order.
+    pub fn keys(&self) -> Vec<String> {
         self.contents().values.keys().cloned().collect()
     }
 
@@ -69,95 +68,6 @@ impl Contents {
             .get(key)
             .map_or(0, |value| key.len() + value.len())
     }
-}
-
-impl Host for Guest {}
-
-impl HostStore for Guest {
-    async fn drop(&mut self, store: Resource<Opened>) -> wasmtime::Result<()> {
-        self.table.delete(store)?;
-        Ok(())
-    }
-}
-
-type Keys = (StreamReader<String>, FutureReader<Result<(), Error>>);
-
-impl<T: Send> HostStoreWithStore<T> for HasSelf<Guest> {
-    async fn open(accessor: &Accessor<T, Self>, label: String) -> Result<Resource<Opened>, Error> {
-        accessor.with(|mut access| {
-            let guest = access.get();
-            let store = guest.app.key_value_store.clone();
-            let store = store
-                .filter(|_| label == LABEL)
-                .ok_or(Error::AccessDenied)?;
-            guest.table.push(store).map_err(host_failed)
-        })
-    }
-
-    async fn get(
-        accessor: &Accessor<T, Self>,
-        store: Resource<Opened>,
-        key: String,
-    ) -> Result<Option<Vec<u8>>, Error> {
-        Ok(opened(accessor, &store)?.get(&key))
-    }
-
-    async fn set(
-        accessor: &Accessor<T, Self>,
-        store: Resource<Opened>,
-        key: String,
-        value: Vec<u8>,
-    ) -> Result<(), Error> {
-        opened(accessor, &store)?.set(key, value)
-    }
-
-    async fn delete(
-        accessor: &Accessor<T, Self>,
-        store: Resource<Opened>,
-        key: String,
-    ) -> Result<(), Error> {
-        opened(accessor, &store)?.delete(&key);
-        Ok(())
-    }
-
-    async fn exists(
-        accessor: &Accessor<T, Self>,
-        store: Resource<Opened>,
-        key: String,
-    ) -> Result<bool, Error> {
-        Ok(opened(accessor, &store)?.get(&key).is_some())
-    }
-
-    async fn get_keys(
-        accessor: &Accessor<T, Self>,
-        store: Resource<Opened>,
-    ) -> wasmtime::Result<Keys> {
-        let keys = opened(accessor, &store).map(|store| store.keys());
-        accessor.with(|mut access| {
-            let (keys, outcome) = match keys {
-                Ok(keys) => (keys, Ok(())),
-                Err(error) => (Vec::new(), Err(error)),
-            };
-            let outcome = async move { Ok::<_, wasmtime::Error>(outcome) };
-            Ok((
-                StreamReader::new(&mut access, keys)?,
-                FutureReader::new(&mut access, outcome)?,
-            ))
-        })
-    }
-}
-
-fn opened<T: Send>(
-    accessor: &Accessor<T, HasSelf<Guest>>,
-    store: &Resource<Opened>,
-) -> Result<Opened, Error> {
-    accessor
-        .with(|mut access| access.get().table.get(store).cloned())
-        .map_err(host_failed)
-}
-
-fn host_failed(error: impl std::fmt::Display) -> Error {
-    Error::Other(error.to_string())
 }
 
 #[cfg(test)]
@@ -177,7 +87,7 @@ mod tests {
         keys.sort();
         assert_eq!(keys, ["a", "b"]);
         let full = store.set("c".to_owned(), vec![0; MOST_BYTES]).unwrap_err();
-        assert!(full.to_string().contains("full"), "{full}");
+        assert!(full.contains("full"), "{full}");
         assert_eq!(store.get("c"), None);
         store.delete("a");
         store.delete("a");

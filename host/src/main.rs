@@ -4,10 +4,12 @@
 mod allowed_hosts;
 mod bindings;
 mod cli;
+mod client_network;
 mod clients;
 mod engine;
 mod guest;
 mod instances;
+mod interfaces;
 mod key_value;
 mod lanes;
 mod log;

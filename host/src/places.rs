@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::clients::network;
+use crate::client_network::network;
 
 /// The most places: the most instances that there may be.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;

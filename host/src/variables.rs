@@ -1,16 +1,11 @@
-//! Application variables: their values (flag, then environment, then default), the templates that use them, and the `spin:variables`
-//! interface. No message contains a variable's value, because it may be secret.
+//! Application variables: their values (flag, then environment, then default), and the templates that use them. No message contains a
+//! variable's value, because it may be secret. The interface that guests call is in `interfaces/variables.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use wasmtime::component::{Accessor, HasSelf};
 
-use crate::{
-    bindings::spin::variables::variables::{Error, Host, HostWithStore},
-    guest::Guest,
-    manifest::Variable,
-};
+use crate::manifest::Variable;
 
 /// The values of the application's variables. Neither this type nor the next has `Debug`, because values may be secrets.
 #[derive(Default)]
@@ -113,21 +108,23 @@ impl ComponentVariables {
         })
     }
 
-    fn get(&self, name: &str) -> Result<String, Error> {
-        check_name(name).map_err(|reason| Error::InvalidName(format!("{name:?}: {reason}")))?;
+    /// Returns the value of a variable. The error texts are Spin's.
+    pub fn get(&self, name: &str) -> Result<String, NoValue> {
+        check_name(name).map_err(|reason| NoValue::InvalidName(format!("{name:?}: {reason}")))?;
         let value = self.values.get(name).cloned();
         value.ok_or_else(|| {
-            Error::Undefined(format!("no variable for {:?}.{name:?}", self.component))
+            NoValue::Undefined(format!("no variable for {:?}.{name:?}", self.component))
         })
     }
 }
 
-impl Host for Guest {}
-
-impl<T: Send> HostWithStore<T> for HasSelf<Guest> {
-    async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, Error> {
-        accessor.with(|mut access| access.get().app.variables.get(&name))
-    }
+/// The reason why a variable has no value.
+#[derive(Debug)]
+pub enum NoValue {
+    /// No variable can have this name.
+    InvalidName(String),
+    /// The component has no variable with this name.
+    Undefined(String),
 }
 
 /// Checks a name by Spin's rule, so that it also works as an environment variable.
@@ -230,8 +227,8 @@ mod tests {
         let component = ComponentVariables::new("c", &templates, &values(&[("a", "1")])).unwrap();
         assert_eq!(component.get("url").unwrap(), "x1");
         assert!(
-            matches!(component.get("a"), Err(Error::Undefined(m)) if m == "no variable for \"c\".\"a\"")
+            matches!(component.get("a"), Err(NoValue::Undefined(m)) if m == "no variable for \"c\".\"a\"")
         );
-        assert!(matches!(component.get("No"), Err(Error::InvalidName(_))));
+        assert!(matches!(component.get("No"), Err(NoValue::InvalidName(_))));
     }
 }

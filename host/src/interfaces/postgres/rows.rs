@@ -14,8 +14,9 @@ use wasmtime::{
     component::{Destination, StreamProducer, StreamResult},
 };
 
-use super::{Connection, convert, error, types};
+use super::{convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
+use crate::postgres::Connection;
 
 /// The maximum number of rows that wait for the guest, as in Spin. A guest that awaits the outcome while more rows than this are unread
 /// hangs in Spin, so it should hang here.
