@@ -9,13 +9,14 @@ mod replica;
 mod sqlstate;
 mod statement;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hasher as _;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use spin_sdk::pg::{Certificate, Connection, DbValue, OpenOptions, ParameterValue, QueryResult};
+use twox_hash::XxHash64;
 
 use cache::Cache;
 pub use error::DbError;
@@ -24,7 +25,7 @@ use replica::Replica;
 pub use replica::{Freshness, Reads};
 pub use spin_sdk::pg::ParameterValue as Parameter;
 pub use sqlstate::{Failure, MEANINGS, Meaning, OTHER, Repeat};
-pub use statement::{Access, Statement};
+pub use statement::{Access, Effect, Statement};
 
 use crate::config::Config;
 use crate::config::address::Address;
@@ -91,6 +92,8 @@ pub struct Db {
     key: Option<(String, &'static Statement)>,
     /// When reads may use the cache or the replica. `None` means reads use the primary only.
     reads: Option<Reads>,
+    /// The statements sent so far that write. Clones share them.
+    writes: Arc<Mutex<Vec<&'static Statement>>>,
 }
 
 /// The result of a statement: one row of one or two texts. If there is no row, both fields are `None`.
@@ -131,6 +134,7 @@ impl Db {
             profile,
             key: None,
             reads: None,
+            writes: Arc::default(),
         }
     }
 
@@ -176,9 +180,13 @@ impl Db {
         self
     }
 
-    /// Returns the names of the statements sent for this request so far.
-    pub fn sent(&self) -> impl Iterator<Item = &'static str> {
-        self.profile.statements().into_iter().map(|run| run.name)
+    /// Returns the statements sent so far that write, including those that failed.
+    #[must_use]
+    pub fn writes(&self) -> Vec<&'static Statement> {
+        self.writes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Writes a warning to the log, with the request's id.
@@ -227,18 +235,26 @@ impl Db {
             query.inside = Some((once.sql(), once_parameters(key, &query)?));
         }
         let is_harmless = statement.is_read() || key.is_some();
-        match self.answer_once(&query).await {
+        match self.answer_once(statement, &query).await {
             Err(error) if error.repeats(is_harmless) => {
                 let message = format!("TRIED AGAIN: {name}: {}", replica::reason(&error));
                 self.warn("tried_again", &message);
-                self.answer_once(&query).await
+                self.answer_once(statement, &query).await
             }
             outcome => outcome,
         }
     }
 
-    async fn answer_once(&self, query: &Query) -> Result<Answer, DbError> {
+    async fn answer_once(
+        &self,
+        statement: &'static Statement,
+        query: &Query,
+    ) -> Result<Answer, DbError> {
         let checkout = self.primary_checkout(query.name).await?;
+        if !statement.is_read() {
+            let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            writes.push(statement);
+        }
         let limit = self.silence_limit();
         let outcome = self.measured(&checkout, query, limit).await;
         Self::check_in(&self.database.primary, checkout, outcome.as_ref().err());
@@ -455,19 +471,33 @@ fn is_small(parameters: &[ParameterValue]) -> bool {
         <= MOST_KEPT_BYTES
 }
 
-/// Returns a hash of a statement and its parameters. Different ones may have the same hash.
+/// Returns a hash of a statement and its parameters. Different ones may have the same hash. Instances that share a cache must compute
+/// the same hash, even if different compilers built them, so this doesn't use `std::hash::Hash`.
 fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    statement.hash(&mut hasher);
+    let mut hasher = XxHash64::with_seed(0);
+    let mut write = |kind: u8, bytes: &[u8]| {
+        hasher.write(&[kind]);
+        hasher.write(&(bytes.len() as u64).to_le_bytes());
+        hasher.write(bytes);
+    };
+    write(0, statement.as_bytes());
     for parameter in parameters {
         match parameter {
-            ParameterValue::Uuid(text) | ParameterValue::Str(text) => text.hash(&mut hasher),
-            ParameterValue::Int32(number) => number.hash(&mut hasher),
-            ParameterValue::Int64(number) => number.hash(&mut hasher),
-            ParameterValue::ArrayStr(texts) => texts.hash(&mut hasher),
-            ParameterValue::Boolean(value) => value.hash(&mut hasher),
-            // No statement takes parameters of other types. Their Debug texts would add 10 KB to the .wasm.
-            other => std::mem::discriminant(other).hash(&mut hasher),
+            ParameterValue::Uuid(text) | ParameterValue::Str(text) => write(1, text.as_bytes()),
+            ParameterValue::Int32(number) => write(2, &number.to_le_bytes()),
+            ParameterValue::Int64(number) => write(3, &number.to_le_bytes()),
+            ParameterValue::Boolean(value) => write(4, &[u8::from(*value)]),
+            ParameterValue::ArrayStr(texts) => {
+                write(5, &(texts.len() as u64).to_le_bytes());
+                for text in texts {
+                    write(
+                        u8::from(text.is_some()),
+                        text.as_deref().unwrap_or_default().as_bytes(),
+                    );
+                }
+            }
+            // NULL. No statement takes parameters of other types.
+            _ => write(6, &[]),
         }
     }
     hasher.finish()
@@ -544,6 +574,19 @@ mod tests {
         assert_eq!(of("a", 1), of("a", 1));
         assert_ne!(of("a", 1), of("a", 2));
         assert_ne!(of("a", 1), of("b", 1));
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_the_compiler() {
+        let parameters = [
+            ParameterValue::Int64(-1),
+            ParameterValue::ArrayStr(vec![Some("a".to_owned()), None]),
+            ParameterValue::DbNull,
+        ];
+        assert_eq!(
+            fingerprint("agent_get", &parameters),
+            4_560_537_740_299_471_061
+        );
     }
 
     #[test]

@@ -412,6 +412,7 @@ mod tests {
     const STATEMENT: Statement = Statement {
         name: "agent_get",
         sql: &["SELECT"],
+        effect: super::super::Effect::Reads,
         access: super::super::Access::Scans(""),
         max_rows: 1,
     };

@@ -18,18 +18,18 @@ fn absent(input: &Input) -> ApiError {
 pub static AGENT_LIST: Operation = Operation {
     id: "agent_list",
     path: "/api/agents",
-    summary: documented("The agents, oldest first."),
+    summary: documented("Lists agents, oldest first."),
     parameters: &[
         Parameter {
             name: "active_only",
             kind: Kind::Boolean,
-            about: documented("Whether to leave out those that are inactive."),
+            about: documented("Whether to return only active agents."),
             default: Some("true"),
         },
         Parameter {
             name: "agent_type",
             kind: schemas::AGENT_TYPE,
-            about: documented("Only agents of this type."),
+            about: documented("Only agents of this type are returned."),
             default: None,
         },
         LIMIT,
@@ -50,7 +50,7 @@ pub async fn agent_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_CREATE: Operation = Operation {
     id: "agent_create",
     path: "/api/agents",
-    summary: documented("Makes an agent."),
+    summary: documented("Creates an agent."),
     body: Some(&schemas::AGENT_CREATE),
     answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[409],
@@ -66,7 +66,7 @@ pub async fn agent_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_GET: Operation = Operation {
     id: "agent_get",
     path: "/api/agents/{id}",
-    summary: documented("One agent."),
+    summary: documented("Returns an agent."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT)),
     errors: &[404],
@@ -81,11 +81,11 @@ pub async fn agent_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_GET_BY_NAME: Operation = Operation {
     id: "agent_get_by_name",
     path: "/api/agents/name/{name}",
-    summary: documented("One agent, by its name."),
+    summary: documented("Returns the agent with the given name."),
     parameters: &[Parameter {
         name: "name",
         kind: Kind::Text { min: 1, max: 100 },
-        about: documented("The agent's name, with or without its @."),
+        about: documented("The agent's name, with or without the leading @."),
         default: None,
     }],
     answer: answered(Kind::Record(&schemas::AGENT)),
@@ -104,7 +104,7 @@ pub async fn agent_get_by_name(db: Db, input: Input) -> Result<Reply, ApiError> 
 pub static AGENT_UPDATE: Operation = Operation {
     id: "agent_update",
     path: "/api/agents/{id}",
-    summary: documented("Changes what's given of an agent."),
+    summary: documented("Updates the given fields of an agent."),
     parameters: &[ID],
     body: Some(&schemas::AGENT_UPDATE),
     answer: answered(Kind::Record(&schemas::AGENT)),
@@ -121,7 +121,7 @@ pub async fn agent_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_ACTIVATE: Operation = Operation {
     id: "agent_activate",
     path: "/api/agents/{id}/activate",
-    summary: documented("Lets an agent take part."),
+    summary: documented("Activates an agent."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
     errors: &[404, 412],
@@ -135,7 +135,7 @@ pub async fn agent_activate(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_DEACTIVATE: Operation = Operation {
     id: "agent_deactivate",
     path: "/api/agents/{id}/deactivate",
-    summary: documented("Lets an agent take part no longer."),
+    summary: documented("Deactivates an agent."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT_ACTION)),
     errors: &[404, 412],
@@ -155,7 +155,7 @@ async fn set_active(db: Db, input: Input, is_active: bool) -> Result<Reply, ApiE
 pub static AGENT_STATUS: Operation = Operation {
     id: "agent_status",
     path: "/api/agents/{id}/status",
-    summary: documented("Whether an agent is online, and whether it's busy."),
+    summary: documented("Returns whether an agent is online, and whether it is busy."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::AGENT_STATUS)),
     errors: &[404],
@@ -170,7 +170,7 @@ pub async fn agent_status(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static AGENT_MESSAGE_LIST: Operation = Operation {
     id: "agent_message_list",
     path: "/api/agents/{id}/messages",
-    summary: documented("What an agent wrote, newest first."),
+    summary: documented("Lists an agent's messages, newest first."),
     parameters: &[ID, LIMIT, OFFSET, CURSOR],
     answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE))),
     errors: &[404],
@@ -186,7 +186,9 @@ pub async fn agent_message_list(db: Db, input: Input) -> Result<Reply, ApiError>
 pub static AGENT_DM_CHANNEL: Operation = Operation {
     id: "agent_dm_channel",
     path: "/api/agents/{id}/dm-channel",
-    summary: documented("An agent's direct-message channel, made if there's none."),
+    summary: documented(
+        "Returns an agent's direct-message channel; creates it if it does not exist, and reopens it if it is archived.",
+    ),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],

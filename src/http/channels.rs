@@ -18,7 +18,7 @@ fn absent(input: &Input) -> ApiError {
 pub static CHANNEL_LIST: Operation = Operation {
     id: "channel_list",
     path: "/api/channels",
-    summary: documented("The channels that aren't archived, oldest first."),
+    summary: documented("Lists the channels that are not archived, oldest first."),
     parameters: &[LIMIT, OFFSET, CURSOR],
     answer: answered(Kind::page(&Kind::Record(&schemas::CHANNEL))),
     ..Operation::GET
@@ -33,7 +33,7 @@ pub async fn channel_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_CREATE: Operation = Operation {
     id: "channel_create",
     path: "/api/channels",
-    summary: documented("Makes a channel."),
+    summary: documented("Creates a channel."),
     body: Some(&schemas::CHANNEL_CREATE),
     answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[409],
@@ -49,7 +49,7 @@ pub async fn channel_create(db: Db, mut input: Input) -> Result<Reply, ApiError>
 pub static CHANNEL_GET: Operation = Operation {
     id: "channel_get",
     path: "/api/channels/{id}",
-    summary: documented("One channel."),
+    summary: documented("Returns a channel."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL)),
     errors: &[404],
@@ -64,7 +64,7 @@ pub async fn channel_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_UPDATE: Operation = Operation {
     id: "channel_update",
     path: "/api/channels/{id}",
-    summary: documented("Changes what's given of a channel."),
+    summary: documented("Updates the given fields of a channel."),
     parameters: &[ID],
     body: Some(&schemas::CHANNEL_UPDATE),
     answer: answered(Kind::Record(&schemas::CHANNEL)),
@@ -84,7 +84,7 @@ pub async fn channel_update(db: Db, mut input: Input) -> Result<Reply, ApiError>
 pub static CHANNEL_ARCHIVE: Operation = Operation {
     id: "channel_archive",
     path: "/api/channels/{id}",
-    summary: documented("Archives a channel; its messages stay."),
+    summary: documented("Archives a channel; its messages are kept."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
     errors: &[404, 412],
@@ -99,7 +99,7 @@ pub async fn channel_archive(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static CHANNEL_CLEAR: Operation = Operation {
     id: "channel_clear",
     path: "/api/channels/{id}/clear",
-    summary: documented("Hides everything older than now from a channel's history."),
+    summary: documented("Hides all messages up to now from a channel's history."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::CHANNEL_ACTION)),
     errors: &[404, 412],
@@ -115,7 +115,7 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
     id: "channel_message_list",
     path: "/api/channels/{id}/messages",
     summary: documented(
-        "A channel's newest messages, in the order they were written; the next page is the one before.",
+        "Lists a channel's newest messages in the order they were written; the next page has older messages.",
     ),
     parameters: &[
         ID,
@@ -140,7 +140,7 @@ pub async fn channel_message_list(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static MESSAGE_CREATE: Operation = Operation {
     id: "message_create",
     path: "/api/channels/{id}/messages",
-    summary: documented("Writes a message into a channel."),
+    summary: documented("Creates a message in a channel."),
     parameters: &[ID],
     body: Some(&schemas::MESSAGE_CREATE),
     answer: answered(Kind::Record(&schemas::CHANNEL_MESSAGE)),
@@ -152,7 +152,7 @@ pub async fn message_create(db: Db, mut input: Input) -> Result<Reply, ApiError>
     let body = input.take_body();
     let outcome = messages::message_create(&db, input.uuid("id"), body).await?;
     let row = written(outcome, absent(&input), |state| {
-        format!("The channel is {state}: nothing can be written in it any more.")
+        format!("The channel is {state}. No message can be created in it.")
     })?;
     Reply::created("/api/messages", row)
 }

@@ -310,7 +310,7 @@ const NOT_UUID: &str = "must be a UUID";
 const NOT_TIME: &str = "must be a time such as 2026-01-31T12:00:00Z";
 const NOT_POSITION: &str = "must be the position of a task, counted from 0";
 const NOT_EARLIER: &str = "must be the position of an earlier task in this list";
-const NO_AGENT: &str = "is missing: name an agent";
+const NO_AGENT: &str = "is missing; must be the id of an agent";
 /// The error for a parameter or a member that a request has more than once.
 pub const REPEATED: &str = "given more than once";
 

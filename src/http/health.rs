@@ -11,7 +11,7 @@ use crate::queries::health;
 pub static HEALTH: Operation = Operation {
     id: "health",
     path: "/api/health",
-    summary: documented("The component is up. Asks the database nothing."),
+    summary: documented("Reports that the component is running, without querying the database."),
     answer: answered(Kind::Record(&schemas::HEALTH)),
     audience: Audience::Everyone,
     query_count: 0,
@@ -30,7 +30,7 @@ pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
     summary: documented(
-        "The database answers, and has every migration, named index and privilege that the API needs; else 503 with each missing thing.",
+        "Checks that the database responds and has every migration, named index and privilege that the API needs; otherwise returns 503 and lists what is missing.",
     ),
     answer: answered(Kind::Record(&schemas::READINESS)),
     audience: Audience::Everyone,

@@ -242,7 +242,7 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError>
 async fn read_all(mut body: Body) -> Result<Vec<u8>, ApiError> {
     let mut all = Vec::new();
     while let Some(part) = body.frame().await {
-        let part = part.map_err(|_| ApiError::NotJson("it ended early".to_owned()))?;
+        let part = part.map_err(|_| ApiError::NotJson("it is incomplete".to_owned()))?;
         // Other parts are trailers, which nothing reads.
         let data = part.into_data().unwrap_or_default();
         if all.len() + data.len() > MAX_BODY_BYTES {

@@ -57,7 +57,7 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
     match lone_surrogate(text.as_bytes()) {
         None => Ok(()),
         Some(at) => Err(format!(
-            "the escape at byte {at} is half of a surrogate pair, which is no character"
+            "the escape at byte {at} is half of a surrogate pair, not a character"
         )),
     }
 }
@@ -301,7 +301,7 @@ pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
         at += 1;
     }
     (size > MAX_OBJECT_BYTES).then(|| {
-        format!("is longer than {MAX_OBJECT_BYTES} bytes of JSON with its numbers written out")
+        format!("is longer than {MAX_OBJECT_BYTES} bytes of JSON with its numbers written without exponents")
             .into()
     })
 }

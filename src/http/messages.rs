@@ -12,13 +12,13 @@ use crate::queries::{Order, Page, messages};
 pub static MESSAGE_LIST: Operation = Operation {
     id: "message_list",
     path: "/api/messages",
-    summary: documented("The messages of all channels from a time on, oldest first."),
+    summary: documented("Lists the messages of all channels from a given time on, oldest first."),
     parameters: &[
         Parameter {
             name: "since",
             kind: Kind::Time,
             about: documented(
-                "The time, RFC 3339; without an offset it's UTC. All messages where it isn't given.",
+                "Only messages created at or after this time (RFC 3339) are returned. A time without an offset is in UTC. Default: all messages are returned.",
             ),
             default: None,
         },
@@ -43,7 +43,7 @@ pub async fn message_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static MESSAGE_GET: Operation = Operation {
     id: "message_get",
     path: "/api/messages/{id}",
-    summary: documented("One message."),
+    summary: documented("Returns a message."),
     parameters: &[Parameter::id("id", "The message's id.")],
     answer: answered(Kind::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],

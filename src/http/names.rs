@@ -71,7 +71,7 @@ pub fn fault(name: &str) -> Option<String> {
         if !is_visible {
             let code = u32::from(character);
             return Some(format!(
-                "must not contain U+{code:04X} at this place, where it is invisible"
+                "must not contain U+{code:04X} where it is invisible"
             ));
         }
         before = name.get(..at + character.len_utf8()).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::db::Db;
 pub static OPENAPI: Operation = Operation {
     id: "openapi",
     path: "/api/openapi.json",
-    summary: documented("This description, OpenAPI 3.1."),
+    summary: documented("Returns this description of the API (OpenAPI 3.1)."),
     query_count: 0,
     ..Operation::GET
 };
@@ -29,7 +29,7 @@ pub static OPENAPI_PAGE: Operation = Operation {
     id: "openapi_page",
     path: "/api/docs",
     summary: documented(
-        "This description for eyes: a page. Where it takes a token to read it, the page asks for that.",
+        "Returns an HTML page that shows this description; the page asks for a token if reading the description requires one.",
     ),
     ..html::OPERATION
 };
@@ -71,10 +71,11 @@ mod tests {
             "info": {
                 "title": "reznet-edge",
                 "summary": "RezNet AI's backend API: agents that work together in channels and workflows.",
-                "description": "Every response says what it cost the database: X-Process-Time, X-Query-Count, \
+                "description": "Every response reports its database cost in X-Process-Time, X-Query-Count, \
                     X-Query-Time and Server-Timing. Errors are problem documents (RFC 9457). Lists have a Link header \
-                    to their next page (RFC 8288). Reads have an ETag: with If-None-Match, what's unchanged is a 304 without \
-                    a body (RFC 9110). HEAD works wherever GET does, OPTIONS everywhere.",
+                    to their next page (RFC 8288). Reads have an ETag; if a request sends it in If-None-Match and nothing has \
+                    changed, the response is 304 without a body (RFC 9110). HEAD is supported wherever GET is, and OPTIONS \
+                    everywhere.",
                 "version": env!("CARGO_PKG_VERSION"),
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
@@ -87,26 +88,26 @@ mod tests {
                 "parameters": {"IfMatch": {
                     "name": "If-Match",
                     "in": "header",
-                    "description": "Entity tags as ETag has them. The write is done only if the row has one of them, else it is a 412 \
-                        that has the current tag. `*` is any tag; a weak tag never matches (RFC 9110, 13.1.1).",
+                    "description": "Entity tags in the form of ETag. The write is executed only if the row has one of them; otherwise the response \
+                        is 412 with the row's current tag. `*` matches any tag; a weak tag never matches (RFC 9110, 13.1.1).",
                     "schema": {"type": "string"},
                 }, "IdempotencyKey": {
                     "name": "Idempotency-Key",
                     "in": "header",
-                    "description": "The client's name for this write. A repeat within a day gets the first one's answer, and \
-                        nothing is done twice; for another request it's refused.",
+                    "description": "A key that the client chooses for this write. If the request is repeated with the same key within a day, the \
+                        write is not executed again, and the client gets the first result. The key is refused for a different request.",
                     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
                 }},
                 "securitySchemes": {
                     "api": {
                         "type": "http",
                         "scheme": "bearer",
-                        "description": "One of the tokens in the variable api_token; none is asked for where it's empty.",
+                        "description": "One of the tokens in the variable api_token. If the variable is empty, no token is required.",
                     },
                     "admin": {
                         "type": "http",
                         "scheme": "bearer",
-                        "description": "One of the tokens in the variable admin_token; where it's empty, one in api_token.",
+                        "description": "One of the tokens in the variable admin_token. If the variable is empty, one of the tokens in api_token.",
                     },
                 },
             },
@@ -143,7 +144,7 @@ mod tests {
         responses.insert(operation.status.to_string(), success(operation, schemas));
         if operation.method == "GET" {
             let headers = with_etag(profiling());
-            let description = "The client has it: its If-None-Match names the ETag.";
+            let description = "Not modified, because If-None-Match has the current ETag.";
             let unchanged = json!({"description": description, "headers": headers});
             responses.insert("304".to_owned(), unchanged);
         }
@@ -167,7 +168,7 @@ mod tests {
             .chain(&[422, 500])
         {
             let response = match status {
-                204 => json!({"description": "There's nothing.", "headers": profiling()}),
+                204 => json!({"description": "There is no matching row.", "headers": profiling()}),
                 _ => json!({"$ref": format!("#/components/responses/{status}")}),
             };
             responses.insert(status.to_string(), response);
@@ -345,17 +346,17 @@ mod tests {
         let optional =
             |description: &str| json!({"description": description, "schema": {"type": "string"}});
         json!({
-            "X-Process-Time": header("From the handler's first line to the response.", r"^\d+\.\d{2}ms$"),
-            "X-Query-Count": header("Statements sent, failed ones too.", r"^\d+$"),
-            "X-Query-Time": header("Their total, until the last row is in.", r"^\d+\.\d{2}ms$"),
-            "Server-Timing": header("The same for developer tools; conn is the wait for a connection.", "^total;dur="),
-            "X-Request-Id": header("The request's name in the log.", "^[A-Za-z0-9._:+/=@-]{1,128}$"),
-            "ETag": header("The entity tag, weak for a list. A read with it in If-None-Match is answered without a body if nothing has changed; \
-                a write with it in If-Match is done only if nothing has changed.", "^(W/)?\"[0-9a-f]{16}\"$"),
-            "Link": optional("Where the next page is, with rel=\"next\"."),
-            "Location": optional("Where it is from now on."),
-            "X-Written": optional("Where a replica is read: sent back with reads, it makes them see this write. Browsers have a cookie for it."),
-            "Retry-After": optional("How many seconds to wait."),
+            "X-Process-Time": header("Time from the handler's first line to the response, in milliseconds.", r"^\d+\.\d{2}ms$"),
+            "X-Query-Count": header("Number of statements sent, including failed ones.", r"^\d+$"),
+            "X-Query-Time": header("Total duration of the statements in milliseconds; each is timed until its last row has arrived.", r"^\d+\.\d{2}ms$"),
+            "Server-Timing": header("The same values for browsers' developer tools; conn is the wait for a connection.", "^total;dur="),
+            "X-Request-Id": header("The request's id in the log.", "^[A-Za-z0-9._:+/=@-]{1,128}$"),
+            "ETag": header("Entity tag of the response, weak for a list. A read that sends it in If-None-Match gets 304 without a body if nothing \
+                has changed. A write that sends it in If-Match is executed only if the row has not changed.", "^(W/)?\"[0-9a-f]{16}\"$"),
+            "Link": optional("Link to the next page, with rel=\"next\"."),
+            "Location": optional("Path of the new row."),
+            "X-Written": optional("Read-your-writes token, if a replica or a cache is configured. Reads that send it back include this write. Browsers get the token as a cookie."),
+            "Retry-After": optional("Number of seconds to wait before repeating the request."),
         })
     }
 
@@ -380,28 +381,28 @@ mod tests {
 
     fn responses() -> Value {
         [
-            (400, "The body isn't JSON."),
-            (401, "It takes a token, or another one."),
-            (403, "A page of another origin must not write, or the host is not a name of this server."),
-            (404, "There's no such row."),
-            (408, "The body took over 10 s to arrive."),
-            (409, "The state, or another row, forbids it."),
+            (400, "The body is not valid JSON."),
+            (401, "The token is missing or not accepted for this operation."),
+            (403, "The request is a write from a page of another origin, or its host is not a name of this server."),
+            (404, "There is no such row."),
+            (408, "The body did not arrive within 10 s."),
+            (409, "The row's state, or another row, does not allow the write."),
             (
                 412,
-                "No tag in If-Match is the row's; ETag has the current one.",
+                "No tag in If-Match is the row's current tag. ETag has the current tag.",
             ),
-            (413, "The body is over 1 MiB."),
-            (415, "The body isn't sent as application/json."),
+            (413, "The body is longer than 1 MiB."),
+            (415, "The body is not sent as application/json in UTF-8, or has a Content-Encoding."),
             (
                 422,
-                "Parameters or members are wrong; errors names all of them.",
+                "Parameters, headers or members of the body are invalid; `errors` lists them, up to 50.",
             ),
-            (500, "A fault of ours; the log has it under request_id."),
+            (500, "An internal error, or an invalid configuration; the log has the details under request_id."),
             (
                 503,
-                "The database can't be reached, no connection is free, or it lacks migrations.",
+                "The database cannot be reached, no connection is free, or the database lacks migrations or privileges.",
             ),
-            (504, "The database took too long."),
+            (504, "The database took too long to answer."),
         ]
         .into_iter()
         .map(|(status, description)| {

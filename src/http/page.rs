@@ -15,7 +15,7 @@ pub const DEFAULT_LIMIT: i64 = 50;
 pub const LIMIT: Parameter = Parameter {
     name: "limit",
     kind: Kind::Integer { min: 1, max: 200 },
-    about: documented("The most items of a page."),
+    about: documented("Maximum number of items in a page."),
     default: Some("50"),
 };
 
@@ -27,7 +27,7 @@ pub const OFFSET: Parameter = Parameter {
         max: 1_000_000,
     },
     about: documented(
-        "How many items to pass over. Following the Link header is faster, and misses nothing while others write.",
+        "Number of items to skip. Following the Link header instead is faster, and misses no items while others write.",
     ),
     default: Some("0"),
 };
@@ -36,7 +36,7 @@ pub const OFFSET: Parameter = Parameter {
 pub const CURSOR: Parameter = Parameter {
     name: "cursor",
     kind: Kind::Cursor,
-    about: documented("Where the page begins; taken from the Link header of the page before."),
+    about: documented("Start of the page, taken from the Link header of the previous page."),
     default: None,
 };
 

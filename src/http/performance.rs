@@ -15,7 +15,7 @@ use crate::queries::{cache, metrics, performance};
 const WINDOW: Parameter = Parameter {
     name: "window",
     kind: Kind::OneOf(Window::NAMES),
-    about: documented("How far back to look."),
+    about: documented("Length of the period that the report covers, up to now."),
     default: Some("15m"),
 };
 
@@ -23,7 +23,7 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
     path: "/api/performance/database",
     summary: documented(
-        "What all instances measured in a window of time, and what the database's own statistics say.",
+        "Returns the measurements of all instances in a period of time, and the database's own statistics.",
     ),
     parameters: &[WINDOW],
     answer: answered(Kind::Record(&schemas::PERFORMANCE_DATABASE)),
@@ -42,7 +42,7 @@ pub static PERFORMANCE_CACHE: Operation = Operation {
     id: "performance_cache",
     path: "/api/performance/cache",
     summary: documented(
-        "How often what was sought in the cache was there, for all instances together.",
+        "Returns the cache lookups and hits of all instances together in a period of time.",
     ),
     parameters: &[WINDOW],
     answer: answered(Kind::Record(&schemas::PERFORMANCE_CACHE)),
@@ -59,7 +59,7 @@ pub static PERFORMANCE_METRICS: Operation = Operation {
     id: "performance_metrics",
     path: "/api/performance/metrics",
     summary: documented(
-        "The same for Prometheus: OpenMetrics, with OpenTelemetry's names. Any instance tells of all.",
+        "Returns the measurements of all instances for Prometheus, in OpenMetrics format with OpenTelemetry's names; scraping any one instance is enough.",
     ),
     answer: answered(Kind::Text {
         min: 1,
@@ -79,7 +79,9 @@ pub async fn performance_metrics(db: Db, _: Input) -> Result<Reply, ApiError> {
 pub static PERFORMANCE_PAGE: Operation = Operation {
     id: "performance_page",
     path: "/performance",
-    summary: documented("The report for eyes. It asks for the administrator's token itself."),
+    summary: documented(
+        "Returns the performance report as an HTML page; the page itself asks for the admin token.",
+    ),
     ..html::OPERATION
 };
 

@@ -114,15 +114,15 @@ impl Unready {
             kinds_found.into_iter().any(|kind| kinds.contains(&kind))
         };
         if has(&["server", "encoding", "foreign"]) {
-            "The database can't be this application's, see problems: scripts/migrate plan says how it differs."
+            "This application cannot use the database; see problems. Run scripts/migrate plan to list the differences."
         } else if !self.missing_migrations.is_empty() && !has(&["privilege"]) {
             UNMIGRATED_DETAIL
         } else if has(&["privilege"]) {
-            "The API lacks privileges in the database, see problems: run scripts/migrate grant."
+            "The API lacks privileges in the database; see problems. Run scripts/migrate grant."
         } else if !self.problems.is_empty() {
-            "The database is not as the API needs it, see problems: scripts/migrate verify prints what to do."
+            "The database does not meet the API's requirements; see problems. Run scripts/migrate verify, which prints what to do."
         } else {
-            "The database lacks indexes that its migrations made: docs/indexes.md says how to make each anew."
+            "The database lacks indexes that its migrations created; see missing_indexes. docs/indexes.md explains how to create each one again."
         }
     }
 }
@@ -132,7 +132,7 @@ impl From<DbError> for ApiError {
         if error.constraint() == Some("idempotency_keys_request_check") {
             return Self::Invalid(vec![Fault {
                 place: Place::Parameter(IDEMPOTENCY_KEY.to_owned()),
-                detail: "It was used for another request before.".into(),
+                detail: "was already used for a different request".into(),
             }]);
         }
         match error.constraint().and_then(on_constraint) {
@@ -147,14 +147,16 @@ impl From<DbError> for ApiError {
 /// because input is checked first.
 fn on_constraint(name: &str) -> Option<&'static str> {
     Some(match name {
-        "idx_agents_name" => "There is an agent of that name already.",
-        "channels_name_key" => "There is a channel of that name already.",
-        "workflow_tasks_count_check" => "The workflow has 1,000 tasks: no more can be added to it.",
+        "idx_agents_name" => "An agent with this name already exists. Choose another name.",
+        "channels_name_key" => "A channel with this name already exists. Choose another name.",
+        "workflow_tasks_count_check" => {
+            "The workflow has 1,000 tasks, the maximum, so no task can be added to it."
+        }
         // A position in the request is checked first, so the database assigned this one after the last task.
         "workflow_tasks_order_index_check" => {
             "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
         }
-        "channels_dm_check" => "A direct-message channel stays one.",
+        "channels_dm_check" => "The type of a direct-message channel cannot be changed.",
         _ => return None,
     })
 }
@@ -208,53 +210,53 @@ impl ApiError {
     fn detail(&self, method: &Method) -> String {
         match self {
             Self::Unauthorized(Audience::Administrators) => {
-                "It takes an administrator's token: Authorization: Bearer …".to_owned()
+                "This operation requires an admin token. Send it in the header Authorization: Bearer <token>.".to_owned()
             }
-            Self::Unauthorized(_) => "It takes a token: Authorization: Bearer …".to_owned(),
+            Self::Unauthorized(_) => "This operation requires a token. Send it in the header Authorization: Bearer <token>.".to_owned(),
             Self::ForeignOrigin(origin) => format!(
-                "A page of the origin \"{origin}\" must not write. If it may, add the origin to the variable cors_origins."
+                "Pages of the origin \"{origin}\" are not allowed to write. To allow them, add the origin to the variable cors_origins."
             ),
             Self::ForeignHost(host) => format!(
                 "The host \"{host}\" is not a name of this server. Without an api_token, the API is served only as localhost, by \
-                 IP address, and by the names in the variable allowed_hosts: add the name there, or set api_token."
+                 IP address, and by the names in the variable allowed_hosts. Add the name there, or set api_token."
             ),
-            Self::NoRoute => "There is nothing at this path.".to_owned(),
+            Self::NoRoute => "There is no operation at this path.".to_owned(),
             Self::MethodNotAllowed => {
-                format!("{method} isn't possible here; the Allow header says what is.")
+                format!("{method} is not allowed for this path. The Allow header lists the allowed methods.")
             }
             Self::NotFound { what, by, value } => format!("There is no {what} with the {by} {value}."),
-            Self::NotJson(reason) => format!("The body isn't JSON: {reason}."),
+            Self::NotJson(reason) => format!("The body is not valid JSON: {reason}."),
             Self::BodyTooLarge => format!("The body is longer than {MAX_BODY_BYTES} bytes."),
             Self::NotJsonType => "Send the body as Content-Type: application/json in UTF-8, without a Content-Encoding.".to_owned(),
             Self::BodyTooSlow => {
-                format!("The body didn't arrive within {} s.", MAX_BODY_TIME.as_secs())
+                format!("The body did not arrive within {} s.", MAX_BODY_TIME.as_secs())
             }
             Self::Stale(tag) => format!(
-                "No tag in If-Match is the current one, \"{tag}\": read it again, and repeat the request with its new tag."
+                "No tag in If-Match is the row's current tag, \"{tag}\". Read the row again, and repeat the request with its current tag."
             ),
             Self::Conflict(sentence) => sentence.clone(),
-            Self::Dangling => "What it refers to came or went meanwhile. Try again.".to_owned(),
+            Self::Dangling => "A referenced row changed during the request; try again.".to_owned(),
             Self::Invalid(faults) => match faults.as_slice() {
                 [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),
                 [Fault { place: Place::Pointer(pointer), detail }] if pointer.is_empty() => {
                     format!("The body {detail}.")
                 }
                 [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
-                _ => format!("{} things are wrong with the request; see errors.", faults.len()),
+                _ => format!("The request has {} errors, listed in `errors`.", faults.len()),
             },
             Self::NotReady { missing } => missing.advice().to_owned(),
             Self::Database(error) => match error.failure() {
                 Failure::Unavailable => UNAVAILABLE_DETAIL,
                 Failure::NotMigrated => UNMIGRATED_DETAIL,
                 Failure::NotPermitted => {
-                    "The database refuses the API a privilege that it needs: run scripts/migrate grant."
+                    "The API lacks a privilege in the database. Run scripts/migrate grant."
                 }
                 Failure::TimedOut => "The database took too long to answer.",
                 Failure::Failed => BUG_DETAIL,
             }
             .to_owned(),
             Self::Misconfigured(_) => {
-                "The service isn't set up correctly; its log says what to change, under this request_id.".to_owned()
+                "The service's configuration is invalid. Its log says what to change, under this request_id.".to_owned()
             }
             Self::Bug(_) => BUG_DETAIL.to_owned(),
         }
@@ -294,8 +296,9 @@ fn log_words(failure: Failure) -> &'static str {
 }
 
 const UNAVAILABLE_DETAIL: &str = "The database is unavailable right now. Try again in a moment.";
-const UNMIGRATED_DETAIL: &str = "The database lacks migrations: run scripts/migrate.";
-const BUG_DETAIL: &str = "Something went wrong on our side; the log has it under this request_id.";
+const UNMIGRATED_DETAIL: &str = "The database lacks migrations. Run scripts/migrate.";
+const BUG_DETAIL: &str =
+    "An internal error occurred. The log has the details under this request_id.";
 
 /// Attaches the error to the response. [`render`] writes the document, because it has the path and the request id.
 impl IntoResponse for ApiError {

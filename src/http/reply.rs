@@ -262,7 +262,7 @@ pub const NOT_STORED: ApiError = ApiError::Bug(
 
 /// Returns a sentence for [`written`], for writes that no state forbids.
 pub fn never(state: &str) -> String {
-    format!("It is {state}.")
+    format!("The row is {state}.")
 }
 
 #[cfg(test)]

@@ -99,26 +99,36 @@ const NEW_AGENT_NAME: Kind = Kind::Pattern {
     form: "must be up to 99 letters, digits, _ . and -, not beginning with a dot, with or without a leading @",
 };
 
-const ID: Member = member("id", Kind::Uuid, Required, "Its id.");
-const CREATED_AT: Member = member("created_at", Kind::Time, Required, "When it was made.");
+const ID: Member = member("id", Kind::Uuid, Required, "Id of the row.");
+const CREATED_AT: Member = member(
+    "created_at",
+    Kind::Time,
+    Required,
+    "When the row was created.",
+);
 const UPDATED_AT: Member = member(
     "updated_at",
     Kind::Time,
     Required,
-    "When it was last changed.",
+    "When the row was last changed.",
 );
-const STARTED_AT: Member = member("started_at", Kind::Time, Nullable, "When work on it began.");
+const STARTED_AT: Member = member(
+    "started_at",
+    Kind::Time,
+    Nullable,
+    "When the work began; null if it has not begun.",
+);
 const COMPLETED_AT: Member = member(
     "completed_at",
     Kind::Time,
     Nullable,
-    "When it ended, well or not.",
+    "When the work ended, successfully or not; null if it has not ended.",
 );
 const MESSAGE: Member = member(
     "message",
     Kind::Text { min: 1, max: 1000 },
     Required,
-    "What was done, in a sentence.",
+    "Result of the action, as a sentence.",
 );
 
 /// The persona of an agent.
@@ -129,13 +139,13 @@ pub static PERSONA: Schema = Schema {
             "role",
             Kind::Text { min: 0, max: 500 },
             Optional,
-            "What it does.",
+            "Role of the agent.",
         ),
         member(
             "goal",
             Kind::Text { min: 0, max: 2000 },
             Optional,
-            "What it's after.",
+            "Goal of the agent.",
         ),
         member(
             "backstory",
@@ -144,7 +154,7 @@ pub static PERSONA: Schema = Schema {
                 max: 10_000,
             },
             Optional,
-            "Where it comes from.",
+            "Background of the agent.",
         ),
         member(
             "capabilities",
@@ -153,7 +163,7 @@ pub static PERSONA: Schema = Schema {
                 max: 100,
             },
             Optional,
-            "What it can do, each in a word.",
+            "Capabilities of the agent, each as a word or a short phrase.",
         ),
     ],
     example: documented(
@@ -165,12 +175,12 @@ macro_rules! agent_members {
     ($($more:expr),*) => {
         &[
             ID,
-            member("name", AGENT_NAME, Required, "Its name, with the @ that mentions begin with."),
-            member("agent_type", AGENT_TYPE, Required, "What kind of agent it is."),
-            member("persona", Kind::Record(&PERSONA), Required, "Who it is."),
-            member("config", Kind::Object, Required, "Its settings; the API doesn't look into them."),
-            member("is_active", Kind::Boolean, Required, "Whether it takes part."),
-            member("is_busy", Kind::Boolean, Required, "Whether it works on something."),
+            member("name", AGENT_NAME, Required, "Name of the agent, with the leading @ of mentions."),
+            member("agent_type", AGENT_TYPE, Required, "Type of the agent. Each installation chooses its own types."),
+            member("persona", Kind::Record(&PERSONA), Required, "Persona of the agent."),
+            member("config", Kind::Object, Required, "Settings of the agent, as a JSON object. The API stores them unchanged."),
+            member("is_active", Kind::Boolean, Required, "Whether the agent is active. An inactive agent cannot claim tasks."),
+            member("is_busy", Kind::Boolean, Required, "Whether the agent is busy."),
             CREATED_AT,
             UPDATED_AT,
             $($more),*
@@ -201,24 +211,29 @@ pub static AGENT_STATUS: Schema = Schema {
     name: "AgentStatus",
     members: &[
         ID,
-        member("name", AGENT_NAME, Required, "Its name."),
+        member(
+            "name",
+            AGENT_NAME,
+            Required,
+            "Name of the agent, with the leading @.",
+        ),
         member(
             "agent_type",
             AGENT_TYPE,
             Required,
-            "What kind of agent it is.",
+            "Type of the agent. Each installation chooses its own types.",
         ),
         member(
             "status",
             Kind::OneOf(&["online", "offline"]),
             Required,
-            "Whether it takes part.",
+            "Status of the agent: online if it is active, otherwise offline.",
         ),
         member(
             "is_busy",
             Kind::Boolean,
             Required,
-            "Whether it works on something.",
+            "Whether the agent is busy.",
         ),
     ],
     example: documented(
@@ -234,26 +249,31 @@ pub static AGENT_CREATE: Schema = Schema {
             "name",
             NEW_AGENT_NAME,
             Required,
-            "Its name, with or without the @; no other agent may have it.",
+            "Name of the agent, with or without the leading @. It must be unique among agents.",
         ),
         member(
             "agent_type",
             AGENT_TYPE,
             Required,
-            "What kind of agent it is.",
+            "Type of the agent. Each installation chooses its own types.",
         ),
-        member("persona", Kind::Record(&PERSONA), Optional, "Who it is."),
+        member(
+            "persona",
+            Kind::Record(&PERSONA),
+            Optional,
+            "Persona of the agent. Default: {}.",
+        ),
         member(
             "config",
             Kind::Object,
             Optional,
-            "Its settings; the API doesn't look into them.",
+            "Settings of the agent, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores them unchanged. Default: {}.",
         ),
         member(
             "is_active",
             Kind::Boolean,
             Optional,
-            "Whether it takes part; true where it isn't given.",
+            "Whether the agent is active. Default: true.",
         ),
     ],
     example: documented(
@@ -269,37 +289,32 @@ pub static AGENT_UPDATE: Schema = Schema {
             "name",
             NEW_AGENT_NAME,
             Optional,
-            "Its new name; no other agent may have it.",
+            "New name of the agent, with or without the leading @. It must be unique among agents.",
         ),
-        member(
-            "agent_type",
-            AGENT_TYPE,
-            Optional,
-            "What kind of agent it is.",
-        ),
+        member("agent_type", AGENT_TYPE, Optional, "New type of the agent."),
         member(
             "persona",
             Kind::Record(&PERSONA),
             Optional,
-            "Who it is; takes the place of what was there.",
+            "New persona of the agent. It replaces the previous persona completely.",
         ),
         member(
             "config",
             Kind::Object,
             Optional,
-            "Its settings; take the place of what was there.",
+            "New settings of the agent, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores them unchanged. They replace the previous settings completely.",
         ),
         member(
             "is_active",
             Kind::Boolean,
             Optional,
-            "Whether it takes part.",
+            "Whether the agent is active.",
         ),
         member(
             "is_busy",
             Kind::Boolean,
             Optional,
-            "Whether it works on something.",
+            "Whether the agent is busy.",
         ),
     ],
     example: documented(r#"{"is_busy": true}"#),
@@ -313,12 +328,12 @@ macro_rules! channel_members {
     ($($more:expr),*) => {
         &[
             ID,
-            member("name", NAME, Required, "Its name."),
-            member("topic", TOPIC, Nullable, "What it's about."),
-            member("channel_type", CHANNEL_TYPE, Required, "Who it's for."),
-            member("dm_agent_id", Kind::Uuid, Nullable, "The agent of a direct-message channel."),
-            member("is_archived", Kind::Boolean, Required, "Whether it's closed to new messages."),
-            member("context_cleared_at", Kind::Time, Nullable, "Its history hides what's older."),
+            member("name", NAME, Required, "Name of the channel."),
+            member("topic", TOPIC, Nullable, "Topic of the channel."),
+            member("channel_type", CHANNEL_TYPE, Required, "Type of the channel; dm is a direct-message channel with an agent."),
+            member("dm_agent_id", Kind::Uuid, Nullable, "Id of the agent, if this is a direct-message channel, otherwise null."),
+            member("is_archived", Kind::Boolean, Required, "Whether the channel is archived. An archived channel accepts no new messages."),
+            member("context_cleared_at", Kind::Time, Nullable, "Messages before this time are hidden from the channel's history; null if the history was never cleared."),
             CREATED_AT,
             UPDATED_AT,
             $($more),*
@@ -352,14 +367,19 @@ pub static CHANNEL_CREATE: Schema = Schema {
             "name",
             NEW_NAME,
             Required,
-            "Its name; no other channel may have it.",
+            "Name of the channel. It must be unique among public and private channels.",
         ),
-        member("topic", TOPIC, OptionalNullable, "What it's about."),
+        member(
+            "topic",
+            TOPIC,
+            OptionalNullable,
+            "Topic of the channel. Default: null.",
+        ),
         member(
             "channel_type",
             OPEN_CHANNEL_TYPE,
             Optional,
-            "Who it's for; public where it isn't given.",
+            "Type of the channel. Default: public.",
         ),
     ],
     example: documented(r#"{"name": "release-2", "topic": "What goes into the second release"}"#),
@@ -373,10 +393,20 @@ pub static CHANNEL_UPDATE: Schema = Schema {
             "name",
             NEW_NAME,
             Optional,
-            "Its new name; no other channel may have it.",
+            "New name of the channel. It must be unique among public and private channels.",
         ),
-        member("topic", TOPIC, OptionalNullable, "What it's about."),
-        member("channel_type", OPEN_CHANNEL_TYPE, Optional, "Who it's for."),
+        member(
+            "topic",
+            TOPIC,
+            OptionalNullable,
+            "New topic of the channel; null removes the topic.",
+        ),
+        member(
+            "channel_type",
+            OPEN_CHANNEL_TYPE,
+            Optional,
+            "New type of the channel.",
+        ),
     ],
     example: documented(r#"{"topic": "What went into the second release"}"#),
 };
@@ -386,15 +416,25 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
     name: "Message",
     members: &[
         ID,
-        member("channel_id", Kind::Uuid, Required, "The channel it's in."),
-        member("author_id", Kind::Uuid, Nullable, "Who wrote it."),
+        member(
+            "channel_id",
+            Kind::Uuid,
+            Required,
+            "Id of the message's channel.",
+        ),
+        member(
+            "author_id",
+            Kind::Uuid,
+            Nullable,
+            "Id of the author; null if none was given.",
+        ),
         member(
             "author_type",
             AUTHOR_TYPE,
             Required,
-            "Whether a person or an agent wrote it.",
+            "Type of the author: a person (user) or an agent.",
         ),
-        member("author_name", NAME, Required, "Who wrote it, by name."),
+        member("author_name", NAME, Required, "Name of the author."),
         member(
             "content",
             Kind::Text {
@@ -402,19 +442,19 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
                 max: 100_000,
             },
             Required,
-            "What it says.",
+            "Text of the message.",
         ),
         member(
             "thread_id",
             Kind::Uuid,
             Nullable,
-            "The message its thread began with.",
+            "Id of the message that began the thread; null if the message is not in a thread.",
         ),
         member(
             "metadata",
             Kind::Object,
             Required,
-            "What the writer added; the API doesn't look into it.",
+            "Additional data from the author, as a JSON object. The API stores it unchanged.",
         ),
         CREATED_AT,
     ],
@@ -434,13 +474,13 @@ pub static MESSAGE_CREATE: Schema = Schema {
                 max: 100_000,
             },
             Required,
-            "What it says.",
+            "Text of the message.",
         ),
         member(
             "author_type",
             AUTHOR_TYPE,
             Optional,
-            "Whether a person or an agent writes it; user where it isn't given.",
+            "Type of the author: a person (user) or an agent. Default: user.",
         ),
         member(
             "author_id",
@@ -449,25 +489,25 @@ pub static MESSAGE_CREATE: Schema = Schema {
                 is: "agent",
             },
             OptionalNullable,
-            "Who writes it; an agent must be given, and be there.",
+            "Id of the author. Default: null. If author_type is agent, the id is required, and the agent must exist.",
         ),
         member(
             "author_name",
             NEW_NAME,
             Optional,
-            "Who writes it, by name; an agent's own name where it isn't given.",
+            "Name of the author. Default: the agent's name if author_type is agent, otherwise user.",
         ),
         member(
             "thread_id",
             Kind::Reference(Target::Message),
             OptionalNullable,
-            "The message its thread began with, in the same channel.",
+            "Id of the message that began the thread. It must be in the same channel. Default: null.",
         ),
         member(
             "metadata",
             Kind::Object,
             Optional,
-            "What the writer adds; the API doesn't look into it.",
+            "Additional data from the author, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. Default: {}.",
         ),
     ],
     example: documented(
@@ -479,11 +519,11 @@ macro_rules! workflow_members {
     ($($more:expr),*) => {
         &[
             ID,
-            member("description", DESCRIPTION, Required, "What it's to achieve."),
-            member("orchestrator_id", Kind::Uuid, Nullable, "The agent that sees it through."),
-            member("channel_id", Kind::Uuid, Nullable, "The channel it's talked about in."),
-            member("status", WORKFLOW_STATUS, Required, "Its state."),
-            member("execution_strategy", STRATEGY, Required, "Which tasks may be worked on when."),
+            member("description", DESCRIPTION, Required, "Goal of the workflow."),
+            member("orchestrator_id", Kind::Uuid, Nullable, "Id of the agent that orchestrates the workflow."),
+            member("channel_id", Kind::Uuid, Nullable, "Id of the channel in which the workflow is discussed."),
+            member("status", WORKFLOW_STATUS, Required, "Status of the workflow."),
+            member("execution_strategy", STRATEGY, Required, "Order of the tasks: sequential (one after another by order_index), parallel (all at once), or dag (each after the tasks in its depends_on)."),
             CREATED_AT,
             STARTED_AT,
             COMPLETED_AT,
@@ -520,7 +560,7 @@ pub static WORKFLOW_WITH_TASKS: Schema = Schema {
             max: 1000
         },
         Required,
-        "Its tasks, by position."
+        "Tasks of the workflow, by position."
     )),
     example: documented(
         r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "pending", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": null, "completed_at": null, "workflow_tasks": []}"#,
@@ -531,18 +571,23 @@ pub static WORKFLOW_WITH_TASKS: Schema = Schema {
 pub static WORKFLOW_CREATE_TASK: Schema = Schema {
     name: "WorkflowCreateTask",
     members: &[
-        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "Description of the task.",
+        ),
         member(
             "agent_id",
             Kind::Reference(Target::Agent),
             OptionalNullable,
-            "The agent it's meant for; anyone's where there's none.",
+            "Id of the agent to which the task is assigned. If it is omitted or null, any agent can claim the task.",
         ),
         member(
             "order_index",
             ORDER_INDEX,
             Optional,
-            "Its position; its place in the list where it isn't given.",
+            "Position of the task in the workflow. Default: the task's position in this list, counted from 0.",
         ),
         member(
             "depends_on",
@@ -551,7 +596,7 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
                 max: 100,
             },
             Optional,
-            "The places in this list, from 0, of the earlier tasks it waits for in a dag.",
+            "Positions in this list, counted from 0, of earlier tasks that must be completed or skipped before this task can start. Used only if execution_strategy is dag. Default: [].",
         ),
     ],
     example: documented(r#"{"description": "Write the release notes", "depends_on": []}"#),
@@ -565,25 +610,25 @@ pub static WORKFLOW_CREATE: Schema = Schema {
             "description",
             DESCRIPTION,
             Required,
-            "What it's to achieve.",
+            "Goal of the workflow.",
         ),
         member(
             "orchestrator_id",
             Kind::Reference(Target::Agent),
             OptionalNullable,
-            "The agent that sees it through; the active orchestrator where there's none.",
+            "Id of the agent that orchestrates the workflow. Default: the oldest active agent of the type orchestrator; if there is none, the request is refused with 409.",
         ),
         member(
             "channel_id",
             Kind::Reference(Target::Channel),
             OptionalNullable,
-            "The channel it's talked about in.",
+            "Id of the channel in which the workflow is discussed. Default: null.",
         ),
         member(
             "execution_strategy",
             STRATEGY,
             Optional,
-            "Which tasks may be worked on when; sequential where it isn't given.",
+            "Order of the tasks: sequential (one after another by order_index), parallel (all at once), or dag (each after the tasks in its depends_on). Default: sequential.",
         ),
         member(
             "tasks",
@@ -592,7 +637,7 @@ pub static WORKFLOW_CREATE: Schema = Schema {
                 max: 100,
             },
             Optional,
-            "Its first tasks.",
+            "First tasks of the workflow. Default: [].",
         ),
     ],
     example: documented(
@@ -609,16 +654,26 @@ pub static WORKFLOW_TASK: Schema = Schema {
             "workflow_id",
             Kind::Uuid,
             Required,
-            "The workflow it belongs to.",
+            "Id of the task's workflow.",
         ),
-        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "Description of the task.",
+        ),
         member(
             "agent_id",
             Kind::Uuid,
             Nullable,
-            "The agent it's meant for, or that works on it.",
+            "Id of the agent to which the task is assigned or that claimed it; null if there is none.",
         ),
-        member("order_index", ORDER_INDEX, Required, "Its position."),
+        member(
+            "order_index",
+            ORDER_INDEX,
+            Required,
+            "Position of the task in the workflow.",
+        ),
         member(
             "depends_on",
             Kind::List {
@@ -626,10 +681,15 @@ pub static WORKFLOW_TASK: Schema = Schema {
                 max: 100,
             },
             Required,
-            "The tasks it waits for in a dag.",
+            "Ids of the tasks of the same workflow that must be completed or skipped before this task can start. Used only if execution_strategy is dag.",
         ),
-        member("status", WORKFLOW_TASK_STATUS, Required, "Its state."),
-        member("output", LONG_TEXT, Nullable, "What came of it."),
+        member(
+            "status",
+            WORKFLOW_TASK_STATUS,
+            Required,
+            "Status of the task.",
+        ),
+        member("output", LONG_TEXT, Nullable, "Result of the task."),
         member(
             "error",
             Kind::Text {
@@ -637,7 +697,7 @@ pub static WORKFLOW_TASK: Schema = Schema {
                 max: 10_000,
             },
             Nullable,
-            "Why it failed.",
+            "Reason why the task failed.",
         ),
         CREATED_AT,
         STARTED_AT,
@@ -652,12 +712,17 @@ pub static WORKFLOW_TASK: Schema = Schema {
 pub static WORKFLOW_TASK_CREATE: Schema = Schema {
     name: "WorkflowTaskCreate",
     members: &[
-        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "Description of the task.",
+        ),
         member(
             "agent_id",
             Kind::Reference(Target::Agent),
             OptionalNullable,
-            "The agent it's meant for; anyone's where there's none.",
+            "Id of the agent to which the task is assigned. If it is omitted or null, any agent can claim the task.",
         ),
         member(
             "order_index",
@@ -672,7 +737,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
                 max: 100,
             },
             Optional,
-            "The tasks of the same workflow it waits for in a dag.",
+            "Ids of the tasks of the same workflow that must be completed or skipped before this task can start. Used only if execution_strategy is dag. Default: [].",
         ),
     ],
     example: documented(r#"{"description": "Tell the press"}"#),
@@ -686,9 +751,14 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
             "status",
             Kind::OneOf(&["in_progress", "completed", "failed", "skipped"]),
             Optional,
-            "Its new state; output and error alone are reported while it's in progress.",
+            "New status of the task. If it is omitted, the task must be in_progress, and only output and error are updated.",
         ),
-        member("output", LONG_TEXT, OptionalNullable, "What came of it."),
+        member(
+            "output",
+            LONG_TEXT,
+            OptionalNullable,
+            "New result of the task; null removes the result.",
+        ),
         member(
             "error",
             Kind::Text {
@@ -696,7 +766,7 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
                 max: 10_000,
             },
             OptionalNullable,
-            "Why it failed.",
+            "New reason why the task failed; null removes the reason.",
         ),
     ],
     example: documented(r#"{"status": "completed", "output": "The notes are in the wiki."}"#),
@@ -710,13 +780,13 @@ pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
             "agent_id",
             Kind::Reference(Target::Agent),
             Required,
-            "The agent that asks.",
+            "Id of the agent that claims a task.",
         ),
         member(
             "workflow_id",
             Kind::Reference(Target::Workflow),
             OptionalNullable,
-            "The workflow it wants work of; any where it isn't given.",
+            "Id of the workflow whose tasks can be claimed. Default: tasks of all workflows can be claimed.",
         ),
     ],
     example: documented(r#"{"agent_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"}"#),
@@ -727,22 +797,32 @@ pub static TASK: Schema = Schema {
     name: "Task",
     members: &[
         ID,
-        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "Description of the task.",
+        ),
         member(
             "assigned_to",
             Kind::Uuid,
             Nullable,
-            "The agent that's to do it.",
+            "Id of the agent to which the task is assigned; null if it is not assigned.",
         ),
-        member("status", TASK_STATUS, Required, "Its state."),
-        member("priority", PRIORITY, Required, "The higher the sooner."),
+        member("status", TASK_STATUS, Required, "Status of the task."),
+        member(
+            "priority",
+            PRIORITY,
+            Required,
+            "Priority of the task; a higher number is more urgent.",
+        ),
         member(
             "context",
             Kind::Object,
             Required,
-            "What there's to know; the API doesn't look into it.",
+            "Information for the task, as a JSON object. The API stores it unchanged.",
         ),
-        member("result", LONG_TEXT, Nullable, "What came of it."),
+        member("result", LONG_TEXT, Nullable, "Result of the task."),
         CREATED_AT,
         STARTED_AT,
         COMPLETED_AT,
@@ -756,24 +836,29 @@ pub static TASK: Schema = Schema {
 pub static TASK_CREATE: Schema = Schema {
     name: "TaskCreate",
     members: &[
-        member("description", DESCRIPTION, Required, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Required,
+            "Description of the task.",
+        ),
         member(
             "assigned_to",
             Kind::Reference(Target::Agent),
             OptionalNullable,
-            "The agent that's to do it.",
+            "Id of the agent to which the task is assigned. Default: null.",
         ),
         member(
             "priority",
             PRIORITY,
             Optional,
-            "The higher the sooner; 0 where it isn't given.",
+            "Priority of the task; a higher number is more urgent. Default: 0.",
         ),
         member(
             "context",
             Kind::Object,
             Optional,
-            "What there's to know; the API doesn't look into it.",
+            "Information for the task, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. Default: {}.",
         ),
     ],
     example: documented(r#"{"description": "Renew the certificate", "priority": 10}"#),
@@ -783,27 +868,42 @@ pub static TASK_CREATE: Schema = Schema {
 pub static TASK_UPDATE: Schema = Schema {
     name: "TaskUpdate",
     members: &[
-        member("description", DESCRIPTION, Optional, "What's to do."),
+        member(
+            "description",
+            DESCRIPTION,
+            Optional,
+            "New description of the task.",
+        ),
         member(
             "assigned_to",
             Kind::Reference(Target::Agent),
             OptionalNullable,
-            "The agent that's to do it.",
+            "Id of the agent to which the task is assigned; null removes the assignment.",
         ),
         member(
             "status",
             TASK_STATUS,
             Optional,
-            "Its new state; its times follow.",
+            "New status of the task. The API sets started_at and completed_at to match: pending clears both, in_progress sets started_at and clears completed_at, completed and failed set both. Setting a time that already exists does not change it.",
         ),
-        member("priority", PRIORITY, Optional, "The higher the sooner."),
+        member(
+            "priority",
+            PRIORITY,
+            Optional,
+            "New priority of the task; a higher number is more urgent.",
+        ),
         member(
             "context",
             Kind::Object,
             Optional,
-            "What there's to know; takes the place of what was there.",
+            "New information for the task, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. It replaces the previous information completely.",
         ),
-        member("result", LONG_TEXT, OptionalNullable, "What came of it."),
+        member(
+            "result",
+            LONG_TEXT,
+            OptionalNullable,
+            "New result of the task; null removes the result.",
+        ),
     ],
     example: documented(r#"{"status": "completed", "result": "Valid until 2027."}"#),
 };
@@ -812,12 +912,17 @@ pub static TASK_UPDATE: Schema = Schema {
 pub static HEALTH: Schema = Schema {
     name: "Health",
     members: &[
-        member("status", Kind::OneOf(&["healthy"]), Required, "It's up."),
+        member(
+            "status",
+            Kind::OneOf(&["healthy"]),
+            Required,
+            "The component is running.",
+        ),
         member(
             "version",
             Kind::Text { min: 1, max: 50 },
             Required,
-            "Which version it is.",
+            "Version of the component.",
         ),
     ],
     example: documented(r#"{"status": "healthy", "version": "0.1.0"}"#),
@@ -830,7 +935,7 @@ pub static READINESS: Schema = Schema {
         "status",
         Kind::OneOf(&["ready"]),
         Required,
-        "It can do its work.",
+        "The component is ready to serve requests.",
     )],
     example: documented(r#"{"status": "ready"}"#),
 };
@@ -839,25 +944,35 @@ pub static READINESS: Schema = Schema {
 pub static STATS: Schema = Schema {
     name: "Stats",
     members: &[
-        member("agents", Kind::Record(&STATS_AGENTS), Required, "Agents."),
+        member(
+            "agents",
+            Kind::Record(&STATS_AGENTS),
+            Required,
+            "Numbers of agents.",
+        ),
         member(
             "messages",
             Kind::Record(&STATS_MESSAGES),
             Required,
-            "Messages of all channels.",
+            "Number of messages in all channels.",
         ),
         member(
             "tasks",
             Kind::Object,
             Required,
-            "Tasks outside workflows, by status.",
+            "Number of tasks outside workflows for each status.",
         ),
-        member("workflows", Kind::Object, Required, "Workflows, by status."),
+        member(
+            "workflows",
+            Kind::Object,
+            Required,
+            "Number of workflows for each status.",
+        ),
         member(
             "counted_at",
             Kind::Time,
             Nullable,
-            "When, where they were counted before; null where it's for this answer.",
+            "When the rows were counted, if the numbers come from an earlier count; null if the rows were counted for this response.",
         ),
     ],
     example: documented(
@@ -869,9 +984,9 @@ pub static STATS: Schema = Schema {
 pub static STATS_AGENTS: Schema = Schema {
     name: "StatsAgents",
     members: &[
-        member("total", COUNT, Required, "All."),
-        member("active", COUNT, Required, "Those that take part."),
-        member("busy", COUNT, Required, "Those that work on something."),
+        member("total", COUNT, Required, "Number of all agents."),
+        member("active", COUNT, Required, "Number of active agents."),
+        member("busy", COUNT, Required, "Number of busy agents."),
     ],
     example: documented(r#"{"total": 6, "active": 6, "busy": 0}"#),
 };
@@ -880,12 +995,12 @@ pub static STATS_AGENTS: Schema = Schema {
 pub static STATS_MESSAGES: Schema = Schema {
     name: "StatsMessages",
     members: &[
-        member("total", COUNT, Required, "All."),
+        member("total", COUNT, Required, "Number of all messages."),
         member(
             "is_estimate",
             Kind::Boolean,
             Required,
-            "Whether there are so many that they're estimated, not counted.",
+            "Whether the number is an estimate, as it is from 100,000 messages on.",
         ),
     ],
     example: documented(r#"{"total": 1200, "is_estimate": false}"#),
@@ -899,7 +1014,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             "connection_pool",
             Kind::Object,
             Nullable,
-            "The component's connections against the configured number.",
+            "Open connections of the component by state, and the configured pool size.",
         ),
         member(
             "index_usage",
@@ -908,7 +1023,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 200,
             },
             Nullable,
-            "How often each index was used.",
+            "Number of scans of each index since the database's statistics were reset, the most scanned first.",
         ),
         member(
             "table_sizes",
@@ -917,19 +1032,19 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 200,
             },
             Nullable,
-            "How large each table is, its indexes included.",
+            "Size of each table, including its indexes, the largest first.",
         ),
         member(
             "slow_query_logging",
             Kind::Object,
             Nullable,
-            "What counts as slow, and how to see more.",
+            "Thresholds in milliseconds from which queries and requests are logged as slow, and recommendations for logging more of them.",
         ),
         member(
             "nfr_target",
             Kind::Text { min: 1, max: 100 },
             Required,
-            "The requirement.",
+            "The performance requirement, as text.",
         ),
         member(
             "index_contract",
@@ -938,7 +1053,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 16,
             },
             Nullable,
-            "Each named index: whether it is as declared, the statements that need it, how often they ran and it was scanned in the window.",
+            "Each named index, with its state compared to its definition, the statements that need it, and the numbers of their calls and of its scans in the period.",
         ),
         member(
             "advice",
@@ -947,7 +1062,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 200,
             },
             Required,
-            "What is wrong or would be better otherwise, the worst first, with SQL that can be run as it is, statement by statement and not in a transaction.",
+            "Errors and possible improvements, the most severe first. The member sql can be run as it is, one statement at a time and outside a transaction.",
         ),
         member(
             "unavailable",
@@ -956,7 +1071,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 200,
             },
             Required,
-            "The sections that are missing, which are null, or incomplete: each with the reason.",
+            "Sections that are missing (their value is null) or incomplete, each with the reason.",
         ),
         member(
             "top_statements",
@@ -965,21 +1080,21 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 10,
             },
             Nullable,
-            "The ten that took the most time by pg_stat_statements.",
+            "The ten statements with the largest total duration, from pg_stat_statements.",
         ),
         member(
             "window",
             Kind::OneOf(Window::NAMES),
             Required,
-            "How far back the rest looks.",
+            "Period that the measurements cover, up to now.",
         ),
-        member("from", Kind::Time, Nullable, "Since when."),
-        member("to", Kind::Time, Nullable, "Until when."),
+        member("from", Kind::Time, Nullable, "Start of the period."),
+        member("to", Kind::Time, Nullable, "End of the period."),
         member(
             "nfr",
             Kind::Object,
             Nullable,
-            "Whether 95 % of queries took less than 100 ms: pass, fail, or insufficient_data under 100 of them.",
+            "Verdict on the requirement that 95 % of queries take less than 100 ms: pass, fail, or insufficient_data if fewer than 100 queries were measured.",
         ),
         member(
             "statements",
@@ -988,7 +1103,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 1000,
             },
             Nullable,
-            "What each statement took, those first that took the most.",
+            "Durations of each statement, the largest total duration first.",
         ),
         member(
             "routes",
@@ -997,7 +1112,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 1000,
             },
             Nullable,
-            "What each route took, those first that took the most.",
+            "Durations of each route's requests, the largest total duration first.",
         ),
         member(
             "histogram",
@@ -1006,7 +1121,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 1000,
             },
             Nullable,
-            "How many queries took how long.",
+            "Number of queries by duration.",
         ),
         member(
             "series",
@@ -1015,7 +1130,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 10,
             },
             Nullable,
-            "Percentiles over time, of all routes together and of the busiest.",
+            "Percentiles of request durations over time, for all routes together and for each of the busiest routes.",
         ),
         member(
             "slow_queries",
@@ -1024,13 +1139,13 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 15,
             },
             Nullable,
-            "The slowest, with their plans.",
+            "The slowest queries, with their plans.",
         ),
         member(
             "profiler",
             Kind::Object,
             Nullable,
-            "What the profiler gathered, lost and cost.",
+            "Numbers of measurements that the profiler recorded, wrote and lost, and the cost of writing them.",
         ),
     ],
     example: documented(
@@ -1045,21 +1160,21 @@ pub static PERFORMANCE_CACHE: Schema = Schema {
             "window",
             Kind::OneOf(Window::NAMES),
             Required,
-            "How far back it looks.",
+            "Period that the measurements cover, up to now.",
         ),
-        member("from", Kind::Time, Nullable, "Since when."),
-        member("to", Kind::Time, Required, "Until when."),
+        member("from", Kind::Time, Nullable, "Start of the period."),
+        member("to", Kind::Time, Required, "End of the period."),
         member(
             "cache_seconds",
             Kind::Integer { min: 0, max: 3600 },
             Required,
-            "How long what was read is kept; 0 where nothing is.",
+            "How long cached data stays valid, in seconds; 0 if nothing is cached.",
         ),
         member(
             "total",
             Kind::Object,
             Required,
-            "How often something was sought and found, and how long that took.",
+            "Numbers of cache lookups, hits and errors, the hit rate, and the durations of lookups in milliseconds.",
         ),
         member(
             "statements",
@@ -1068,7 +1183,7 @@ pub static PERFORMANCE_CACHE: Schema = Schema {
                 max: 1000,
             },
             Required,
-            "The same by statement, the one first that was sought most.",
+            "The same numbers for each statement, the most lookups first.",
         ),
     ],
     example: documented(

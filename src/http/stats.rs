@@ -11,7 +11,7 @@ use crate::queries::stats;
 pub static STATS: Operation = Operation {
     id: "stats",
     path: "/api/stats",
-    summary: documented("How many agents, messages, tasks and workflows there are."),
+    summary: documented("Returns the numbers of agents, messages, tasks and workflows."),
     answer: answered(Kind::Record(&schemas::STATS)),
     ..Operation::GET
 };

@@ -18,12 +18,12 @@ fn absent(input: &Input) -> ApiError {
 pub static TASK_LIST: Operation = Operation {
     id: "task_list",
     path: "/api/tasks",
-    summary: documented("The tasks outside workflows, newest first."),
+    summary: documented("Lists the tasks outside workflows, newest first."),
     parameters: &[
         Parameter {
             name: "status",
             kind: schemas::TASK_STATUS,
-            about: documented("Only tasks in this state."),
+            about: documented("Only tasks with this status are returned."),
             default: None,
         },
         LIMIT,
@@ -43,7 +43,7 @@ pub async fn task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_CREATE: Operation = Operation {
     id: "task_create",
     path: "/api/tasks",
-    summary: documented("Makes a task outside workflows."),
+    summary: documented("Creates a task outside workflows."),
     body: Some(&schemas::TASK_CREATE),
     answer: answered(Kind::Record(&schemas::TASK)),
     ..Operation::CREATE
@@ -58,7 +58,7 @@ pub async fn task_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
 pub static TASK_GET: Operation = Operation {
     id: "task_get",
     path: "/api/tasks/{id}",
-    summary: documented("One task."),
+    summary: documented("Returns a task outside workflows."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::TASK)),
     errors: &[404],
@@ -73,7 +73,7 @@ pub async fn task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_UPDATE: Operation = Operation {
     id: "task_update",
     path: "/api/tasks/{id}",
-    summary: documented("Changes what's given of a task."),
+    summary: documented("Updates the given fields of a task outside workflows."),
     parameters: &[ID],
     body: Some(&schemas::TASK_UPDATE),
     answer: answered(Kind::Record(&schemas::TASK)),

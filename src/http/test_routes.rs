@@ -16,11 +16,11 @@ use crate::queries::agents;
 static AGENT_LOOP: Operation = Operation {
     id: "agent_loop",
     path: "/test/agent-loop",
-    summary: documented("Reads agents one by one: N+1."),
+    summary: documented("Reads agents one by one (N+1 queries)."),
     parameters: &[Parameter {
         name: "times",
         kind: Kind::Integer { min: 0, max: 1000 },
-        about: documented("How many."),
+        about: documented("Number of agents to read."),
         default: Some("0"),
     }],
     answer: answered(Kind::Object),
@@ -38,7 +38,7 @@ async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
 static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",
-    summary: documented("Traps."),
+    summary: documented("Aborts the instance."),
     answer: answered(Kind::Object),
     ..Operation::GET
 };

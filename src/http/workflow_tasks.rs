@@ -21,13 +21,13 @@ fn absent(input: &Input) -> ApiError {
 pub static WORKFLOW_TASK_LIST: Operation = Operation {
     id: "workflow_task_list",
     path: "/api/workflows/{id}/tasks",
-    summary: documented("A workflow's tasks, by position."),
+    summary: documented("Lists a workflow's tasks by position."),
     parameters: &[
         ID,
         Parameter {
             name: "status",
             kind: schemas::WORKFLOW_TASK_STATUS,
-            about: documented("Only tasks in this state."),
+            about: documented("Only tasks with this status are returned."),
             default: None,
         },
         LIMIT,
@@ -49,7 +49,7 @@ pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError>
 pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     id: "workflow_task_create",
     path: "/api/workflows/{id}/tasks",
-    summary: documented("Adds a task to a workflow that isn't over."),
+    summary: documented("Adds a task to a workflow that is not completed or cancelled."),
     parameters: &[ID],
     body: Some(&schemas::WORKFLOW_TASK_CREATE),
     answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
@@ -62,7 +62,9 @@ pub async fn workflow_task_create(db: Db, mut input: Input) -> Result<Reply, Api
     let id = input.uuid("id");
     let outcome = workflow_tasks::workflow_task_create(&db, id, body).await?;
     let row = written(outcome, workflow_absent(&input), |state| {
-        format!("The workflow is {state}: no task can be added to it.")
+        format!(
+            "The workflow is {state}. A task can be added only to a pending, planning, executing or failed workflow."
+        )
     })?;
     Reply::created(&format!("/api/workflows/{id}/tasks"), row)
 }
@@ -70,7 +72,7 @@ pub async fn workflow_task_create(db: Db, mut input: Input) -> Result<Reply, Api
 pub static WORKFLOW_TASK_GET: Operation = Operation {
     id: "workflow_task_get",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: documented("One task of a workflow."),
+    summary: documented("Returns a task of a workflow."),
     parameters: &[ID, TASK_ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404],
@@ -86,7 +88,7 @@ pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> 
 pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     id: "workflow_task_update",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: documented("Reports on a task: its state, output or error."),
+    summary: documented("Updates the status, output or error of a workflow's task."),
     parameters: &[ID, TASK_ID],
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
     answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
@@ -101,8 +103,9 @@ pub async fn workflow_task_update(db: Db, mut input: Input) -> Result<Reply, Api
         workflow_tasks::workflow_task_update(&db, id, task_id, body, &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
         format!(
-            "The task is {state}, which doesn't allow that: pending becomes ready by itself, ready goes to in_progress, \
-             and in_progress to completed, failed or skipped."
+            "The task is {state}, which does not allow this update. Only a ready task can become in_progress. Only an in_progress \
+             task can become completed or failed, or get an output or error without a new status. Only a pending, ready or \
+             in_progress task can become skipped. A pending task becomes ready automatically."
         )
     })?;
     Ok(Reply::row(row))
@@ -112,7 +115,7 @@ pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     id: "workflow_task_claim",
     path: "/api/workflow-tasks/claim",
     summary: documented(
-        "Gives an agent its next ready task: one meant for it, else one meant for nobody; 204 where there's none.",
+        "Claims the next ready task for an agent, preferably a task assigned to it, otherwise an unassigned task; returns 204 if there is none.",
     ),
     body: Some(&schemas::WORKFLOW_TASK_CLAIM),
     answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
@@ -127,7 +130,7 @@ pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError
         Outcome::Absent => Ok(Reply::nothing()),
         outcome => {
             let row = written(outcome, absent(&input), |state| {
-                format!("The agent is {state}: it takes no tasks.")
+                format!("The agent is {state}. Only an active agent can claim tasks.")
             })?;
             Ok(Reply::row(row))
         }

@@ -18,18 +18,18 @@ pub(super) fn absent(input: &Input) -> ApiError {
 pub static WORKFLOW_LIST: Operation = Operation {
     id: "workflow_list",
     path: "/api/workflows",
-    summary: documented("The workflows, newest first."),
+    summary: documented("Lists workflows, newest first."),
     parameters: &[
         Parameter {
             name: "status",
             kind: schemas::WORKFLOW_STATUS,
-            about: documented("Only workflows in this state."),
+            about: documented("Only workflows with this status are returned."),
             default: None,
         },
         Parameter {
             name: "channel_id",
             kind: Kind::Uuid,
-            about: documented("Only workflows of this channel."),
+            about: documented("Only workflows of this channel are returned."),
             default: None,
         },
         LIMIT,
@@ -50,7 +50,7 @@ pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_CREATE: Operation = Operation {
     id: "workflow_create",
     path: "/api/workflows",
-    summary: documented("Makes a workflow, with its first tasks."),
+    summary: documented("Creates a workflow with its first tasks."),
     body: Some(&schemas::WORKFLOW_CREATE),
     answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
     errors: &[409],
@@ -61,7 +61,7 @@ pub async fn workflow_create(db: Db, mut input: Input) -> Result<Reply, ApiError
     let body = input.take_body();
     let outcome = workflows::workflow_create(&db, body).await?;
     let row = written(outcome, absent(&input), |_| {
-        "There is no active orchestrator: name one in orchestrator_id, or make an agent of the type orchestrator active."
+        "There is no active agent of the type orchestrator. Send an orchestrator_id, or activate such an agent."
             .to_owned()
     })?;
     Reply::created("/api/workflows", row)
@@ -71,7 +71,7 @@ pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
     path: "/api/workflows/{id}",
     summary: documented(
-        "One workflow with its tasks; where they're longer than a page may be, Link leads to the others.",
+        "Returns a workflow with its tasks; if they exceed the size of a page, Link leads to the remaining tasks.",
     ),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
@@ -93,7 +93,7 @@ pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_DELETE: Operation = Operation {
     id: "workflow_delete",
     path: "/api/workflows/{id}",
-    summary: documented("Deletes a workflow with its tasks, unless it's executing."),
+    summary: documented("Deletes a workflow with its tasks, unless it is executing."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
     errors: &[404, 409, 412],
@@ -103,7 +103,7 @@ pub static WORKFLOW_DELETE: Operation = Operation {
 pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
     let outcome = workflows::workflow_delete(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
-        format!("The workflow is {state}: cancel it before it's deleted.")
+        format!("The workflow is {state}. Cancel it before you delete it.")
     })?;
     Ok(Reply::row(row))
 }
@@ -112,7 +112,7 @@ pub static WORKFLOW_START: Operation = Operation {
     id: "workflow_start",
     path: "/api/workflows/{id}/start",
     summary: documented(
-        "Starts a workflow that's pending, planning or failed; what failed is tried again.",
+        "Starts a pending, planning or failed workflow; its failed tasks are retried.",
     ),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
@@ -123,7 +123,9 @@ pub static WORKFLOW_START: Operation = Operation {
 pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
     let outcome = workflows::workflow_start(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
-        format!("The workflow is {state}; it can be started when it's pending, planning or failed.")
+        format!(
+            "The workflow is {state}. Only a pending, planning or failed workflow can be started."
+        )
     })?;
     Ok(Reply::row(row))
 }
@@ -131,7 +133,7 @@ pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_CANCEL: Operation = Operation {
     id: "workflow_cancel",
     path: "/api/workflows/{id}/cancel",
-    summary: documented("Cancels a workflow that's executing; its open tasks are skipped."),
+    summary: documented("Cancels an executing workflow; its open tasks are skipped."),
     parameters: &[ID],
     answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
     errors: &[404, 409, 412],
@@ -141,7 +143,7 @@ pub static WORKFLOW_CANCEL: Operation = Operation {
 pub async fn workflow_cancel(db: Db, input: Input) -> Result<Reply, ApiError> {
     let outcome = workflows::workflow_cancel(&db, input.uuid("id"), &input.if_match).await?;
     let row = written(outcome, absent(&input), |state| {
-        format!("The workflow is {state}; it can be cancelled while it's executing.")
+        format!("The workflow is {state}. Only an executing workflow can be cancelled.")
     })?;
     Ok(Reply::row(row))
 }

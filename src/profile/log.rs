@@ -2,6 +2,7 @@
 //!
 //! No line contains a parameter, a password or a line break, even if the request contains line breaks.
 
+use std::io::{Write as _, stderr};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -90,7 +91,12 @@ pub fn set_log_format(format: LogFormat) {
 /// Writes one line with the request's id. `details` are only in the JSON format, because the message contains the same facts.
 pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&str, Value)]) {
     let format = FORMAT.get().copied().unwrap_or_default();
-    eprintln!("{}", render(format, level, message, profile, details));
+    // `eprintln!` would panic if stderr can't be written.
+    let _ = writeln!(
+        stderr(),
+        "{}",
+        render(format, level, message, profile, details)
+    );
 }
 
 /// Logs a statement if it exceeded a threshold.

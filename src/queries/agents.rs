@@ -9,7 +9,7 @@ use super::messages::message_columns;
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::sql::times;
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Parameter, Statement};
+use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
 macro_rules! agent_columns {
@@ -23,10 +23,10 @@ macro_rules! agent_columns {
 
 pub(super) static AGENT_LIST: List = list! {
     name: "agent_list",
-    of: "true",
+    parent_exists: "true",
     columns: agent_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.agents",
     filter: "true",
     order: Order::OldestNullsFirst,
@@ -36,10 +36,10 @@ pub(super) static AGENT_LIST: List = list! {
 
 pub(super) static AGENT_LIST_ACTIVE: List = list! {
     name: "agent_list_active",
-    of: "true",
+    parent_exists: "true",
     columns: agent_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.agents",
     filter: "is_active",
     order: Order::Oldest,
@@ -49,10 +49,10 @@ pub(super) static AGENT_LIST_ACTIVE: List = list! {
 
 pub(super) static AGENT_LIST_TYPE: List = list! {
     name: "agent_list_type",
-    of: "true",
+    parent_exists: "true",
     columns: agent_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.agents",
     filter: "agent_type = $5::text",
     order: Order::Oldest,
@@ -62,10 +62,10 @@ pub(super) static AGENT_LIST_TYPE: List = list! {
 
 pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
     name: "agent_list_type_active",
-    of: "true",
+    parent_exists: "true",
     columns: agent_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.agents",
     filter: "agent_type = $5::text AND is_active",
     order: Order::Oldest,
@@ -105,6 +105,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
         ")",
         written!(row: "agent", otherwise: "'absent'")
     ],
+    effect: Effect::Writes(&["agents"]),
     access: Access::Inserts(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -117,6 +118,7 @@ pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 pub(super) static AGENT_GET: Statement = Statement {
     name: "agent_get",
     sql: row!(agent_columns!(), "public.agents WHERE id = $1::uuid"),
+    effect: Effect::Reads,
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -130,6 +132,7 @@ pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     name: "agent_get_by_name",
     sql: row!(agent_columns!(), "public.agents WHERE name = $1::text"),
+    effect: Effect::Reads,
     access: Access::Indexes(&["idx_agents_name"]),
     max_rows: 1,
 };
@@ -168,6 +171,7 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
         ")",
         written!(row: "agent", otherwise: stale_or_absent!())
     ],
+    effect: Effect::Writes(&["agents"]),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -206,6 +210,7 @@ pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
             otherwise: stale_or_absent!()
         )
     ],
+    effect: Effect::Writes(&["agents"]),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -230,6 +235,7 @@ pub(super) static AGENT_STATUS: Statement = Statement {
     sql: sql!["SELECT row_to_json(agent)::text FROM (
             SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
             FROM public.agents WHERE id = $1::uuid) AS agent"],
+    effect: Effect::Reads,
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
 };
@@ -241,12 +247,13 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
 
 pub(super) static AGENT_MESSAGE_LIST: List = list! {
     name: "agent_message_list",
-    of: "EXISTS (SELECT FROM public.agents WHERE id = $5::uuid)",
+    parent_exists: "EXISTS (SELECT FROM public.agents WHERE id = $5::uuid)",
     columns: message_columns!(),
-    long: "octet_length(stored.content)",
-    loose: "0",
+    text_bytes: "octet_length(stored.content)",
+    extra_hash: "0",
     table: "public.messages",
     filter: "author_id = (SELECT $5::uuid) AND author_type = 'agent'",
+    limit: unknown,
     order: Order::Newest,
     cached: None,
     access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
@@ -275,6 +282,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
         "), channel AS (SELECT * FROM existing UNION ALL SELECT * FROM made)",
         written!(row: "channel", otherwise: "'absent'")
     ],
+    effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_dm_agent_id_key", "agents_pkey"]),
     max_rows: 1,
 };

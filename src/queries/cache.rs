@@ -3,8 +3,8 @@
 
 use super::fleet_report::{Window, bin_ms, measured, percentiles, window_from};
 use super::sql::time;
-use super::{sql, text, writes_sent};
-use crate::db::{Access, Db, DbError, Parameter, Statement};
+use super::{sql, text};
+use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// A table whose reads are cached.
 pub const AGENTS: &str = "agents";
@@ -14,10 +14,13 @@ pub const CHANNELS: &str = "channels";
 /// All tables whose reads are cached.
 pub const TABLES: &[&str] = &[AGENTS, CHANNELS];
 
-/// Returns true if a statement sent for this request may have changed a cached table.
+/// Returns true if a statement of this request may have changed a cached table.
 #[must_use]
 pub fn has_changed(db: &Db) -> bool {
-    writes_sent(db).any(|statement| TABLES.iter().any(|table| statement.changes(table)))
+    let writes = db.writes();
+    writes
+        .iter()
+        .any(|write| TABLES.iter().any(|table| write.changes(table)))
 }
 
 pub(super) static PERFORMANCE_CACHE: Statement = Statement {
@@ -42,6 +45,7 @@ pub(super) static PERFORMANCE_CACHE: Statement = Statement {
             'statements', (SELECT coalesce(json_agg(counted ORDER BY lookups DESC, name), '[]') FROM counted WHERE name <> ''))::text
         FROM counted WHERE name = ''"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };

@@ -7,7 +7,7 @@ use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a channel, in the order the API shows them.
 macro_rules! channel_columns {
@@ -22,10 +22,10 @@ pub(super) use channel_columns;
 
 pub(super) static CHANNEL_LIST: List = list! {
     name: "channel_list",
-    of: "true",
+    parent_exists: "true",
     columns: channel_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.channels",
     filter: "NOT is_archived",
     order: Order::Oldest,
@@ -51,6 +51,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
         ")",
         written!(row: "channel", otherwise: "'absent'")
     ],
+    effect: Effect::Writes(&["channels"]),
     access: Access::Inserts(&["channels_name_key"]),
     max_rows: 1,
 };
@@ -63,6 +64,7 @@ pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 pub(super) static CHANNEL_GET: Statement = Statement {
     name: "channel_get",
     sql: row!(channel_columns!(), "public.channels WHERE id = $1::uuid"),
+    effect: Effect::Reads,
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -102,6 +104,7 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
             )
         )
     ],
+    effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -140,6 +143,7 @@ pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
             otherwise: stale_or_absent!()
         )
     ],
+    effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -173,6 +177,7 @@ pub(super) static CHANNEL_CLEAR: Statement = Statement {
             otherwise: stale_or_absent!()
         )
     ],
+    effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
 };
@@ -186,13 +191,14 @@ pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outc
 pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
     // A page is read from its newest row backwards, and shown oldest first. The next page is older.
     name: "channel_message_list",
-    of: "EXISTS (SELECT FROM public.channels WHERE id = $5::uuid)",
+    parent_exists: "EXISTS (SELECT FROM public.channels WHERE id = $5::uuid)",
     columns: message_columns!(),
-    long: "octet_length(stored.content)",
-    loose: "0",
+    text_bytes: "octet_length(stored.content)",
+    extra_hash: "0",
     table: "public.messages",
     filter: "channel_id = (SELECT $5::uuid) AND created_at > coalesce(
         (SELECT context_cleared_at FROM public.channels WHERE id = $5::uuid), '-infinity')",
+    limit: unknown,
     order: Order::NewestLast,
     cached: None,
     access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),

@@ -3,7 +3,7 @@
 //! No client waits for these statements.
 
 use super::{health, names, sql, text};
-use crate::db::{Access, Answer, Db, DbError, Parameter, Statement};
+use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
 use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
 pub(super) static FLEET_FLUSH: Statement = Statement {
@@ -30,6 +30,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
         SELECT NULL::text, CASE WHEN random() < (SELECT count(*) FROM sample) / 500.0
             OR (SELECT min(began_at) FROM profile.samples) < now() - interval '2 minutes' THEN 'compact' END
         FROM flush"],
+    effect: Effect::Writes(&["profile.flushes", "profile.samples"]),
     access: Access::Inserts(&["samples_began_at_idx"]),
     max_rows: 1,
 };
@@ -84,6 +85,7 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
             WHERE began_at >= coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity')
               AND began_at < to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600)) THEN 'roll up' END
         FROM due"],
+    effect: Effect::Writes(&["profile.flushes", "profile.minutes", "profile.samples"]),
     access: Access::Scans("the samples of some seconds"),
     max_rows: 1,
 };
@@ -143,6 +145,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
             DELETE FROM profile.slow_queries USING due WHERE ran_at < now() - interval '30 days'
         )
         SELECT NULL::text, 'count scans' FROM due"],
+    effect: Effect::Writes(&["profile.flushes", "profile.index_scans", "profile.minutes", "profile.slow_queries", "profile.totals"]),
     access: Access::Scans("every ten minutes, the minutes of that time and the totals before it"),
     max_rows: 1,
 };
@@ -159,6 +162,7 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
             WHERE nspname = 'public' AND index.relname = ANY ($1::text[]) GROUP BY index.relname
         )
         SELECT NULL::text, NULL::text"],
+    effect: Effect::Writes(&["profile.index_scans"]),
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 1,
 };
@@ -185,6 +189,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
             WHERE slow_queries.id = ranked.id AND slowness > 1 AND newness > 3
         )
         SELECT NULL::text, NULL::text"],
+    effect: Effect::Writes(&["profile.slow_queries"]),
     access: Access::Scans("there are 121 rows for each statement at most"),
     max_rows: 1,
 };

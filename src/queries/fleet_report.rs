@@ -4,7 +4,7 @@
 use super::report::{Section, Sections};
 use super::sql::time;
 use super::{ALL, sql, text};
-use crate::db::{Access, Parameter, Statement};
+use crate::db::{Access, Effect, Parameter, Statement};
 
 /// The period that a report covers, up to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +265,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
         MEASURED,
         "))::text"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };
@@ -272,6 +273,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
 pub(super) static PERFORMANCE_INDEX_SCANS: Statement = Statement {
     name: "performance_index_scans",
     sql: sql!["SELECT (", SCANS_BEFORE, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a few rows for each hour"),
     max_rows: 1,
 };
@@ -279,6 +281,7 @@ pub(super) static PERFORMANCE_INDEX_SCANS: Statement = Statement {
 pub(super) static PERFORMANCE_PROFILER: Statement = Statement {
     name: "performance_profiler",
     sql: sql!["SELECT (", PROFILER, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a row for each minute"),
     max_rows: 1,
 };
@@ -286,6 +289,7 @@ pub(super) static PERFORMANCE_PROFILER: Statement = Statement {
 pub(super) static PERFORMANCE_SLOW_QUERIES: Statement = Statement {
     name: "performance_slow_queries",
     sql: sql!["SELECT (", SLOW_QUERIES, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("there are 121 rows for each statement at most"),
     max_rows: 60,
 };
@@ -293,6 +297,7 @@ pub(super) static PERFORMANCE_SLOW_QUERIES: Statement = Statement {
 pub(super) static PERFORMANCE_MEASURED: Statement = Statement {
     name: "performance_measured",
     sql: sql!["SELECT (", MEASURED, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,
 };

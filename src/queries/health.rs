@@ -1,7 +1,7 @@
 //! Checks that the database has the migrations, indexes and other objects that this version of the component needs.
 
 use super::{names, sql};
-use crate::db::{Access, Db, DbError, Parameter, Statement};
+use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// The migrations this version needs, by file name without `.sql`.
 pub const MIGRATIONS: &[&str] = &[
@@ -82,6 +82,7 @@ pub(super) static READINESS: Statement = Statement {
         ") AS finding
         WHERE severity = 'error'"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("a handful of names against the ledger and the catalogue"),
     max_rows: 1,
 };

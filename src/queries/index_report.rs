@@ -2,7 +2,7 @@
 //! useless. Reads the catalogue only. `performance.rs` reads the statistics about indexes.
 
 use super::sql;
-use crate::db::{Access, Statement};
+use crate::db::{Access, Effect, Statement};
 
 /// Foreign keys without an index, because the rows that they refer to are hardly ever deleted. If rows are deleted, the report
 /// advises an index.
@@ -228,6 +228,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
 pub(super) static PERFORMANCE_INDEXES: Statement = Statement {
     name: "performance_indexes",
     sql: sql!["SELECT (", INDEXES, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("the catalogue only"),
     max_rows: 200,
 };

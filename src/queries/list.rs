@@ -261,16 +261,16 @@ pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 /// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
 /// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
 ///
-/// `loose` is an additional hash, of the text of a jsonb that may change without a change of a time. Some jsonb values that differ
+/// `extra_hash` is an additional hash, of the text of a jsonb that may change without a change of a time. Some jsonb values that differ
 /// only in their nesting have the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
-pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # loose END AS hash";
+pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
 /// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
 /// 2 MiB of JSON, because sixteen requests share an instance's memory.
 ///
 /// `json` and `note` are expressions on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
-/// `rows` is a FROM with an ORDER BY and a LIMIT. `long` is the length of a row's long texts, which costs little to compute. Rows
-/// that can't fit aren't converted to JSON. `loose` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
+/// `rows` is a FROM with an ORDER BY and a LIMIT. `text_bytes` is the length of a row's long texts, which costs little to compute. Rows
+/// that can't fit aren't converted to JSON. `extra_hash` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
 macro_rules! page {
     (
         $(begin: $begin:expr,)?
@@ -278,8 +278,8 @@ macro_rules! page {
         note: [$($note:expr),+],
         key: $key:expr,
         columns: $columns:expr,
-        long: $long:tt,
-        loose: $loose:literal,
+        text_bytes: $text_bytes:tt,
+        extra_hash: $extra_hash:literal,
         rows: [$($rows:expr),+]
         $(, end: [$($end:expr),+])?
     ) => {
@@ -291,8 +291,8 @@ macro_rules! page {
                 FROM (
                     SELECT key, id, ", $crate::queries::list::ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
-                        SELECT item, ", $loose, " AS loose, stored.id, stored.", $key, " AS key, ",
-            $crate::queries::list::before!($long), " AS before
+                        SELECT item, ", $extra_hash, " AS extra_hash, stored.id, stored.", $key, " AS key, ",
+            $crate::queries::list::before!($text_bytes), " AS before
                         FROM (SELECT * FROM ", $($rows),+, ") AS stored, LATERAL (SELECT ", $columns, ") AS item) AS sized
                     OFFSET 0) AS line) AS page",
             $($($end),+)?
@@ -301,43 +301,47 @@ macro_rules! page {
 }
 
 /// A [`List`] of the `columns` of a table's rows in an order: either the rows that match a `filter`, or the rows whose columns equal
-/// the `within` values. `of` is an expression that is true if the parent row exists. `long` and `loose` are as in [`page!`].
+/// the `within` values. `parent_exists` is an SQL condition. `text_bytes` and `extra_hash` are as in [`page!`].
 ///
 /// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
 /// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
 /// would read many rows in vain. So a page `within` values is read as a range of the index that begins with their columns. Rows with
 /// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table, so
-/// the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner.
+/// the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner. It then expects an
+/// average agent or channel. If a page seems to need all of these rows, PostgreSQL may sort them instead of reading them in order, and
+/// a busy channel has many more rows than the average. So these lists also hide the page's size (`limit: unknown`): PostgreSQL then
+/// expects to read a fifth of the rows.
 ///
 /// The note of a page is its [`ROWS_TAG`], and the cursor of the next page if there may be one.
 macro_rules! list {
     (
         name: $name:literal,
-        of: $of:literal,
+        parent_exists: $parent_exists:literal,
         columns: $columns:expr,
-        long: $long:tt,
-        loose: $loose:literal,
+        text_bytes: $text_bytes:tt,
+        extra_hash: $extra_hash:literal,
         table: $table:literal,
         filter: $filter:expr,
+        $(limit: $limit:tt,)?
         order: $order:expr,
         cached: $cached:expr,
         access: $access:expr,
     ) => {
         $crate::queries::list::list!(
-            @ $name, $of, $columns, $long, $loose, $order, $cached, $access,
+            @ $name, $parent_exists, $columns, $text_bytes, $extra_hash, $order, $cached, $access,
             [
                 $table, " WHERE ", $filter, " AND (", $order.key(), ", id", $order.comparison(), $order.cursor(),
                 " ORDER BY ", $order.key(), $order.direction(), ", id", $order.direction(),
-                " LIMIT $3::int OFFSET $4::bigint"
+                $crate::queries::list::limit!($($limit)?)
             ]
         )
     };
     (
         name: $name:literal,
-        of: $of:literal,
+        parent_exists: $parent_exists:literal,
         columns: $columns:expr,
-        long: $long:tt,
-        loose: $loose:literal,
+        text_bytes: $text_bytes:tt,
+        extra_hash: $extra_hash:literal,
         table: $table:literal,
         within: [$($column:literal = $value:literal),+],
         order: $order:expr,
@@ -345,7 +349,7 @@ macro_rules! list {
         access: $access:expr,
     ) => {
         $crate::queries::list::list!(
-            @ $name, $of, $columns, $long, $loose, $order, $cached, $access,
+            @ $name, $parent_exists, $columns, $text_bytes, $extra_hash, $order, $cached, $access,
             [
                 "(SELECT * FROM ", $table, " WHERE (", $($column, ", ",)+ $order.key(), ", id", $order.comparison(),
                 $("(SELECT ", $value, "), ",)+ $order.cursor(),
@@ -355,37 +359,39 @@ macro_rules! list {
         )
     };
     (
-        @ $name:literal, $of:literal, $columns:expr, $long:tt, $loose:literal, $order:expr, $cached:expr, $access:expr,
+        @ $name:literal, $parent_exists:literal, $columns:expr, $text_bytes:tt, $extra_hash:literal, $order:expr, $cached:expr, $access:expr,
         [$($rows:expr),+]
     ) => {
         $crate::queries::list::List {
             page: $crate::db::Statement {
                 name: $name,
                 sql: $crate::queries::list::page!(
-                    json: ["CASE WHEN ", $of, " THEN ", $order.json(), " END"],
+                    json: ["CASE WHEN ", $parent_exists, " THEN ", $order.json(), " END"],
                     note: [
                         $crate::queries::list::ROWS_TAG,
                         " || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || ", $order.next(), " ELSE '' END"
                     ],
                     key: $order.key(),
                     columns: $columns,
-                    long: $long,
-                    loose: $loose,
+                    text_bytes: $text_bytes,
+                    extra_hash: $extra_hash,
                     rows: [$($rows),+]
                 ),
+                effect: $crate::db::Effect::Reads,
                 access: $access,
                 max_rows: 200,
             },
             tag: $crate::db::Statement {
                 name: concat!($name, "_tag"),
                 sql: $crate::queries::sql::sql![
-                    "SELECT CASE WHEN ", $of, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
+                    "SELECT CASE WHEN ", $parent_exists, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
-                            SELECT item, stored.id, ", $loose, " AS loose, ",
-                    $crate::queries::list::before!($long), " AS before
+                            SELECT item, stored.id, ", $extra_hash, " AS extra_hash, ",
+                    $crate::queries::list::before!($text_bytes), " AS before
                             FROM (SELECT * FROM ", $($rows),+, ") AS stored,
                                 LATERAL (SELECT ", $columns, ") AS item) AS sized) AS page"
                 ],
+                effect: $crate::db::Effect::Reads,
                 access: $access,
                 max_rows: 200,
             },
@@ -394,21 +400,31 @@ macro_rules! list {
     };
 }
 
-/// The total length of the long texts in the rows before this one. `$long` is the length for one row, or `none`.
+/// The LIMIT and OFFSET of a page, either known to the planner or `unknown`.
+macro_rules! limit {
+    () => {
+        " LIMIT $3::int OFFSET $4::bigint"
+    };
+    (unknown) => {
+        " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)"
+    };
+}
+
+/// The total length of the long texts in the rows before this one. `$text_bytes` is the length for one row, or `none`.
 macro_rules! before {
     (none) => {
         "0"
     };
-    ($long:literal) => {
+    ($text_bytes:literal) => {
         concat!(
             "coalesce(sum(",
-            $long,
+            $text_bytes,
             ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
         )
     };
 }
 
-pub(super) use {before, key_time, list, page};
+pub(super) use {before, key_time, limit, list, page};
 
 #[cfg(test)]
 mod tests {

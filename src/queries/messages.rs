@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::list::{Items, List, Order, Page, items, key_time, list};
 use super::row::{Row, row, written};
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a message, in the order the API shows them.
 macro_rules! message_columns {
@@ -49,6 +49,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
                 ELSE 'dangling' END"
         )
     ],
+    effect: Effect::Writes(&["messages"]),
     access: Access::Indexes(&["channels_pkey", "agents_pkey", "messages_pkey"]),
     max_rows: 1,
 };
@@ -62,6 +63,7 @@ pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<O
 pub(super) static MESSAGE_GET: Statement = Statement {
     name: "message_get",
     sql: row!(message_columns!(), "public.messages WHERE id = $1::uuid"),
+    effect: Effect::Reads,
     access: Access::Indexes(&["messages_pkey"]),
     max_rows: 1,
 };
@@ -74,10 +76,10 @@ pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static MESSAGE_LIST: List = list! {
     name: "message_list",
-    of: "true",
+    parent_exists: "true",
     columns: message_columns!(),
-    long: "octet_length(stored.content)",
-    loose: "0",
+    text_bytes: "octet_length(stored.content)",
+    extra_hash: "0",
     table: "public.messages",
     // The cursor implies this, but only this condition lets PostgreSQL skip the partitions before the cursor.
     filter: concat!("created_at >= ", key_time!("$1")),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::report::{Section, Sections};
 use super::{Db, sql, text};
 use crate::config::APPLICATION_NAME;
-use crate::db::{Access, DbError, Statement};
+use crate::db::{Access, DbError, Effect, Statement};
 use crate::profile::Sketch;
 
 /// The media type of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
@@ -82,12 +82,14 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
         HISTOGRAMS,
         "))::text"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("the latest totals, and the minutes since"),
     max_rows: 1,
 };
 pub(super) static PERFORMANCE_METRICS_SAMPLES: Statement = Statement {
     name: "performance_metrics_samples",
     sql: sql!["SELECT (", SAMPLES, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a row for each minute"),
     max_rows: 1,
 };
@@ -95,6 +97,7 @@ pub(super) static PERFORMANCE_METRICS_SAMPLES: Statement = Statement {
 pub(super) static PERFORMANCE_METRICS_CONNECTIONS: Statement = Statement {
     name: "performance_metrics_connections",
     sql: sql!["SELECT (", CONNECTIONS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 1,
 };
@@ -102,6 +105,7 @@ pub(super) static PERFORMANCE_METRICS_CONNECTIONS: Statement = Statement {
 pub(super) static PERFORMANCE_METRICS_HISTOGRAMS: Statement = Statement {
     name: "performance_metrics_histograms",
     sql: sql!["SELECT (", HISTOGRAMS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("the latest totals, and the minutes since"),
     max_rows: 1,
 };

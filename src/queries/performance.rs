@@ -14,7 +14,7 @@ use super::index_report::{EXEMPT_KEYS, INDEXES, PERFORMANCE_INDEXES};
 use super::report::{Advice, Level, Section, Sections, Unavailable};
 use super::{ALL, sql, text};
 use crate::config::{APPLICATION_NAME, Config};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The largest number of advice items in a report.
 const MAX_ADVICE: usize = 200;
@@ -224,6 +224,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
         INDEXES,
         "))::text"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
@@ -231,6 +232,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
 pub(super) static PERFORMANCE_SETTINGS: Statement = Statement {
     name: "performance_settings",
     sql: sql!["SELECT (", SETTINGS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("settings and a few extensions"),
     max_rows: 1,
 };
@@ -238,6 +240,7 @@ pub(super) static PERFORMANCE_SETTINGS: Statement = Statement {
 pub(super) static PERFORMANCE_CONNECTIONS: Statement = Statement {
     name: "performance_connections",
     sql: sql!["SELECT (", CONNECTIONS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 200,
 };
@@ -245,6 +248,7 @@ pub(super) static PERFORMANCE_CONNECTIONS: Statement = Statement {
 pub(super) static PERFORMANCE_INDEX_USAGE: Statement = Statement {
     name: "performance_index_usage",
     sql: sql!["SELECT (", INDEX_USAGE, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
 };
@@ -252,6 +256,7 @@ pub(super) static PERFORMANCE_INDEX_USAGE: Statement = Statement {
 pub(super) static PERFORMANCE_TABLES: Statement = Statement {
     name: "performance_tables",
     sql: sql!["SELECT (", TABLES, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("statistics views only"),
     max_rows: 200,
 };
@@ -259,6 +264,7 @@ pub(super) static PERFORMANCE_TABLES: Statement = Statement {
 pub(super) static PERFORMANCE_CACHE_HITS: Statement = Statement {
     name: "performance_cache_hits",
     sql: sql!["SELECT (", CACHE_HITS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("statistics views only"),
     max_rows: 1,
 };
@@ -266,6 +272,7 @@ pub(super) static PERFORMANCE_CACHE_HITS: Statement = Statement {
 pub(super) static PERFORMANCE_INDEX_BUILDS: Statement = Statement {
     name: "performance_index_builds",
     sql: sql!["SELECT (", INDEX_BUILDS, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 1,
 };
@@ -273,6 +280,7 @@ pub(super) static PERFORMANCE_INDEX_BUILDS: Statement = Statement {
 pub(super) static PERFORMANCE_TABLE_SIZES: Statement = Statement {
     name: "performance_table_sizes",
     sql: sql!["SELECT (", TABLE_SIZES, ")::text"],
+    effect: Effect::Reads,
     access: Access::Scans("the catalogue, and the sizes of files"),
     max_rows: 200,
 };
@@ -373,6 +381,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
                 FROM (SELECT count(*) AS hidden FROM top WHERE query = '<insufficient privilege>') AS counted
                 WHERE hidden > 0))::text"
     ],
+    effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 10,
 };

@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The type of row that a body refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
             ELSE EXISTS (
                 SELECT FROM public.workflow_tasks WHERE workflow_tasks.id = reference.id AND workflow_id = $2::uuid) END"],
     // There are hundreds of agents and channels, so the planner may scan their tables.
+    effect: Effect::Reads,
     access: Access::IndexesAndOneOf(
         &["messages_pkey", "workflows_pkey"],
         &[

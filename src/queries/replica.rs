@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{sql, writes_sent};
-use crate::db::{Access, Db, Freshness, Reads, Statement, within};
+use super::sql;
+use crate::db::{Access, Db, Effect, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
@@ -21,6 +21,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
             END::text,
             (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
                 - '0/0'::pg_lsn)::text"],
+    effect: Effect::Reads,
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,
 };
@@ -29,6 +30,7 @@ pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
     // A separate statement after the write's commit, because within the write the position of the commit isn't known yet.
     sql: sql!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
+    effect: Effect::Reads,
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,
 };
@@ -42,10 +44,10 @@ pub fn reading(db: Db, freshness: Freshness) -> Db {
     })
 }
 
-/// Returns true if a statement sent for this request may have changed data.
+/// Returns true if a statement of this request may have changed data.
 #[must_use]
 pub fn has_written(db: &Db) -> bool {
-    writes_sent(db).next().is_some()
+    !db.writes().is_empty()
 }
 
 /// How long the response to a write waits for the write's position.

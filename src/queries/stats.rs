@@ -2,7 +2,7 @@
 
 use super::sql;
 use super::sql::times;
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
@@ -12,6 +12,7 @@ pub(super) static STATS: Statement = Statement {
         times!("counted_at"),
         " FROM public.stats) AS item"
     ],
+    effect: Effect::Reads,
     access: Access::Scans(
         "it counts: every workflow and task, by index where the visibility map allows",
     ),

@@ -6,7 +6,7 @@ use super::list::{Items, List, Order, Page, items, list};
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::sql::times;
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a task, in the order the API shows them.
 macro_rules! task_columns {
@@ -20,10 +20,10 @@ macro_rules! task_columns {
 
 pub(super) static TASK_LIST: List = list! {
     name: "task_list",
-    of: "true",
+    parent_exists: "true",
     columns: task_columns!(),
-    long: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
-    loose: "hashtextextended(item.context::text, 0)",
+    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
+    extra_hash: "hashtextextended(item.context::text, 0)",
     table: "public.tasks",
     filter: "true",
     order: Order::Newest,
@@ -33,10 +33,10 @@ pub(super) static TASK_LIST: List = list! {
 
 pub(super) static TASK_LIST_STATUS: List = list! {
     name: "task_list_status",
-    of: "true",
+    parent_exists: "true",
     columns: task_columns!(),
-    long: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
-    loose: "hashtextextended(item.context::text, 0)",
+    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
+    extra_hash: "hashtextextended(item.context::text, 0)",
     table: "public.tasks",
     within: ["status" = "$5::text"],
     order: Order::Newest,
@@ -72,6 +72,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
         ")",
         written!(row: "task", otherwise: "'absent'")
     ],
+    effect: Effect::Writes(&["tasks"]),
     access: Access::Inserts(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -84,6 +85,7 @@ pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 pub(super) static TASK_GET: Statement = Statement {
     name: "task_get",
     sql: row!(task_columns!(), "public.tasks WHERE id = $1::uuid"),
+    effect: Effect::Reads,
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };
@@ -121,6 +123,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
         ")",
         written!(row: "task", otherwise: stale_or_absent!())
     ],
+    effect: Effect::Writes(&["tasks"]),
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
 };

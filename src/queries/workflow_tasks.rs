@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::list::{Items, List, Order, Page, items, list};
 use super::row::{IfMatch, Row, row, tag, tag_matches, written};
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
 macro_rules! workflow_task_columns {
@@ -29,10 +29,10 @@ pub(super) const BY_WORKFLOW: &[&str] = &[
 
 pub(super) static WORKFLOW_TASK_LIST: List = list! {
     name: "workflow_task_list",
-    of: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
+    parent_exists: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
     columns: workflow_task_columns!(),
-    long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-    loose: "0",
+    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
+    extra_hash: "0",
     table: "public.workflow_tasks",
     within: ["workflow_id" = "$5::uuid"],
     order: Order::Place,
@@ -42,10 +42,10 @@ pub(super) static WORKFLOW_TASK_LIST: List = list! {
 
 pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     name: "workflow_task_list_status",
-    of: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
+    parent_exists: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
     columns: workflow_task_columns!(),
-    long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-    loose: "0",
+    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
+    extra_hash: "0",
     table: "public.workflow_tasks",
     within: ["workflow_id" = "$5::uuid", "status" = "$6::text"],
     order: Order::Place,
@@ -97,6 +97,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
                 ELSE 'dangling' END"
         )
     ],
+    effect: Effect::Writes(&["workflow_tasks"]),
     access: Access::IndexesAndOneOf(
         &["workflows_pkey"],
         &[
@@ -124,6 +125,7 @@ pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
         workflow_task_columns!(),
         "public.workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid"
     ),
+    effect: Effect::Reads,
     access: Access::Indexes(&["workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -184,6 +186,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
             )
         )
     ],
+    effect: Effect::Writes(&["workflow_tasks"]),
     access: Access::Indexes(&["workflows_pkey", "workflow_tasks_pkey"]),
     max_rows: 1,
 };
@@ -250,6 +253,7 @@ macro_rules! workflow_task_claim {
 pub(super) static WORKFLOW_TASK_CLAIM: Statement = Statement {
     name: "workflow_task_claim",
     sql: workflow_task_claim!("", ""),
+    effect: Effect::Writes(&["workflow_tasks"]),
     access: Access::Indexes(&[
         "idx_workflow_tasks_status",
         "workflow_tasks_pkey",
@@ -264,6 +268,7 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
         " AND workflow_id = $2::uuid",
         " OR NOT EXISTS (SELECT FROM public.workflows WHERE id = $2::uuid)"
     ),
+    effect: Effect::Writes(&["workflow_tasks"]),
     access: Access::Indexes(&[
         "workflow_tasks_ready_idx",
         "workflow_tasks_pkey",

@@ -10,7 +10,7 @@ use super::row::{IfMatch, Row, tag, tag_matches, written};
 use super::sql::times;
 use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
 use super::{Outcome, sql, text, uuid};
-use crate::db::{Access, Db, DbError, Statement};
+use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a workflow, in the order the API shows them.
 macro_rules! workflow_columns {
@@ -24,10 +24,10 @@ macro_rules! workflow_columns {
 
 pub(super) static WORKFLOW_LIST: List = list! {
     name: "workflow_list",
-    of: "true",
+    parent_exists: "true",
     columns: workflow_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.workflows",
     filter: "true",
     order: Order::Newest,
@@ -37,10 +37,10 @@ pub(super) static WORKFLOW_LIST: List = list! {
 
 pub(super) static WORKFLOW_LIST_STATUS: List = list! {
     name: "workflow_list_status",
-    of: "true",
+    parent_exists: "true",
     columns: workflow_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.workflows",
     within: ["status" = "$5::text"],
     order: Order::Newest,
@@ -50,10 +50,10 @@ pub(super) static WORKFLOW_LIST_STATUS: List = list! {
 
 pub(super) static WORKFLOW_LIST_CHANNEL: List = list! {
     name: "workflow_list_channel",
-    of: "true",
+    parent_exists: "true",
     columns: workflow_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.workflows",
     within: ["channel_id" = "$5::uuid"],
     order: Order::Newest,
@@ -63,10 +63,10 @@ pub(super) static WORKFLOW_LIST_CHANNEL: List = list! {
 
 pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: List = list! {
     name: "workflow_list_channel_status",
-    of: "true",
+    parent_exists: "true",
     columns: workflow_columns!(),
-    long: none,
-    loose: "0",
+    text_bytes: none,
+    extra_hash: "0",
     table: "public.workflows",
     within: ["channel_id" = "$5::uuid", "status" = "$6::text"],
     order: Order::Newest,
@@ -138,6 +138,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                 ELSE 'refused orchestratorless' END"
         )
     ],
+    effect: Effect::Writes(&["workflow_tasks", "workflows"]),
     access: Access::Indexes(&["idx_agents_type_active", "agents_pkey"]),
     max_rows: 1,
 };
@@ -156,8 +157,8 @@ macro_rules! workflow_get {
             note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Place.next(), " END AS next"],
             key: Order::Place.key(),
             columns: workflow_task_columns!(),
-            long: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-            loose: "0",
+            text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
+            extra_hash: "0",
             rows: ["public.workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"],
             end: [
                 ") SELECT json, ", tag!("json"), " || coalesce(' ' || next, '') FROM (
@@ -173,6 +174,7 @@ macro_rules! workflow_get {
 pub(super) static WORKFLOW_GET: Statement = Statement {
     name: "workflow_get",
     sql: workflow_get!(before: "", after: []),
+    effect: Effect::Reads,
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
     max_rows: 1000,
 };
@@ -274,6 +276,7 @@ pub(super) static WORKFLOW_DELETE: Statement = Statement {
             " END"
         ]
     ),
+    effect: Effect::Writes(&["workflows"]),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -291,6 +294,7 @@ pub(super) static WORKFLOW_START: Statement = Statement {
         allowed: "current.status IN ('pending', 'planning', 'failed')",
         message: "'Workflow ' || id || ' is ' || status || '.'"
     ),
+    effect: Effect::Writes(&["workflows"]),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };
@@ -308,6 +312,7 @@ pub(super) static WORKFLOW_CANCEL: Statement = Statement {
         allowed: "current.status = 'executing'",
         message: "'Workflow ' || id || ' is cancelled; tasks that were not done are skipped.'"
     ),
+    effect: Effect::Writes(&["workflows"]),
     access: Access::Indexes(&["workflows_pkey"]),
     max_rows: 1,
 };

@@ -116,7 +116,7 @@ async fn agent_create_stores_the_body_and_returns_its_location() {
     assert_eq!(again.status, StatusCode::CONFLICT);
     assert_eq!(
         again.json()["detail"],
-        "There is an agent of that name already."
+        "An agent with this name already exists. Choose another name."
     );
 }
 

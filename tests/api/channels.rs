@@ -45,7 +45,7 @@ async fn channel_create_and_update_refuse_a_taken_name() {
     assert_eq!(taken.status, StatusCode::CONFLICT);
     assert_eq!(
         taken.json()["detail"],
-        "There is a channel of that name already."
+        "A channel with this name already exists. Choose another name."
     );
     let taken = edge.patch(&path, &json!({"name": "general"})).await;
     assert_eq!(taken.status, StatusCode::CONFLICT);
@@ -82,7 +82,7 @@ async fn dm_channel_type_cannot_be_changed() {
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert_eq!(
         answer.json()["detail"],
-        "A direct-message channel stays one."
+        "The type of a direct-message channel cannot be changed."
     );
 }
 

@@ -54,7 +54,7 @@ async fn names_with_invisible_characters_are_refused() {
         .await;
     assert_eq!(
         answer.json()["detail"],
-        "/name: must not contain U+200B at this place, where it is invisible"
+        "/name: must not contain U+200B where it is invisible"
     );
 }
 

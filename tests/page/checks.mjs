@@ -243,13 +243,13 @@ const checks = {
   async 'an empty database has no verdict, and every section says so'() {
     const page = await open();
     await says(page, '#verdict-word', 'Not enough data');
-    await says(page, '#verdict-because', 'a verdict takes 100 queries');
+    await says(page, '#verdict-because', 'a verdict requires 100 queries');
     await says(page, '#histogram', 'No queries were measured');
     await says(page, '#lines', 'No requests were measured');
     await says(page, '#statements', 'No statement ran');
     await says(page, '#routes', 'No requests were measured');
     await says(page, '#slow', 'No query took more than 200 ms');
-    await says(page, '#contract', 'All 16 are there and as declared');
+    await says(page, '#contract', 'All 16 indexes exist and are as declared');
     await isAccessible(page, 'empty');
     await picture(page, 'empty');
     await close(page);
@@ -274,10 +274,10 @@ const checks = {
     const page = await open();
     await says(page, '#verdict-word', SOME_VERDICT);
     const because = await text(page, '#verdict-because');
-    assert.match(because, /^The requirement (holds|is not met): [\d.]+ % of 1,\d+ queries took less than 100 ms\. The requirement: 95 % of queries under 100 ms\.$/);
+    assert.match(because, /^The requirement (is met|is not met): [\d.]+ % of 1,\d+ queries took less than 100 ms\. The requirement: 95 % of queries under 100 ms\.$/);
     const facts = await text(page, '#evidence');
     for (const known of [/Within 100 ms\s+9\d\.\d+ %/, /p95\s+[\d.]+ ms/, /Queries\s+1,\d+/]) assert.match(facts, known);
-    assert.match(await text(page, '#profiler'), /Gathered\s+[\d,]+\s+Written\s+[\d,]+\s+Lost\s+0\s/);
+    assert.match(await text(page, '#profiler'), /Recorded\s+[\d,]+\s+Written\s+[\d,]+\s+Lost\s+0\s/);
     assert.match(await text(page, '#connections'), /\d+ in use and \d+ idle, of 32\./);
     await close(page);
   },
@@ -327,7 +327,7 @@ const checks = {
     assert.equal(await page.locator('#contract tbody tr').count(), 16);
     assert.equal(await page.locator('#contract .state', { hasText: '✓ ok' }).count(), 16);
     sql('DROP INDEX idx_agents_active');
-    await says(page, '#contract', '1 of 16 are not as they should be');
+    await says(page, '#contract', 'Problems with 1 of 16 indexes');
     await says(page, '#contract tr:has-text("idx_agents_active")', 'missing');
     await says(page, '#advice', 'idx_agents_active is missing');
     await page.click('#advice button');
@@ -336,7 +336,7 @@ const checks = {
     assert.match(copied, /^CREATE INDEX CONCURRENTLY idx_agents_active ON public\.agents/);
     await picture(page, 'advice');
     sql(copied);
-    await says(page, '#contract', 'All 16 are there and as declared');
+    await says(page, '#contract', 'All 16 indexes exist and are as declared');
     await close(page);
   },
 
@@ -502,17 +502,17 @@ const checks = {
     await openAll(page);
     const known = {
       agent_list: [
-        /Token: api or admin\./, /\nParameters\n/, /\nlimit query, optional, integer, 1 to 200, default 50 The most items of a page\./,
-        /\nagent_type query, optional, string, pattern \^\[a-z\]\S+ Only/, /\nAnswer 200\nlist, at most 200, of Agent, as application\/json\n/,
-        /\nAnswer 304\nThe client has it: /, /\nHeaders: ETag, Link, Server-Timing, X-Process-Time, X-Query-Count, /, /\n503 The database can't be reached.* With Retry-After\./,
+        /Token: api or admin\./, /\nParameters\n/, /\nlimit query, optional, integer, 1 to 200, default 50 Maximum number of items in a page\./,
+        /\nagent_type query, optional, string, pattern \^\[a-z\]\S+ Only/, /\nResponse 200\nlist, at most 200, of Agent, as application\/json\n/,
+        /\nResponse 304\nNot modified, /, /\nHeaders: ETag, Link, Server-Timing, X-Process-Time, X-Query-Count, /, /\n503 The database cannot be reached.* With Retry-After\./,
       ],
       workflow_create: [
-        /\nIdempotency-Key header, optional, string, 1 to 255 characters, /, /\nBody\nWorkflowCreate, as application\/json\n/,
+        /\nIdempotency-Key header, optional, string, 1 to 255 characters, /, /\nRequest body\nWorkflowCreate, as application\/json\n/,
         /\nexecution_strategy optional, one of sequential, parallel, dag /, /\ntasks optional, list, at most 100, of WorkflowCreateTask /,
-        /\ndescription string, 1 to 10000 characters, no NUL /, /\ndepends_on optional, /, /"depends_on": \[/, /\nAnswer 201\n/, /Headers: ETag, Location, /,
+        /\ndescription string, 1 to 10000 characters, no NUL /, /\ndepends_on optional, /, /"depends_on": \[/, /\nResponse 201\n/, /Headers: ETag, Location, /,
       ],
-      workflow_task_claim: [/\nAnswer 200\nWorkflowTask, /, /\nAnswer 204\nThere's nothing\.\n/],
-      agent_get: [/\nid path, uuid /, /\n404 There's no such row\./],
+      workflow_task_claim: [/\nResponse 200\nWorkflowTask, /, /\nResponse 204\nThere is no matching row\.\n/],
+      agent_get: [/\nid path, uuid /, /\n404 There is no such row\./],
       health: [/No token\./, /"status": "healthy"/],
     };
     for (const [id, patterns] of Object.entries(known)) {
@@ -520,7 +520,7 @@ const checks = {
       for (const pattern of patterns) assert.match(told, pattern);
     }
     const common = (await text(page, 'main section:first-child')).replace(/\n+/g, '\n');
-    for (const pattern of [/\nX-Query-Count Statements sent/, /\nadmin One of the tokens/, /\nrequest_id string/]) assert.match(common, pattern);
+    for (const pattern of [/\nX-Query-Count Number of statements sent/, /\nadmin One of the tokens/, /\nrequest_id string/]) assert.match(common, pattern);
     await close(page);
   },
 
@@ -592,10 +592,10 @@ const checks = {
   async 'a description that cannot be had is told, with why'() {
     const problem = JSON.stringify({ title: 'Internal Server Error', status: 500, detail: 'Something of ours is broken.' });
     for (const [answer, why] of [
-      [(route) => route.abort(), /can't be shown\. The service doesn't answer \(.+\)\. Reload the page to try again\./],
+      [(route) => route.abort(), /cannot be shown\. The service does not respond \(.+\)\. Reload the page to try again\./],
       [(route) => route.fulfill({ status: 500, contentType: 'application/problem+json', body: problem }), 'The service answered with status 500. Something of ours is broken. Reload'],
-      [(route) => route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad gateway</h1>' }), /What came with status 502 is no description \(.+\)\. Reload/],
-      [(route) => route.fulfill({ status: 200, contentType: 'application/json', body: '{}' }), /What came with status 200 is no description \(.+\)\. Reload/],
+      [(route) => route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad gateway</h1>' }), /The response with status 502 is not an OpenAPI document \(.+\)\. Reload/],
+      [(route) => route.fulfill({ status: 200, contentType: 'application/json', body: '{}' }), /The response with status 200 is not an OpenAPI document \(.+\)\. Reload/],
     ]) {
       const page = await openDocs('', { expected: ['ERR_FAILED', '500', '502'], before: (fresh) => fresh.route(DESCRIPTION, answer) });
       await says(page, 'header [role=status]', why);
@@ -608,7 +608,7 @@ const checks = {
   async 'where the description takes a token it is asked for, and kept nowhere'() {
     await host.restart({ SPIN_VARIABLE_API_TOKEN: TOKEN });
     const page = await openDocs('#stats', { expected: ['401'] });
-    await says(page, 'header [role=status]', "It takes a token: Authorization: Bearer … Enter a token; it's forgotten with this page.");
+    await says(page, 'header [role=status]', 'This operation requires a token. Send it in the header Authorization: Bearer <token>. Enter a token. The page discards it');
     await isAccessible(page, 'docs, locked');
     await picture(page, 'docs-locked');
     await page.fill('form input', 'ein Schlüssel');
@@ -638,7 +638,7 @@ const checks = {
       await says(page, '#slow', 'run scripts/migrate grant');
       await says(page, '#verdict-because', 'The measurements are missing. profile.totals');
       for (const section of ['#lines', '#histogram', '#statements', '#routes']) await says(page, section, '! Missing profile.totals');
-      await says(page, '#contract', 'All 16 are there and as declared');
+      await says(page, '#contract', 'All 16 indexes exist and are as declared');
       await says(page, '#contract', '! Incomplete There is no count of an index\'s calls');
       await says(page, '#sizes', 'messages');
       await isAccessible(page, 'sources missing');
@@ -657,11 +657,11 @@ const checks = {
     // A response that was under way may still come in time, so uses the figures from just before loading takes long.
     let before;
     const deadline = Date.now() + 30_000;
-    for (let status = ''; !status.startsWith('Loading takes long; figures of');) {
+    for (let status = ''; !status.startsWith('Loading is slow; figures of');) {
       const shownNow = await page.evaluate(() => ['#status', '#verdict-because'].map((id) => document.querySelector(id).textContent.trim()));
       status = shownNow[0];
       if (status.startsWith('Updated')) before = shownNow[1];
-      else if (status.startsWith('Loading takes long; figures of')) assert.equal(shownNow[1], before);
+      else if (status.startsWith('Loading is slow; figures of')) assert.equal(shownNow[1], before);
       assert.ok(Date.now() < deadline, `it never takes long: ${status}`);
       await page.waitForTimeout(20);
     }
@@ -676,14 +676,14 @@ const checks = {
     const page = await open(DESKTOP, { expected: ['503', '504'] });
     await says(page, '#status', 'Updated');
     line.cut();
-    await says(page, '#notice', "The database can't be reached. The figures below are old, from ");
+    await says(page, '#notice', 'The database cannot be reached. The figures below are old, from ');
     await says(page, '#status', 'Trying again every 5 seconds');
     await says(page, '.is-old #verdict-word', ', as of ');
     assert.ok(await page.locator('#figures').isVisible(), 'the last figures stay');
     await isAccessible(page, 'lost');
     await picture(page, 'lost-database');
     const first = await open(DESKTOP, { expected: ['503'] });
-    await says(first, '#notice', "The database can't be reached. The page keeps trying.");
+    await says(first, '#notice', 'The database cannot be reached. The page keeps trying.');
     line.mend();
     await says(page, '#status', 'Updated');
     assert.equal(await page.locator('#notice').isVisible(), false);
@@ -696,9 +696,9 @@ const checks = {
     const page = await open(DESKTOP, { expected: ['500', 'ERR_CONNECTION_REFUSED', 'ERR_EMPTY_RESPONSE', 'ERR_CONNECTION_RESET'] });
     await says(page, '#status', 'Updated');
     await host.stop();
-    await says(page, '#notice', "The service doesn't answer. The figures below are old");
+    await says(page, '#notice', 'The service does not respond. The figures below are old');
     await host.start({ SPIN_VARIABLE_SLOW_QUERY_WARN_MS: 'often' });
-    await says(page, '#notice', "The service has a problem: The service isn't set up correctly; its log says what to change");
+    await says(page, '#notice', "The service has a problem: The service's configuration is invalid. Its log says what to change");
     await host.restart();
     await says(page, '#status', 'Updated');
     await close(page);

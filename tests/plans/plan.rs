@@ -63,13 +63,6 @@ impl Layout {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }
 
-    /// Returns whether the messages are in partitions.
-    pub fn is_by_month(&self) -> bool {
-        self.0
-            .iter()
-            .any(|(part, (whole, _))| whole == "messages" && part != whole)
-    }
-
     /// Returns whether a table is a partition.
     pub fn is_part(&self, table: &str) -> bool {
         self.whole(table) != table
