@@ -94,6 +94,7 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
             let workflow = [rows.parameters("workflow_get").remove(0)];
             let plan = plan::explain(client, &inner, &workflow).await;
             let promised = Statement {
+                effect: Effect::Reads,
                 access: Access::Indexes(&["workflows_pkey"]),
                 sql: vec![&*inner.leak()].leak(),
                 ..**statement

@@ -204,6 +204,8 @@ struct Read {
     rows: f64,
     returned: f64,
     partitions: f64,
+    /// The scan that read the most buffers, and their number.
+    widest: (String, f64),
 }
 
 impl Read {
@@ -231,11 +233,14 @@ impl Read {
         let mut nodes = Vec::new();
         plan::collect(&plan, &mut nodes);
         let number = |node: &Value, member: &str| node[member].as_f64().unwrap_or_default();
+        let buffers =
+            |node: &Value| number(node, "Shared Hit Blocks") + number(node, "Shared Read Blocks");
         let mut read = Self {
-            buffers: number(&plan, "Shared Hit Blocks") + number(&plan, "Shared Read Blocks"),
+            buffers: buffers(&plan),
             rows: 0.0,
             returned: 0.0,
             partitions: 0.0,
+            widest: (String::new(), 0.0),
         };
         for node in nodes {
             let kind = node["Node Type"].as_str().unwrap_or_default();
@@ -250,6 +255,10 @@ impl Read {
                 let removed = number(node, "Rows Removed by Filter")
                     + number(node, "Rows Removed by Index Recheck");
                 read.rows += (rows + removed) * loops;
+                if buffers(node) > read.widest.1 {
+                    let index = node["Index Name"].as_str().unwrap_or_default();
+                    read.widest = (format!("{kind} {table} {index}"), buffers(node));
+                }
                 if layout.is_part(table) {
                     read.partitions += 1.0;
                 }
