@@ -9,6 +9,7 @@ mod replica;
 mod sqlstate;
 mod statement;
 
+use std::borrow::Cow;
 use std::hash::Hasher as _;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,17 +109,17 @@ pub struct Answer {
 /// A statement, with the text and the parameters that are sent to PostgreSQL.
 struct Query {
     name: &'static str,
-    sql: String,
+    sql: Cow<'static, str>,
     parameters: Vec<ParameterValue>,
     /// The text and the parameters of the statement that runs this one under an idempotency key.
-    inside: Option<(String, Vec<ParameterValue>)>,
+    inside: Option<(&'static str, Vec<ParameterValue>)>,
 }
 
 impl Query {
     fn of(statement: &'static Statement, parameters: Vec<ParameterValue>) -> Self {
         Self {
             name: statement.name,
-            sql: statement.sql(),
+            sql: statement.sql.into(),
             parameters,
             inside: None,
         }
@@ -232,7 +233,7 @@ impl Db {
         let name = statement.name;
         let mut query = Query::of(statement, parameters);
         if let Some((key, once)) = key {
-            query.inside = Some((once.sql(), once_parameters(key, &query)?));
+            query.inside = Some((once.sql, once_parameters(key, &query)?));
         }
         let is_harmless = statement.is_read() || key.is_some();
         match self.answer_once(statement, &query).await {
@@ -302,7 +303,7 @@ impl Db {
         if elapsed_us > thresholds.query_error_us {
             let db = Self::in_the_background(self.database.clone());
             let kept = is_small(parameters).then(|| parameters.clone());
-            let sql = ["EXPLAIN (FORMAT JSON) ", sql].concat();
+            let sql = format!("EXPLAIN (FORMAT JSON) {sql}").into();
             self.profile.record_slow_query(SlowQuery {
                 name,
                 elapsed_us,
@@ -402,11 +403,11 @@ impl Db {
     ) -> Result<Vec<Vec<DbValue>>, DbError> {
         let name = query.name;
         let (sql, parameters) = match &query.inside {
-            Some((sql, parameters)) => (sql, parameters),
-            None => (&query.sql, &query.parameters),
+            Some((sql, parameters)) => (*sql, parameters),
+            None => (&*query.sql, &query.parameters),
         };
         let sent = parameters.clone();
-        let run = async { drain(checkout.connection().query(sql.as_str(), sent).await?).await };
+        let run = async { drain(checkout.connection().query(sql, sent).await?).await };
         match within(limit, run).await {
             Some(Ok(rows)) => Ok(rows),
             Some(Err(error)) => Err(DbError::from_host(name, &[sql, &query.sql], error)),
@@ -432,7 +433,7 @@ fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbEr
     Ok(vec![
         ParameterValue::Str(key.to_owned()),
         ParameterValue::Str(query.name.to_owned()),
-        ParameterValue::Str(query.sql.clone()),
+        ParameterValue::Str(query.sql.to_string()),
         ParameterValue::ArrayStr(texts(query.name, &query.parameters)?),
     ])
 }

@@ -27,9 +27,8 @@ pub mod tasks;
 pub mod workflow_tasks;
 pub mod workflows;
 
-pub use list::{ANY_TAG, Items, Order, Page, TAG_LENGTH, is_held};
+pub use list::{ANY_TAG, Items, Order, Page, TAG_LENGTH, tag_is_in};
 pub use row::{IfMatch, Row};
-use sql::sql;
 use uuid::Uuid;
 
 use crate::db::{Answer, Db, Parameter, Statement};
@@ -146,8 +145,15 @@ pub enum Outcome {
 impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
         if let Some(json) = answer.json {
-            let tag = answer.note;
-            return Self::Done(Row { json, tag });
+            let (tag, id) = match answer.note.as_deref().map(|note| note.split_once(' ')) {
+                Some(Some((tag, id))) => (Some(tag.to_owned()), Uuid::try_parse(id).ok()),
+                _ => (answer.note, None),
+            };
+            return Self::Done(Row {
+                json,
+                tag,
+                created_id: id,
+            });
         }
         let note = answer.note.unwrap_or_default();
         match note.split_once(' ') {
@@ -234,9 +240,9 @@ mod tests {
             regex_lite::Regex::new(r"(?:INSERT INTO|UPDATE|DELETE FROM) (?:public\.)?([a-z_.]+)")
                 .unwrap();
         for statement in ALL {
-            let sql = statement.sql();
+            let sql = statement.sql;
             let mut written: Vec<_> = table
-                .captures_iter(&sql)
+                .captures_iter(sql)
                 .map(|found| found[1].to_owned())
                 .collect();
             written.retain(|table| table != "set");
@@ -263,7 +269,15 @@ mod tests {
         let done = outcome(Some("{}"), Some("0123456789abcdef"));
         assert_eq!(
             done,
-            "Done(Row { json: \"{}\", tag: Some(\"0123456789abcdef\") })"
+            "Done(Row { json: \"{}\", tag: Some(\"0123456789abcdef\"), created_id: None })"
+        );
+        let id = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
+        let created = outcome(Some("{}"), Some(&format!("0123456789abcdef {id}")));
+        assert_eq!(
+            created,
+            format!(
+                "Done(Row {{ json: \"{{}}\", tag: Some(\"0123456789abcdef\"), created_id: Some({id}) }})"
+            )
         );
         assert_eq!(
             outcome(None, Some("stale 0123456789abcdef")),

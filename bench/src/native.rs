@@ -137,9 +137,9 @@ async fn answer(pool: &Pool, name: &str, parameters: &[Parameter<'_>]) -> Respon
 
 async fn json(pool: &Pool, name: &str, parameters: &[Parameter<'_>]) -> Result<Option<String>> {
     let statement = queries::ALL.iter().find(|statement| statement.name == name);
-    let sql = statement.context("isn't in the registry")?.sql();
+    let sql = statement.context("isn't in the registry")?.sql;
     let client = pool.get().await?;
-    let statement = client.prepare_cached(&sql).await?;
+    let statement = client.prepare_cached(sql).await?;
     let row = client.query_opt(&statement, parameters).await?;
     let json: Option<String> = row.and_then(|row| row.get(0));
     // The statement returns a list without its brackets.

@@ -8,9 +8,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use reznet_edge::http::fuzzing::{
-    Accepted, Asked, MOST_FAULTS, Reader, Reading, examples, members, words,
-};
+use reznet_edge::http::contract::MOST_FAULTS;
+use reznet_fuzz::{Accepted, Asked, Reader, Reading, examples, members, words};
 use serde_json::{Map, Value};
 
 static READERS: LazyLock<Vec<Reader>> = LazyLock::new(Reader::all);

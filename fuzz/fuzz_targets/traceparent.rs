@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use reznet_edge::http::fuzzing::request_id;
+use reznet_fuzz::request_id;
 
 /// The version that the standard forbids.
 const FORBIDDEN: u8 = 0xff;

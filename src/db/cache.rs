@@ -64,7 +64,7 @@ struct Header {
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
         // Uses the text, because in another version a statement of the same name may return something else.
-        let mut of = fingerprint(&statement.sql(), &[]).to_string();
+        let mut of = fingerprint(statement.sql, &[]).to_string();
         for text in texts(statement.name, parameters)? {
             // No text contains a NUL character, so different parameters give different strings.
             of.push('\0');
@@ -89,7 +89,7 @@ fn part(statement: &Statement) -> (&'static str, u64, usize) {
 /// Returns the slot for the answer of a statement with these parameters. Other answers share it.
 fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
     let (part, places, _) = part(statement);
-    let place = fingerprint(&statement.sql(), parameters) % places;
+    let place = fingerprint(statement.sql, parameters) % places;
     [part, "/", &place.to_string()].concat()
 }
 
@@ -411,7 +411,7 @@ mod tests {
 
     const STATEMENT: Statement = Statement {
         name: "agent_get",
-        sql: &["SELECT"],
+        sql: "SELECT",
         effect: super::super::Effect::Reads,
         access: super::super::Access::Scans(""),
         max_rows: 1,

@@ -5,8 +5,8 @@
 pub struct Statement {
     /// The name in logs, percentiles and tests. The object comes first: `agent_list`.
     pub name: &'static str,
-    /// The constant text with parameters such as `$1`, each cast to its type. It has parts because statements share some.
-    pub sql: &'static [&'static str],
+    /// The constant text with parameters such as `$1`, each cast to its type.
+    pub sql: &'static str,
     /// Whether it only reads, or which tables it writes.
     pub effect: Effect,
     /// How it finds its rows.
@@ -16,12 +16,6 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Returns the text.
-    #[must_use]
-    pub fn sql(&self) -> String {
-        self.sql.concat()
-    }
-
     /// Whether the statement only reads, so that running it twice does no harm.
     #[must_use]
     pub fn is_read(&self) -> bool {

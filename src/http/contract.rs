@@ -4,8 +4,10 @@
 //! Contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use chrono::DateTime;
+use regex_lite::Regex;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -14,10 +16,6 @@ use crate::queries::references::{Reference, Target};
 
 /// One method of one path.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
-)]
 pub struct Operation {
     /// The operation's id, which begins with the object: `agent_list`.
     pub id: &'static str,
@@ -60,10 +58,6 @@ pub enum Audience {
 
 /// A parameter of the path or the query.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
-)]
 pub struct Parameter {
     /// The parameter's name. The parameter is in the path if the path has the name in braces, else in the query.
     pub name: &'static str,
@@ -77,10 +71,6 @@ pub struct Parameter {
 
 /// A JSON object with known members.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
-)]
 pub struct Schema {
     /// The schema's name in openapi.json.
     pub name: &'static str,
@@ -92,10 +82,6 @@ pub struct Schema {
 
 /// A member of a JSON object.
 #[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "openapi.json is made of all of it, by a test")
-)]
 pub struct Member {
     /// The member's name.
     pub name: &'static str,
@@ -118,20 +104,6 @@ pub enum Presence {
     Optional,
     /// May be missing or null.
     OptionalNullable,
-}
-
-/// Returns a text for openapi.json. The component omits such texts, because a test generates openapi.json.
-pub const fn documented(text: &'static str) -> &'static str {
-    if cfg!(any(test, fuzzing)) { text } else { "" }
-}
-
-/// Returns the type of a response for openapi.json. The component omits these types, which saves 30 KB.
-pub const fn answered(kind: Kind) -> Kind {
-    if cfg!(any(test, fuzzing)) {
-        kind
-    } else {
-        Kind::Object
-    }
 }
 
 /// The type of a value.
@@ -173,14 +145,8 @@ pub enum Kind {
     },
     /// Text that matches a regular expression.
     Pattern {
-        /// A regular expression that means the same in Rust and in ECMA 262.
-        #[cfg_attr(
-            not(test),
-            expect(dead_code, reason = "openapi.json is made of it, by a test")
-        )]
-        regex: &'static str,
-        /// Whether a text matches. Replaces a regular-expression engine, which would add 60 KB.
-        matches: fn(&str) -> bool,
+        /// The regular expression.
+        regex: &'static Pattern,
         /// The error for a text that doesn't match: "must be …".
         form: &'static str,
     },
@@ -201,6 +167,31 @@ pub enum Kind {
         /// The maximum number of items.
         max: usize,
     },
+}
+
+/// A regular expression that means the same in Rust and in ECMA 262, which openapi.json uses. Compiled on first use.
+#[derive(Debug)]
+pub struct Pattern {
+    /// The expression.
+    pub text: &'static str,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    /// Returns the pattern of a valid expression.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Self {
+        Self {
+            text,
+            compiled: OnceLock::new(),
+        }
+    }
+
+    /// Whether a text matches. No text matches an invalid expression.
+    pub fn is_match(&self, text: &str) -> bool {
+        let compiled = self.compiled.get_or_init(|| Regex::new(self.text).ok());
+        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
 }
 
 /// The result of checking a request: its field errors, and the rows that it refers to, which may not exist.
@@ -299,25 +290,27 @@ impl Operation {
 }
 
 impl Parameter {
-    /// Returns a path parameter for a row's id.
-    pub const fn id(name: &'static str, about: &'static str) -> Self {
+    /// Returns a parameter without a default. The macro `parameters!` sets its name.
+    #[must_use]
+    pub const fn new(kind: Kind, about: &'static str) -> Self {
         Self {
-            name,
-            kind: Kind::Uuid,
+            name: "",
+            kind,
             about,
             default: None,
         }
     }
 }
 
-#[cfg(any(test, fuzzing))]
 impl Operation {
     /// Whether the operation writes a row and returns it with its tag, as GET does. Deleting a workflow returns no tag.
+    #[must_use]
     pub fn answers_a_row(&self) -> bool {
         self.method != "GET" && self.id != "workflow_delete"
     }
 
     /// Whether a parameter of this name is in the path.
+    #[must_use]
     pub fn in_path(&self, name: &str) -> bool {
         self.path.split('/').any(|segment| {
             segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) == Some(name)
@@ -327,12 +320,14 @@ impl Operation {
 
 impl Kind {
     /// Returns the type of a list's page.
+    #[must_use]
     pub const fn page(of: &'static Self) -> Self {
         Self::List { of, max: 200 }
     }
 }
 
 /// Returns the JSON pointer (RFC 6901) with these steps.
+#[must_use]
 pub fn json_pointer(steps: &[String]) -> String {
     steps.iter().fold(String::new(), |text, step| {
         text + "/" + &step.replace('~', "~0").replace('/', "~1")
@@ -353,12 +348,12 @@ pub struct Cursor {
 
 impl Cursor {
     /// The regular expression for the texts that `parse` accepts.
-    #[cfg(test)]
     pub const REGEX: &str =
         "^-?[0-9]{1,19}[.][0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
     /// Parses `key.id`, as statements write it. A key outside of `i64` becomes the nearest `i64`, which is beyond all times and
     /// positions.
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (key, id) = text.split_once('.')?;
         let digits = key.strip_prefix('-').unwrap_or(key);

@@ -1,6 +1,6 @@
 //! The health checks for load balancers and Kubernetes: whether the component is up, and whether it is ready.
 
-use super::contract::{Audience, Kind, Operation, answered, documented};
+use super::contract::{Audience, Kind, Operation};
 use super::input::Input;
 use super::problem::{ApiError, Unready};
 use super::reply::Reply;
@@ -11,8 +11,8 @@ use crate::queries::health;
 pub static HEALTH: Operation = Operation {
     id: "health",
     path: "/api/health",
-    summary: documented("Reports that the component is running, without querying the database."),
-    answer: answered(Kind::Record(&schemas::HEALTH)),
+    summary: "Reports that the component is running, without querying the database.",
+    answer: Kind::Record(&schemas::HEALTH),
     audience: Audience::Everyone,
     query_count: 0,
     ..Operation::GET
@@ -29,10 +29,8 @@ pub async fn health(_: Db, _: Input) -> Result<Reply, ApiError> {
 pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
-    summary: documented(
-        "Checks that the database responds and has every migration, named index and privilege that the API needs; otherwise returns 503 and lists what is missing.",
-    ),
-    answer: answered(Kind::Record(&schemas::READINESS)),
+    summary: "Checks that the database responds and has every migration, named index and privilege that the API needs; otherwise returns 503 and lists what is missing.",
+    answer: Kind::Record(&schemas::READINESS),
     audience: Audience::Everyone,
     ..Operation::GET
 };

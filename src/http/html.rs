@@ -3,16 +3,16 @@
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 
-use super::contract::{Audience, Kind, Operation, answered};
+use super::contract::{Audience, Kind, Operation};
 use super::reply::Reply;
 
 /// The properties that operations with an HTML page share. A page contains no data, so it needs no token. Its script requests
 /// the data, with a token if one is required.
 pub const OPERATION: Operation = Operation {
-    answer: answered(Kind::Text {
+    answer: Kind::Text {
         min: 1,
         max: 60_000,
-    }),
+    },
     media_type: "text/html; charset=utf-8",
     audience: Audience::Everyone,
     query_count: 0,

@@ -10,11 +10,13 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::check::{REPEATED, Scalar};
-use super::contract::{Cursor, Fault, Findings, Kind, MOST_FAULTS, Operation, Place};
-use super::json::{self, Token};
+use super::check::REPEATED;
+use super::contract::{Fault, Findings, Kind, MOST_FAULTS, Operation, Place};
+use super::json;
+use super::parameters::{Parameters, Values};
 use super::problem::ApiError;
 use super::reply::{if_match, if_none_match};
 use crate::db::within;
@@ -29,24 +31,54 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The time limit for receiving a body.
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The parsed input of a request. Every value is valid if there are no field errors.
+/// The checked input of a request, as its handler gets it.
 #[derive(Debug)]
-pub struct Input {
-    /// The path of the request.
-    pub path: String,
-    /// The decoded query parameters of the request.
-    pub query: Vec<(String, String)>,
-    /// The tags of `If-None-Match`: the client's entity tags.
-    pub held: Vec<String>,
+pub struct Input<P = ()> {
+    /// The parameters of the path and the query.
+    pub parameters: P,
+    /// The body, as JSON text for a statement.
+    pub body: String,
     /// The tags of `If-Match`: a write is executed only if the row has one of them.
     pub if_match: IfMatch,
-    /// The idempotency key: a write with the same key is executed only once.
-    pub idempotency_key: Option<String>,
-    parameters: Vec<(&'static str, Scalar)>,
-    body: String,
+    /// The path and the query, for links.
+    pub uri: RequestUri,
+    /// The tags of `If-None-Match`: the client's entity tags.
+    pub if_none_match: Vec<String>,
 }
 
-impl Input {
+impl<P> Input<P> {
+    /// Returns the members of the body.
+    pub fn body_as<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_str(&self.body)
+            .map_err(|_| ApiError::Bug("a checked body lacks a member that its handler needs"))
+    }
+}
+
+/// The path and the decoded query of a request.
+#[derive(Clone, Debug)]
+pub struct RequestUri {
+    /// The path.
+    pub path: String,
+    /// The query parameters.
+    pub query: Vec<(String, String)>,
+}
+
+/// The parsed input of a request. Every value is valid if there are no field errors.
+#[derive(Debug)]
+pub struct RawInput {
+    /// The idempotency key: a write with the same key is executed only once.
+    pub idempotency_key: Option<String>,
+    /// The parameters, by name.
+    pub values: Values,
+    /// See [`Input`].
+    pub body: String,
+    /// See [`Input`].
+    pub if_none_match: Vec<String>,
+    if_match: IfMatch,
+    uri: RequestUri,
+}
+
+impl RawInput {
     /// Parses a request for `operation`, and checks it. The findings have all field errors.
     pub async fn read(
         operation: &Operation,
@@ -65,7 +97,7 @@ impl Input {
             .take(operation.parameters.len() + MOST_FAULTS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        let parameters = check_parameters(operation, &path_parameters, &query, &mut findings);
+        let values = check_parameters(operation, &path_parameters, &query, &mut findings);
         let mut body = String::new();
         if let Some(schema) = operation.body {
             let sent = std::str::from_utf8(&sent).unwrap_or_default();
@@ -76,79 +108,34 @@ impl Input {
             _ => idempotency_key(&parts.headers, &mut findings),
         };
         let input = Self {
-            path: parts.uri.path().to_owned(),
-            query,
-            held: if_none_match(&parts.headers),
-            if_match: if_match(&parts.headers),
             idempotency_key,
-            parameters,
+            values,
             body,
+            if_none_match: if_none_match(&parts.headers),
+            if_match: if_match(&parts.headers),
+            uri: RequestUri {
+                path: parts.uri.path().to_owned(),
+                query,
+            },
         };
         Ok((input, findings))
     }
 
-    /// Returns a UUID parameter; the nil UUID if it's missing or invalid.
-    pub fn uuid(&self, name: &str) -> Uuid {
-        self.text(name)
-            .and_then(|text| Uuid::try_parse(text).ok())
-            .unwrap_or_default()
+    /// Returns the id in the path; `None` if there is none, or if it's invalid.
+    #[must_use]
+    pub fn id(&self) -> Option<Uuid> {
+        self.values.get("id").ok()
     }
 
-    fn parameter(&self, name: &str) -> Option<&Scalar> {
-        let mut parameters = self.parameters.iter();
-        parameters
-            .find(|(given, _)| *given == name)
-            .map(|(_, value)| value)
-    }
-
-    /// Returns a text parameter; `None` if it's missing.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.parameter(name)? {
-            Scalar::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Returns a boolean parameter; `None` if it's missing.
-    pub fn boolean(&self, name: &str) -> Option<bool> {
-        match self.parameter(name)? {
-            Scalar::Boolean(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// Returns a whole-number parameter; `None` if it's missing.
-    pub fn integer(&self, name: &str) -> Option<i64> {
-        match self.parameter(name)? {
-            Scalar::Integer(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// Returns the keyset cursor; `None` if it's missing.
-    pub fn cursor(&self) -> Option<Cursor> {
-        Cursor::parse(self.text("cursor")?)
-    }
-
-    /// Takes the body as JSON text for a statement, so that no second copy exists while the statement runs.
-    pub fn take_body(&mut self) -> String {
-        std::mem::take(&mut self.body)
-    }
-
-    /// Returns the body without taking it.
-    #[cfg(fuzzing)]
-    pub fn body(&self) -> &str {
-        &self.body
-    }
-
-    /// Returns a UUID member of the body; `None` if it's missing.
-    pub fn body_uuid(&self, name: &str) -> Option<Uuid> {
-        let mut members = json::members(&self.body);
-        let (_, value) = members.find(|(given, _)| json::is_string(given, name))?;
-        match Token::of(value) {
-            Token::Text(text) => Uuid::try_parse(&text).ok(),
-            _ => None,
-        }
+    /// Converts the parameters to the type of the handler.
+    pub fn typed<P: Parameters>(self) -> Result<Input<P>, ApiError> {
+        Ok(Input {
+            parameters: P::from_values(&self.values)?,
+            body: self.body,
+            if_match: self.if_match,
+            uri: self.uri,
+            if_none_match: self.if_none_match,
+        })
     }
 }
 
@@ -183,31 +170,36 @@ fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<Strin
     None
 }
 
-/// Parses the parameters, and adds their errors to `findings`. Returns the values by name.
+/// Parses the parameters, and adds their errors to `findings`. Returns the values by name, and the defaults of missing parameters.
 fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],
     query: &[(String, String)],
     findings: &mut Findings,
-) -> Vec<(&'static str, Scalar)> {
+) -> Values {
     let mut fault = |name: &str, detail| {
         findings.add(Place::Parameter(name.chars().take(100).collect()), detail);
     };
-    let mut values: Vec<(&'static str, Scalar)> = Vec::new();
+    let mut values = Values::default();
     for (name, text) in path.iter().chain(query) {
         let known = operation.parameters.iter().find(|known| known.name == name);
         match known {
             None => fault(name, "unknown parameter".into()),
-            Some(_) if values.iter().any(|(given, _)| given == name) => {
+            Some(_) if values.has(name) => {
                 fault(name, REPEATED.into());
             }
             Some(_) if text.contains(char::REPLACEMENT_CHARACTER) => {
                 fault(name, "is not valid UTF-8".into());
             }
             Some(known) => match known.kind.parse(text) {
-                Ok(value) => values.push((known.name, value)),
+                Ok(value) => values.add(known.name, value),
                 Err(detail) => fault(name, detail),
             },
+        }
+    }
+    for parameter in operation.parameters {
+        if let Some(Ok(default)) = parameter.default.map(|text| parameter.kind.parse(text)) {
+            values.add(parameter.name, default);
         }
     }
     values

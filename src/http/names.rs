@@ -12,7 +12,7 @@ use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
 /// A regular expression of ECMA 262 that matches every name that [`fault`] accepts, and more, because it can't express where a joiner or
 /// a variation selector is needed, and doesn't exclude invisible characters above U+FFFF.
-#[cfg(test)]
+#[must_use]
 pub fn regex() -> String {
     let invisible = "\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f\
         \\u2000-\\u200b\\u200e\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u2800\\u3164\\ufe00-\\ufe0e\\ufeff\\uffa0\\ufff0-\\ufffb";
@@ -33,6 +33,7 @@ const FLAGS: [&str; 3] = [
 ];
 
 /// Returns the name in normalization form C, in which names are compared and stored.
+#[must_use]
 pub fn normalized(name: &str) -> Cow<'_, str> {
     match is_nfc_quick(name.chars()) {
         IsNormalized::Yes => name.into(),

@@ -2,21 +2,18 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Parameter, documented};
-use super::input::Input;
+use super::contract::{Cursor, Kind, Parameter};
+use super::input::{Input, RequestUri};
 use super::problem::ApiError;
 use super::reply::Reply;
 use crate::queries::{Items, Order, Page};
 
-/// The usual number of rows in a page if the request has no `limit`.
-pub const DEFAULT_LIMIT: i64 = 50;
-
-/// The parameter `limit` of every list.
+/// The parameter `limit` of every list. Each list has its own default.
 pub const LIMIT: Parameter = Parameter {
     name: "limit",
     kind: Kind::Integer { min: 1, max: 200 },
-    about: documented("Maximum number of items in a page."),
-    default: Some("50"),
+    about: "Maximum number of items in a page.",
+    default: None,
 };
 
 /// The parameter `offset` of every list.
@@ -26,9 +23,7 @@ pub const OFFSET: Parameter = Parameter {
         min: 0,
         max: 1_000_000,
     },
-    about: documented(
-        "Number of items to skip. Following the Link header instead is faster, and misses no items while others write.",
-    ),
+    about: "Number of items to skip. Following the Link header instead is faster, and misses no items while others write.",
     default: Some("0"),
 };
 
@@ -36,14 +31,21 @@ pub const OFFSET: Parameter = Parameter {
 pub const CURSOR: Parameter = Parameter {
     name: "cursor",
     kind: Kind::Cursor,
-    about: documented("Start of the page, taken from the Link header of the previous page."),
+    about: "Start of the page, taken from the Link header of the previous page.",
     default: None,
 };
 
-impl Page {
-    /// Returns the page that a request asks for.
-    pub(super) fn of(input: &Input, order: Order, default_limit: i64) -> Self {
-        let (key, id) = match (input.cursor(), order) {
+/// The parameters of a list's page, which `..page` in [`parameters!`](super::parameters::parameters) declares.
+pub trait Paged {
+    /// Returns `limit`, `offset` and `cursor`.
+    fn page(&self) -> (i64, i64, Option<Cursor>);
+}
+
+impl<P: Paged> Input<P> {
+    /// Returns the page that the request asks for.
+    pub fn page(&self, order: Order) -> Page {
+        let (limit, offset, cursor) = self.parameters.page();
+        let (key, id) = match (cursor, order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
             // Without a cursor, the page begins after a key that precedes all rows in the list's order.
             (None, Order::Oldest | Order::OldestNullsFirst | Order::Place) => {
@@ -51,26 +53,25 @@ impl Page {
             }
             (None, Order::Newest | Order::NewestLast) => (i64::MAX, Uuid::max()),
         };
-        let limit = input.integer("limit").unwrap_or(default_limit);
-        Self {
+        Page {
             key,
             id,
             limit: i32::try_from(limit).unwrap_or(i32::MAX),
-            offset: input.integer("offset").unwrap_or(0),
-            held: input.held.clone(),
+            offset,
+            if_none_match: self.if_none_match.clone(),
         }
     }
 }
 
 /// Returns a page of a list, with a `Link` (RFC 8288) to the next page if there may be one. Returns `absent` if the parent row
 /// does not exist.
-pub fn list(items: Option<Items>, input: &Input, absent: ApiError) -> Result<Reply, ApiError> {
+pub fn list(items: Option<Items>, uri: &RequestUri, absent: ApiError) -> Result<Reply, ApiError> {
     let Items { json, next, tag } = items.ok_or(absent)?;
     let reply = Reply::page(json, tag);
     Ok(match next {
         None => reply,
         Some(cursor) => {
-            let kept = input
+            let kept = uri
                 .query
                 .iter()
                 .filter(|(name, _)| name != "cursor" && name != "offset");
@@ -78,7 +79,7 @@ pub fn list(items: Option<Items>, input: &Input, absent: ApiError) -> Result<Rep
                 .extend_pairs(kept)
                 .append_pair("cursor", &cursor)
                 .finish();
-            reply.with_next(&format!("{}?{query}", input.path))
+            reply.with_next(&format!("{}?{query}", uri.path))
         }
     })
 }

@@ -2,9 +2,10 @@
 
 use axum::http::HeaderValue;
 
-use super::contract::{Audience, Kind, Operation, Parameter, answered, documented};
+use super::contract::{Audience, Kind, Operation, Parameter};
 use super::html;
 use super::input::Input;
+use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::schemas;
@@ -12,28 +13,34 @@ use crate::db::Db;
 use crate::queries::fleet_report::Window;
 use crate::queries::{cache, metrics, performance};
 
-const WINDOW: Parameter = Parameter {
-    name: "window",
-    kind: Kind::OneOf(Window::NAMES),
-    about: documented("Length of the period that the report covers, up to now."),
-    default: Some("15m"),
-};
+parameters! {
+    ReportParameters {
+        window: Window = Parameter {
+            default: Some("15m"),
+            ..Parameter::new(
+                Kind::OneOf(Window::NAMES),
+                "Length of the period that the report covers, up to now.",
+            )
+        },
+    }
+}
 
 pub static PERFORMANCE_DATABASE: Operation = Operation {
     id: "performance_database",
     path: "/api/performance/database",
-    summary: documented(
-        "Returns the measurements of all instances in a period of time, and the database's own statistics.",
-    ),
-    parameters: &[WINDOW],
-    answer: answered(Kind::Record(&schemas::PERFORMANCE_DATABASE)),
+    summary: "Returns the measurements of all instances in a period of time, and the database's own statistics.",
+    parameters: ReportParameters::TABLE,
+    answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
     audience: Audience::Administrators,
     query_count: 3,
     ..Operation::GET
 };
 
-pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let window = Window::named(input.text("window"));
+pub async fn performance_database(
+    db: Db,
+    input: Input<ReportParameters>,
+) -> Result<Reply, ApiError> {
+    let ReportParameters { window } = input.parameters;
     let report = performance::performance_database(&db, window).await?;
     Ok(Reply::ok(report))
 }
@@ -41,30 +48,26 @@ pub async fn performance_database(db: Db, input: Input) -> Result<Reply, ApiErro
 pub static PERFORMANCE_CACHE: Operation = Operation {
     id: "performance_cache",
     path: "/api/performance/cache",
-    summary: documented(
-        "Returns the cache lookups and hits of all instances together in a period of time.",
-    ),
-    parameters: &[WINDOW],
-    answer: answered(Kind::Record(&schemas::PERFORMANCE_CACHE)),
+    summary: "Returns the cache lookups and hits of all instances together in a period of time.",
+    parameters: ReportParameters::TABLE,
+    answer: Kind::Record(&schemas::PERFORMANCE_CACHE),
     audience: Audience::Administrators,
     ..Operation::GET
 };
 
-pub async fn performance_cache(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let window = Window::named(input.text("window"));
+pub async fn performance_cache(db: Db, input: Input<ReportParameters>) -> Result<Reply, ApiError> {
+    let ReportParameters { window } = input.parameters;
     Ok(Reply::ok(cache::performance_cache(&db, window).await?))
 }
 
 pub static PERFORMANCE_METRICS: Operation = Operation {
     id: "performance_metrics",
     path: "/api/performance/metrics",
-    summary: documented(
-        "Returns the measurements of all instances for Prometheus, in OpenMetrics format with OpenTelemetry's names; scraping any one instance is enough.",
-    ),
-    answer: answered(Kind::Text {
+    summary: "Returns the measurements of all instances for Prometheus, in OpenMetrics format with OpenTelemetry's names; scraping any one instance is enough.",
+    answer: Kind::Text {
         min: 1,
         max: 10_000_000,
-    }),
+    },
     media_type: metrics::MEDIA_TYPE,
     audience: Audience::Administrators,
     ..Operation::GET
@@ -79,9 +82,7 @@ pub async fn performance_metrics(db: Db, _: Input) -> Result<Reply, ApiError> {
 pub static PERFORMANCE_PAGE: Operation = Operation {
     id: "performance_page",
     path: "/performance",
-    summary: documented(
-        "Returns the performance report as an HTML page; the page itself asks for the admin token.",
-    ),
+    summary: "Returns the performance report as an HTML page; the page itself asks for the admin token.",
     ..html::OPERATION
 };
 

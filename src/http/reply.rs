@@ -7,10 +7,9 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LINK, LOCA
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use twox_hash::XxHash64;
-use uuid::Uuid;
 
 use super::problem::ApiError;
-use crate::queries::{ANY_TAG, IfMatch, Outcome, Row, TAG_LENGTH, is_held};
+use crate::queries::{ANY_TAG, IfMatch, Outcome, Row, TAG_LENGTH, tag_is_in};
 
 const JSON: &str = "application/json";
 
@@ -60,7 +59,7 @@ impl Reply {
 
     /// Returns 200 with a row and its tag.
     pub fn row(row: Row) -> Self {
-        let Row { json, tag } = row;
+        let Row { json, tag, .. } = row;
         Self::new(
             StatusCode::OK,
             Some((JSON, json.into())),
@@ -87,22 +86,15 @@ impl Reply {
     }
 
     /// Returns 201 with the new row, its tag, and its path, which is `collection` and the row's id.
-    pub fn created(collection: &str, row: Row) -> Result<Self, ApiError> {
-        // PostgreSQL writes the id as the first member.
-        let id = row
-            .json
-            .strip_prefix("{\"id\":\"")
-            .and_then(|rest| rest.get(..36));
-        let id = id.and_then(|id| Uuid::try_parse(id).ok());
-        let id = id.ok_or(ApiError::Bug(
-            "a row that was created doesn't begin with its id",
-        ))?;
+    pub fn created(collection: &str, row: Row) -> Self {
         // A path of visible ASCII characters is always a valid value.
-        let location = HeaderValue::try_from(format!("{collection}/{id}"))
-            .map_err(|_| ApiError::Bug("an id can't be in a path"))?;
-        let mut reply = Self::row(row).with(LOCATION, location);
+        let location = row
+            .created_id
+            .and_then(|id| HeaderValue::try_from(format!("{collection}/{id}")).ok());
+        let mut reply = Self::row(row);
+        reply.headers.extend(location.map(|path| (LOCATION, path)));
         reply.status = StatusCode::CREATED;
-        Ok(reply)
+        reply
     }
 
     /// Adds a `Link` to the next page.
@@ -123,7 +115,7 @@ impl Reply {
             self.tag = Some(Tag::Strong(body_tag(text)));
         }
         if let Some(Tag::Strong(tag) | Tag::Weak(tag)) = &self.tag
-            && is_held(if_none_match, tag)
+            && tag_is_in(if_none_match, tag)
         {
             self.status = StatusCode::NOT_MODIFIED;
             self.body = None;

@@ -12,7 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
 use super::contract::{Audience, Fault, Findings, Operation, Place};
-use super::input::Input;
+use super::input::RawInput;
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::written::{freshness, tell};
@@ -106,7 +106,7 @@ macro_rules! operations {
 }
 
 /// Returns every operation. openapi.json is generated from them.
-#[cfg(any(test, fuzzing))]
+#[must_use]
 pub fn all() -> Vec<&'static Operation> {
     macro_rules! operation {
         ($operation:path, $handler:path) => {
@@ -122,7 +122,9 @@ pub fn router(database: Arc<Database>) -> Router {
         ($operation:path, $handler:path) => {
             (
                 $operation.path,
-                serve(&$operation, |db, input| Box::pin($handler(db, input))),
+                serve(&$operation, |db, input| {
+                    Box::pin(async move { $handler(db, input.typed()?).await })
+                }),
             )
         };
     }
@@ -144,7 +146,7 @@ pub fn misconfigured(error: ConfigError) -> Router {
 }
 
 /// The function that executes an operation. All operations share one type, so that the router's code is compiled only once.
-type Handler = fn(Db, Input) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
+type Handler = fn(Db, RawInput) -> Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 
 /// The state that all routes share.
 pub type Shared = Arc<Database>;
@@ -183,26 +185,27 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
             }
             _ => db,
         };
-        let (mut input, Findings { faults, references }) = Input::read(operation, request).await?;
+        let (mut input, Findings { faults, references }) =
+            RawInput::read(operation, request).await?;
         let db = match input.idempotency_key.take() {
             Some(key) => idempotency::keyed(db, key),
             None => db,
         };
-        let whole = input.uuid("id");
+        let parent = input.id();
         if !faults.is_empty() {
             // Frees the memory before the database query.
             drop(input);
-            return Err(all_faults(&db, faults, &references, whole).await);
+            return Err(all_faults(&db, faults, &references, parent).await);
         }
         profile.admit();
-        let held = input.held.clone();
+        let if_none_match = input.if_none_match.clone();
         let outcome = match handler(db.clone(), input).await {
-            Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, whole).await),
+            Err(ApiError::Dangling) => Err(all_faults(&db, faults, &references, parent).await),
             outcome => outcome,
         };
         let is_done = outcome.is_ok();
         let mut response = match outcome {
-            Ok(reply) if is_read => reply.revalidated(&held).into_response(),
+            Ok(reply) if is_read => reply.revalidated(&if_none_match).into_response(),
             outcome => outcome.into_response(),
         };
         let hides_write = caches && cache::has_changed(&db);
@@ -229,18 +232,18 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
 
 /// Returns the error with all field errors, including the references to rows that don't exist.
 ///
-/// `whole` is the id of the parent row: the channel of a thread, or the workflow of a dependency.
+/// `parent` is the id of the parent row: the channel of a thread, or the workflow of a dependency.
 async fn all_faults(
     db: &Db,
     faults: Vec<Fault>,
     references: &[Reference],
-    whole: Uuid,
+    parent: Option<Uuid>,
 ) -> ApiError {
     let mut findings = Findings {
         faults,
         references: Vec::new(),
     };
-    match references::dangling(db, references, whole).await {
+    match references::dangling(db, references, parent).await {
         Ok(pointers) => {
             for pointer in pointers {
                 let detail = "refers to a row that does not exist".into();

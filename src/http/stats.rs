@@ -1,6 +1,6 @@
 //! GET /api/stats: the numbers of agents, messages, tasks and workflows.
 
-use super::contract::{Kind, Operation, answered, documented};
+use super::contract::{Kind, Operation};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -11,8 +11,8 @@ use crate::queries::stats;
 pub static STATS: Operation = Operation {
     id: "stats",
     path: "/api/stats",
-    summary: documented("Returns the numbers of agents, messages, tasks and workflows."),
-    answer: answered(Kind::Record(&schemas::STATS)),
+    summary: "Returns the numbers of agents, messages, tasks and workflows.",
+    answer: Kind::Record(&schemas::STATS),
     ..Operation::GET
 };
 

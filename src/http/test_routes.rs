@@ -4,31 +4,36 @@
 use axum::Router;
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter, answered, documented};
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
+use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::Reply;
 use super::routes::{Shared, serve};
 use crate::db::Db;
 use crate::queries::agents;
 
+parameters! {
+    AgentLoopParameters {
+        times: i64 = Parameter {
+            default: Some("0"),
+            ..Parameter::new(Kind::Integer { min: 0, max: 1000 }, "Number of agents to read.")
+        },
+    }
+}
+
 /// Reads agents with one statement each, although one statement would suffice.
 static AGENT_LOOP: Operation = Operation {
     id: "agent_loop",
     path: "/test/agent-loop",
-    summary: documented("Reads agents one by one (N+1 queries)."),
-    parameters: &[Parameter {
-        name: "times",
-        kind: Kind::Integer { min: 0, max: 1000 },
-        about: documented("Number of agents to read."),
-        default: Some("0"),
-    }],
-    answer: answered(Kind::Object),
+    summary: "Reads agents one by one (N+1 queries).",
+    parameters: AgentLoopParameters::TABLE,
+    answer: Kind::Object,
     ..Operation::GET
 };
 
-async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
-    for _ in 0..input.integer("times").unwrap_or_default() {
+async fn agent_loop(db: Db, input: Input<AgentLoopParameters>) -> Result<Reply, ApiError> {
+    for _ in 0..input.parameters.times {
         agents::agent_get(&db, Uuid::new_v4()).await?;
     }
     Ok(Reply::ok("{}"))
@@ -38,19 +43,17 @@ async fn agent_loop(db: Db, input: Input) -> Result<Reply, ApiError> {
 static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",
-    summary: documented("Aborts the instance."),
-    answer: answered(Kind::Object),
+    summary: "Aborts the instance.",
+    answer: Kind::Object,
     ..Operation::GET
 };
 
-async fn trap(_: Db, _: Input) -> Result<Reply, ApiError> {
-    std::process::abort()
-}
-
 /// Returns `router` with these routes added.
 pub fn added_to(router: Router<Shared>) -> Router<Shared> {
-    let agent_loop = serve(&AGENT_LOOP, |db, input| Box::pin(agent_loop(db, input)));
-    let trap = serve(&TRAP, |db, input| Box::pin(trap(db, input)));
+    let agent_loop = serve(&AGENT_LOOP, |db, input| {
+        Box::pin(async move { agent_loop(db, input.typed()?).await })
+    });
+    let trap = serve(&TRAP, |_, _| Box::pin(async { std::process::abort() }));
     router
         .route(AGENT_LOOP.path, agent_loop)
         .route(TRAP.path, trap)

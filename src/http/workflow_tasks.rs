@@ -1,107 +1,115 @@
 //! The routes for workflow tasks and for claiming one: their input, their responses, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter, answered, documented};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
+use super::page::list;
+use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
-use super::reply::{Reply, written};
+use super::reply::{NOT_STORED, Reply, written};
 use super::schemas;
-use super::workflows::absent as workflow_absent;
+use super::workflows::{ID, WorkflowId, absent as workflow_absent};
 use crate::db::Db;
-use crate::queries::{Order, Outcome, Page, workflow_tasks};
+use crate::queries::{Order, Outcome, workflow_tasks};
 
-const ID: Parameter = Parameter::id("id", "The workflow's id.");
+parameters! {
+    WorkflowTaskId {
+        id: Uuid = ID,
+        task_id: Uuid = Parameter::new(Kind::Uuid, "The task's id."),
+    }
+}
 
-const TASK_ID: Parameter = Parameter::id("task_id", "The task's id.");
+fn absent(task_id: Uuid) -> ApiError {
+    ApiError::not_found("task of this workflow", "id", &task_id)
+}
 
-fn absent(input: &Input) -> ApiError {
-    ApiError::not_found("task of this workflow", "id", &input.uuid("task_id"))
+parameters! {
+    WorkflowTaskListParameters {
+        id: Uuid = ID,
+        status: Option<String> = Parameter::new(
+            schemas::WORKFLOW_TASK_STATUS,
+            "Only tasks with this status are returned.",
+        ),
+        ..page("50")
+    }
 }
 
 pub static WORKFLOW_TASK_LIST: Operation = Operation {
     id: "workflow_task_list",
     path: "/api/workflows/{id}/tasks",
-    summary: documented("Lists a workflow's tasks by position."),
-    parameters: &[
-        ID,
-        Parameter {
-            name: "status",
-            kind: schemas::WORKFLOW_TASK_STATUS,
-            about: documented("Only tasks with this status are returned."),
-            default: None,
-        },
-        LIMIT,
-        OFFSET,
-        CURSOR,
-    ],
-    answer: answered(Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK))),
+    summary: "Lists a workflow's tasks by position.",
+    parameters: WorkflowTaskListParameters::TABLE,
+    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404],
     ..Operation::GET
 };
 
-pub async fn workflow_task_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Place, DEFAULT_LIMIT);
-    let (id, status) = (input.uuid("id"), input.text("status"));
-    let items = workflow_tasks::workflow_task_list(&db, page, id, status).await?;
-    list(items, &input, workflow_absent(&input))
+pub async fn workflow_task_list(
+    db: Db,
+    input: Input<WorkflowTaskListParameters>,
+) -> Result<Reply, ApiError> {
+    let page = input.page(Order::Place);
+    let WorkflowTaskListParameters { id, status, .. } = input.parameters;
+    let items = workflow_tasks::workflow_task_list(&db, page, id, status.as_deref()).await?;
+    list(items, &input.uri, workflow_absent(id))
 }
 
 pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     id: "workflow_task_create",
     path: "/api/workflows/{id}/tasks",
-    summary: documented("Adds a task to a workflow that is not completed or cancelled."),
-    parameters: &[ID],
+    summary: "Adds a task to a workflow that is not completed or cancelled.",
+    parameters: WorkflowId::TABLE,
     body: Some(&schemas::WORKFLOW_TASK_CREATE),
-    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409],
     ..Operation::CREATE
 };
 
-pub async fn workflow_task_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
-    let body = input.take_body();
-    let id = input.uuid("id");
-    let outcome = workflow_tasks::workflow_task_create(&db, id, body).await?;
-    let row = written(outcome, workflow_absent(&input), |state| {
+pub async fn workflow_task_create(db: Db, input: Input<WorkflowId>) -> Result<Reply, ApiError> {
+    let WorkflowId { id } = input.parameters;
+    let outcome = workflow_tasks::workflow_task_create(&db, id, input.body).await?;
+    let row = written(outcome, workflow_absent(id), |state| {
         format!(
             "The workflow is {state}. A task can be added only to a pending, planning, executing or failed workflow."
         )
     })?;
-    Reply::created(&format!("/api/workflows/{id}/tasks"), row)
+    Ok(Reply::created(&format!("/api/workflows/{id}/tasks"), row))
 }
 
 pub static WORKFLOW_TASK_GET: Operation = Operation {
     id: "workflow_task_get",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: documented("Returns a task of a workflow."),
-    parameters: &[ID, TASK_ID],
-    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
+    summary: "Returns a task of a workflow.",
+    parameters: WorkflowTaskId::TABLE,
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404],
     ..Operation::GET
 };
 
-pub async fn workflow_task_get(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
+pub async fn workflow_task_get(db: Db, input: Input<WorkflowTaskId>) -> Result<Reply, ApiError> {
+    let WorkflowTaskId { id, task_id } = input.parameters;
     let task = workflow_tasks::workflow_task_get(&db, id, task_id).await?;
-    Ok(Reply::row(task.ok_or_else(|| absent(&input))?))
+    Ok(Reply::row(task.ok_or_else(|| absent(task_id))?))
 }
 
 pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     id: "workflow_task_update",
     path: "/api/workflows/{id}/tasks/{task_id}",
-    summary: documented("Updates the status, output or error of a workflow's task."),
-    parameters: &[ID, TASK_ID],
+    summary: "Updates the status, output or error of a workflow's task.",
+    parameters: WorkflowTaskId::TABLE,
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
-    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
 
-pub async fn workflow_task_update(db: Db, mut input: Input) -> Result<Reply, ApiError> {
-    let (id, task_id) = (input.uuid("id"), input.uuid("task_id"));
-    let body = input.take_body();
+pub async fn workflow_task_update(db: Db, input: Input<WorkflowTaskId>) -> Result<Reply, ApiError> {
+    let WorkflowTaskId { id, task_id } = input.parameters;
     let outcome =
-        workflow_tasks::workflow_task_update(&db, id, task_id, body, &input.if_match).await?;
-    let row = written(outcome, absent(&input), |state| {
+        workflow_tasks::workflow_task_update(&db, id, task_id, input.body, &input.if_match).await?;
+    let row = written(outcome, absent(task_id), |state| {
         format!(
             "The task is {state}, which does not allow this update. Only a ready task can become in_progress. Only an in_progress \
              task can become completed or failed, or get an output or error without a new status. Only a pending, ready or \
@@ -114,22 +122,29 @@ pub async fn workflow_task_update(db: Db, mut input: Input) -> Result<Reply, Api
 pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     id: "workflow_task_claim",
     path: "/api/workflow-tasks/claim",
-    summary: documented(
-        "Claims the next ready task for an agent, preferably a task assigned to it, otherwise an unassigned task; returns 204 if there is none.",
-    ),
+    summary: "Claims the next ready task for an agent, preferably a task assigned to it, otherwise an unassigned task; returns 204 if there is none.",
     body: Some(&schemas::WORKFLOW_TASK_CLAIM),
-    answer: answered(Kind::Record(&schemas::WORKFLOW_TASK)),
+    answer: Kind::Record(&schemas::WORKFLOW_TASK),
     errors: &[204, 409],
     ..Operation::POST
 };
 
+/// The body of a claim.
+#[derive(Deserialize)]
+struct Claim {
+    agent_id: Uuid,
+    workflow_id: Option<Uuid>,
+}
+
 pub async fn workflow_task_claim(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let agent_id = input.body_uuid("agent_id").unwrap_or_default();
-    let workflow_id = input.body_uuid("workflow_id");
+    let Claim {
+        agent_id,
+        workflow_id,
+    } = input.body_as()?;
     match workflow_tasks::workflow_task_claim(&db, agent_id, workflow_id).await? {
         Outcome::Absent => Ok(Reply::nothing()),
         outcome => {
-            let row = written(outcome, absent(&input), |state| {
+            let row = written(outcome, NOT_STORED, |state| {
                 format!("The agent is {state}. Only an active agent can claim tasks.")
             })?;
             Ok(Reply::row(row))

@@ -1,88 +1,94 @@
 //! The routes under /api/workflows, except for tasks: their input, their responses, and one query for each.
 
-use super::contract::{Kind, Operation, Parameter, answered, documented};
+use uuid::Uuid;
+
+use super::contract::{Kind, Operation, Parameter};
 use super::input::Input;
-use super::page::{CURSOR, DEFAULT_LIMIT, LIMIT, OFFSET, list};
+use super::page::list;
+use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
-use super::reply::{Reply, written};
+use super::reply::{NOT_STORED, Reply, written};
 use super::schemas;
 use crate::db::Db;
-use crate::queries::{Order, Page, workflows};
+use crate::queries::{Order, workflows};
 
-const ID: Parameter = Parameter::id("id", "The workflow's id.");
+pub(super) const ID: Parameter = Parameter::new(Kind::Uuid, "The workflow's id.");
 
-pub(super) fn absent(input: &Input) -> ApiError {
-    ApiError::not_found("workflow", "id", &input.uuid("id"))
+parameters! {
+    WorkflowId {
+        id: Uuid = ID,
+    }
+}
+
+pub(super) fn absent(id: Uuid) -> ApiError {
+    ApiError::not_found("workflow", "id", &id)
+}
+
+parameters! {
+    WorkflowListParameters {
+        status: Option<String> = Parameter::new(
+            schemas::WORKFLOW_STATUS,
+            "Only workflows with this status are returned.",
+        ),
+        channel_id: Option<Uuid> = Parameter::new(Kind::Uuid, "Only workflows of this channel are returned."),
+        ..page("50")
+    }
 }
 
 pub static WORKFLOW_LIST: Operation = Operation {
     id: "workflow_list",
     path: "/api/workflows",
-    summary: documented("Lists workflows, newest first."),
-    parameters: &[
-        Parameter {
-            name: "status",
-            kind: schemas::WORKFLOW_STATUS,
-            about: documented("Only workflows with this status are returned."),
-            default: None,
-        },
-        Parameter {
-            name: "channel_id",
-            kind: Kind::Uuid,
-            about: documented("Only workflows of this channel are returned."),
-            default: None,
-        },
-        LIMIT,
-        OFFSET,
-        CURSOR,
-    ],
-    answer: answered(Kind::page(&Kind::Record(&schemas::WORKFLOW))),
+    summary: "Lists workflows, newest first.",
+    parameters: WorkflowListParameters::TABLE,
+    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW)),
     ..Operation::GET
 };
 
-pub async fn workflow_list(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let page = Page::of(&input, Order::Newest, DEFAULT_LIMIT);
-    let channel_id = input.text("channel_id").map(|_| input.uuid("channel_id"));
-    let items = workflows::workflow_list(&db, page, channel_id, input.text("status")).await?;
-    list(items, &input, ApiError::NoRoute)
+pub async fn workflow_list(
+    db: Db,
+    input: Input<WorkflowListParameters>,
+) -> Result<Reply, ApiError> {
+    let page = input.page(Order::Newest);
+    let WorkflowListParameters {
+        channel_id, status, ..
+    } = input.parameters;
+    let items = workflows::workflow_list(&db, page, channel_id, status.as_deref()).await?;
+    list(items, &input.uri, ApiError::NoRoute)
 }
 
 pub static WORKFLOW_CREATE: Operation = Operation {
     id: "workflow_create",
     path: "/api/workflows",
-    summary: documented("Creates a workflow with its first tasks."),
+    summary: "Creates a workflow with its first tasks.",
     body: Some(&schemas::WORKFLOW_CREATE),
-    answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
+    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[409],
     ..Operation::CREATE
 };
 
-pub async fn workflow_create(db: Db, mut input: Input) -> Result<Reply, ApiError> {
-    let body = input.take_body();
-    let outcome = workflows::workflow_create(&db, body).await?;
-    let row = written(outcome, absent(&input), |_| {
+pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
+    let outcome = workflows::workflow_create(&db, input.body).await?;
+    let row = written(outcome, NOT_STORED, |_| {
         "There is no active agent of the type orchestrator. Send an orchestrator_id, or activate such an agent."
             .to_owned()
     })?;
-    Reply::created("/api/workflows", row)
+    Ok(Reply::created("/api/workflows", row))
 }
 
 pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
     path: "/api/workflows/{id}",
-    summary: documented(
-        "Returns a workflow with its tasks; if they exceed the size of a page, Link leads to the remaining tasks.",
-    ),
-    parameters: &[ID],
-    answer: answered(Kind::Record(&schemas::WORKFLOW_WITH_TASKS)),
+    summary: "Returns a workflow with its tasks; if they exceed the size of a page, Link leads to the remaining tasks.",
+    parameters: WorkflowId::TABLE,
+    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[404],
     ..Operation::GET
 };
 
-pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let id = input.uuid("id");
+pub async fn workflow_get(db: Db, input: Input<WorkflowId>) -> Result<Reply, ApiError> {
+    let WorkflowId { id } = input.parameters;
     let workflow = workflows::workflow_get(&db, id).await?;
-    let (workflow, next) = workflow.ok_or_else(|| absent(&input))?;
+    let (workflow, next) = workflow.ok_or_else(|| absent(id))?;
     let reply = Reply::row(workflow);
     Ok(match next {
         None => reply,
@@ -93,16 +99,17 @@ pub async fn workflow_get(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_DELETE: Operation = Operation {
     id: "workflow_delete",
     path: "/api/workflows/{id}",
-    summary: documented("Deletes a workflow with its tasks, unless it is executing."),
-    parameters: &[ID],
-    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
+    summary: "Deletes a workflow with its tasks, unless it is executing.",
+    parameters: WorkflowId::TABLE,
+    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::DELETE
 };
 
-pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_delete(&db, input.uuid("id"), &input.if_match).await?;
-    let row = written(outcome, absent(&input), |state| {
+pub async fn workflow_delete(db: Db, input: Input<WorkflowId>) -> Result<Reply, ApiError> {
+    let WorkflowId { id } = input.parameters;
+    let outcome = workflows::workflow_delete(&db, id, &input.if_match).await?;
+    let row = written(outcome, absent(id), |state| {
         format!("The workflow is {state}. Cancel it before you delete it.")
     })?;
     Ok(Reply::row(row))
@@ -111,18 +118,17 @@ pub async fn workflow_delete(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_START: Operation = Operation {
     id: "workflow_start",
     path: "/api/workflows/{id}/start",
-    summary: documented(
-        "Starts a pending, planning or failed workflow; its failed tasks are retried.",
-    ),
-    parameters: &[ID],
-    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
+    summary: "Starts a pending, planning or failed workflow; its failed tasks are retried.",
+    parameters: WorkflowId::TABLE,
+    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };
 
-pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_start(&db, input.uuid("id"), &input.if_match).await?;
-    let row = written(outcome, absent(&input), |state| {
+pub async fn workflow_start(db: Db, input: Input<WorkflowId>) -> Result<Reply, ApiError> {
+    let WorkflowId { id } = input.parameters;
+    let outcome = workflows::workflow_start(&db, id, &input.if_match).await?;
+    let row = written(outcome, absent(id), |state| {
         format!(
             "The workflow is {state}. Only a pending, planning or failed workflow can be started."
         )
@@ -133,16 +139,17 @@ pub async fn workflow_start(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_CANCEL: Operation = Operation {
     id: "workflow_cancel",
     path: "/api/workflows/{id}/cancel",
-    summary: documented("Cancels an executing workflow; its open tasks are skipped."),
-    parameters: &[ID],
-    answer: answered(Kind::Record(&schemas::WORKFLOW_ACTION)),
+    summary: "Cancels an executing workflow; its open tasks are skipped.",
+    parameters: WorkflowId::TABLE,
+    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };
 
-pub async fn workflow_cancel(db: Db, input: Input) -> Result<Reply, ApiError> {
-    let outcome = workflows::workflow_cancel(&db, input.uuid("id"), &input.if_match).await?;
-    let row = written(outcome, absent(&input), |state| {
+pub async fn workflow_cancel(db: Db, input: Input<WorkflowId>) -> Result<Reply, ApiError> {
+    let WorkflowId { id } = input.parameters;
+    let outcome = workflows::workflow_cancel(&db, id, &input.if_match).await?;
+    let row = written(outcome, absent(id), |state| {
         format!("The workflow is {state}. Only an executing workflow can be cancelled.")
     })?;
     Ok(Reply::row(row))

@@ -8,7 +8,7 @@ use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::sql::times;
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// The members of an agent, in the order the API shows them.
@@ -91,7 +91,7 @@ pub async fn agent_list(
 
 pub(super) static AGENT_CREATE: Statement = Statement {
     name: "agent_create",
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
@@ -103,7 +103,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
             RETURNING ",
         agent_columns!(),
         ")",
-        written!(row: "agent", otherwise: "'absent'")
+        written!(created: "agent", otherwise: "'absent'")
     ],
     effect: Effect::Writes(&["agents"]),
     access: Access::Inserts(&["idx_agents_name"]),
@@ -147,7 +147,7 @@ pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<Row>, DbErr
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
     name: "agent_update",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(
             agent_columns!(),
@@ -189,7 +189,7 @@ pub async fn agent_update(
 
 pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     name: "agent_set_active",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(
             agent_columns!(),
@@ -232,7 +232,7 @@ pub async fn agent_set_active(
 
 pub(super) static AGENT_STATUS: Statement = Statement {
     name: "agent_status",
-    sql: sql!["SELECT row_to_json(agent)::text FROM (
+    sql: constcat::concat!["SELECT row_to_json(agent)::text FROM (
             SELECT id, name, agent_type, CASE WHEN is_active THEN 'online' ELSE 'offline' END AS status, is_busy
             FROM public.agents WHERE id = $1::uuid) AS agent"],
     effect: Effect::Reads,
@@ -268,7 +268,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
     // Of concurrent statements, one inserts the row. The others wait for it, and DO UPDATE returns the row to them. DO NOTHING
     // would return no row, because their snapshots are older than the row. An archived channel is reopened.
-    sql: sql![
+    sql: constcat::concat![
         "WITH existing AS (SELECT ",
         channel_columns!(),
         " FROM public.channels WHERE dm_agent_id = $1::uuid AND NOT is_archived

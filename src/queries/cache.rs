@@ -3,7 +3,7 @@
 
 use super::fleet_report::{Window, bin_ms, measured, percentiles, window_from};
 use super::sql::time;
-use super::{sql, text};
+use super::text;
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// A table whose reads are cached.
@@ -25,7 +25,7 @@ pub fn has_changed(db: &Db) -> bool {
 
 pub(super) static PERFORMANCE_CACHE: Statement = Statement {
     name: "performance_cache",
-    sql: sql![
+    sql: constcat::concat![
         measured!("kind = 'cache'"),
         ", counted AS (
             SELECT name, count AS lookups, count - query_count AS hits, round((count - query_count) / count, 6) AS hit_rate,

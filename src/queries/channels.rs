@@ -6,7 +6,7 @@ use super::cache::CHANNELS;
 use super::list::{Items, List, Order, Page, items, list};
 use super::messages::message_columns;
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a channel, in the order the API shows them.
@@ -40,7 +40,7 @@ pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError>
 
 pub(super) static CHANNEL_CREATE: Statement = Statement {
     name: "channel_create",
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
         ), channel AS (
@@ -49,7 +49,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
             RETURNING ",
         channel_columns!(),
         ")",
-        written!(row: "channel", otherwise: "'absent'")
+        written!(created: "channel", otherwise: "'absent'")
     ],
     effect: Effect::Writes(&["channels"]),
     access: Access::Inserts(&["channels_name_key"]),
@@ -77,7 +77,7 @@ pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {
     name: "channel_update",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(
             channel_columns!(),
@@ -122,7 +122,7 @@ pub async fn channel_update(
 
 pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     name: "channel_archive",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(
             channel_columns!(),
@@ -156,7 +156,7 @@ pub async fn channel_archive(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Ou
 
 pub(super) static CHANNEL_CLEAR: Statement = Statement {
     name: "channel_clear",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(
             channel_columns!(),

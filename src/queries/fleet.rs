@@ -2,7 +2,7 @@
 //!
 //! No client waits for these statements.
 
-use super::{health, names, sql, text};
+use super::{health, names, text};
 use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
 use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
@@ -12,7 +12,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
     // includes their insertion. Compaction is due with a probability of 1 in 500 for each row, so that no flush has to count the
     // pending rows. There are more than 5,000 of them only once in 20,000 compactions. A probability for each flush would not
     // bound them, because the number of rows in a flush varies.
-    sql: sql!["WITH sample AS (
+    sql: constcat::concat!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
                    bin_counts
@@ -39,7 +39,7 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
     name: "fleet_compact",
     // If several sessions find that compaction is due, one does it, and the others don't wait for it. It takes only the oldest
     // samples, because a large backlog might not fit within the statement timeout.
-    sql: sql!["WITH due AS MATERIALIZED (
+    sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
         ), sample AS MATERIALIZED (
             DELETE FROM profile.samples USING due
@@ -94,7 +94,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
     // If several sessions find that ten minutes are over, one does the work, and the others don't wait for it. It adds up one hour
     // at most; the next rollup continues. Of totals older than two days, only the last of each hour are kept.
-    sql: sql!["WITH due AS MATERIALIZED (
+    sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
             FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
                          to_timestamp(floor(extract(epoch FROM now() - interval '5 minutes') / 600) * 600) AS past) AS span,
@@ -153,7 +153,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
 pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
     name: "fleet_index_scans",
     // A separate statement, because a server may hide the view, and totals don't need it.
-    sql: sql!["WITH scans AS (
+    sql: constcat::concat!["WITH scans AS (
             INSERT INTO profile.index_scans
             SELECT now(), index.relname, sum(idx_scan)
             FROM pg_stat_user_indexes AS used
@@ -171,7 +171,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
     // Keeps the newest four runs of each statement, and the slowest run in each time span. Older spans are longer. So every window
     // has its slowest runs, and a statement has at most 121 rows.
-    sql: sql!["WITH kept AS (
+    sql: constcat::concat!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
             SELECT $1::text, $2::bigint, $3::text, $4::text,
                    'epoch'::timestamptz + $5::bigint * interval '1 microsecond', $6::text::jsonb

@@ -3,7 +3,7 @@
 
 use super::report::{Section, Sections};
 use super::sql::time;
-use super::{ALL, sql, text};
+use super::{ALL, text};
 use crate::db::{Access, Effect, Parameter, Statement};
 
 /// The period that a report covers, up to now.
@@ -23,14 +23,15 @@ impl Window {
     /// The windows' names in requests and reports.
     pub const NAMES: &[&str] = &["15m", "1h", "24h", "7d"];
 
-    /// Returns the window with this name; a quarter of an hour without a known name.
+    /// Returns the window with this name.
     #[must_use]
-    pub fn named(name: Option<&str>) -> Self {
+    pub fn named(name: &str) -> Option<Self> {
         match name {
-            Some("1h") => Self::Hour,
-            Some("24h") => Self::Day,
-            Some("7d") => Self::Week,
-            _ => Self::QuarterHour,
+            "15m" => Some(Self::QuarterHour),
+            "1h" => Some(Self::Hour),
+            "24h" => Some(Self::Day),
+            "7d" => Some(Self::Week),
+            _ => None,
         }
     }
 
@@ -254,7 +255,7 @@ const SCANS_BEFORE: &str = "SELECT json_build_object('members', '{}', 'facts', j
 
 pub(super) static PERFORMANCE_FLEET: Statement = Statement {
     name: "performance_fleet",
-    sql: sql![
+    sql: constcat::concat![
         "SELECT json_build_array((",
         SCANS_BEFORE,
         "), (",
@@ -272,7 +273,7 @@ pub(super) static PERFORMANCE_FLEET: Statement = Statement {
 
 pub(super) static PERFORMANCE_INDEX_SCANS: Statement = Statement {
     name: "performance_index_scans",
-    sql: sql!["SELECT (", SCANS_BEFORE, ")::text"],
+    sql: constcat::concat!["SELECT (", SCANS_BEFORE, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a few rows for each hour"),
     max_rows: 1,
@@ -280,7 +281,7 @@ pub(super) static PERFORMANCE_INDEX_SCANS: Statement = Statement {
 
 pub(super) static PERFORMANCE_PROFILER: Statement = Statement {
     name: "performance_profiler",
-    sql: sql!["SELECT (", PROFILER, ")::text"],
+    sql: constcat::concat!["SELECT (", PROFILER, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a row for each minute"),
     max_rows: 1,
@@ -288,7 +289,7 @@ pub(super) static PERFORMANCE_PROFILER: Statement = Statement {
 
 pub(super) static PERFORMANCE_SLOW_QUERIES: Statement = Statement {
     name: "performance_slow_queries",
-    sql: sql!["SELECT (", SLOW_QUERIES, ")::text"],
+    sql: constcat::concat!["SELECT (", SLOW_QUERIES, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("there are 121 rows for each statement at most"),
     max_rows: 60,
@@ -296,7 +297,7 @@ pub(super) static PERFORMANCE_SLOW_QUERIES: Statement = Statement {
 
 pub(super) static PERFORMANCE_MEASURED: Statement = Statement {
     name: "performance_measured",
-    sql: sql!["SELECT (", MEASURED, ")::text"],
+    sql: constcat::concat!["SELECT (", MEASURED, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("some totals, and the minutes since the last of them"),
     max_rows: 1,

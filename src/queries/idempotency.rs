@@ -1,12 +1,13 @@
 //! Idempotent writes: a write with an Idempotency-Key is executed once, and a repetition gets the first answer. A function of
 //! migration 0007 ensures this, in one statement with the write itself.
 
-use super::sql;
 use crate::db::{Access, Db, Effect, Statement};
 
 pub(super) static WRITE_ONCE: Statement = Statement {
     name: "write_once",
-    sql: sql!["SELECT json, note FROM public.write_once($1::text, $2::text, $3::text, $4::text[])"],
+    sql: constcat::concat![
+        "SELECT json, note FROM public.write_once($1::text, $2::text, $3::text, $4::text[])"
+    ],
     effect: Effect::Writes(&["idempotency_keys"]),
     access: Access::Inserts(&["idempotency_keys_pkey"]),
     max_rows: 1,

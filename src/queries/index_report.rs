@@ -1,7 +1,6 @@
 //! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or
 //! useless. Reads the catalogue only. `performance.rs` reads the statistics about indexes.
 
-use super::sql;
 use crate::db::{Access, Effect, Statement};
 
 /// Foreign keys without an index, because the rows that they refer to are hardly ever deleted. If rows are deleted, the report
@@ -227,7 +226,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
 
 pub(super) static PERFORMANCE_INDEXES: Statement = Statement {
     name: "performance_indexes",
-    sql: sql!["SELECT (", INDEXES, ")::text"],
+    sql: constcat::concat!["SELECT (", INDEXES, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("the catalogue only"),
     max_rows: 200,

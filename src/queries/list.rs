@@ -21,7 +21,7 @@ pub struct Page {
     /// The number of rows to skip after the cursor.
     pub offset: i64,
     /// The tags in the client's `If-None-Match`. [`ANY_TAG`] matches every page.
-    pub held: Vec<String>,
+    pub if_none_match: Vec<String>,
 }
 
 impl Page {
@@ -40,13 +40,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The length of a tag in hexadecimal digits.
 pub const TAG_LENGTH: usize = 16;
 
-/// The tag in [`Page::held`] that matches every page.
+/// The tag in [`Page::if_none_match`] that matches every page.
 pub const ANY_TAG: &str = "*";
 
 /// Returns true if one of the client's tags matches `tag`.
 #[must_use]
-pub fn is_held(held: &[String], tag: &str) -> bool {
-    held.iter().any(|held| held == tag || held == ANY_TAG)
+pub fn tag_is_in(if_none_match: &[String], tag: &str) -> bool {
+    if_none_match
+        .iter()
+        .any(|given| given == tag || given == ANY_TAG)
 }
 
 /// A page's rows as a JSON array, and the cursor of the next page if there may be one.
@@ -73,7 +75,7 @@ pub(super) struct List {
 fn page_tag(list: &List, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
     // Other parts of the response, such as the Link header, may change with the version.
-    for part in list.page.sql.iter().chain(&[rows, VERSION]) {
+    for part in [list.page.sql, rows, VERSION] {
         hasher.write(part.as_bytes());
     }
     format!("{:016x}", hasher.finish())
@@ -116,13 +118,13 @@ pub(super) async fn items(
         return Ok(Items::of(list, answer));
     }
     // After a write by the client, the page has most likely changed, and an additional read would ask the replica once more.
-    if !page.held.is_empty() && !db.asks_replica_first() {
+    if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
             return Ok(None);
         };
         let tag = page_tag(list, &rows);
-        if is_held(&page.held, &tag) {
+        if tag_is_in(&page.if_none_match, &tag) {
             return Ok(Some(Items {
                 json: None,
                 next: None,
@@ -283,7 +285,7 @@ macro_rules! page {
         rows: [$($rows:expr),+]
         $(, end: [$($end:expr),+])?
     ) => {
-        $crate::queries::sql::sql![
+        ::constcat::concat![
             $($begin,)?
             "SELECT ", $($json),+, ", ", $($note),+, " FROM (
                 SELECT key, id, hash, json, json IS NOT NULL AND 2097152 > coalesce(
@@ -383,7 +385,7 @@ macro_rules! list {
             },
             tag: $crate::db::Statement {
                 name: concat!($name, "_tag"),
-                sql: $crate::queries::sql::sql![
+                sql: ::constcat::concat![
                     "SELECT CASE WHEN ", $parent_exists, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
                         SELECT ", $crate::queries::list::ROW_HASH, " FROM (
                             SELECT item, stored.id, ", $extra_hash, " AS extra_hash, ",
@@ -439,7 +441,7 @@ mod tests {
                 id,
                 limit: 1,
                 offset: 0,
-                held: vec![],
+                if_none_match: vec![],
             };
             let page = page.from(since_us);
             (page.key, page.id)

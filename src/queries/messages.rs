@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, key_time, list};
 use super::row::{Row, row, written};
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a message, in the order the API shows them.
@@ -20,7 +20,7 @@ pub(super) use message_columns;
 
 pub(super) static MESSAGE_CREATE: Statement = Statement {
     name: "message_create",
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(content text, author_id uuid, author_type text, author_name text, thread_id uuid, metadata jsonb)
@@ -43,7 +43,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
         message_columns!(),
         ")",
         written!(
-            row: "message",
+            created: "message",
             otherwise: "CASE WHEN NOT EXISTS (SELECT FROM channel) THEN 'absent'
                 WHEN (SELECT is_archived FROM channel) THEN 'refused archived'
                 ELSE 'dangling' END"

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::report::{Section, Sections};
-use super::{Db, sql, text};
+use super::{Db, text};
 use crate::config::APPLICATION_NAME;
 use crate::db::{Access, DbError, Effect, Statement};
 use crate::profile::Sketch;
@@ -73,7 +73,7 @@ const SAMPLES: &str =
 
 pub(super) static PERFORMANCE_METRICS: Statement = Statement {
     name: "performance_metrics",
-    sql: sql![
+    sql: constcat::concat![
         "SELECT json_build_array((",
         SAMPLES,
         "), (",
@@ -88,7 +88,7 @@ pub(super) static PERFORMANCE_METRICS: Statement = Statement {
 };
 pub(super) static PERFORMANCE_METRICS_SAMPLES: Statement = Statement {
     name: "performance_metrics_samples",
-    sql: sql!["SELECT (", SAMPLES, ")::text"],
+    sql: constcat::concat!["SELECT (", SAMPLES, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a row for each minute"),
     max_rows: 1,
@@ -96,7 +96,7 @@ pub(super) static PERFORMANCE_METRICS_SAMPLES: Statement = Statement {
 
 pub(super) static PERFORMANCE_METRICS_CONNECTIONS: Statement = Statement {
     name: "performance_metrics_connections",
-    sql: sql!["SELECT (", CONNECTIONS, ")::text"],
+    sql: constcat::concat!["SELECT (", CONNECTIONS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 1,
@@ -104,7 +104,7 @@ pub(super) static PERFORMANCE_METRICS_CONNECTIONS: Statement = Statement {
 
 pub(super) static PERFORMANCE_METRICS_HISTOGRAMS: Statement = Statement {
     name: "performance_metrics_histograms",
-    sql: sql!["SELECT (", HISTOGRAMS, ")::text"],
+    sql: constcat::concat!["SELECT (", HISTOGRAMS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("the latest totals, and the minutes since"),
     max_rows: 1,

@@ -12,7 +12,7 @@ use super::fleet_report::{self, FLEET, Window};
 use super::health::NAMED_INDEXES;
 use super::index_report::{EXEMPT_KEYS, INDEXES, PERFORMANCE_INDEXES};
 use super::report::{Advice, Level, Section, Sections, Unavailable};
-use super::{ALL, sql, text};
+use super::{ALL, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
@@ -205,7 +205,7 @@ const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
 
 pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
     name: "performance_database",
-    sql: sql![
+    sql: constcat::concat![
         "SELECT json_build_array((",
         SETTINGS,
         "), (",
@@ -231,7 +231,7 @@ pub(super) static PERFORMANCE_DATABASE: Statement = Statement {
 
 pub(super) static PERFORMANCE_SETTINGS: Statement = Statement {
     name: "performance_settings",
-    sql: sql!["SELECT (", SETTINGS, ")::text"],
+    sql: constcat::concat!["SELECT (", SETTINGS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("settings and a few extensions"),
     max_rows: 1,
@@ -239,7 +239,7 @@ pub(super) static PERFORMANCE_SETTINGS: Statement = Statement {
 
 pub(super) static PERFORMANCE_CONNECTIONS: Statement = Statement {
     name: "performance_connections",
-    sql: sql!["SELECT (", CONNECTIONS, ")::text"],
+    sql: constcat::concat!["SELECT (", CONNECTIONS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 200,
@@ -247,7 +247,7 @@ pub(super) static PERFORMANCE_CONNECTIONS: Statement = Statement {
 
 pub(super) static PERFORMANCE_INDEX_USAGE: Statement = Statement {
     name: "performance_index_usage",
-    sql: sql!["SELECT (", INDEX_USAGE, ")::text"],
+    sql: constcat::concat!["SELECT (", INDEX_USAGE, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("statistics views and the catalogue only"),
     max_rows: 200,
@@ -255,7 +255,7 @@ pub(super) static PERFORMANCE_INDEX_USAGE: Statement = Statement {
 
 pub(super) static PERFORMANCE_TABLES: Statement = Statement {
     name: "performance_tables",
-    sql: sql!["SELECT (", TABLES, ")::text"],
+    sql: constcat::concat!["SELECT (", TABLES, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("statistics views only"),
     max_rows: 200,
@@ -263,7 +263,7 @@ pub(super) static PERFORMANCE_TABLES: Statement = Statement {
 
 pub(super) static PERFORMANCE_CACHE_HITS: Statement = Statement {
     name: "performance_cache_hits",
-    sql: sql!["SELECT (", CACHE_HITS, ")::text"],
+    sql: constcat::concat!["SELECT (", CACHE_HITS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("statistics views only"),
     max_rows: 1,
@@ -271,7 +271,7 @@ pub(super) static PERFORMANCE_CACHE_HITS: Statement = Statement {
 
 pub(super) static PERFORMANCE_INDEX_BUILDS: Statement = Statement {
     name: "performance_index_builds",
-    sql: sql!["SELECT (", INDEX_BUILDS, ")::text"],
+    sql: constcat::concat!["SELECT (", INDEX_BUILDS, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("a view on the server's memory"),
     max_rows: 1,
@@ -279,7 +279,7 @@ pub(super) static PERFORMANCE_INDEX_BUILDS: Statement = Statement {
 
 pub(super) static PERFORMANCE_TABLE_SIZES: Statement = Statement {
     name: "performance_table_sizes",
-    sql: sql!["SELECT (", TABLE_SIZES, ")::text"],
+    sql: constcat::concat!["SELECT (", TABLE_SIZES, ")::text"],
     effect: Effect::Reads,
     access: Access::Scans("the catalogue, and the sizes of files"),
     max_rows: 200,
@@ -361,7 +361,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
     // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. It
     // returns JSON, because the columns have other names before version 1.8.
-    sql: sql![
+    sql: constcat::concat![
         "WITH top AS MATERIALIZED (
             SELECT regexp_replace(row->>'query', '\\s+', ' ', 'g') AS query, (row->>'calls')::bigint AS calls,
                    round(coalesce(row->>'total_exec_time', row->>'total_time')::numeric, 3) AS total_ms,

@@ -5,8 +5,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{sql, text, uuid};
-use crate::db::{Access, Db, DbError, Effect, Statement};
+use super::{text, uuid};
+use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 
 /// The type of row that a body refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Reference {
 
 pub(super) static REFERENCE_CHECK: Statement = Statement {
     name: "reference_check",
-    sql: sql!["SELECT json_agg(pointer ORDER BY position)::text
+    sql: constcat::concat!["SELECT json_agg(pointer ORDER BY position)::text
         FROM ROWS FROM (jsonb_to_recordset($1::text::jsonb) AS (pointer text, \"to\" text, id uuid))
             WITH ORDINALITY AS reference(pointer, \"to\", id, position)
         WHERE NOT CASE \"to\"
@@ -60,12 +60,12 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
     max_rows: 202,
 };
 
-/// Returns the pointers of the references whose rows don't exist, in order. `whole` is the id of the parent channel or workflow. Sends
+/// Returns the pointers of the references whose rows don't exist, in order. `parent` is the id of the parent channel or workflow, if it is known. Sends
 /// no statement if there are no references.
 pub async fn dangling(
     db: &Db,
     references: &[Reference],
-    whole: Uuid,
+    parent: Option<Uuid>,
 ) -> Result<Vec<String>, DbError> {
     if references.is_empty() {
         return Ok(Vec::new());
@@ -83,7 +83,10 @@ pub async fn dangling(
             json!({"pointer": pointer, "to": to, "id": id.to_string()})
         })
         .collect();
-    let parameters = vec![text(json!(rows).to_string()), uuid(whole)];
+    let parameters = vec![
+        text(json!(rows).to_string()),
+        parent.map_or(Parameter::DbNull, uuid),
+    ];
     let answer = db.answer(&REFERENCE_CHECK, parameters).await?;
     let pointers = answer.json.as_deref().map(serde_json::from_str);
     pointers.transpose().map_or_else(

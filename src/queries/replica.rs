@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::sql;
 use crate::db::{Access, Db, Effect, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
@@ -11,7 +10,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
     // On a quiet system, the last replayed transaction is old. So a replica has no lag if it is connected to its sender, and has
     // replayed all WAL that it received and all that the sender last reported. A promoted replica counts as far behind, because its
     // data may differ from the primary's.
-    sql: sql!["SELECT CASE
+    sql: constcat::concat!["SELECT CASE
                 WHEN NOT pg_is_in_recovery() THEN 1000000000
                 WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (
                     SELECT FROM pg_stat_wal_receiver
@@ -29,7 +28,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
 pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
     // A separate statement after the write's commit, because within the write the position of the commit isn't known yet.
-    sql: sql!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
+    sql: constcat::concat!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     effect: Effect::Reads,
     access: Access::Scans("it reads no table, only what the server knows of itself"),
     max_rows: 1,

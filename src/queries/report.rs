@@ -251,7 +251,7 @@ async fn read(
     statement: &'static Statement,
     parameters: &[Parameter],
 ) -> Result<Answer, DbError> {
-    let sql = statement.sql();
+    let sql = statement.sql;
     let count = (1..=parameters.len())
         .take_while(|n| sql.contains(&format!("${n}::")))
         .count();

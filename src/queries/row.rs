@@ -5,6 +5,8 @@
 //! that depends on a tag locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag,
 //! one writer would succeed as well, but the others would get the tag of an old version.
 
+use uuid::Uuid;
+
 use super::TAG_LENGTH;
 use crate::db::{Answer, Parameter};
 
@@ -15,6 +17,8 @@ pub struct Row {
     pub json: String,
     /// Its entity tag. `None` if the row is gone, or if the text is not a row that has a URI of its own.
     pub tag: Option<String>,
+    /// Its id, if a statement has just created it.
+    pub created_id: Option<Uuid>,
 }
 
 impl Row {
@@ -23,6 +27,7 @@ impl Row {
         Some(Self {
             json: answer.json?,
             tag: answer.note,
+            created_id: None,
         })
     }
 }
@@ -55,7 +60,7 @@ macro_rules! tag {
 /// A statement that reads one row: its JSON and its tag. OFFSET 0 keeps PostgreSQL from computing the JSON twice.
 macro_rules! row {
     ($columns:expr, $from:literal) => {
-        $crate::queries::sql::sql![
+        ::constcat::concat![
             "SELECT json, ",
             $crate::queries::row::tag!("json"),
             " FROM (SELECT row_to_json(item)::text AS json FROM (SELECT ",
@@ -105,7 +110,7 @@ macro_rules! tag_matches {
 }
 
 /// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
-/// tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
+/// tag. `created` adds the row's id after the tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(
@@ -114,6 +119,13 @@ macro_rules! written {
                 CASE WHEN json IS NOT NULL THEN ", $crate::queries::row::tag!("json"), " ELSE ", $why, " END
             FROM (SELECT (SELECT row_to_json(", $row, ")::text FROM ", $row, ") AS json,
                          (SELECT ", $message, " FROM ", $row, ") AS message OFFSET 0) AS answer"
+        )
+    };
+    (created: $row:literal, otherwise: $why:expr) => {
+        concat!(
+            " SELECT json, CASE WHEN json IS NOT NULL THEN ", $crate::queries::row::tag!("json"), " || ' ' || (SELECT id FROM ", $row, ")
+                     ELSE ", $why, " END
+            FROM (SELECT (SELECT row_to_json(", $row, ")::text FROM ", $row, ") AS json OFFSET 0) AS answer"
         )
     };
     (row: $row:literal, otherwise: $why:expr) => {

@@ -1,13 +1,12 @@
 //! Counts of the rows in tables. Doesn't depend on HTTP; returns JSON text.
 
-use super::sql;
 use super::sql::times;
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
     // The view of migrations/0009_stats.sql counts rows. An optional migration replaces it with a view that returns earlier counts.
-    sql: sql![
+    sql: constcat::concat![
         "SELECT row_to_json(item)::text FROM (SELECT agents, messages, tasks, workflows, ",
         times!("counted_at"),
         " FROM public.stats) AS item"

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::list::{Items, List, Order, Page, items, list};
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::sql::times;
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a task, in the order the API shows them.
@@ -59,7 +59,7 @@ pub async fn task_list(
 
 pub(super) static TASK_CREATE: Statement = Statement {
     name: "task_create",
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, assigned_to uuid, priority int, context jsonb)
@@ -70,7 +70,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
             RETURNING ",
         task_columns!(),
         ")",
-        written!(row: "task", otherwise: "'absent'")
+        written!(created: "task", otherwise: "'absent'")
     ],
     effect: Effect::Writes(&["tasks"]),
     access: Access::Inserts(&["tasks_pkey"]),
@@ -98,7 +98,7 @@ pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
-    sql: sql![
+    sql: constcat::concat![
         "WITH ",
         locked!(task_columns!(), "public.tasks WHERE id = $1::uuid", "FOR NO KEY UPDATE", "$3::text"),
         "patch AS (SELECT $2::text::jsonb AS members), task AS (

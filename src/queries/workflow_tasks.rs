@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::list::{Items, List, Order, Page, items, list};
 use super::row::{IfMatch, Row, row, tag, tag_matches, written};
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a workflow's task, in the order the API shows them.
@@ -70,7 +70,7 @@ pub async fn workflow_task_list(
 
 pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     name: "workflow_task_create",
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($2::text::jsonb)
                 AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
@@ -90,7 +90,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
         workflow_task_columns!(),
         ")",
         written!(
-            row: "workflow_task",
+            created: "workflow_task",
             otherwise: "CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN 'absent'
                 WHEN (SELECT status FROM workflow) IN ('completed', 'cancelled')
                 THEN 'refused ' || (SELECT status FROM workflow)
@@ -143,7 +143,7 @@ pub async fn workflow_task_get(
 
 pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     name: "workflow_task_update",
-    sql: sql![
+    sql: constcat::concat![
         "WITH patch AS (
             SELECT members, members ->> 'status' AS new_status FROM (SELECT $3::text::jsonb AS members) AS given
         ), workflow AS (
@@ -215,7 +215,7 @@ pub async fn workflow_task_update(
 /// `agent_id IS NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
-        sql![
+        constcat::concat![
             "WITH agent AS (
                 SELECT id, is_active FROM public.agents WHERE id = $1::uuid
             ), own AS (

@@ -9,7 +9,7 @@ use super::list::{Items, List, Order, Page, items, list, page};
 use super::row::{IfMatch, Row, tag, tag_matches, written};
 use super::sql::times;
 use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
-use super::{Outcome, sql, text, uuid};
+use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 
 /// The members of a workflow, in the order the API shows them.
@@ -94,7 +94,7 @@ pub async fn workflow_list(
 pub(super) static WORKFLOW_CREATE: Statement = Statement {
     name: "workflow_create",
     // In the body, a task's depends_on contains positions in the list of tasks, because this statement generates the ids.
-    sql: sql![
+    sql: constcat::concat![
         "WITH new AS (
             SELECT * FROM jsonb_to_record($1::text::jsonb)
                 AS new(description text, orchestrator_id uuid, channel_id uuid, execution_strategy text, tasks jsonb)
@@ -133,7 +133,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             FROM workflow
         )",
         written!(
-            row: "whole",
+            created: "whole",
             otherwise: "CASE WHEN (SELECT orchestrator_id IS NOT NULL FROM new) THEN 'dangling'
                 ELSE 'refused orchestratorless' END"
         )
@@ -183,7 +183,7 @@ pub(super) static WORKFLOW_GET: Statement = Statement {
 /// `None` if there is no workflow with that id.
 pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<String>)>, DbError> {
     let answer = db.answer(&WORKFLOW_GET, vec![uuid(id)]).await?;
-    Ok(Row::of(answer).map(|Row { json, tag }| {
+    Ok(Row::of(answer).map(|Row { json, tag, .. }| {
         let tag = tag.unwrap_or_default();
         let (tag, next) = match tag.split_once(' ') {
             Some((tag, next)) => (tag.to_owned(), Some(next.to_owned())),
@@ -193,6 +193,7 @@ pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<Strin
             Row {
                 json,
                 tag: Some(tag),
+                created_id: None,
             },
             next,
         )

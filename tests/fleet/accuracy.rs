@@ -138,7 +138,7 @@ fn text_kib(name: &str) -> f64 {
             .contains(&statement.name),
             _ => statement.name == name,
         })
-        .map(|statement| statement.sql().len())
+        .map(|statement| statement.sql.len())
         .sum();
     assert!(bytes > 0, "{name}");
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]

@@ -199,11 +199,11 @@ async fn idempotent_slow_write_is_stored_with_its_own_plan() {
     soon(&client, &kept, 1).await;
 }
 
-fn statement(name: &str) -> String {
+fn statement(name: &str) -> &'static str {
     let statement = reznet_edge::queries::ALL
         .iter()
         .find(|one| one.name == name);
-    statement.expect("it's registered").sql()
+    statement.expect("it's registered").sql
 }
 
 /// An incident a month ago was the worst, and everything has become quicker since: each window still has its slowest runs, and the
@@ -212,7 +212,7 @@ fn statement(name: &str) -> String {
 async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    let keep = client.prepare(&statement("slow_query_keep")).await.unwrap();
+    let keep = client.prepare(statement("slow_query_keep")).await.unwrap();
     let now_us: i64 = client
         .query_one("SELECT (extract(epoch FROM now()) * 1000000)::bigint", &[])
         .await
@@ -244,7 +244,7 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     let count: i64 = client.query_one(count, &[]).await.unwrap().get(0);
     assert!((60..=125).contains(&count), "{count} rows");
     let report = client
-        .prepare(&statement("performance_slow_queries"))
+        .prepare(statement("performance_slow_queries"))
         .await
         .unwrap();
     for window in [900, 3600, 86_400, 7 * 86_400, 30 * 86_400] {
@@ -294,9 +294,9 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     let named = vec!["idx_agents_name", "idx_messages_created_at"];
     // The first rollup adds up the old minute, the second the hour; the others find nothing.
     for _ in 0..4 {
-        if !client.query(&rollup, &[]).await.unwrap().is_empty() {
+        if !client.query(rollup, &[]).await.unwrap().is_empty() {
             let scans = statement("fleet_index_scans");
-            client.query(&scans, &[&named]).await.unwrap();
+            client.query(scans, &[&named]).await.unwrap();
         }
     }
     let total = |what: &str, when: &str| {
@@ -349,7 +349,7 @@ async fn old_totals_are_reduced_to_one_per_hour() {
         )
         .await
         .unwrap();
-    client.query(&statement("fleet_rollup"), &[]).await.unwrap();
+    client.query(statement("fleet_rollup"), &[]).await.unwrap();
     // The totals of four hours, and the new one.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =

@@ -92,7 +92,7 @@ async fn log_every_statement(cluster: &Cluster) {
 /// Returns how many statements the component's login has run, how many of them were explained, and the log's errors and statements
 /// that aren't permitted.
 fn judge(log: &Path) -> (usize, usize, Vec<String>) {
-    let known: Vec<_> = queries::ALL.iter().map(|known| known.sql()).collect();
+    let known: Vec<_> = queries::ALL.iter().map(|known| known.sql).collect();
     let known: BTreeSet<&str> = known.iter().map(|known| known.trim()).collect();
     // The server ends without waiting for the process that writes its log.
     let patience = Instant::now() + Duration::from_secs(10);

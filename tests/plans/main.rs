@@ -24,7 +24,7 @@ async fn findings(
     statement: &Statement,
 ) -> Vec<String> {
     let parameters = rows.parameters(statement.name);
-    let plan = plan::explain(client, &statement.sql(), &parameters).await;
+    let plan = plan::explain(client, statement.sql, &parameters).await;
     plan::findings(statement, &plan, layout)
 }
 
@@ -85,7 +85,7 @@ async fn check(client: &mut Client, rows: &Rows) {
 async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: &Layout) {
     let mut explained = 0;
     for statement in ALL {
-        let sql = statement.sql();
+        let sql = statement.sql;
         for (index, inner) in sql.split("$do$").enumerate() {
             if index % 2 == 0 {
                 continue;
@@ -94,9 +94,9 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
             let workflow = [rows.parameters("workflow_get").remove(0)];
             let plan = plan::explain(client, &inner, &workflow).await;
             let promised = Statement {
-                effect: Effect::Reads,
+                effect: Effect::Writes(&["workflows"]),
                 access: Access::Indexes(&["workflows_pkey"]),
-                sql: vec![&*inner.leak()].leak(),
+                sql: inner.leak(),
                 ..**statement
             };
             let found = plan::findings(&promised, &plan, layout);
@@ -148,12 +148,12 @@ async fn losing_an_index_to_a_cast_is_noticed(client: &Client, rows: &Rows, layo
         .find(|statement| statement.name == "message_get")
         .expect("it's registered");
     let sql = statement
-        .sql()
+        .sql
         .replace("id = $1::uuid", "id::text = $1::text");
-    assert_ne!(sql, statement.sql());
+    assert_ne!(sql, statement.sql);
     let cast = Statement {
         name: statement.name,
-        sql: vec![&*sql.leak()].leak(),
+        sql: sql.leak(),
         effect: Effect::Reads,
         access: Access::Indexes(&["messages_pkey"]),
         max_rows: statement.max_rows,
@@ -172,7 +172,7 @@ async fn losing_an_index_to_a_cast_is_noticed(client: &Client, rows: &Rows, layo
 async fn declaring_nothing_is_noticed(client: &Client, rows: &Rows, layout: &Layout) {
     let statement = Statement {
         name: "message_get",
-        sql: &["SELECT content FROM messages WHERE content = $1::text"],
+        sql: "SELECT content FROM messages WHERE content = $1::text",
         effect: Effect::Reads,
         access: Access::Indexes(&[]),
         max_rows: 1,

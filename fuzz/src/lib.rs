@@ -1,8 +1,4 @@
-//! The interface of the fuzz targets (fuzz/) to the private modules here. It parses requests as each operation does,
-//! and also cursors and request ids.
-//!
-//! Built only with `--cfg fuzzing`, which cargo-fuzz sets, so the shipped component doesn't contain it. The functions return
-//! results; the fuzz targets contain the assertions.
+//! What the fuzz targets share: parsing a request as each operation does, and examples of valid input.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,15 +10,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::any;
 use axum::{Extension, Router};
 use futures_util::FutureExt;
+use reznet_edge::http::contract::{Cursor, Findings, Kind, Operation, Schema};
+use reznet_edge::http::input::RawInput;
+use reznet_edge::http::problem::ApiError;
+use reznet_edge::http::routes;
+use reznet_edge::profile::ProfileLayer;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-
-pub use super::contract::MOST_FAULTS;
-use super::contract::{Cursor, Findings, Kind, Operation, Schema};
-use super::input::Input;
-use super::problem::ApiError;
-use super::routes;
-use crate::profile::ProfileLayer;
 
 /// A request with arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +66,7 @@ pub struct Reader {
     router: Router,
 }
 
-type Read = Arc<Result<(Input, Findings), ApiError>>;
+type Read = Arc<Result<(RawInput, Findings), ApiError>>;
 
 impl Reader {
     /// Returns a reader for every operation.
@@ -83,7 +77,7 @@ impl Reader {
 
     fn new(operation: &'static Operation) -> Self {
         let read = async move |request: Request| -> Extension<Read> {
-            Extension(Arc::new(Input::read(operation, request).await))
+            Extension(Arc::new(RawInput::read(operation, request).await))
         };
         let router = Router::new().route(operation.path, any(read));
         Self { operation, router }
@@ -125,16 +119,12 @@ impl Reader {
         }
     }
 
-    fn accepted(&self, input: &Input, findings: &Findings) -> Accepted {
+    fn accepted(&self, input: &RawInput, findings: &Findings) -> Accepted {
         let mut parameters = Map::new();
         let mut written_out = Asked::default();
         let mut query = form_urlencoded::Serializer::new(String::new());
         for name in self.operation.parameters.iter().map(|known| known.name) {
-            let text = input.text(name).map(Value::from);
-            let other = || input.boolean(name).map(Value::from);
-            let value = text
-                .or_else(other)
-                .or_else(|| input.integer(name).map(Value::from));
+            let value = input.values.scalar(name).map(|value| json!(value));
             let Some(value) = value else { continue };
             let text = value
                 .as_str()
@@ -148,16 +138,16 @@ impl Reader {
         }
         written_out.query = query.finish().into_bytes();
         if self.operation.body.is_some() {
-            written_out.body = input.body().as_bytes().to_vec();
+            written_out.body = input.body.as_bytes().to_vec();
         }
         let references = findings.references.iter();
         Accepted {
             parameters,
-            body: input.body().to_owned(),
+            body: input.body.clone(),
             references: references
                 .map(|reference| (reference.pointer.clone(), reference.id.to_string()))
                 .collect(),
-            has_cursor: input.cursor().is_some(),
+            has_cursor: input.values.has("cursor"),
             written_out,
         }
     }

@@ -1,0 +1,179 @@
+//! The parameters of the path and the query as each handler gets them: a struct with a field for each parameter. The same declaration is
+//! the table that `check` and openapi.json use, so a handler can't read a parameter that its operation doesn't have.
+
+use uuid::Uuid;
+
+use super::check::Scalar;
+use super::contract::{Cursor, Parameter, epoch_us};
+use super::problem::ApiError;
+use crate::queries::fleet_report::Window;
+
+/// The checked parameters of a request, by name. A parameter that the request doesn't have has its default, if there is one.
+#[derive(Debug, Default)]
+pub struct Values(Vec<(&'static str, Scalar)>);
+
+impl Values {
+    /// Adds a value, unless the parameter has one already.
+    pub fn add(&mut self, name: &'static str, value: Scalar) {
+        if !self.has(name) {
+            self.0.push((name, value));
+        }
+    }
+
+    /// Whether the parameter has a value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.scalar(name).is_some()
+    }
+
+    /// Returns the value of a parameter; `None` if it has none.
+    #[must_use]
+    pub fn scalar(&self, name: &str) -> Option<&Scalar> {
+        let value = self.0.iter().find(|(given, _)| *given == name);
+        value.map(|(_, value)| value)
+    }
+
+    /// Returns the value of a parameter as the type of the handler's field.
+    pub fn get<T: FromScalar>(&self, name: &str) -> Result<T, ApiError> {
+        T::from_scalar(self.scalar(name)).ok_or(ApiError::Bug(
+            "a parameter is missing, or has another type than its handler's field",
+        ))
+    }
+}
+
+/// A struct of parameters, which [`parameters!`] declares.
+pub trait Parameters: Sized {
+    /// The parameters' descriptions.
+    const TABLE: &'static [Parameter];
+
+    /// Converts checked values.
+    fn from_values(values: &Values) -> Result<Self, ApiError>;
+}
+
+/// No parameters.
+impl Parameters for () {
+    const TABLE: &'static [Parameter] = &[];
+
+    fn from_values(_: &Values) -> Result<Self, ApiError> {
+        Ok(())
+    }
+}
+
+/// The type of a field.
+pub trait FromScalar: Sized {
+    /// Converts a value; `None` if the value is missing or has another type.
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self>;
+}
+
+impl<T: FromScalar> FromScalar for Option<T> {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            Some(_) => T::from_scalar(value).map(Some),
+        }
+    }
+}
+
+impl FromScalar for bool {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        match value? {
+            Scalar::Boolean(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+impl FromScalar for i64 {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        match value? {
+            Scalar::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl FromScalar for String {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        text(value).map(str::to_owned)
+    }
+}
+
+impl FromScalar for Uuid {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        Self::try_parse(text(value)?).ok()
+    }
+}
+
+impl FromScalar for Cursor {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        Self::parse(text(value)?)
+    }
+}
+
+/// A time, in microseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochUs(pub i64);
+
+impl FromScalar for EpochUs {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        epoch_us(text(value)?).map(Self)
+    }
+}
+
+impl FromScalar for Window {
+    fn from_scalar(value: Option<&Scalar>) -> Option<Self> {
+        Self::named(text(value)?)
+    }
+}
+
+fn text(value: Option<&Scalar>) -> Option<&str> {
+    match value? {
+        Scalar::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Declares a struct of parameters. A field has a type ([`FromScalar`]) and a description ([`Parameter`]), whose name is the field's.
+/// `..page(limit)` adds the parameters of a list's page, with the default of `limit`; see `page.rs`.
+macro_rules! parameters {
+    ($name:ident { $($field:ident: $type:ty = $parameter:expr,)* ..page($limit:literal) }) => {
+        $crate::http::parameters::parameters! {
+            $name {
+                $($field: $type = $parameter,)*
+                limit: i64 = $crate::http::contract::Parameter {
+                    default: Some($limit),
+                    ..$crate::http::page::LIMIT
+                },
+                offset: i64 = $crate::http::page::OFFSET,
+                cursor: Option<$crate::http::contract::Cursor> = $crate::http::page::CURSOR,
+            }
+        }
+
+        impl $crate::http::page::Paged for $name {
+            fn page(&self) -> (i64, i64, Option<$crate::http::contract::Cursor>) {
+                (self.limit, self.offset, self.cursor)
+            }
+        }
+    };
+    ($name:ident { $($field:ident: $type:ty = $parameter:expr,)+ }) => {
+        /// The parameters of the operation; see its table for their meanings.
+        #[derive(Debug)]
+        pub struct $name {
+            $(#[allow(missing_docs, reason = "the table describes the fields")] pub $field: $type,)+
+        }
+
+        impl $crate::http::parameters::Parameters for $name {
+            const TABLE: &'static [$crate::http::contract::Parameter] = &[$(
+                $crate::http::contract::Parameter { name: stringify!($field), ..$parameter },
+            )+];
+
+            fn from_values(
+                values: &$crate::http::parameters::Values,
+            ) -> Result<Self, $crate::http::problem::ApiError> {
+                Ok(Self { $($field: values.get(stringify!($field))?,)+ })
+            }
+        }
+    };
+}
+
+pub(super) use parameters;
