@@ -10,6 +10,7 @@ mod channels;
 pub mod check;
 pub mod contract;
 mod cors;
+mod entity_tag;
 mod health;
 mod html;
 pub mod input;
@@ -21,16 +22,17 @@ mod page;
 pub mod parameters;
 mod performance;
 pub mod problem;
+mod read_your_writes;
 mod reply;
 pub mod routes;
 mod schemas;
+mod serve;
 mod stats;
 mod tasks;
 #[cfg(feature = "test-routes")]
 mod test_routes;
 mod workflow_tasks;
 mod workflows;
-mod written;
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -58,11 +58,19 @@ pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Resul
     Ok(())
 }
 
+/// Returns the `Cache-Control` of an operation's responses. Responses that require a token must not be stored.
+pub fn cache_control(operation: &Operation, config: &Config) -> HeaderValue {
+    HeaderValue::from_static(match tokens_for(operation.audience, config).next() {
+        Some(_) => "no-store",
+        None => "no-cache",
+    })
+}
+
 /// Returns the tokens that this audience accepts; none if no token is required.
 ///
 /// Without admin tokens, API tokens also open the admin operations. Without API tokens, the API requires no token, but its
 /// admin operations require an admin token if one is configured.
-pub fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str> + Clone {
+fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str> + Clone {
     let (api, admin) = (&config.api_tokens[..], &config.admin_tokens[..]);
     let (own, also) = match audience {
         Audience::Everyone => (&[][..], &[][..]),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::contract::{
-    Cursor, Findings, Kind, MOST_FAULTS, Presence, Schema, epoch_us, json_pointer,
+    Cursor, Findings, Kind, MOST_FAULTS, Presence, Schema, epoch_us, is_uuid, json_pointer,
 };
 use super::json::{self, Token, Whole, free_form_fault, items, members, whole_number};
 use super::names;
@@ -346,12 +346,6 @@ fn shown(name: &Token) -> String {
 /// Returns the position of the list item that contains the value: 3 in `…/3/depends_on/0`.
 fn list_position(pointer: &[String]) -> Option<i64> {
     pointer.iter().rev().nth(2)?.parse().ok()
-}
-
-/// Whether the text is a UUID with hyphens. The parser accepts other forms, which openapi.json does not promise.
-#[must_use]
-pub fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use chrono::DateTime;
 use regex_lite::Regex;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::check::is_uuid;
 use crate::queries::references::{Reference, Target};
 
 /// One method of one path.
@@ -303,6 +303,12 @@ impl Parameter {
 }
 
 impl Operation {
+    /// Whether the method is GET.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.method == "GET"
+    }
+
     /// Whether the operation writes a row and returns it with its tag, as GET does. Deleting a workflow returns no tag.
     #[must_use]
     pub fn answers_a_row(&self) -> bool {
@@ -334,8 +340,23 @@ pub fn json_pointer(steps: &[String]) -> String {
     })
 }
 
+/// The maximum size of a body in bytes.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The header with the client's idempotency key for a write.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The time limit for receiving a body.
+pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
+
 /// The maximum number of field errors in a response. More would not help the client.
 pub const MOST_FAULTS: usize = 50;
+
+/// Whether the text is a UUID with hyphens. The parser accepts other forms, which openapi.json does not promise.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
 
 /// A keyset cursor: the last row of a page. The next page begins after this row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use axum::response::Response;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::written::X_WRITTEN;
+use super::read_your_writes::X_WRITTEN;
 use crate::profile::HEADERS;
 
 /// How long a browser may cache the answer to a preflight.

@@ -2,8 +2,6 @@
 //!
 //! Handlers read the request only through [`Input`]. Unknown parameters and members are field errors too.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -14,22 +12,16 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::check::REPEATED;
-use super::contract::{Fault, Findings, Kind, MOST_FAULTS, Operation, Place};
+use super::contract::{
+    Fault, Findings, IDEMPOTENCY_KEY, Kind, MAX_BODY_BYTES, MAX_BODY_TIME, MOST_FAULTS, Operation,
+    Place,
+};
+use super::entity_tag::{if_match, if_none_match};
 use super::json;
 use super::parameters::{Parameters, Values};
 use super::problem::ApiError;
-use super::reply::{if_match, if_none_match};
 use crate::db::within;
 use crate::queries::IfMatch;
-
-/// The maximum size of a body in bytes.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// The header with the client's idempotency key for a write.
-pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// The time limit for receiving a body.
-pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The checked input of a request, as its handler gets it.
 #[derive(Debug)]

@@ -15,9 +15,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::contract::{Audience, Fault, Place};
-use super::input::{IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME};
-use super::reply::etag;
+use super::contract::{Audience, Fault, IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME, Place};
+use super::entity_tag::etag;
 use crate::config::ConfigError;
 use crate::db::{DbError, Failure};
 use crate::profile::{self, Level, RequestProfile};

@@ -9,7 +9,7 @@ use super::input::Input;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::routes::{Shared, serve};
+use super::serve::{Shared, serve};
 use crate::db::Db;
 use crate::queries::agents;
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::db::Freshness;
+use super::contract::{Audience, Operation};
+use crate::db::{Db, Freshness};
+use crate::queries::{cache, replica};
 
 /// The header with the token, in requests and in responses.
 pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
@@ -21,8 +23,42 @@ const LATEST: &str = "latest";
 /// How long a browser keeps the token, in addition to the maximum lag of a replica or the cache.
 const KEPT: Duration = Duration::from_mins(1);
 
+/// Lets a client's reads use the replica and the cache, as far as its read-your-writes token allows. Other operations use the primary.
+pub fn allow_stale_reads(db: Db, operation: &Operation, headers: &HeaderMap) -> Db {
+    let config = db.config();
+    let has_stale_data = config.db_read_address.is_some() || !config.cache_ttl.is_zero();
+    if operation.audience == Audience::Clients && operation.is_read() && has_stale_data {
+        replica::reading(db, freshness(headers))
+    } else {
+        db
+    }
+}
+
+/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may have
+/// taken effect, and its client must see it, but its WAL position is unknown.
+pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
+    let config = db.config();
+    let has_replica = config.db_read_address.is_some();
+    let hides_in_cache = !config.cache_ttl.is_zero() && cache::has_changed(db);
+    if !(hides_in_cache || has_replica && replica::has_written(db)) {
+        return;
+    }
+    let position = if succeeded && has_replica {
+        replica::write_position(db).await
+    } else {
+        None
+    };
+    let lag = config.db_read_max_lag;
+    let hidden_for = if hides_in_cache {
+        lag.max(config.cache_ttl)
+    } else {
+        lag
+    };
+    add_token(headers, position, hidden_for);
+}
+
 /// Returns how current the data must be for a client with these headers: the maximum of all tokens.
-pub fn freshness(headers: &HeaderMap) -> Freshness {
+fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
         // A value that isn't UTF-8 may contain a token, so it requires the latest data.
@@ -42,8 +78,8 @@ fn parse(token: &str) -> Freshness {
         .map_or(Freshness::Latest, Freshness::Position)
 }
 
-/// Sets the header and the cookie with the token, so that the client's next reads see its write.
-pub fn tell(headers: &mut HeaderMap, position: Option<u64>, most_lag: Duration) {
+/// Adds the header and the cookie with the token.
+fn add_token(headers: &mut HeaderMap, position: Option<u64>, most_lag: Duration) {
     let token = position.map_or_else(|| LATEST.to_owned(), |position| position.to_string());
     let kept_s = KEPT.saturating_add(most_lag).as_secs();
     let cookie =
