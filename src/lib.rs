@@ -2,7 +2,7 @@
 //!
 //! This file has the list of modules and the component's entry point. Nothing else belongs here.
 //! Allowed dependencies: `lib → http` · `http → queries, profile, db, config` · `queries → db, config, profile` (batches to store) ·
-//! `db → profile, config` · `config → profile` (thresholds) · `profile → none`. A test below enforces them.
+//! `db → profile, config, breaker` · `config → profile` (thresholds) · `profile → breaker` · `breaker → none`. A test below enforces them.
 //!
 //! Everything but the entry point compiles natively too, for unit tests and the plan suite.
 
@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod breaker;
 pub mod config;
 pub mod db;
 #[cfg(test)]
@@ -44,12 +45,13 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     /// The modules of this crate, each with the modules that it may use.
-    const MAY_USE: [(&str, &[&str]); 6] = [
+    const MAY_USE: [(&str, &[&str]); 7] = [
         ("http", &["http", "queries", "profile", "db", "config"]),
         ("queries", &["queries", "db", "config", "profile"]),
-        ("db", &["db", "profile", "config"]),
+        ("db", &["db", "profile", "config", "breaker"]),
         ("config", &["config", "profile"]),
-        ("profile", &["profile"]),
+        ("profile", &["profile", "breaker"]),
+        ("breaker", &[]),
         ("documents", &[]),
     ];
 

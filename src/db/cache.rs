@@ -20,6 +20,7 @@ use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
 
 use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
+use crate::breaker::Breaker;
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
 /// The prefix of a table's keys, the number of slots, and the most bytes of an entry. A table takes 96 MiB at most.
@@ -30,7 +31,7 @@ const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 const LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a store isn't read after it failed.
-const LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The store, and its state as this instance knows it.
 pub(super) struct Cache {
@@ -45,9 +46,7 @@ pub(super) struct Cache {
 #[derive(Default)]
 struct State {
     store: Option<Arc<Store>>,
-    failed_at: Option<Instant>,
-    /// Whether the failure has been logged.
-    told: bool,
+    breaker: Breaker,
 }
 
 /// The statement, the generation and the time of an entry.
@@ -239,21 +238,21 @@ impl Cache {
         tables.filter(|table| statement.changes(table)).collect()
     }
 
-    /// Whether the store failed within the last `LEFT_ALONE_FOR`.
-    fn is_left_alone(&self) -> bool {
-        let failed_at = self.state().failed_at;
-        failed_at.is_some_and(|failed_at| failed_at.elapsed() < LEFT_ALONE_FOR)
+    /// Whether the store failed within the last `PAUSE`.
+    fn is_paused(&self) -> bool {
+        self.state().breaker.is_open(Instant::now())
     }
 
     /// Records the outcome of an operation. Returns true for the first of successive failures, to be logged.
     fn learn(&self, failed: bool) -> bool {
         let mut state = self.state();
         if failed {
-            state.failed_at = Some(Instant::now());
             state.store = None;
+            state.breaker.failed(Instant::now(), PAUSE)
+        } else {
+            state.breaker.succeeded();
+            false
         }
-        let told = std::mem::replace(&mut state.told, failed);
-        failed && !told
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -276,7 +275,7 @@ impl Db {
             .as_ref()
             .is_some_and(|reads| reads.freshness == Freshness::Any);
         let cache = self.database.cache.as_ref();
-        let Some(cache) = cache.filter(|cache| asks && !cache.is_left_alone()) else {
+        let Some(cache) = cache.filter(|cache| asks && !cache.is_paused()) else {
             return self.answer(statement, parameters).await;
         };
         let place = place(statement, &parameters);
@@ -555,10 +554,10 @@ mod tests {
     #[test]
     fn a_failing_store_is_bypassed_and_reported_once_per_outage() {
         let cache = Cache::new(Duration::from_secs(1), "postgres://h/d", &["agents"]);
-        assert!(!cache.is_left_alone());
+        assert!(!cache.is_paused());
         assert!(!cache.learn(false));
         assert!(cache.learn(true));
-        assert!(cache.is_left_alone());
+        assert!(cache.is_paused());
         assert!(!cache.learn(true), "it's the same time");
         assert!(!cache.learn(false));
         assert!(cache.learn(true));

@@ -12,6 +12,7 @@ use spin_sdk::pg::{Connection, ParameterValue};
 
 use super::pool::Checkout;
 use super::{Answer, Db, DbError, Query, Server, Statement};
+use crate::breaker::Breaker;
 use crate::profile::{self, Level};
 
 /// How long a replica's reported status stays valid, and how long the replica isn't used after it was found to be down.
@@ -54,8 +55,7 @@ struct Standing {
     /// The time of the verdict. `None` means that nothing is known yet.
     since: Option<Instant>,
     verdict: Result<(), PassedOver>,
-    /// Whether the bad status has been logged.
-    told: bool,
+    breaker: Breaker,
 }
 
 /// The reason why a replica isn't read.
@@ -124,7 +124,7 @@ impl Replica {
             standing: Mutex::new(Standing {
                 since: None,
                 verdict: Ok(()),
-                told: false,
+                breaker: Breaker::default(),
             }),
         }
     }
@@ -146,8 +146,13 @@ impl Replica {
         let mut standing = self.standing();
         standing.since = Some(Instant::now());
         standing.verdict = verdict;
-        let told = std::mem::replace(&mut standing.told, verdict.is_err());
-        verdict.is_err() && !told
+        match verdict {
+            Ok(()) => {
+                standing.breaker.succeeded();
+                false
+            }
+            Err(_) => standing.breaker.failed(Instant::now(), STANDING_FOR),
+        }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::log::{Level, line};
 use super::{RequestProfile, Sketch, SlowQuery, Totals};
+use crate::breaker::Breaker;
 
 /// How long, in minutes, a batch waits for a database that is down. Older samples are discarded and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
@@ -149,8 +150,7 @@ struct State {
     batch: Batch,
     /// Whether a task runs that flushes the batch.
     flushing: bool,
-    quiet_until: Option<Instant>,
-    warned: bool,
+    breaker: Breaker,
 }
 
 impl fmt::Debug for Fleet {
@@ -184,10 +184,7 @@ impl Fleet {
         let mut state = self.state();
         state.batch.one_in = self.settings.one_in;
         state.batch.add(profile, totals, status, one_in, now_us());
-        let quiet = state
-            .quiet_until
-            .is_some_and(|until| Instant::now() < until);
-        if !state.flushing && !quiet {
+        if !state.flushing && !state.breaker.is_open(Instant::now()) {
             state.flushing = true;
             drop(state);
             after_response(self.clone().flush_until_done());
@@ -208,6 +205,7 @@ impl Fleet {
             match (self.flush)(batch).await {
                 Flushed::Stored => {
                     failures = 0;
+                    self.state().breaker.succeeded();
                     if self.is_done() {
                         return;
                     }
@@ -215,18 +213,16 @@ impl Fleet {
                 Flushed::Unsent(batch, reason) => {
                     failures += 1;
                     self.state().batch.take_back(batch);
-                    self.warn(&reason);
+                    self.failed(failures, &reason);
                 }
                 Flushed::Failed(reason) => {
                     failures += 1;
                     self.state().batch.give_up(gathered);
-                    self.warn(&reason);
+                    self.failed(failures, &reason);
                 }
             }
             if failures >= MOST_FAILURES {
-                let mut state = self.state();
-                state.flushing = false;
-                state.quiet_until = Some(Instant::now() + QUIET);
+                self.state().flushing = false;
                 return;
             }
         }
@@ -255,12 +251,15 @@ impl Fleet {
         done
     }
 
-    /// Logs, only once, that samples can't be stored.
-    fn warn(&self, reason: &str) {
-        let mut state = self.state();
-        if !state.warned {
-            state.warned = true;
-            drop(state);
+    /// Records a failure, and logs the first of successive failures. After too many, no flush begins for a while.
+    fn failed(&self, failures: u32, reason: &str) {
+        let pause = if failures >= MOST_FAILURES {
+            QUIET
+        } else {
+            Duration::ZERO
+        };
+        let is_first = self.state().breaker.failed(Instant::now(), pause);
+        if is_first {
             let profile = RequestProfile::start("profiler".to_owned());
             let message = format!("PROFILER: what was gathered can't be stored: {reason}");
             line(

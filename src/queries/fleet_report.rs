@@ -221,7 +221,7 @@ const MEASURED: &str = concat!(
         time!("began_at"),
         ", 'requests', count, 'p50_ms', p50_ms,
                                             'p95_ms', p95_ms, 'p99_ms', p99_ms) ORDER BY began_at) AS points
-                      FROM point JOIN busiest USING (id) GROUP BY name) AS lines))::text,
+                      FROM point JOIN busiest USING (id) GROUP BY name) AS lines)),
             'facts', json_build_object('calls', (
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
@@ -237,17 +237,17 @@ const SLOW_QUERIES: &str = concat!(
                     SELECT *, row_number() OVER (PARTITION BY statement ORDER BY elapsed_us DESC, id) AS slowness,
                            row_number() OVER (PARTITION BY statement ORDER BY ran_at DESC, id DESC) AS newness
                     FROM profile.slow_queries WHERE ran_at >= now() - $1::int * interval '1 second') AS ranked
-                  WHERE slowness <= 3 OR newness = 1 ORDER BY slowness > 1, newness > 1, elapsed_us DESC, id LIMIT 60) AS shown))::text)"
+                  WHERE slowness <= 3 OR newness = 1 ORDER BY slowness > 1, newness > 1, elapsed_us DESC, id LIMIT 60) AS shown)))"
 );
 
-const PROFILER: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('profiler', json_build_object(
+const PROFILER: &str = "SELECT json_build_object('members', '{}'::json, 'facts', json_build_object('profiler', json_build_object(
             'gathered', coalesce(sum(gathered), 0), 'flushed', coalesce(sum(flushed), 0),
             'lost', coalesce(sum(lost), 0), 'flushes', coalesce(sum(count), 0),
             'flush_ms', round(sum(sum_us) / nullif(sum(count), 0) / 1000, 3),
             'sampling', coalesce(round(1.0 / max(one_in), 6), 1))))
         FROM profile.flushes WHERE began_at >= date_trunc('minute', now() - $1::int * interval '1 second')";
 
-const SCANS_BEFORE: &str = "SELECT json_build_object('members', '{}', 'facts', json_build_object('scans_before', (
+const SCANS_BEFORE: &str = "SELECT json_build_object('members', '{}'::json, 'facts', json_build_object('scans_before', (
             SELECT coalesce(json_object_agg(index_name, scans), '{}') FROM profile.index_scans
             WHERE seen_at = (
                 SELECT coalesce(max(seen_at) FILTER (WHERE seen_at <= now() - $1::int * interval '1 second'), min(seen_at))

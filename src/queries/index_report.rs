@@ -218,7 +218,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             JOIN relation AS own ON own.oid = conrelid JOIN relation AS other ON other.oid = confrelid
         )
         SELECT json_build_object(
-            'members', '{}',
+            'members', '{}'::json,
             'facts', json_build_object('contract', (
                 SELECT json_agg(json_build_object('index', name, 'state', state, 'definition', definition, 'rows', rows) ORDER BY name)
                 FROM contract)),

@@ -57,18 +57,18 @@ const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
                     'kind', kind, 'name', name, 'count', count, 'sum_us', sum_us, 'within_target', within_target,
                     'buckets', buckets) ORDER BY kind, name), '[]')
                 FROM (SELECT kind, name, sum(count) AS count, sum(sum_us) AS sum_us, sum(within_target) AS within_target
-                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name)))::text)";
+                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name))))";
 
 const CONNECTIONS: &str = "SELECT json_build_object('members', json_build_object('connections', json_build_object(
             'idle', count(*) FILTER (WHERE state = 'idle'),
             'used', count(*) FILTER (WHERE state NOT IN ('idle', 'disabled')),
-            'unknown', count(*) FILTER (WHERE state IS NULL OR state = 'disabled')))::text)
+            'unknown', count(*) FILTER (WHERE state IS NULL OR state = 'disabled'))))
         FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = ($1::text::json)->>'application_name'";
 
 const SAMPLES: &str =
     "SELECT json_build_object('members', json_build_object('samples', json_build_object(
-            'lost', coalesce(sum(lost), 0), 'flushed', coalesce(sum(flushed), 0)))::text)
+            'lost', coalesce(sum(lost), 0), 'flushed', coalesce(sum(flushed), 0))))
         FROM profile.flushes WHERE began_at > now() - interval '15 minutes'";
 
 pub(super) static PERFORMANCE_METRICS: Statement = Statement {
@@ -178,7 +178,7 @@ pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
     let above = BUCKETS.map(|(bound_us, _)| Sketch::bin_index(bound_us) + 1);
     let asked = serde_json::json!({"application_name": APPLICATION_NAME, "above": above});
     let parts = METRICS.read(db, &[text(asked.to_string())]).await?;
-    let metrics = serde_json::from_str(&parts.json()).ok();
+    let metrics = Metrics::deserialize(serde_json::Value::Object(parts.members)).ok();
     Ok(metrics.map(|metrics| render(&metrics)))
 }
 

@@ -38,7 +38,7 @@ const SETTINGS: &str = "WITH asked AS MATERIALIZED (
                               || quote_literal(query_warn_ms || 'ms') || '; SELECT pg_reload_conf();' END,
                     CASE WHEN NOT is_there
                          THEN 'See the server''s own account of every statement: CREATE EXTENSION pg_stat_statements; '
-                              || '(once it is in shared_preload_libraries).' END], NULL)))::text,
+                              || '(once it is in shared_preload_libraries).' END], NULL))),
             'facts', json_build_object('has_statements', is_there))
         FROM asked, extension";
 
@@ -82,7 +82,7 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
                 'checked_out', checked_out,
                 'overflow', greatest(total - pool_size, 0),
                 'total_connections', total,
-                'source', 'pg_stat_activity, by application_name; pool_size is the variable db_pool_size'))::text,
+                'source', 'pg_stat_activity, by application_name; pool_size is the variable db_pool_size')),
             'advice', (SELECT coalesce(json_agg(advice), '[]') FROM advice),
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
@@ -124,7 +124,7 @@ const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             'members', json_build_object('index_usage', (
                 SELECT coalesce(json_agg(json_build_object('table', \"table\", 'index', index, 'scans', scans,
                     'tuples_read', tuples_read, 'tuples_fetched', tuples_fetched)), '[]')
-                FROM (SELECT * FROM usage ORDER BY scans DESC, index LIMIT 200) AS most))::text,
+                FROM (SELECT * FROM usage ORDER BY scans DESC, index LIMIT 200) AS most)),
             'facts', json_build_object(
                 'scans', (SELECT coalesce(json_object_agg(index, scans), '{}') FROM usage),
                 'scans_are_counted', are_collected),
@@ -149,7 +149,7 @@ const TABLES: &str = "WITH counted AS MATERIALIZED (
             FROM counted WHERE n_live_tup >= 1000 AND last_analyze IS NULL AND last_autoanalyze IS NULL
         )
         SELECT json_build_object(
-            'members', '{}',
+            'members', '{}'::json,
             'facts', json_build_object('deleted_from', (
                 SELECT coalesce(json_agg(DISTINCT coalesce(pg_partition_root(relid), relid)::oid::bigint), '[]') FROM counted WHERE n_tup_del > 0)),
             'advice', (SELECT coalesce(json_agg(advice), '[]') FROM (SELECT * FROM advice LIMIT 200) AS advice))";
@@ -161,10 +161,10 @@ const CACHE_HITS: &str = "WITH advice (level, name, detail, sql) AS (
             FROM pg_stat_database
             WHERE datname = current_database() AND blks_hit + blks_read >= 1000000 AND blks_hit < 0.99 * (blks_hit + blks_read)
         )
-        SELECT json_build_object('members', '{}', 'advice', (SELECT coalesce(json_agg(advice), '[]') FROM advice))";
+        SELECT json_build_object('members', '{}'::json, 'advice', (SELECT coalesce(json_agg(advice), '[]') FROM advice))";
 
 const INDEX_BUILDS: &str =
-    "SELECT json_build_object('members', '{}', 'facts', json_build_object('building', (
+    "SELECT json_build_object('members', '{}'::json, 'facts', json_build_object('building', (
             SELECT coalesce(json_agg(index_relid::bigint), '[]') FROM pg_stat_progress_create_index
             WHERE datname = current_database())))";
 
@@ -195,7 +195,7 @@ const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
         SELECT json_build_object(
             'members', json_build_object('table_sizes', (
                 SELECT coalesce(json_agg(json_build_object('table', relname, 'size', pg_size_pretty(size_bytes), 'size_bytes', size_bytes)), '[]')
-                FROM (SELECT * FROM sized ORDER BY size_bytes DESC NULLS FIRST, relname LIMIT 200) AS largest))::text,
+                FROM (SELECT * FROM sized ORDER BY size_bytes DESC NULLS FIRST, relname LIMIT 200) AS largest)),
             'facts', json_build_object('profiler_bytes', (SELECT size_bytes FROM profile)),
             'unavailable', (
                 SELECT coalesce(json_agg(json_build_object('section', section, 'reason',
@@ -373,7 +373,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
         SELECT json_build_object(
             'members', json_build_object('top_statements', (
                 SELECT coalesce(json_agg(json_build_object('query', left(query, 200), 'calls', calls, 'total_ms', total_ms,
-                    'mean_ms', mean_ms, 'max_ms', max_ms, 'rows', rows) ORDER BY total_ms DESC), '[]') FROM top))::text,
+                    'mean_ms', mean_ms, 'max_ms', max_ms, 'rows', rows) ORDER BY total_ms DESC), '[]') FROM top)),
             'unavailable', (
                 SELECT coalesce(json_agg(json_build_object('section', 'top_statements', 'reason', format(
                     'The texts of %s statements of other roles are hidden from the role %s. An administrator runs: '
@@ -446,7 +446,7 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
         found: error.to_string(),
     })?;
     if facts.has_statements == Some(false) {
-        parts.add(&json!({"top_statements": null}));
+        parts.add(json!({"top_statements": null}));
         parts.unavailable.push(Unavailable {
             section: "top_statements".to_owned(),
             reason: "The extension pg_stat_statements is not installed in this database."
@@ -457,24 +457,24 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
     }
     if let Some(mut profiler) = facts.profiler.take() {
         profiler.insert("size_bytes".to_owned(), facts.profiler_bytes.into());
-        parts.add(&json!({"profiler": profiler}));
+        parts.add(json!({"profiler": profiler}));
     }
     let contract = facts.contract.take();
     let contract = contract.map(|found| contract_rows(found, &facts, &mut parts.advice));
     if let Some(rows) = contract {
-        parts.add(&json!({"index_contract": rows}));
+        parts.add(json!({"index_contract": rows}));
     }
     let advice = chosen(std::mem::take(&mut parts.advice), &facts);
     parts.unavailable.sort();
     let unavailable = std::mem::take(&mut parts.unavailable);
     let (window, ..) = window.parts();
-    parts.add(&json!({
+    parts.add(json!({
         "nfr_target": "< 100ms per query (95th percentile)",
         "window": window,
         "advice": advice,
         "unavailable": unavailable,
     }));
-    Ok(parts.json())
+    Ok(Value::Object(parts.members).to_string())
 }
 
 /// Returns the parameters of the statements of the report's database half, as JSON.

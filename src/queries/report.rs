@@ -35,8 +35,8 @@ pub struct Section {
 /// The result of a section's statement.
 #[derive(Default, Deserialize)]
 struct Part {
-    /// The members of the report, as the text of a JSON object, which is passed on unchanged.
-    members: String,
+    /// The members of the report.
+    members: Map<String, Value>,
     #[serde(default)]
     advice: Vec<Advice>,
     #[serde(default)]
@@ -90,7 +90,8 @@ pub struct Unavailable {
 /// The parts of a report that were read.
 #[derive(Default)]
 pub struct Parts {
-    members: Vec<String>,
+    /// The members of the report.
+    pub members: Map<String, Value>,
     /// All advice, unsorted.
     pub advice: Vec<Advice>,
     /// The sections that are missing.
@@ -109,24 +110,14 @@ impl Parts {
     }
 
     /// Adds members that no section fills.
-    pub fn add(&mut self, members: &Value) {
-        self.members.push(members.to_string());
-    }
-
-    /// Returns the report as a JSON object.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let members = self.members.iter().map(|object| {
-            let object = object.trim();
-            let inner = object.strip_prefix('{').and_then(|o| o.strip_suffix('}'));
-            inner.unwrap_or_default().trim()
-        });
-        let members: Vec<_> = members.filter(|members| !members.is_empty()).collect();
-        ["{", &members.join(", "), "}"].concat()
+    pub fn add(&mut self, members: Value) {
+        if let Value::Object(mut members) = members {
+            self.members.append(&mut members);
+        }
     }
 
     fn take(&mut self, part: Part) {
-        self.members.push(part.members);
+        self.members.extend(part.members);
         self.advice.extend(part.advice);
         self.unavailable.extend(part.unavailable);
         self.facts.extend(part.facts);
@@ -137,7 +128,7 @@ impl Parts {
         let nulls: Map<_, _> = members
             .map(|member| ((*member).to_owned(), Value::Null))
             .collect();
-        self.add(&Value::Object(nulls));
+        self.add(Value::Object(nulls));
         let reason = format!("{} can't be read: {why}.", section.source);
         let missing = section
             .members
@@ -309,26 +300,6 @@ fn why(db: &Db, section: &Section, error: &DbError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn members_of_all_parts_become_one_object() {
-        let mut parts = Parts::default();
-        for members in [
-            "{}",
-            " {\"a\" : 1.50} ",
-            "{\"b\": {\"c\": []}, \"d\": null}",
-        ] {
-            parts.take(Part {
-                members: members.to_owned(),
-                ..Part::default()
-            });
-        }
-        parts.add(&serde_json::json!({"e": "}"}));
-        assert_eq!(
-            parts.json(),
-            r#"{"a" : 1.50, "b": {"c": []}, "d": null, "e":"}"}"#
-        );
-    }
 
     #[test]
     fn advice_is_sorted_by_level_first() {
