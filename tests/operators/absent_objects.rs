@@ -64,6 +64,6 @@ async fn missing_object_of_a_migration_is_503_with_advice_to_migrate() {
         let parts = ["DATABASE NOT MIGRATED: task_create", "run scripts/migrate"];
         assert_unavailable(&edge, &answer, &parts).await;
         let detail = answer.json()["detail"].to_string();
-        assert!(detail.contains("run scripts/migrate"), "{change}: {detail}");
+        assert!(detail.contains("Run scripts/migrate"), "{change}: {detail}");
     }
 }
