@@ -1,5 +1,5 @@
 //! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. Used for the
-//! cache's store, the replica, and the tables of the profiler.
+//! cache's store and the tables of the profiler. The replica, whose verdict has a period of its own, uses only the second part.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ impl Breaker {
         !std::mem::replace(&mut self.is_failing, true)
     }
 
-    /// Records a success.
+    /// Records a success. A pause that has begun goes on, because another call may have failed since this one began.
     pub fn succeeded(&mut self) {
-        *self = Self::default();
+        self.is_failing = false;
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
         assert!(!breaker.failed(now + pause, pause));
         assert!(breaker.is_open(now + pause));
         breaker.succeeded();
-        assert!(!breaker.is_open(now + pause));
+        assert!(breaker.is_open(now + pause));
         assert!(breaker.failed(now + pause, Duration::ZERO));
         assert!(!breaker.is_open(now + pause));
     }

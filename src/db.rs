@@ -93,7 +93,7 @@ pub struct Db {
     key: Option<(String, &'static Statement)>,
     /// When reads may use the cache or the replica. `None` means reads use the primary only.
     reads: Option<Reads>,
-    /// The statements sent so far that write. Clones share them.
+    /// The write statements sent so far, shared by all clones.
     writes: Arc<Mutex<Vec<&'static Statement>>>,
 }
 
@@ -181,7 +181,7 @@ impl Db {
         self
     }
 
-    /// Returns the statements sent so far that write, including those that failed.
+    /// Returns the write statements sent so far, including failed ones.
     #[must_use]
     pub fn writes(&self) -> Vec<&'static Statement> {
         self.writes

@@ -230,7 +230,7 @@ fn is_shouted(word: &str) -> bool {
     word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
 }
 
-/// Settings and views of PostgreSQL and `PgBouncer` that only documents name.
+/// Names of settings and views of PostgreSQL and `PgBouncer` that occur in our documents but nowhere in our code.
 const THEIRS: &[&str] = &[
     "connect_query",
     "max_standby_streaming_delay",

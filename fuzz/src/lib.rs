@@ -1,4 +1,4 @@
-//! What the fuzz targets share: parsing a request as each operation does, and examples of valid input.
+//! Code that the fuzz targets share: it parses a request as each operation does, and creates examples of valid input.
 
 use std::fmt::Write;
 use std::sync::Arc;

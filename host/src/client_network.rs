@@ -1,4 +1,4 @@
-//! The network of a client. Limits for each client count by network.
+//! The network of a client. Limits for each client apply to a network: one IPv4 address, or one IPv6 /64 network.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -29,14 +29,14 @@ impl Store {
         self.contents().values.get(key).cloned()
     }
 
-    /// Sets the value of a key; an error says that the store is full.
+    /// Sets the value of a key. Fails if the store is full.
     pub fn set(&self, key: String, value: Vec<u8>) -> Result<(), String> {
         let mut contents = self.contents();
         let held = contents.held(&key);
         let bytes = contents.bytes - held + key.len() + value.len();
         if bytes > MOST_BYTES {
             return Err(format!(
-                "the store is full: it would have {bytes} bytes, and may have {MOST_BYTES}"
+                "the store is full: with this value it would have {bytes} bytes, more than the limit of {MOST_BYTES}"
             ));
         }
         contents.bytes = bytes;

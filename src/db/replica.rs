@@ -151,7 +151,7 @@ impl Replica {
                 standing.breaker.succeeded();
                 false
             }
-            Err(_) => standing.breaker.failed(Instant::now(), STANDING_FOR),
+            Err(_) => standing.breaker.failed(Instant::now(), Duration::ZERO),
         }
     }
 

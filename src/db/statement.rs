@@ -1,4 +1,5 @@
-//! The definition of a SQL statement: its name, its constant text, the tables it writes, the indexes it uses and its most rows.
+//! The definition of a SQL statement: its name, its constant text, the tables it writes, the indexes it uses, and the
+//! maximum number of rows it returns.
 
 /// A statement of the registry (`queries::ALL`). Tests check its indexes and rows with EXPLAIN of the same text.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ pub struct Parameter {
     pub kind: Kind,
     /// The description in openapi.json, one sentence.
     pub about: &'static str,
-    /// The default value as the text of a parameter.
+    /// The default value, written as in a query string: `50`, `true`.
     pub default: Option<&'static str>,
 }
 
@@ -178,7 +178,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Returns the pattern of a valid expression.
+    /// Creates a pattern. `text` must be a valid regular expression.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {
         Self {

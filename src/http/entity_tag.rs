@@ -11,13 +11,13 @@ pub fn etag(tag: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{tag}\"")).ok()
 }
 
-/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that can be ours, including weak ones, and [`ANY_TAG`].
+/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that have our format, weak or strong. Keeps [`ANY_TAG`].
 pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
     let tags = entity_tags(headers, &IF_NONE_MATCH).into_iter();
     tags.map(|(_, tag)| tag).collect()
 }
 
-/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that can be ours, without weak tags, which never match. A header without
+/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. A header without
 /// a usable tag is a condition that is always false, so that a client's mistake changes nothing.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let mut values = headers.get_all(IF_MATCH).iter();
@@ -33,8 +33,8 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch(Some(tags.map(|(_, tag)| tag).collect()))
 }
 
-/// Returns the entity tags in a header's values: whether each is weak, and the tag if it can be ours, or [`ANY_TAG`]. Stops
-/// reading a value at its first syntax error.
+/// Returns the tags in a header that have our format or are [`ANY_TAG`], each with whether it is weak. Stops reading a value at its first
+/// syntax error.
 fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {

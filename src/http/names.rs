@@ -165,7 +165,8 @@ fn joins_emoji(before: &str, after: &str) -> bool {
     last.chars().next_back().is_some_and(is_emoji) && after.chars().next().is_some_and(is_emoji)
 }
 
-/// Whether U+FE0F turns a text character into an emoji: `❤`, or the digit of a keycap.
+/// Returns whether U+FE0F after `before` displays an emoji: after a character that also has a text form, such as `❤`, or after the digit of
+/// a keycap.
 fn makes_emoji(before: &str, after: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;

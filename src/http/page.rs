@@ -23,7 +23,7 @@ pub const OFFSET: Parameter = Parameter {
         min: 0,
         max: 1_000_000,
     },
-    about: "Number of items to skip. Following the Link header instead is faster, and misses no items while others write.",
+    about: "Number of items to skip. Following the Link header instead is faster, and does not miss items if rows are added or removed between requests.",
     default: Some("0"),
 };
 

@@ -1,5 +1,5 @@
-//! The parameters of the path and the query as each handler gets them: a struct with a field for each parameter. The same declaration is
-//! the table that `check` and openapi.json use, so a handler can't read a parameter that its operation doesn't have.
+//! The parameters of the path and the query as each handler gets them: a struct with a field for each parameter. The same declaration also
+//! creates the table that `check` and openapi.json use, so a handler can't misspell a parameter.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::contract::{Cursor, Parameter, epoch_us};
 use super::problem::ApiError;
 use crate::queries::fleet_report::Window;
 
-/// The checked parameters of a request, by name. A parameter that the request doesn't have has its default, if there is one.
+/// The checked parameters of a request, by name. If the request omits a parameter, its value is the default, if there is one.
 #[derive(Debug, Default)]
 pub struct Values(Vec<(&'static str, Scalar)>);
 
@@ -36,7 +36,7 @@ impl Values {
     /// Returns the value of a parameter as the type of the handler's field.
     pub fn get<T: FromScalar>(&self, name: &str) -> Result<T, ApiError> {
         T::from_scalar(self.scalar(name)).ok_or(ApiError::Bug(
-            "a parameter is missing, or has another type than its handler's field",
+            "a parameter is missing, or its type differs from the handler's field",
         ))
     }
 }
@@ -133,7 +133,8 @@ fn text(value: Option<&Scalar>) -> Option<&str> {
     }
 }
 
-/// Declares a struct of parameters. A field has a type ([`FromScalar`]) and a description ([`Parameter`]), whose name is the field's.
+/// Declares a struct of parameters. Each field has a type ([`FromScalar`]) and a description ([`Parameter`]). The field's name is the
+/// parameter's name.
 /// `..page(limit)` adds the parameters of a list's page, with the default of `limit`; see `page.rs`.
 macro_rules! parameters {
     ($name:ident { $($field:ident: $type:ty = $parameter:expr,)* ..page($limit:literal) }) => {
@@ -156,7 +157,7 @@ macro_rules! parameters {
         }
     };
     ($name:ident { $($field:ident: $type:ty = $parameter:expr,)+ }) => {
-        /// The parameters of the operation; see its table for their meanings.
+        /// The parameters of an operation; `TABLE` describes them.
         #[derive(Debug)]
         pub struct $name {
             $(#[allow(missing_docs, reason = "the table describes the fields")] pub $field: $type,)+

@@ -113,15 +113,15 @@ impl Unready {
             kinds_found.into_iter().any(|kind| kinds.contains(&kind))
         };
         if has(&["server", "encoding", "foreign"]) {
-            "This application cannot use the database; see problems. Run scripts/migrate plan to list the differences."
+            "This application cannot use the database; see `problems`. Run scripts/migrate plan to list the differences."
         } else if !self.missing_migrations.is_empty() && !has(&["privilege"]) {
             UNMIGRATED_DETAIL
         } else if has(&["privilege"]) {
-            "The API lacks privileges in the database; see problems. Run scripts/migrate grant."
+            "The API lacks privileges in the database; see `problems`. Run scripts/migrate grant."
         } else if !self.problems.is_empty() {
-            "The database does not meet the API's requirements; see problems. Run scripts/migrate verify, which prints what to do."
+            "The database does not meet the API's requirements; see `problems`. Run scripts/migrate verify, which prints what to do."
         } else {
-            "The database lacks indexes that its migrations created; see missing_indexes. docs/indexes.md explains how to create each one again."
+            "The database lacks indexes that its migrations created; see `missing_indexes`. docs/indexes.md explains how to create each one again."
         }
     }
 }

@@ -34,8 +34,8 @@ pub fn allow_stale_reads(db: Db, operation: &Operation, headers: &HeaderMap) -> 
     }
 }
 
-/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may have
-/// taken effect, and its client must see it, but its WAL position is unknown.
+/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may still
+/// have taken effect, so its client gets a token too. Its WAL position is unknown, so that token is `latest`.
 pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
     let config = db.config();
     let has_replica = config.db_read_address.is_some();

@@ -154,7 +154,7 @@ macro_rules! agent_members {
     ($($more:expr),*) => {
         &[
             ID,
-            member("name", AGENT_NAME, Required, "Name of the agent, with the leading @ of mentions."),
+            member("name", AGENT_NAME, Required, "Name of the agent, with a leading @, as in mentions."),
             member("agent_type", AGENT_TYPE, Required, "Type of the agent. Each installation chooses its own types."),
             member("persona", Kind::Record(&PERSONA), Required, "Persona of the agent."),
             member("config", Kind::Object, Required, "Settings of the agent, as a JSON object. The API stores them unchanged."),
@@ -460,7 +460,7 @@ pub static MESSAGE_CREATE: Schema = Schema {
             "author_name",
             NEW_NAME,
             Optional,
-            "Name of the author. Default: the agent's name if author_type is agent, otherwise user.",
+            "Name of the author. Default: the agent's name if author_type is agent; otherwise the text `user`.",
         ),
         member(
             "thread_id",
@@ -835,7 +835,7 @@ pub static TASK_UPDATE: Schema = Schema {
             "status",
             TASK_STATUS,
             Optional,
-            "New status of the task. The API sets started_at and completed_at to match: pending clears both, in_progress sets started_at and clears completed_at, completed and failed set both. Setting a time that already exists does not change it.",
+            "New status of the task. The API sets started_at and completed_at to match: pending clears both, in_progress sets started_at and clears completed_at, completed and failed set both. A time that is already set is kept.",
         ),
         member(
             "priority",
@@ -949,7 +949,7 @@ pub static STATS_MESSAGES: Schema = Schema {
             "is_estimate",
             Kind::Boolean,
             Required,
-            "Whether the number is an estimate, as it is from 100,000 messages on.",
+            "Whether the number is an estimate. It is exact below 100,000 messages.",
         ),
     ],
     example: r#"{"total": 1200, "is_estimate": false}"#,
@@ -1002,7 +1002,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
                 max: 16,
             },
             Nullable,
-            "Each named index, with its state compared to its definition, the statements that need it, and the numbers of their calls and of its scans in the period.",
+            "The state of each named index compared to its definition, the statements that need the index, and the numbers of scans and calls in the period.",
         ),
         member(
             "advice",
@@ -1130,7 +1130,7 @@ pub static PERFORMANCE_CACHE: Schema = Schema {
                 max: 1000,
             },
             Required,
-            "The same numbers for each statement, the most lookups first.",
+            "The same numbers for each statement, sorted by lookups in descending order.",
         ),
     ],
     example: r#"{"window": "15m", "from": "2026-01-31T12:00:00.000000Z", "to": "2026-01-31T12:15:00.000000Z", "cache_seconds": 10, "total": {"lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}, "statements": [{"name": "agent_get", "lookups": 18231, "hits": 17935, "hit_rate": 0.983764, "errors": 0, "p50_ms": 0.04, "p95_ms": 0.09, "p99_ms": 0.21, "max_ms": 1.3}]}"#,

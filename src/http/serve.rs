@@ -1,4 +1,5 @@
-//! The way of a request from its route to its handler and back. [`serve`] lists the steps; each is in the file that its name says.
+//! The path of a request from its route to its handler and back. [`serve`] lists the steps; each call names the module that implements the
+//! step.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -47,7 +47,7 @@ pub async fn task_list(db: Db, input: Input<TaskListParameters>) -> Result<Reply
 pub static TASK_CREATE: Operation = Operation {
     id: "task_create",
     path: "/api/tasks",
-    summary: "Creates a task outside workflows.",
+    summary: "Creates a task that belongs to no workflow.",
     body: Some(&schemas::TASK_CREATE),
     answer: Kind::Record(&schemas::TASK),
     ..Operation::CREATE
@@ -64,7 +64,7 @@ pub async fn task_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static TASK_GET: Operation = Operation {
     id: "task_get",
     path: "/api/tasks/{id}",
-    summary: "Returns a task outside workflows.",
+    summary: "Returns a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
     answer: Kind::Record(&schemas::TASK),
     errors: &[404],
@@ -80,7 +80,7 @@ pub async fn task_get(db: Db, input: Input<TaskId>) -> Result<Reply, ApiError> {
 pub static TASK_UPDATE: Operation = Operation {
     id: "task_update",
     path: "/api/tasks/{id}",
-    summary: "Updates the given fields of a task outside workflows.",
+    summary: "Updates the given fields of a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
     body: Some(&schemas::TASK_UPDATE),
     answer: Kind::Record(&schemas::TASK),

@@ -78,7 +78,7 @@ pub async fn workflow_create(db: Db, input: Input) -> Result<Reply, ApiError> {
 pub static WORKFLOW_GET: Operation = Operation {
     id: "workflow_get",
     path: "/api/workflows/{id}",
-    summary: "Returns a workflow with its tasks; if they exceed the size of a page, Link leads to the remaining tasks.",
+    summary: "Returns a workflow with its tasks; if the tasks do not fit on one page, the Link header leads to the next page.",
     parameters: WorkflowId::TABLE,
     answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[404],

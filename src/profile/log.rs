@@ -91,7 +91,7 @@ pub fn set_log_format(format: LogFormat) {
 /// Writes one line with the request's id. `details` are only in the JSON format, because the message contains the same facts.
 pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&str, Value)]) {
     let format = FORMAT.get().copied().unwrap_or_default();
-    // `eprintln!` would panic if stderr can't be written.
+    // `eprintln!` would panic if writing to stderr failed.
     let _ = writeln!(
         stderr(),
         "{}",

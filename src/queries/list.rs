@@ -263,7 +263,7 @@ pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 /// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
 /// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
 ///
-/// `extra_hash` is an additional hash, of the text of a jsonb that may change without a change of a time. Some jsonb values that differ
+/// `extra_hash` is an additional hash: of the text of a jsonb column that can change while all times of the row stay the same. Some jsonb values that differ
 /// only in their nesting have the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
@@ -271,8 +271,8 @@ pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_e
 /// 2 MiB of JSON, because sixteen requests share an instance's memory.
 ///
 /// `json` and `note` are expressions on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
-/// `rows` is a FROM with an ORDER BY and a LIMIT. `text_bytes` is the length of a row's long texts, which costs little to compute. Rows
-/// that can't fit aren't converted to JSON. `extra_hash` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
+/// `rows` is a FROM with an ORDER BY and a LIMIT. `text_bytes` is the length of a row's long texts. It is cheap to compute, and
+/// shows which rows can't fit, so that these aren't converted to JSON. `extra_hash` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
 macro_rules! page {
     (
         $(begin: $begin:expr,)?
@@ -308,11 +308,11 @@ macro_rules! page {
 /// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
 /// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
 /// would read many rows in vain. So a page `within` values is read as a range of the index that begins with their columns. Rows with
-/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table, so
-/// the lists of messages have a filter, which compares with `(SELECT $5::uuid)` to hide the value from the planner. It then expects an
-/// average agent or channel. If a page seems to need all of these rows, PostgreSQL may sort them instead of reading them in order, and
-/// a busy channel has many more rows than the average. So these lists also hide the page's size (`limit: unknown`): PostgreSQL then
-/// expects to read a fifth of the rows.
+/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table. The
+/// lists of messages therefore have a filter. It compares with `(SELECT $5::uuid)`, which hides the value, so the planner assumes an agent
+/// or channel of average size. If the planner expected fewer rows than the page needs, it would sort them all instead of reading them in
+/// order, which is slow for a busy channel. So these lists also hide LIMIT and OFFSET (`limit: unknown`). The planner then assumes that the
+/// query needs a fifth of the rows.
 ///
 /// The note of a page is its [`ROWS_TAG`], and the cursor of the next page if there may be one.
 macro_rules! list {

@@ -26,7 +26,7 @@ async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
             ("slow_query_warn_ms", "0"),
         ];
         let edge = Edge::start_with(&database, &variables, &[]).await;
-        // In the path and the query, raw and encoded, in a header, in a body.
+        // Sends the characters in the path and the query (raw and percent-encoded), in a header, and in a body.
         let mut encoded = String::new();
         for byte in ODD.bytes() {
             write!(encoded, "%{byte:02X}").expect("a String takes it");

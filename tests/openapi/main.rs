@@ -49,7 +49,7 @@ fn document() -> Value {
             "parameters": {"IfMatch": {
                 "name": "If-Match",
                 "in": "header",
-                "description": "Entity tags in the form of ETag. The write is executed only if the row has one of them; otherwise the response \
+                "description": "Entity tags, written as in the header ETag. The write is executed only if the row has one of them; otherwise the response \
                     is 412 with the row's current tag. `*` matches any tag; a weak tag never matches (RFC 9110, 13.1.1).",
                 "schema": {"type": "string"},
             }, "IdempotencyKey": {
@@ -390,7 +390,8 @@ fn responses() -> Value {
 #[test]
 fn openapi_json_matches_the_code() {
     let pretty = serde_json::to_string_pretty(&document()).expect("it's JSON");
-    // The component contains the file, and a third of it would be the spaces of its indentation. One space a level is enough.
+    // The component contains this file. With the default indentation, a third of the file would be spaces, so each level is indented by one
+    // space.
     let narrow = |line: &str| {
         let text = line.trim_start();
         " ".repeat((line.len() - text.len()) / 2) + text + "\n"

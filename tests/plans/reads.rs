@@ -302,8 +302,8 @@ pub async fn unbounded(
             .await;
             for (parameters, skipped) in ids.cases(statement, rows) {
                 let mut read = Read::of(transaction.client(), layout, statement, &parameters).await;
-                // If an index page is full, PostgreSQL reads the table to find dead rows, and then splits the page. So a write has
-                // a second try.
+                // If an index page is full, PostgreSQL first reads the table to find dead rows, and then splits the page. These reads
+                // aren't part of the bound, so a write that exceeds the bound is measured a second time.
                 if !statement.is_read() && !read.is_bounded(skipped) {
                     run("ROLLBACK TO before".to_owned()).await;
                     read = Read::of(transaction.client(), layout, statement, &parameters).await;

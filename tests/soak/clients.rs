@@ -82,7 +82,7 @@ pub struct Ledger {
     pub completed: BTreeMap<String, String>,
     /// Idempotency keys of successful writes.
     pub keys: Vec<String>,
-    /// Answers that no client may receive, and failed checks.
+    /// Unexpected server errors (5xx), requests without an answer, and failed checks.
     pub violations: Vec<String>,
     statuses: BTreeMap<(Phase, u16), usize>,
     /// Time, phase and duration of each successful answer.

@@ -1,7 +1,7 @@
-//! `spin:postgres/postgres@4.2.0`: opens connections, queries and executes, each in a blocking and an async form.
+//! `spin:postgres/postgres@4.2.0`: opens connections, and runs queries and other statements. Each function has a blocking and an async form.
 #![expect(
     clippy::result_large_err,
-    reason = "the WIT's error has its size, and every answer may be one"
+    reason = "the WIT defines the error type and therefore its size, and most functions return it"
 )]
 
 mod error;
@@ -36,7 +36,7 @@ type QueryStreams = (
     FutureReader<Result<(), Error>>,
 );
 
-/// Opens a connection that the application may open.
+/// Opens a connection, if `allowed_outbound_hosts` contains its address.
 async fn connect(builder: ConnectionBuilder, app: &App) -> Result<Connection, Error> {
     let config: tokio_postgres::Config = builder
         .address
