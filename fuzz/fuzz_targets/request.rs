@@ -1,5 +1,5 @@
 //! Fuzz target: requests, read as every operation reads them. The parsed form of an accepted request is written out; that request must be
-//! accepted too, with the same meaning. A rejected request has field errors, [`MOST_FAULTS`] at most.
+//! accepted too, with the same meaning. A rejected request has field errors, [`MAX_FIELD_ERRORS`] at most.
 //!
 //! An input has three lines: the path parameter, the query, and the body. Operations and their members come from the component's own
 //! tables, so this file must not list them.
@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use reznet_edge::http::contract::MOST_FAULTS;
+use reznet_edge::http::contract::MAX_FIELD_ERRORS;
 use reznet_fuzz::{Accepted, Asked, Reader, Reading, examples, members, words};
 use serde_json::{Map, Value};
 
@@ -22,8 +22,8 @@ fuzz_target!(|data: &[u8]| {
             Reading::NoRoute | Reading::NotJson => {}
             Reading::Faults(count) => {
                 assert!(
-                    (1..=MOST_FAULTS).contains(&count),
-                    "{name} tells of {count} faults"
+                    (1..=MAX_FIELD_ERRORS).contains(&count),
+                    "{name} tells of {count} errors"
                 );
             }
             Reading::Accepted(accepted) => check(reader, &accepted),
@@ -114,7 +114,7 @@ const NUMBERS: [&str; 7] = [
 const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
 
 /// Enough repetitions to cause more field errors than are reported, and to make lists too long.
-const MANY: usize = 2 * MOST_FAULTS + 1;
+const MANY: usize = 2 * MAX_FIELD_ERRORS + 1;
 
 static EXAMPLES: LazyLock<Vec<Value>> = LazyLock::new(examples);
 

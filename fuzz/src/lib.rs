@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::any;
 use axum::{Extension, Router};
 use futures_util::FutureExt;
-use reznet_edge::http::contract::{Cursor, Findings, Kind, Operation, Schema};
+use reznet_edge::http::contract::{Cursor, FieldType, Operation, Schema, Validation};
 use reznet_edge::http::input::RawInput;
 use reznet_edge::http::problem::ApiError;
 use reznet_edge::http::routes;
@@ -66,7 +66,7 @@ pub struct Reader {
     router: Router,
 }
 
-type Read = Arc<Result<(RawInput, Findings), ApiError>>;
+type Read = Arc<Result<(RawInput, Validation), ApiError>>;
 
 impl Reader {
     /// Returns a reader for every operation.
@@ -109,17 +109,17 @@ impl Reader {
             return Reading::NoRoute;
         };
         match &**read {
-            Ok((input, findings)) if findings.faults.is_empty() => {
-                Reading::Accepted(self.accepted(input, findings))
+            Ok((input, validation)) if validation.errors.is_empty() => {
+                Reading::Accepted(self.accepted(input, validation))
             }
-            Ok((_, findings)) => Reading::Faults(findings.faults.len()),
-            Err(ApiError::Invalid(faults)) => Reading::Faults(faults.len()),
+            Ok((_, validation)) => Reading::Faults(validation.errors.len()),
+            Err(ApiError::Invalid(errors)) => Reading::Faults(errors.len()),
             Err(ApiError::NotJson(_)) => Reading::NotJson,
             Err(error) => Reading::Unexpected(format!("{error:?}")),
         }
     }
 
-    fn accepted(&self, input: &RawInput, findings: &Findings) -> Accepted {
+    fn accepted(&self, input: &RawInput, validation: &Validation) -> Accepted {
         let mut parameters = Map::new();
         let mut written_out = Asked::default();
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -140,7 +140,7 @@ impl Reader {
         if self.operation.body.is_some() {
             written_out.body = input.body.as_bytes().to_vec();
         }
-        let references = findings.references.iter();
+        let references = validation.references.iter();
         Accepted {
             parameters,
             body: input.body.clone(),
@@ -182,51 +182,51 @@ fn encode(text: &mut String, bytes: &[u8], stays: impl Fn(u8) -> bool) {
 }
 
 /// Returns a valid value of this type, with all members.
-fn sample(kind: &Kind) -> Value {
-    match kind {
-        Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
+fn sample(field_type: &FieldType) -> Value {
+    match field_type {
+        FieldType::Uuid | FieldType::Reference(_) | FieldType::AgentWhere { .. } => {
             json!("4a922d03-4c26-4ca9-a1ce-5625fd2f50f6")
         }
-        Kind::EarlierPosition => json!(0),
-        Kind::Boolean => json!(true),
-        Kind::Integer { min, .. } => json!(min),
-        Kind::Text { min, .. } => json!("a".repeat(*min)),
-        Kind::Name { .. } => json!("a name"),
-        Kind::Pattern { .. } => json!("name"),
-        Kind::OneOf(words) => json!(words.first()),
-        Kind::Time => json!("2026-01-31T12:00:00Z"),
-        Kind::Cursor => json!("17.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"),
-        Kind::Object => json!({"a": {"b": ["c"]}}),
-        Kind::Record(schema) => {
+        FieldType::EarlierPosition => json!(0),
+        FieldType::Boolean => json!(true),
+        FieldType::Integer { min, .. } => json!(min),
+        FieldType::Text { min, .. } => json!("a".repeat(*min)),
+        FieldType::Name { .. } => json!("a name"),
+        FieldType::Pattern { .. } => json!("name"),
+        FieldType::OneOf(words) => json!(words.first()),
+        FieldType::Time => json!("2026-01-31T12:00:00Z"),
+        FieldType::Cursor => json!("17.4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"),
+        FieldType::Object => json!({"a": {"b": ["c"]}}),
+        FieldType::Record(schema) => {
             let members = schema.members.iter();
             members
-                .map(|member| (member.name.to_owned(), sample(&member.kind)))
+                .map(|member| (member.name.to_owned(), sample(&member.field_type)))
                 .collect::<Map<_, _>>()
                 .into()
         }
         // The list must be empty, because the first item of the outer list has no earlier item.
-        Kind::List {
-            of: Kind::EarlierPosition,
+        FieldType::List {
+            of: FieldType::EarlierPosition,
             ..
         } => json!([]),
-        Kind::List { of, .. } => json!([sample(of), sample(of)]),
+        FieldType::List { of, .. } => json!([sample(of), sample(of)]),
     }
 }
 
 /// Returns the names of all members of bodies and of objects inside them, each with a valid value.
 #[must_use]
 pub fn members() -> Vec<(&'static str, Value)> {
-    fn of_kind(kind: &Kind, members: &mut Vec<(&'static str, Value)>) {
-        match kind {
-            Kind::List { of, .. } => of_kind(of, members),
-            Kind::Record(schema) => of_schema(schema, members),
+    fn of_type(field_type: &FieldType, members: &mut Vec<(&'static str, Value)>) {
+        match field_type {
+            FieldType::List { of, .. } => of_type(of, members),
+            FieldType::Record(schema) => of_schema(schema, members),
             _ => {}
         }
     }
     fn of_schema(schema: &Schema, members: &mut Vec<(&'static str, Value)>) {
         for member in schema.members {
-            members.push((member.name, sample(&member.kind)));
-            of_kind(&member.kind, members);
+            members.push((member.name, sample(&member.field_type)));
+            of_type(&member.field_type, members);
         }
     }
     let mut members = Vec::new();
@@ -240,25 +240,25 @@ pub fn members() -> Vec<(&'static str, Value)> {
 /// Returns the names of all parameters and members, and all values of enumerations.
 #[must_use]
 pub fn words() -> Vec<&'static str> {
-    fn of_kind(kind: &Kind, words: &mut Vec<&'static str>) {
-        match kind {
-            Kind::OneOf(known) => words.extend(*known),
-            Kind::List { of, .. } => of_kind(of, words),
-            Kind::Record(schema) => of_schema(schema, words),
+    fn of_type(field_type: &FieldType, words: &mut Vec<&'static str>) {
+        match field_type {
+            FieldType::OneOf(known) => words.extend(*known),
+            FieldType::List { of, .. } => of_type(of, words),
+            FieldType::Record(schema) => of_schema(schema, words),
             _ => {}
         }
     }
     fn of_schema(schema: &Schema, words: &mut Vec<&'static str>) {
         for member in schema.members {
             words.push(member.name);
-            of_kind(&member.kind, words);
+            of_type(&member.field_type, words);
         }
     }
     let mut words = Vec::new();
     for operation in routes::all() {
         for parameter in operation.parameters {
             words.push(parameter.name);
-            of_kind(&parameter.kind, &mut words);
+            of_type(&parameter.field_type, &mut words);
         }
         if let Some(schema) = operation.body {
             of_schema(schema, &mut words);
@@ -278,7 +278,7 @@ pub fn examples() -> Vec<Value> {
     bodies
         .flat_map(|schema| {
             let example = serde_json::from_str(schema.example).unwrap_or_default();
-            [example, sample(&Kind::Record(schema))]
+            [example, sample(&FieldType::Record(schema))]
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
@@ -12,7 +12,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, agents};
 
-const ID: Parameter = Parameter::new(Kind::Uuid, "The agent's id.");
+const ID: Parameter = Parameter::new(FieldType::Uuid, "The agent's id.");
 
 parameters! {
     AgentId {
@@ -28,7 +28,7 @@ parameters! {
     AgentListParameters {
         active_only: bool = Parameter {
             default: Some("true"),
-            ..Parameter::new(Kind::Boolean, "Whether to return only active agents.")
+            ..Parameter::new(FieldType::Boolean, "Whether to return only active agents.")
         },
         agent_type: Option<String> = Parameter::new(schemas::AGENT_TYPE, "Only agents of this type are returned."),
         ..page("50")
@@ -40,7 +40,7 @@ pub static AGENT_LIST: Operation = Operation {
     path: "/api/agents",
     summary: "Lists agents, oldest first.",
     parameters: AgentListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::AGENT)),
+    answer: FieldType::page(&FieldType::Record(&schemas::AGENT)),
     ..Operation::GET
 };
 
@@ -60,7 +60,7 @@ pub static AGENT_CREATE: Operation = Operation {
     path: "/api/agents",
     summary: "Creates an agent.",
     body: Some(&schemas::AGENT_CREATE),
-    answer: Kind::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schemas::AGENT),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -78,7 +78,7 @@ pub static AGENT_GET: Operation = Operation {
     path: "/api/agents/{id}",
     summary: "Returns an agent.",
     parameters: AgentId::TABLE,
-    answer: Kind::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schemas::AGENT),
     errors: &[404],
     ..Operation::GET
 };
@@ -92,7 +92,7 @@ pub async fn agent_get(db: Db, input: Input<AgentId>) -> Result<Reply, ApiError>
 parameters! {
     AgentName {
         name: String = Parameter::new(
-            Kind::Text { min: 1, max: 100 },
+            FieldType::Text { min: 1, max: 100 },
             "The agent's name, with or without the leading @.",
         ),
     }
@@ -103,7 +103,7 @@ pub static AGENT_GET_BY_NAME: Operation = Operation {
     path: "/api/agents/name/{name}",
     summary: "Returns the agent with the given name.",
     parameters: AgentName::TABLE,
-    answer: Kind::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schemas::AGENT),
     errors: &[404],
     ..Operation::GET
 };
@@ -122,7 +122,7 @@ pub static AGENT_UPDATE: Operation = Operation {
     summary: "Updates the given fields of an agent.",
     parameters: AgentId::TABLE,
     body: Some(&schemas::AGENT_UPDATE),
-    answer: Kind::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schemas::AGENT),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -138,7 +138,7 @@ pub static AGENT_ACTIVATE: Operation = Operation {
     path: "/api/agents/{id}/activate",
     summary: "Activates an agent.",
     parameters: AgentId::TABLE,
-    answer: Kind::Record(&schemas::AGENT_ACTION),
+    answer: FieldType::Record(&schemas::AGENT_ACTION),
     errors: &[404, 412],
     ..Operation::PATCH
 };
@@ -152,7 +152,7 @@ pub static AGENT_DEACTIVATE: Operation = Operation {
     path: "/api/agents/{id}/deactivate",
     summary: "Deactivates an agent.",
     parameters: AgentId::TABLE,
-    answer: Kind::Record(&schemas::AGENT_ACTION),
+    answer: FieldType::Record(&schemas::AGENT_ACTION),
     errors: &[404, 412],
     ..Operation::PATCH
 };
@@ -172,7 +172,7 @@ pub static AGENT_STATUS: Operation = Operation {
     path: "/api/agents/{id}/status",
     summary: "Returns whether an agent is online, and whether it is busy.",
     parameters: AgentId::TABLE,
-    answer: Kind::Record(&schemas::AGENT_STATUS),
+    answer: FieldType::Record(&schemas::AGENT_STATUS),
     errors: &[404],
     ..Operation::GET
 };
@@ -195,7 +195,7 @@ pub static AGENT_MESSAGE_LIST: Operation = Operation {
     path: "/api/agents/{id}/messages",
     summary: "Lists an agent's messages, newest first.",
     parameters: AgentMessageListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],
     ..Operation::GET
 };
@@ -215,7 +215,7 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
     path: "/api/agents/{id}/dm-channel",
     summary: "Returns an agent's direct-message channel; creates it if it does not exist, and reopens it if it is archived.",
     parameters: AgentId::TABLE,
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schemas::CHANNEL),
     errors: &[404],
     is_safe: false,
     ..Operation::GET

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
@@ -12,7 +12,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, channels, messages};
 
-const ID: Parameter = Parameter::new(Kind::Uuid, "The channel's id.");
+const ID: Parameter = Parameter::new(FieldType::Uuid, "The channel's id.");
 
 parameters! {
     ChannelId {
@@ -35,7 +35,7 @@ pub static CHANNEL_LIST: Operation = Operation {
     path: "/api/channels",
     summary: "Lists the channels that are not archived, oldest first.",
     parameters: ChannelListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL)),
+    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL)),
     ..Operation::GET
 };
 
@@ -49,7 +49,7 @@ pub static CHANNEL_CREATE: Operation = Operation {
     path: "/api/channels",
     summary: "Creates a channel.",
     body: Some(&schemas::CHANNEL_CREATE),
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schemas::CHANNEL),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -67,7 +67,7 @@ pub static CHANNEL_GET: Operation = Operation {
     path: "/api/channels/{id}",
     summary: "Returns a channel.",
     parameters: ChannelId::TABLE,
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schemas::CHANNEL),
     errors: &[404],
     ..Operation::GET
 };
@@ -84,7 +84,7 @@ pub static CHANNEL_UPDATE: Operation = Operation {
     summary: "Updates the given fields of a channel.",
     parameters: ChannelId::TABLE,
     body: Some(&schemas::CHANNEL_UPDATE),
-    answer: Kind::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schemas::CHANNEL),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -103,7 +103,7 @@ pub static CHANNEL_ARCHIVE: Operation = Operation {
     path: "/api/channels/{id}",
     summary: "Archives a channel; its messages are kept.",
     parameters: ChannelId::TABLE,
-    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    answer: FieldType::Record(&schemas::CHANNEL_ACTION),
     errors: &[404, 412],
     ..Operation::DELETE
 };
@@ -119,7 +119,7 @@ pub static CHANNEL_CLEAR: Operation = Operation {
     path: "/api/channels/{id}/clear",
     summary: "Hides all messages up to now from a channel's history.",
     parameters: ChannelId::TABLE,
-    answer: Kind::Record(&schemas::CHANNEL_ACTION),
+    answer: FieldType::Record(&schemas::CHANNEL_ACTION),
     errors: &[404, 412],
     ..Operation::POST
 };
@@ -142,7 +142,7 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
     path: "/api/channels/{id}/messages",
     summary: "Lists a channel's newest messages in the order they were written; the next page has older messages.",
     parameters: ChannelMessageListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
     errors: &[404],
     ..Operation::GET
 };
@@ -163,7 +163,7 @@ pub static MESSAGE_CREATE: Operation = Operation {
     summary: "Creates a message in a channel.",
     parameters: ChannelId::TABLE,
     body: Some(&schemas::MESSAGE_CREATE),
-    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    answer: FieldType::Record(&schemas::CHANNEL_MESSAGE),
     errors: &[404, 409],
     ..Operation::CREATE
 };

@@ -9,9 +9,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::contract::{
-    Cursor, Findings, Kind, MOST_FAULTS, Presence, Schema, epoch_us, is_uuid, json_pointer,
+    Cursor, FieldType, MAX_FIELD_ERRORS, Presence, Schema, Validation, epoch_us, is_uuid,
+    json_pointer,
 };
-use super::json::{self, Token, Whole, free_form_fault, items, members, whole_number};
+use super::json::{self, Token, Whole, free_form_error, items, members, whole_number};
 use super::names;
 use crate::queries::references::{Reference, Target};
 
@@ -27,7 +28,7 @@ pub enum Scalar {
     Text(String),
 }
 
-impl Kind {
+impl FieldType {
     /// Parses the text of a parameter; the error says what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
         match *self {
@@ -47,7 +48,7 @@ impl Kind {
                     Self::Time => text.replace(' ', "+"),
                     _ => text.to_owned(),
                 };
-                self.text_fault(&text).map_or(Ok(Scalar::Text(text)), Err)
+                self.text_error(&text).map_or(Ok(Scalar::Text(text)), Err)
             }
         }
     }
@@ -58,40 +59,40 @@ impl Kind {
         &self,
         text: &str,
         pointer: &mut Vec<String>,
-        findings: &mut Findings,
+        validation: &mut Validation,
         out: &mut String,
     ) {
         let token = Token::of(text);
         match (self, token) {
-            (Self::Record(schema), Token::Object) => schema.check(text, pointer, findings, out),
+            (Self::Record(schema), Token::Object) => schema.check(text, pointer, validation, out),
             (Self::List { of, max }, Token::List) => {
-                of.check_items(*max, text, pointer, findings, out);
+                of.check_items(*max, text, pointer, validation, out);
             }
-            (Self::Object, Token::Object) => match free_form_fault(text) {
-                Some(fault) => findings.add_at(pointer, fault),
+            (Self::Object, Token::Object) => match free_form_error(text) {
+                Some(error) => validation.add_at(pointer, error),
                 None => out.push_str(text),
             },
             (Self::Record(_) | Self::Object, _) => {
-                findings.add_at(pointer, "must be a JSON object");
+                validation.add_at(pointer, "must be a JSON object");
             }
-            (Self::List { .. }, _) => findings.add_at(pointer, "must be a JSON array"),
+            (Self::List { .. }, _) => validation.add_at(pointer, "must be a JSON array"),
             (Self::Boolean, Token::Boolean(value)) => {
                 out.push_str(if value { "true" } else { "false" });
             }
-            (Self::Boolean, _) => findings.add_at(pointer, NOT_BOOLEAN),
+            (Self::Boolean, _) => validation.add_at(pointer, NOT_BOOLEAN),
             (Self::Integer { .. } | Self::EarlierPosition, token) => {
                 match self.integer(&token, pointer) {
                     Ok(number) => out.push_str(&number.to_string()),
-                    Err(fault) => findings.add_at(pointer, fault),
+                    Err(error) => validation.add_at(pointer, error),
                 }
             }
-            (_, Token::Text(value)) => self.check_text(text, &value, pointer, findings, out),
-            (Self::OneOf(words), _) => findings.add_at(pointer, not_one_of(words)),
+            (_, Token::Text(value)) => self.check_text(text, &value, pointer, validation, out),
+            (Self::OneOf(words), _) => validation.add_at(pointer, not_one_of(words)),
             (Self::Uuid | Self::Reference(_) | Self::AgentWhere { .. }, _) => {
-                findings.add_at(pointer, NOT_UUID);
+                validation.add_at(pointer, NOT_UUID);
             }
-            (Self::Time, _) => findings.add_at(pointer, NOT_TIME),
-            (_, _) => findings.add_at(pointer, "must be text"),
+            (Self::Time, _) => validation.add_at(pointer, NOT_TIME),
+            (_, _) => validation.add_at(pointer, "must be text"),
         }
     }
 
@@ -100,7 +101,7 @@ impl Kind {
         max: usize,
         list: &str,
         pointer: &mut Vec<String>,
-        findings: &mut Findings,
+        validation: &mut Validation,
         out: &mut String,
     ) {
         out.push('[');
@@ -111,14 +112,14 @@ impl Kind {
                     out.push(',');
                 }
                 pointer.push(count.to_string());
-                self.check(item, pointer, findings, out);
+                self.check(item, pointer, validation, out);
                 pointer.pop();
             }
             count += 1;
         }
         out.push(']');
         if count > max {
-            findings.add_at(
+            validation.add_at(
                 pointer,
                 format!("must have at most {max} items, has {count}"),
             );
@@ -130,15 +131,15 @@ impl Kind {
         literal: &str,
         value: &str,
         pointer: &[String],
-        findings: &mut Findings,
+        validation: &mut Validation,
         out: &mut String,
     ) {
         let normalized = match self {
             Self::Name { .. } => names::normalized(value),
             _ => value.into(),
         };
-        if let Some(fault) = self.text_fault(&normalized) {
-            findings.add_at(pointer, fault);
+        if let Some(error) = self.text_error(&normalized) {
+            validation.add_at(pointer, error);
             return;
         }
         if normalized == value {
@@ -149,7 +150,7 @@ impl Kind {
         if let Self::Reference(to) = *self
             && let Ok(id) = Uuid::try_parse(value)
         {
-            findings.references.push(Reference {
+            validation.references.push(Reference {
                 pointer: json_pointer(pointer),
                 to,
                 id,
@@ -171,28 +172,28 @@ impl Kind {
             // The upper limit is the position before the task that has the dependency; the first task can't have one.
             _ => (0, list_position(pointer).unwrap_or(i64::MAX) - 1),
         };
-        let fault = match number {
+        let error = match number {
             Whole::Number(number) => match in_range(number, min, max) {
                 None => return Ok(number),
-                Some(fault) => fault,
+                Some(error) => error,
             },
             Whole::TooLarge => format!("must be from {min} to {max}").into(),
         };
         Err(match self {
             Self::EarlierPosition => NOT_EARLIER.into(),
-            _ => fault,
+            _ => error,
         })
     }
 
-    fn text_fault(&self, text: &str) -> Option<Cow<'static, str>> {
-        let unless = |holds: bool, fault: &'static str| (!holds).then_some(Cow::Borrowed(fault));
+    fn text_error(&self, text: &str) -> Option<Cow<'static, str>> {
+        let unless = |holds: bool, error: &'static str| (!holds).then_some(Cow::Borrowed(error));
         match self {
             Self::Uuid | Self::Reference(_) | Self::AgentWhere { .. } => {
                 unless(is_uuid(text), NOT_UUID)
             }
-            Self::Text { min, max } => length_fault(text, *min, *max),
+            Self::Text { min, max } => length_error(text, *min, *max),
             Self::Name { max } => {
-                length_fault(text, 1, *max).or_else(|| names::fault(text).map(Cow::Owned))
+                length_error(text, 1, *max).or_else(|| names::error(text).map(Cow::Owned))
             }
             Self::Pattern { regex, form } => unless(regex.is_match(text), form),
             Self::OneOf(words) => (!words.contains(&text)).then(|| not_one_of(words).into()),
@@ -214,16 +215,16 @@ impl Kind {
 
 impl Schema {
     /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless
-    /// it stops early because of [`MOST_FAULTS`] unknown or repeated members.
+    /// it stops early because of [`MAX_FIELD_ERRORS`] unknown or repeated members.
     pub fn check(
         &self,
         object: &str,
         pointer: &mut Vec<String>,
-        findings: &mut Findings,
+        validation: &mut Validation,
         out: &mut String,
     ) {
         let mut given: Vec<Given> = self.members.iter().map(|_| Given::Absent).collect();
-        let mut unknown = Findings::default();
+        let mut unknown = Validation::default();
         let mut repetitions = 0;
         for (name, value) in members(object) {
             let name = Token::of(name);
@@ -236,9 +237,9 @@ impl Schema {
                 }
                 *given = Given::Repeated;
                 repetitions += 1;
-                if repetitions == MOST_FAULTS {
+                if repetitions == MAX_FIELD_ERRORS {
                     pointer.push(member.name.to_owned());
-                    findings.add_at(pointer, REPEATED);
+                    validation.add_at(pointer, REPEATED);
                     pointer.pop();
                 }
             } else {
@@ -247,8 +248,8 @@ impl Schema {
                 pointer.pop();
             }
             // An answer has no room for more errors, and more repetitions would only cost CPU time.
-            if repetitions.max(unknown.faults.len()) == MOST_FAULTS {
-                findings.add_all(unknown);
+            if repetitions.max(unknown.errors.len()) == MAX_FIELD_ERRORS {
+                validation.add_all(unknown);
                 return;
             }
         }
@@ -263,31 +264,31 @@ impl Schema {
                 json::write_string(out, member.name);
                 out.push(':');
             }
-            let names_agent = match member.kind {
-                Kind::AgentWhere { member, is } => self.is_given(&given, member, is),
+            let names_agent = match member.field_type {
+                FieldType::AgentWhere { member, is } => self.is_given(&given, member, is),
                 _ => false,
             };
             match (value, member.presence) {
-                (Given::Repeated, _) => findings.add_at(pointer, REPEATED),
+                (Given::Repeated, _) => validation.add_at(pointer, REPEATED),
                 (Given::Absent | Given::Once("null"), _) if names_agent => {
-                    findings.add_at(pointer, NO_AGENT);
+                    validation.add_at(pointer, NO_AGENT);
                 }
                 (Given::Absent, Presence::Required | Presence::Nullable) => {
-                    findings.add_at(pointer, "is missing");
+                    validation.add_at(pointer, "is missing");
                 }
                 (Given::Absent, _) => {}
                 (Given::Once("null"), Presence::Nullable | Presence::OptionalNullable) => {
                     out.push_str("null");
                 }
                 (Given::Once(value), _) if names_agent => {
-                    Kind::Reference(Target::Agent).check(value, pointer, findings, out);
+                    FieldType::Reference(Target::Agent).check(value, pointer, validation, out);
                 }
-                (Given::Once(value), _) => member.kind.check(value, pointer, findings, out),
+                (Given::Once(value), _) => member.field_type.check(value, pointer, validation, out),
             }
             pointer.pop();
         }
         out.push('}');
-        findings.add_all(unknown);
+        validation.add_all(unknown);
     }
 
     /// Whether the body has the member with this text as its value.
@@ -324,12 +325,12 @@ fn in_range(number: i64, min: i64, max: i64) -> Option<Cow<'static, str>> {
     (!is_in_range).then(|| format!("must be from {min} to {max}, is {number}").into())
 }
 
-fn length_fault(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
+fn length_error(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>> {
     let length = text.chars().count();
     if length < min || length > max {
         Some(format!("must have {min} to {max} characters, has {length}").into())
     } else if text.contains('\0') {
-        Some(json::NUL_FAULT.into())
+        Some(json::NUL_ERROR.into())
     } else {
         None
     }
@@ -353,13 +354,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::http::contract::{Member, Pattern, Place};
+    use crate::http::contract::{Location, Member, Pattern};
 
     static INNER: Schema = Schema {
         name: "Inner",
         members: &[Member {
             name: "n",
-            kind: Kind::Integer { min: 0, max: 9 },
+            field_type: FieldType::Integer { min: 0, max: 9 },
             presence: Presence::Required,
             about: "",
         }],
@@ -371,14 +372,14 @@ mod tests {
         members: &[
             Member {
                 name: "a/b",
-                kind: Kind::Text { min: 1, max: 3 },
+                field_type: FieldType::Text { min: 1, max: 3 },
                 presence: Presence::OptionalNullable,
                 about: "",
             },
             Member {
                 name: "list",
-                kind: Kind::List {
-                    of: &Kind::Record(&INNER),
+                field_type: FieldType::List {
+                    of: &FieldType::Record(&INNER),
                     max: 2,
                 },
                 presence: Presence::Optional,
@@ -389,30 +390,33 @@ mod tests {
     };
 
     /// Returns the field errors of a value, and the text that a statement would get.
-    fn checked(kind: &Kind, text: &str) -> (Vec<String>, String) {
+    fn checked(field_type: &FieldType, text: &str) -> (Vec<String>, String) {
         json::check_syntax(text).unwrap();
-        let (mut findings, mut out) = (Findings::default(), String::new());
-        kind.check(text, &mut Vec::new(), &mut findings, &mut out);
-        let faults = findings.faults.into_iter().map(|fault| match fault.place {
-            Place::Pointer(pointer) => format!("{pointer} {}", fault.detail),
-            Place::Parameter(name) => panic!("{name}"),
-        });
-        (faults.collect(), out)
+        let (mut validation, mut out) = (Validation::default(), String::new());
+        field_type.check(text, &mut Vec::new(), &mut validation, &mut out);
+        let errors = validation
+            .errors
+            .into_iter()
+            .map(|error| match error.location {
+                Location::Pointer(pointer) => format!("{pointer} {}", error.detail),
+                Location::Parameter(name) => panic!("{name}"),
+            });
+        (errors.collect(), out)
     }
 
-    fn faults(value: &Value) -> Vec<String> {
-        checked(&Kind::Record(&OUTER), &value.to_string()).0
+    fn errors(value: &Value) -> Vec<String> {
+        checked(&FieldType::Record(&OUTER), &value.to_string()).0
     }
 
     #[test]
     fn checking_stops_after_50_unknown_or_repeated_members() {
         let object = |name: &str| {
-            let members = format!("\"{name}\":1,").repeat(MOST_FAULTS + 1);
+            let members = format!("\"{name}\":1,").repeat(MAX_FIELD_ERRORS + 1);
             let text = format!("{{{members}\"list\":1}}");
-            checked(&Kind::Record(&OUTER), &text).0
+            checked(&FieldType::Record(&OUTER), &text).0
         };
         assert_eq!(object("\\u0061/b"), ["/a~1b given more than once"]);
-        assert_eq!(object("x").len(), MOST_FAULTS);
+        assert_eq!(object("x").len(), MAX_FIELD_ERRORS);
     }
 
     #[test]
@@ -422,7 +426,7 @@ mod tests {
             json!({"a/b": null}),
             json!({"a/b": "äöü", "list": [{"n": 0}, {"n": 9.0}]}),
         ] {
-            assert_eq!(faults(&value), [""; 0], "{value}");
+            assert_eq!(errors(&value), [""; 0], "{value}");
         }
     }
 
@@ -430,7 +434,7 @@ mod tests {
     fn every_field_error_has_a_json_pointer() {
         let value = json!({"a/b": "toolong", "list": [{"n": 10}, {}, {}], "x~": 1});
         assert_eq!(
-            faults(&value),
+            errors(&value),
             [
                 "/a~1b must have 1 to 3 characters, has 7",
                 "/list/0/n must be from 0 to 9, is 10",
@@ -439,16 +443,16 @@ mod tests {
                 "/x~0 unknown field",
             ]
         );
-        assert_eq!(faults(&json!([])), [" must be a JSON object"]);
+        assert_eq!(errors(&json!([])), [" must be a JSON object"]);
         assert_eq!(
-            faults(&json!({"list": null})),
+            errors(&json!({"list": null})),
             ["/list must be a JSON array"]
         );
     }
 
     #[test]
     fn each_duplicate_field_is_reported_once() {
-        let found = |text| checked(&Kind::Record(&OUTER), text).0;
+        let found = |text| checked(&FieldType::Record(&OUTER), text).0;
         assert_eq!(
             found(r#"{"a/b": "x", "a\u002fb": "y", "list": [{"n": 1, "n": 1, "n": 1}]}"#),
             [
@@ -462,22 +466,29 @@ mod tests {
     fn accepted_json_is_rewritten_but_free_form_objects_are_not() {
         const FREE_FORM: &str =
             r#"{ "$serde_json::private::Number": "12", "n": 1.50, "n": 5e0, "t":"\u00e9\/" }"#;
-        for (kind, text, expected) in [
+        for (field_type, text, expected) in [
             (
-                Kind::Record(&OUTER),
+                FieldType::Record(&OUTER),
                 "{\"list\" : [ { \"n\": 50e-1 } ], \"\\u0061/b\": \"\\u00e9\"}",
                 "{\"a/b\":\"\\u00e9\",\"list\":[{\"n\":5}]}",
             ),
-            (Kind::Object, FREE_FORM, FREE_FORM),
-            (Kind::Name { max: 5 }, "\"cafe\\u0301\"", "\"caf\u{e9}\""),
+            (FieldType::Object, FREE_FORM, FREE_FORM),
             (
-                Kind::Text { min: 1, max: 5 },
+                FieldType::Name { max: 5 },
+                "\"cafe\\u0301\"",
+                "\"caf\u{e9}\"",
+            ),
+            (
+                FieldType::Text { min: 1, max: 5 },
                 "\"cafe\u{301}\"",
                 "\"cafe\u{301}\"",
             ),
-            (Kind::Boolean, " true", "true"),
+            (FieldType::Boolean, " true", "true"),
         ] {
-            assert_eq!(checked(&kind, text), (Vec::new(), expected.to_owned()));
+            assert_eq!(
+                checked(&field_type, text),
+                (Vec::new(), expected.to_owned())
+            );
         }
     }
 
@@ -487,37 +498,40 @@ mod tests {
             r#"{"$serde_json::private::Number": "12"}"#,
             r#"{"$serde_json::private::RawValue": "12"}"#,
         ] {
-            let found = |kind| checked(&kind, text).0;
+            let found = |field_type| checked(&field_type, text).0;
             assert_eq!(
-                found(Kind::Integer { min: 0, max: 100 }),
+                found(FieldType::Integer { min: 0, max: 100 }),
                 [" must be a whole number"]
             );
-            assert_eq!(found(Kind::Text { min: 0, max: 100 }), [" must be text"]);
-            assert_eq!(found(Kind::Boolean), [" must be true or false"]);
-            assert_eq!(found(Kind::Object), [""; 0]);
+            assert_eq!(
+                found(FieldType::Text { min: 0, max: 100 }),
+                [" must be text"]
+            );
+            assert_eq!(found(FieldType::Boolean), [" must be true or false"]);
+            assert_eq!(found(FieldType::Object), [""; 0]);
         }
     }
 
     #[test]
     fn each_type_accepts_its_values_only() {
         static NAME: Pattern = Pattern::new("^[a-z]{1,3}$");
-        let name = Kind::Pattern {
+        let name = FieldType::Pattern {
             regex: &NAME,
             form: "must be letters",
         };
-        for (kind, good, bad) in [
+        for (field_type, good, bad) in [
             (
-                Kind::Uuid,
+                FieldType::Uuid,
                 &[r#""4a922d03-4c26-4ca9-a1ce-5625fd2f50f6""#][..],
                 &[r#""4a922d034c264ca9a1ce5625fd2f50f6""#, "1", r#""""#][..],
             ),
             (
-                Kind::Boolean,
+                FieldType::Boolean,
                 &["true"],
                 &[r#""true""#, "1", "null", "[]", "{}"],
             ),
             (
-                Kind::Integer { min: -1, max: 100 },
+                FieldType::Integer { min: -1, max: 100 },
                 &["-1", "5", "5.0", "5e0", "1E2", "-0"],
                 &[
                     "101",
@@ -531,12 +545,12 @@ mod tests {
                 ],
             ),
             (
-                Kind::Text { min: 0, max: 2 },
+                FieldType::Text { min: 0, max: 2 },
                 &[r#""""#, r#""é€""#, r#""\ud83d\ude00""#],
                 &[r#""abc""#, r#""\u0000""#, "1"],
             ),
             (
-                Kind::Name { max: 4 },
+                FieldType::Name { max: 4 },
                 &[r#""abcd""#, r#""a b""#, r#""cafe\u0301""#],
                 &[
                     r#""""#,
@@ -553,12 +567,12 @@ mod tests {
                 &[r#""abcd""#, r#""abc\n""#, r#""""#, "1"],
             ),
             (
-                Kind::OneOf(&["a", "b"]),
+                FieldType::OneOf(&["a", "b"]),
                 &[r#""a""#, r#""\u0061""#],
                 &[r#""A""#, "null", "{}"],
             ),
             (
-                Kind::Time,
+                FieldType::Time,
                 &[
                     r#""2026-01-31T12:00:00Z""#,
                     r#""2026-01-31T12:00:00.5+02:00""#,
@@ -575,48 +589,64 @@ mod tests {
                 ],
             ),
             (
-                Kind::Object,
+                FieldType::Object,
                 &["{}", r#"{"a": [1, {"b": null}]}"#],
                 &["[]", r#""{}""#, r#"{"\u0000": 1}"#],
             ),
         ] {
             for text in good {
-                assert_eq!(checked(&kind, text).0, [""; 0], "{kind:?} {text}");
+                assert_eq!(
+                    checked(&field_type, text).0,
+                    [""; 0],
+                    "{field_type:?} {text}"
+                );
             }
             for text in bad {
-                assert_eq!(checked(&kind, text).0.len(), 1, "{kind:?} {text}");
+                assert_eq!(
+                    checked(&field_type, text).0.len(),
+                    1,
+                    "{field_type:?} {text}"
+                );
             }
         }
     }
 
     #[test]
     fn parameters_are_read_by_their_type() {
-        for (kind, text, expected) in [
-            (Kind::Boolean, "True", Ok(Scalar::Boolean(true))),
-            (Kind::Boolean, "2", Err("must be true or false")),
+        for (field_type, text, expected) in [
+            (FieldType::Boolean, "True", Ok(Scalar::Boolean(true))),
+            (FieldType::Boolean, "2", Err("must be true or false")),
             (
-                Kind::Integer { min: 1, max: 200 },
+                FieldType::Integer { min: 1, max: 200 },
                 "200",
                 Ok(Scalar::Integer(200)),
             ),
             (
-                Kind::Integer { min: 1, max: 200 },
+                FieldType::Integer { min: 1, max: 200 },
                 "201",
                 Err("must be from 1 to 200, is 201"),
             ),
             (
-                Kind::Integer { min: 1, max: 200 },
+                FieldType::Integer { min: 1, max: 200 },
                 "1.0",
                 Err("must be a whole number"),
             ),
             (
-                Kind::Time,
+                FieldType::Time,
                 "2026-01-31T12:00:00 02:00",
                 Ok(Scalar::Text("2026-01-31T12:00:00+02:00".to_owned())),
             ),
-            (Kind::OneOf(&["a", "b"]), "c", Err("must be one of a, b")),
+            (
+                FieldType::OneOf(&["a", "b"]),
+                "c",
+                Err("must be one of a, b"),
+            ),
         ] {
-            assert_eq!(kind.parse(text), expected.map_err(Cow::Borrowed), "{text}");
+            assert_eq!(
+                field_type.parse(text),
+                expected.map_err(Cow::Borrowed),
+                "{text}"
+            );
         }
     }
 
@@ -625,13 +655,13 @@ mod tests {
         members: &[
             Member {
                 name: "kind",
-                kind: Kind::OneOf(&["user", "agent"]),
+                field_type: FieldType::OneOf(&["user", "agent"]),
                 presence: Presence::Optional,
                 about: "",
             },
             Member {
                 name: "author",
-                kind: Kind::AgentWhere {
+                field_type: FieldType::AgentWhere {
                     member: "kind",
                     is: "agent",
                 },
@@ -640,8 +670,8 @@ mod tests {
             },
             Member {
                 name: "tasks",
-                kind: Kind::List {
-                    of: &Kind::Record(&TASK),
+                field_type: FieldType::List {
+                    of: &FieldType::Record(&TASK),
                     max: 9,
                 },
                 presence: Presence::Optional,
@@ -656,14 +686,14 @@ mod tests {
         members: &[
             Member {
                 name: "channel",
-                kind: Kind::Reference(Target::Channel),
+                field_type: FieldType::Reference(Target::Channel),
                 presence: Presence::Optional,
                 about: "",
             },
             Member {
                 name: "after",
-                kind: Kind::List {
-                    of: &Kind::EarlierPosition,
+                field_type: FieldType::List {
+                    of: &FieldType::EarlierPosition,
                     max: 9,
                 },
                 presence: Presence::Optional,
@@ -674,25 +704,28 @@ mod tests {
     };
 
     fn found(value: &Value) -> (Vec<String>, Vec<String>) {
-        let (mut findings, mut out) = (Findings::default(), String::new());
+        let (mut validation, mut out) = (Validation::default(), String::new());
         let text = value.to_string();
-        Kind::Record(&TASKS).check(&text, &mut Vec::new(), &mut findings, &mut out);
-        let faults = findings.faults.into_iter().map(|fault| match fault.place {
-            Place::Pointer(place) | Place::Parameter(place) => place,
-        });
-        let references = findings.references.into_iter();
+        FieldType::Record(&TASKS).check(&text, &mut Vec::new(), &mut validation, &mut out);
+        let errors = validation
+            .errors
+            .into_iter()
+            .map(|error| match error.location {
+                Location::Pointer(location) | Location::Parameter(location) => location,
+            });
+        let references = validation.references.into_iter();
         let references =
             references.map(|reference| format!("{:?} {}", reference.to, reference.pointer));
-        (faults.collect(), references.collect())
+        (errors.collect(), references.collect())
     }
 
     #[test]
     fn a_task_may_depend_only_on_earlier_tasks() {
         let tasks = json!({"tasks": [
             {"after": [0]}, {"after": [0, 2, -1, 1e300]}, {"after": [0, 1.0]}, {}]});
-        let (faults, references) = found(&tasks);
+        let (errors, references) = found(&tasks);
         assert_eq!(
-            faults,
+            errors,
             [
                 "/tasks/0/after/0",
                 "/tasks/1/after/1",
@@ -707,8 +740,8 @@ mod tests {
     fn valid_references_are_collected_despite_other_field_errors() {
         const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
         let tasks = json!([{"channel": ID}, {"channel": 1}, {"bad": 1, "channel": ID}]);
-        let (faults, references) = found(&json!({"kind": "agent", "author": ID, "tasks": tasks}));
-        assert_eq!(faults, ["/tasks/1/channel", "/tasks/2/bad"]);
+        let (errors, references) = found(&json!({"kind": "agent", "author": ID, "tasks": tasks}));
+        assert_eq!(errors, ["/tasks/1/channel", "/tasks/2/bad"]);
         assert_eq!(
             references,
             [

@@ -32,7 +32,7 @@ pub struct Operation {
     /// The status of a successful response.
     pub status: u16,
     /// The type of a successful response's body.
-    pub answer: Kind,
+    pub answer: FieldType,
     /// The error statuses that not every operation may return, for example 404 and 409.
     pub errors: &'static [u16],
     /// The media type of a successful response.
@@ -62,7 +62,7 @@ pub struct Parameter {
     /// The parameter's name. The parameter is in the path if the path has the name in braces, else in the query.
     pub name: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub field_type: FieldType,
     /// The description in openapi.json, one sentence.
     pub about: &'static str,
     /// The default value, written as in a query string: `50`, `true`.
@@ -86,7 +86,7 @@ pub struct Member {
     /// The member's name.
     pub name: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub field_type: FieldType,
     /// Whether the member may be missing or null.
     pub presence: Presence,
     /// The description in openapi.json, one sentence.
@@ -108,7 +108,7 @@ pub enum Presence {
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum FieldType {
     /// A UUID with hyphens.
     Uuid,
     /// The UUID of a row that must exist.
@@ -163,7 +163,7 @@ pub enum Kind {
     /// A JSON array.
     List {
         /// The type of its items.
-        of: &'static Kind,
+        of: &'static FieldType,
         /// The maximum number of items.
         max: usize,
     },
@@ -196,43 +196,43 @@ impl Pattern {
 
 /// The result of checking a request: its field errors, and the rows that it refers to, which may not exist.
 #[derive(Debug, Default)]
-pub struct Findings {
-    /// The field errors, at most [`MOST_FAULTS`].
-    pub faults: Vec<Fault>,
+pub struct Validation {
+    /// The field errors, at most [`MAX_FIELD_ERRORS`].
+    pub errors: Vec<FieldError>,
     /// The references, in the order of the body.
     pub references: Vec<Reference>,
 }
 
-impl Findings {
-    /// Adds a field error, unless there are [`MOST_FAULTS`] already.
-    pub fn add(&mut self, place: Place, detail: Cow<'static, str>) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(Fault { place, detail });
+impl Validation {
+    /// Adds a field error, unless there are [`MAX_FIELD_ERRORS`] already.
+    pub fn add(&mut self, location: Location, detail: Cow<'static, str>) {
+        if self.errors.len() < MAX_FIELD_ERRORS {
+            self.errors.push(FieldError { location, detail });
         }
     }
 
-    /// Adds a field error in the body, unless there are [`MOST_FAULTS`] already.
+    /// Adds a field error in the body, unless there are [`MAX_FIELD_ERRORS`] already.
     pub fn add_at(&mut self, pointer: &[String], detail: impl Into<Cow<'static, str>>) {
-        if self.faults.len() == MOST_FAULTS {
+        if self.errors.len() == MAX_FIELD_ERRORS {
             return;
         }
-        self.add(Place::Pointer(json_pointer(pointer)), detail.into());
+        self.add(Location::Pointer(json_pointer(pointer)), detail.into());
     }
 
-    /// Adds the field errors of `other`, until there are [`MOST_FAULTS`].
+    /// Adds the field errors of `other`, until there are [`MAX_FIELD_ERRORS`].
     pub fn add_all(&mut self, other: Self) {
-        for fault in other.faults {
-            self.add(fault.place, fault.detail);
+        for error in other.errors {
+            self.add(error.location, error.detail);
         }
     }
 }
 
 /// A field error: one error in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct FieldError {
     /// The location of the error.
     #[serde(flatten)]
-    pub place: Place,
+    pub location: Location,
     /// The error message.
     pub detail: Cow<'static, str>,
 }
@@ -240,7 +240,7 @@ pub struct Fault {
 /// A location in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum Location {
     /// A parameter of the path or the query, by name.
     Parameter(String),
     /// A location in the body, as a JSON pointer (RFC 6901).
@@ -257,7 +257,7 @@ impl Operation {
         parameters: &[],
         body: None,
         status: 200,
-        answer: Kind::Object,
+        answer: FieldType::Object,
         errors: &[],
         media_type: "application/json",
         audience: Audience::Clients,
@@ -292,10 +292,10 @@ impl Operation {
 impl Parameter {
     /// Returns a parameter without a default. The macro `parameters!` sets its name.
     #[must_use]
-    pub const fn new(kind: Kind, about: &'static str) -> Self {
+    pub const fn new(field_type: FieldType, about: &'static str) -> Self {
         Self {
             name: "",
-            kind,
+            field_type,
             about,
             default: None,
         }
@@ -324,7 +324,7 @@ impl Operation {
     }
 }
 
-impl Kind {
+impl FieldType {
     /// Returns the type of a list's page.
     #[must_use]
     pub const fn page(of: &'static Self) -> Self {
@@ -350,7 +350,7 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The maximum number of field errors in a response. More would not help the client.
-pub const MOST_FAULTS: usize = 50;
+pub const MAX_FIELD_ERRORS: usize = 50;
 
 /// Whether the text is a UUID with hyphens. The parser accepts other forms, which openapi.json does not promise.
 #[must_use]

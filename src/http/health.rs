@@ -1,6 +1,6 @@
 //! The health checks for load balancers and Kubernetes: whether the component is up, and whether it is ready.
 
-use super::contract::{Audience, Kind, Operation};
+use super::contract::{Audience, FieldType, Operation};
 use super::input::Input;
 use super::problem::{ApiError, Unready};
 use super::reply::Reply;
@@ -12,7 +12,7 @@ pub static HEALTH: Operation = Operation {
     id: "health",
     path: "/api/health",
     summary: "Reports that the component is running, without querying the database.",
-    answer: Kind::Record(&schemas::HEALTH),
+    answer: FieldType::Record(&schemas::HEALTH),
     audience: Audience::Everyone,
     query_count: 0,
     ..Operation::GET
@@ -30,7 +30,7 @@ pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
     summary: "Checks that the database responds and has every migration, named index and privilege that the API needs; otherwise returns 503 and lists what is missing.",
-    answer: Kind::Record(&schemas::READINESS),
+    answer: FieldType::Record(&schemas::READINESS),
     audience: Audience::Everyone,
     ..Operation::GET
 };

@@ -3,13 +3,13 @@
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 
-use super::contract::{Audience, Kind, Operation};
+use super::contract::{Audience, FieldType, Operation};
 use super::reply::Reply;
 
 /// The properties that operations with an HTML page share. A page contains no data, so it needs no token. Its script requests
 /// the data, with a token if one is required.
 pub const OPERATION: Operation = Operation {
-    answer: Kind::Text {
+    answer: FieldType::Text {
         min: 1,
         max: 60_000,
     },

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::check::REPEATED;
 use super::contract::{
-    Fault, Findings, IDEMPOTENCY_KEY, Kind, MAX_BODY_BYTES, MAX_BODY_TIME, MOST_FAULTS, Operation,
-    Place,
+    FieldError, FieldType, IDEMPOTENCY_KEY, Location, MAX_BODY_BYTES, MAX_BODY_TIME,
+    MAX_FIELD_ERRORS, Operation, Validation,
 };
 use super::entity_tag::{if_match, if_none_match};
 use super::json;
@@ -71,33 +71,33 @@ pub struct RawInput {
 }
 
 impl RawInput {
-    /// Parses a request for `operation`, and checks it. The findings have all field errors.
+    /// Parses a request for `operation`, and checks it. The [`Validation`] has all field errors.
     pub async fn read(
         operation: &Operation,
         request: Request<Body>,
-    ) -> Result<(Self, Findings), ApiError> {
+    ) -> Result<(Self, Validation), ApiError> {
         let (mut parts, body) = request.into_parts();
         let sent = match operation.body {
             Some(_) => read_json(&parts.headers, body).await?,
             None => Vec::new(),
         };
-        let mut findings = Findings::default();
-        let path_parameters = path_parameters(&mut parts, &mut findings).await;
+        let mut validation = Validation::default();
+        let path_parameters = path_parameters(&mut parts, &mut validation).await;
         let query = parts.uri.query().unwrap_or_default();
-        // Each parameter is valid only once, so these alone have more than MOST_FAULTS errors. Others can't change the answer.
+        // Each parameter is valid only once, so these alone have more than MAX_FIELD_ERRORS errors. Others can't change the answer.
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
-            .take(operation.parameters.len() + MOST_FAULTS + 1)
+            .take(operation.parameters.len() + MAX_FIELD_ERRORS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        let values = check_parameters(operation, &path_parameters, &query, &mut findings);
+        let values = check_parameters(operation, &path_parameters, &query, &mut validation);
         let mut body = String::new();
         if let Some(schema) = operation.body {
             let sent = std::str::from_utf8(&sent).unwrap_or_default();
-            Kind::Record(schema).check(sent, &mut Vec::new(), &mut findings, &mut body);
+            FieldType::Record(schema).check(sent, &mut Vec::new(), &mut validation, &mut body);
         }
         let idempotency_key = match operation.method {
             "GET" => None,
-            _ => idempotency_key(&parts.headers, &mut findings),
+            _ => idempotency_key(&parts.headers, &mut validation),
         };
         let input = Self {
             idempotency_key,
@@ -110,7 +110,7 @@ impl RawInput {
                 query,
             },
         };
-        Ok((input, findings))
+        Ok((input, validation))
     }
 
     /// Returns the id in the path; `None` if there is none, or if it's invalid.
@@ -131,22 +131,22 @@ impl RawInput {
     }
 }
 
-async fn path_parameters(parts: &mut Parts, findings: &mut Findings) -> Vec<(String, String)> {
+async fn path_parameters(parts: &mut Parts, validation: &mut Validation) -> Vec<(String, String)> {
     match RawPathParams::from_request_parts(parts, &()).await {
         Ok(parameters) => parameters
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         Err(rejection) => {
-            let place = Place::Parameter("path".to_owned());
-            findings.add(place, rejection.body_text().into());
+            let location = Location::Parameter("path".to_owned());
+            validation.add(location, rejection.body_text().into());
             Vec::new()
         }
     }
 }
 
 /// Returns the header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header); `None` if it's missing or invalid.
-fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<String> {
+fn idempotency_key(headers: &HeaderMap, validation: &mut Validation) -> Option<String> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let first = given.next()?;
     let key = first.to_str().unwrap_or_default();
@@ -154,43 +154,49 @@ fn idempotency_key(headers: &HeaderMap, findings: &mut Findings) -> Option<Strin
     if is_key && given.next().is_none() {
         return Some(key.to_owned());
     }
-    let place = Place::Parameter(IDEMPOTENCY_KEY.to_owned());
-    findings.add(
-        place,
+    let location = Location::Parameter(IDEMPOTENCY_KEY.to_owned());
+    validation.add(
+        location,
         "must be one key of 1 to 255 visible ASCII characters".into(),
     );
     None
 }
 
-/// Parses the parameters, and adds their errors to `findings`. Returns the values by name, and the defaults of missing parameters.
+/// Parses the parameters, and adds their errors to `validation`. Returns the values by name, and the defaults of missing parameters.
 fn check_parameters(
     operation: &Operation,
     path: &[(String, String)],
     query: &[(String, String)],
-    findings: &mut Findings,
+    validation: &mut Validation,
 ) -> Values {
-    let mut fault = |name: &str, detail| {
-        findings.add(Place::Parameter(name.chars().take(100).collect()), detail);
+    let mut error = |name: &str, detail| {
+        validation.add(
+            Location::Parameter(name.chars().take(100).collect()),
+            detail,
+        );
     };
     let mut values = Values::default();
     for (name, text) in path.iter().chain(query) {
         let known = operation.parameters.iter().find(|known| known.name == name);
         match known {
-            None => fault(name, "unknown parameter".into()),
+            None => error(name, "unknown parameter".into()),
             Some(_) if values.has(name) => {
-                fault(name, REPEATED.into());
+                error(name, REPEATED.into());
             }
             Some(_) if text.contains(char::REPLACEMENT_CHARACTER) => {
-                fault(name, "is not valid UTF-8".into());
+                error(name, "is not valid UTF-8".into());
             }
-            Some(known) => match known.kind.parse(text) {
+            Some(known) => match known.field_type.parse(text) {
                 Ok(value) => values.add(known.name, value),
-                Err(detail) => fault(name, detail),
+                Err(detail) => error(name, detail),
             },
         }
     }
     for parameter in operation.parameters {
-        if let Some(Ok(default)) = parameter.default.map(|text| parameter.kind.parse(text)) {
+        if let Some(Ok(default)) = parameter
+            .default
+            .map(|text| parameter.field_type.parse(text))
+        {
             values.add(parameter.name, default);
         }
     }
@@ -212,10 +218,10 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError>
     let read = within(MAX_BODY_TIME, read_all(body)).await;
     let bytes = read.ok_or(ApiError::BodyTooSlow)??;
     let text = std::str::from_utf8(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
-    if let Some(fault) = json::size_fault(text) {
-        let place = Place::Pointer(String::new());
-        let detail = fault.into();
-        return Err(ApiError::Invalid(vec![Fault { place, detail }]));
+    if let Some(error) = json::size_error(text) {
+        let location = Location::Pointer(String::new());
+        let detail = error.into();
+        return Err(ApiError::Invalid(vec![FieldError { location, detail }]));
     }
     json::check_syntax(text).map_err(ApiError::NotJson)?;
     Ok(bytes)
@@ -284,37 +290,37 @@ mod tests {
         parameters: &[
             Parameter {
                 name: "id",
-                kind: Kind::Uuid,
+                field_type: FieldType::Uuid,
                 about: "",
                 default: None,
             },
             Parameter {
                 name: "t",
-                kind: Kind::Text { min: 1, max: 3 },
+                field_type: FieldType::Text { min: 1, max: 3 },
                 about: "",
                 default: None,
             },
         ],
         body: None,
         status: 200,
-        answer: Kind::Object,
+        answer: FieldType::Object,
         errors: &[],
         ..Operation::GET
     };
 
-    fn faults(query: &str) -> Vec<String> {
-        let mut findings = Findings::default();
+    fn errors(query: &str) -> Vec<String> {
+        let mut validation = Validation::default();
         let query: Vec<_> = form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect();
         let path = vec![("id".to_owned(), "x".to_owned())];
-        check_parameters(&OPERATION, &path, &query, &mut findings);
-        findings
-            .faults
+        check_parameters(&OPERATION, &path, &query, &mut validation);
+        validation
+            .errors
             .into_iter()
-            .map(|fault| match fault.place {
-                Place::Parameter(name) => format!("{name}: {}", fault.detail),
-                Place::Pointer(pointer) => panic!("{pointer}"),
+            .map(|error| match error.location {
+                Location::Parameter(name) => format!("{name}: {}", error.detail),
+                Location::Pointer(pointer) => panic!("{pointer}"),
             })
             .collect()
     }
@@ -322,7 +328,7 @@ mod tests {
     #[test]
     fn one_response_lists_all_parameter_errors() {
         assert_eq!(
-            faults("t=&bogus=1"),
+            errors("t=&bogus=1"),
             [
                 "id: must be a UUID",
                 "t: must have 1 to 3 characters, has 0",
@@ -333,19 +339,19 @@ mod tests {
 
     #[test]
     fn duplicate_non_utf8_and_nul_parameters_are_refused() {
-        for (query, fault) in [
+        for (query, error) in [
             ("t=a&t=b", "t: given more than once"),
             ("t=%ff", "t: is not valid UTF-8"),
             ("t=%00", "t: contains a NUL character"),
         ] {
-            assert_eq!(faults(query)[1..], [fault.to_owned()]);
+            assert_eq!(errors(query)[1..], [error.to_owned()]);
         }
     }
 
     #[test]
     fn the_number_of_reported_parameter_errors_is_limited() {
         let query = (0..1000).fold(String::new(), |query, n| format!("{query}&p{n}=1"));
-        assert_eq!(faults(&query).len(), MOST_FAULTS);
+        assert_eq!(errors(&query).len(), MAX_FIELD_ERRORS);
     }
 
     fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {

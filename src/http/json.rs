@@ -5,7 +5,7 @@
 //! its text. Here a value is a slice of the body, [`members`] and [`items`] split it, and free-form objects go to PostgreSQL
 //! as the client sent them.
 //!
-//! Every function but [`size_fault`] and [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong
+//! Every function but [`size_error`] and [`check_syntax`] expects text that `check_syntax` has accepted. Other text gives wrong
 //! slices, but no panic.
 
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ const MAX_VALUES: usize = 100_000;
 /// JSON.
 ///
 /// Scans the text once and stops at the first exceeded limit, so refusing a deep or large tree costs little CPU time.
-pub fn size_fault(text: &str) -> Option<String> {
+pub fn size_error(text: &str) -> Option<String> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut values) = (0, 0_usize, 1_usize);
     while let Some(&byte) = all.get(at) {
@@ -261,7 +261,7 @@ pub const MAX_OBJECT_DEPTH: usize = 60;
 
 /// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read; `None` if the object is
 /// valid. Scans the text once and stops at the first error.
-pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
+pub fn free_form_error(text: &str) -> Option<Cow<'static, str>> {
     let all = text.as_bytes();
     let (mut at, mut depth, mut size) = (0, 0_usize, 0_usize);
     while let Some(&byte) = all.get(at)
@@ -272,7 +272,7 @@ pub fn free_form_fault(text: &str) -> Option<Cow<'static, str>> {
                 let length = string_length(all.get(at..).unwrap_or_default());
                 match string_size(all.get(at..at + length).unwrap_or_default()) {
                     Ok(bytes) => size = size.saturating_add(bytes),
-                    Err(fault) => return Some(fault.into()),
+                    Err(error) => return Some(error.into()),
                 }
                 at += length;
                 continue;
@@ -333,7 +333,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
         }
         let unit = code_unit(literal, at);
         let (length, bytes) = match unit {
-            0 => return Err(NUL_FAULT),
+            0 => return Err(NUL_ERROR),
             // The first half of a surrogate pair.
             0xd800..=0xdbff => (12, 4),
             0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c | 0x80..=0x7ff => (6, 2),
@@ -347,7 +347,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
 }
 
 /// The error for a NUL character, which PostgreSQL can't store, even in JSON.
-pub const NUL_FAULT: &str = "contains a NUL character";
+pub const NUL_ERROR: &str = "contains a NUL character";
 
 /// Returns the UTF-16 code unit of the escape `\uXXXX` at this position. Without an escape returns 1, which passes all checks.
 fn code_unit(literal: &[u8], at: usize) -> u16 {
@@ -459,11 +459,11 @@ mod tests {
             &format!("{{\"t\":{}1}}", " ".repeat(MAX_OBJECT_BYTES)),
         ] {
             check_syntax(fits).unwrap();
-            assert_eq!(free_form_fault(fits), None, "{fits}");
+            assert_eq!(free_form_error(fits), None, "{fits}");
         }
-        for (text, fault) in [
-            (r#"{"a": ["\u0000"]}"#, NUL_FAULT),
-            (r#"{"\\\u0000": 1}"#, NUL_FAULT),
+        for (text, error) in [
+            (r#"{"a": ["\u0000"]}"#, NUL_ERROR),
+            (r#"{"\\\u0000": 1}"#, NUL_ERROR),
             (&nested(MAX_OBJECT_DEPTH + 1), "is nested"),
             (r#"{"n": [1e400]}"#, "contains a number"),
             (r#"{"n": -1e99999}"#, "contains a number"),
@@ -481,8 +481,8 @@ mod tests {
             ),
         ] {
             check_syntax(text).unwrap();
-            let found = free_form_fault(text).unwrap_or_default();
-            assert!(found.starts_with(fault), "{text}: {found}");
+            let found = free_form_error(text).unwrap_or_default();
+            assert!(found.starts_with(error), "{text}: {found}");
         }
     }
 
@@ -512,23 +512,23 @@ mod tests {
     #[test]
     fn bodies_with_excessive_nesting_or_values_are_refused() {
         let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert_eq!(size_fault(&nested(MAX_DEPTH)), None);
-        let fault = size_fault(&nested(MAX_DEPTH + 1));
-        assert_eq!(fault.unwrap(), "must have at most 64 levels of nesting");
+        assert_eq!(size_error(&nested(MAX_DEPTH)), None);
+        let error = size_error(&nested(MAX_DEPTH + 1));
+        assert_eq!(error.unwrap(), "must have at most 64 levels of nesting");
         let list = |items| format!("[{}0]", "0,".repeat(items - 1));
-        assert_eq!(size_fault(&list(MAX_VALUES - 1)), None);
-        let fault = size_fault(&list(MAX_VALUES));
-        assert_eq!(fault.unwrap(), "must have at most 100000 values");
+        assert_eq!(size_error(&list(MAX_VALUES - 1)), None);
+        let error = size_error(&list(MAX_VALUES));
+        assert_eq!(error.unwrap(), "must have at most 100000 values");
         // Brackets and commas in a string don't count.
         let text = format!("\"{}\"", "[,\\\"".repeat(MAX_VALUES));
-        assert_eq!(size_fault(&text), None);
+        assert_eq!(size_error(&text), None);
     }
 
     #[test]
     fn deep_nesting_is_checked_without_recursion() {
         let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
         check_syntax(&deep).unwrap();
-        assert!(free_form_fault(&format!("{{\"a\":{deep}}}")).is_some());
+        assert!(free_form_error(&format!("{{\"a\":{deep}}}")).is_some());
         assert!(check_syntax(&deep[1..]).is_err());
     }
 
@@ -572,7 +572,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[\\[\\]{}\",:\\\\u0d8c1e. \u{e4}\u{1f600}-]{0,40}") {
             let _ = (members(&text).count(), items(&text).count(), Token::of(&text), whole_number(&text));
-            let _ = (free_form_fault(&text), size_fault(&text));
+            let _ = (free_form_error(&text), size_error(&text));
         }
     }
 }

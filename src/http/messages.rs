@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{EpochUs, Parameters as _, parameters};
@@ -15,7 +15,7 @@ use crate::queries::{Order, messages};
 parameters! {
     MessageListParameters {
         since: Option<EpochUs> = Parameter::new(
-            Kind::Time,
+            FieldType::Time,
             "Only messages created at or after this time (RFC 3339) are returned. A time without an offset is in UTC. Default: all messages are returned.",
         ),
         ..page("100")
@@ -27,7 +27,7 @@ pub static MESSAGE_LIST: Operation = Operation {
     path: "/api/messages",
     summary: "Lists the messages of all channels from a given time on, oldest first.",
     parameters: MessageListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
     ..Operation::GET
 };
 
@@ -40,7 +40,7 @@ pub async fn message_list(db: Db, input: Input<MessageListParameters>) -> Result
 
 parameters! {
     MessageId {
-        id: Uuid = Parameter::new(Kind::Uuid, "The message's id."),
+        id: Uuid = Parameter::new(FieldType::Uuid, "The message's id."),
     }
 }
 
@@ -49,7 +49,7 @@ pub static MESSAGE_GET: Operation = Operation {
     path: "/api/messages/{id}",
     summary: "Returns a message.",
     parameters: MessageId::TABLE,
-    answer: Kind::Record(&schemas::CHANNEL_MESSAGE),
+    answer: FieldType::Record(&schemas::CHANNEL_MESSAGE),
     errors: &[404],
     ..Operation::GET
 };

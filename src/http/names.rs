@@ -10,7 +10,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::emoji::EmojiStatus;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// A regular expression of ECMA 262 that matches every name that [`fault`] accepts, and more, because it can't express where a joiner or
+/// A regular expression of ECMA 262 that matches every name that [`error`] accepts, and more, because it can't express where a joiner or
 /// a variation selector is needed, and doesn't exclude invisible characters above U+FFFF.
 #[must_use]
 pub fn regex() -> String {
@@ -42,7 +42,7 @@ pub fn normalized(name: &str) -> Cow<'_, str> {
 }
 
 /// Returns the error of a normalized name; `None` if the name is valid.
-pub fn fault(name: &str) -> Option<String> {
+pub fn error(name: &str) -> Option<String> {
     let is_blank = |character: char| matches!(character, ' ' | '\u{3000}');
     if name.starts_with(is_blank) || name.ends_with(is_blank) {
         return Some("must not begin or end with a space".to_owned());
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn visible_names_are_accepted_in_every_script() {
         for name in VISIBLE {
-            assert_eq!(fault(name), None, "{name}");
+            assert_eq!(error(name), None, "{name}");
             assert_eq!(normalized(name), name);
         }
     }
@@ -261,7 +261,7 @@ mod tests {
             "gen\u{85}eral",
             "gen\u{2028}eral",
         ] {
-            assert!(fault(name).is_some(), "{name:?}");
+            assert!(error(name).is_some(), "{name:?}");
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
         fn accepted_names_match_the_regex(name in "\\PC{1,6}|[a \u{200b}-\u{200f}\u{fe0f}\u{1f680}]{1,5}") {
             let name = normalized(&name);
             let regex = Regex::new(&regex()).unwrap();
-            prop_assert!(fault(&name).is_some() || regex.is_match(&name), "{:?}", name);
+            prop_assert!(error(&name).is_some() || regex.is_match(&name), "{:?}", name);
         }
     }
 }

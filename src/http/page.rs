@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Cursor, Kind, Parameter};
+use super::contract::{Cursor, FieldType, Parameter};
 use super::input::{Input, RequestUri};
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -11,7 +11,7 @@ use crate::queries::{Items, Order, Page};
 /// The parameter `limit` of every list. Each list has its own default.
 pub const LIMIT: Parameter = Parameter {
     name: "limit",
-    kind: Kind::Integer { min: 1, max: 200 },
+    field_type: FieldType::Integer { min: 1, max: 200 },
     about: "Maximum number of items in a page.",
     default: None,
 };
@@ -19,7 +19,7 @@ pub const LIMIT: Parameter = Parameter {
 /// The parameter `offset` of every list.
 pub const OFFSET: Parameter = Parameter {
     name: "offset",
-    kind: Kind::Integer {
+    field_type: FieldType::Integer {
         min: 0,
         max: 1_000_000,
     },
@@ -30,7 +30,7 @@ pub const OFFSET: Parameter = Parameter {
 /// The parameter `cursor` of every list.
 pub const CURSOR: Parameter = Parameter {
     name: "cursor",
-    kind: Kind::Cursor,
+    field_type: FieldType::Cursor,
     about: "Start of the page, taken from the Link header of the previous page.",
     default: None,
 };
@@ -48,7 +48,7 @@ impl<P: Paged> Input<P> {
         let (key, id) = match (cursor, order) {
             (Some(cursor), _) => (cursor.key, cursor.id),
             // Without a cursor, the page begins after a key that precedes all rows in the list's order.
-            (None, Order::Oldest | Order::OldestNullsFirst | Order::Place) => {
+            (None, Order::Oldest | Order::OldestNullsFirst | Order::Position) => {
                 (i64::MIN, Uuid::nil())
             }
             (None, Order::Newest | Order::NewestLast) => (i64::MAX, Uuid::max()),

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderValue;
 
-use super::contract::{Audience, Kind, Operation, Parameter};
+use super::contract::{Audience, FieldType, Operation, Parameter};
 use super::html;
 use super::input::Input;
 use super::parameters::{Parameters as _, parameters};
@@ -18,7 +18,7 @@ parameters! {
         window: Window = Parameter {
             default: Some("15m"),
             ..Parameter::new(
-                Kind::OneOf(Window::NAMES),
+                FieldType::OneOf(Window::NAMES),
                 "Length of the period that the report covers, up to now.",
             )
         },
@@ -30,7 +30,7 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
     path: "/api/performance/database",
     summary: "Returns the measurements of all instances in a period of time, and the database's own statistics.",
     parameters: ReportParameters::TABLE,
-    answer: Kind::Record(&schemas::PERFORMANCE_DATABASE),
+    answer: FieldType::Record(&schemas::PERFORMANCE_DATABASE),
     audience: Audience::Administrators,
     query_count: 3,
     ..Operation::GET
@@ -50,7 +50,7 @@ pub static PERFORMANCE_CACHE: Operation = Operation {
     path: "/api/performance/cache",
     summary: "Returns the cache lookups and hits of all instances together in a period of time.",
     parameters: ReportParameters::TABLE,
-    answer: Kind::Record(&schemas::PERFORMANCE_CACHE),
+    answer: FieldType::Record(&schemas::PERFORMANCE_CACHE),
     audience: Audience::Administrators,
     ..Operation::GET
 };
@@ -64,7 +64,7 @@ pub static PERFORMANCE_METRICS: Operation = Operation {
     id: "performance_metrics",
     path: "/api/performance/metrics",
     summary: "Returns the measurements of all instances for Prometheus, in OpenMetrics format with OpenTelemetry's names; scraping any one instance is enough.",
-    answer: Kind::Text {
+    answer: FieldType::Text {
         min: 1,
         max: 10_000_000,
     },

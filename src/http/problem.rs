@@ -15,7 +15,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::contract::{Audience, Fault, IDEMPOTENCY_KEY, MAX_BODY_BYTES, MAX_BODY_TIME, Place};
+use super::contract::{
+    Audience, FieldError, IDEMPOTENCY_KEY, Location, MAX_BODY_BYTES, MAX_BODY_TIME,
+};
 use super::entity_tag::etag;
 use crate::config::ConfigError;
 use crate::db::{DbError, Failure};
@@ -59,7 +61,7 @@ pub enum ApiError {
     /// The row's state, or another row, forbids the write, for the reason in this sentence.
     Conflict(String),
     /// The request has these field errors.
-    Invalid(Vec<Fault>),
+    Invalid(Vec<FieldError>),
     /// The body refers to rows that don't exist. The route finds out which, and returns [`Self::Invalid`] instead.
     Dangling,
     /// The database doesn't meet the requirements of this version.
@@ -129,8 +131,8 @@ impl Unready {
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         if error.constraint() == Some("idempotency_keys_request_check") {
-            return Self::Invalid(vec![Fault {
-                place: Place::Parameter(IDEMPOTENCY_KEY.to_owned()),
+            return Self::Invalid(vec![FieldError {
+                location: Location::Parameter(IDEMPOTENCY_KEY.to_owned()),
                 detail: "was already used for a different request".into(),
             }]);
         }
@@ -169,8 +171,8 @@ struct Problem<'a> {
     detail: String,
     instance: &'a str,
     request_id: &'a str,
-    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-    errors: &'a [Fault],
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
     #[serde(flatten)]
     missing: Option<&'a Unready>,
 }
@@ -235,13 +237,13 @@ impl ApiError {
             ),
             Self::Conflict(sentence) => sentence.clone(),
             Self::Dangling => "A referenced row changed during the request; try again.".to_owned(),
-            Self::Invalid(faults) => match faults.as_slice() {
-                [Fault { place: Place::Parameter(name), detail }] => format!("{name}: {detail}"),
-                [Fault { place: Place::Pointer(pointer), detail }] if pointer.is_empty() => {
+            Self::Invalid(errors) => match errors.as_slice() {
+                [FieldError { location: Location::Parameter(name), detail }] => format!("{name}: {detail}"),
+                [FieldError { location: Location::Pointer(pointer), detail }] if pointer.is_empty() => {
                     format!("The body {detail}.")
                 }
-                [Fault { place: Place::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
-                _ => format!("The request has {} errors, listed in `errors`.", faults.len()),
+                [FieldError { location: Location::Pointer(pointer), detail }] => format!("{pointer}: {detail}"),
+                _ => format!("The request has {} errors, listed in `errors`.", errors.len()),
             },
             Self::NotReady { missing } => missing.advice().to_owned(),
             Self::Database(error) => match error.failure() {
@@ -378,7 +380,7 @@ fn document(
         instance: path,
         request_id: profile.map(RequestProfile::request_id).unwrap_or_default(),
         errors: match error {
-            ApiError::Invalid(faults) => faults,
+            ApiError::Invalid(errors) => errors,
             _ => &[],
         },
         missing: match error {

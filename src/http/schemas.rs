@@ -4,45 +4,50 @@
 //! them against these schemas.
 
 use super::contract::Presence::{Nullable, Optional, OptionalNullable, Required};
-use super::contract::{Kind, Member, Pattern, Presence, Schema};
+use super::contract::{FieldType, Member, Pattern, Presence, Schema};
 use crate::queries::fleet_report::Window;
 use crate::queries::references::Target;
 
-const fn member(name: &'static str, kind: Kind, presence: Presence, about: &'static str) -> Member {
+const fn member(
+    name: &'static str,
+    field_type: FieldType,
+    presence: Presence,
+    about: &'static str,
+) -> Member {
     Member {
         name,
-        kind,
+        field_type,
         presence,
         about,
     }
 }
 
-const COUNT: Kind = Kind::Integer {
+const COUNT: FieldType = FieldType::Integer {
     min: 0,
     max: i64::MAX,
 };
-const DESCRIPTION: Kind = Kind::Text {
+const DESCRIPTION: FieldType = FieldType::Text {
     min: 1,
     max: 10_000,
 };
-const LONG_TEXT: Kind = Kind::Text {
+const LONG_TEXT: FieldType = FieldType::Text {
     min: 0,
     max: 100_000,
 };
-const PRIORITY: Kind = Kind::Integer { min: 0, max: 100 };
-const ORDER_INDEX: Kind = Kind::Integer {
+const PRIORITY: FieldType = FieldType::Integer { min: 0, max: 100 };
+const ORDER_INDEX: FieldType = FieldType::Integer {
     min: 0,
     max: 100_000,
 };
-const AUTHOR_TYPE: Kind = Kind::OneOf(&["user", "agent"]);
-const NAME: Kind = Kind::Text { min: 1, max: 100 };
+const AUTHOR_TYPE: FieldType = FieldType::OneOf(&["user", "agent"]);
+const NAME: FieldType = FieldType::Text { min: 1, max: 100 };
 /// The name in a request that creates or renames something. Responses have [`NAME`], because older rows may have any name.
-const NEW_NAME: Kind = Kind::Name { max: 100 };
-const TOPIC: Kind = Kind::Text { min: 0, max: 500 };
-const STRATEGY: Kind = Kind::OneOf(&["sequential", "parallel", "dag"]);
+const NEW_NAME: FieldType = FieldType::Name { max: 100 };
+const TOPIC: FieldType = FieldType::Text { min: 0, max: 500 };
+const STRATEGY: FieldType = FieldType::OneOf(&["sequential", "parallel", "dag"]);
 
 /// The states of a workflow.
-pub const WORKFLOW_STATUS: Kind = Kind::OneOf(&[
+pub const WORKFLOW_STATUS: FieldType = FieldType::OneOf(&[
     "pending",
     "planning",
     "executing",
@@ -51,7 +56,7 @@ pub const WORKFLOW_STATUS: Kind = Kind::OneOf(&[
     "cancelled",
 ]);
 /// The states of a workflow's task.
-pub const WORKFLOW_TASK_STATUS: Kind = Kind::OneOf(&[
+pub const WORKFLOW_TASK_STATUS: FieldType = FieldType::OneOf(&[
     "pending",
     "ready",
     "in_progress",
@@ -60,54 +65,55 @@ pub const WORKFLOW_TASK_STATUS: Kind = Kind::OneOf(&[
     "skipped",
 ]);
 /// The states of a task outside workflows.
-pub const TASK_STATUS: Kind = Kind::OneOf(&["pending", "in_progress", "completed", "failed"]);
+pub const TASK_STATUS: FieldType =
+    FieldType::OneOf(&["pending", "in_progress", "completed", "failed"]);
 /// The type of an agent, a word that each installation chooses.
-pub const AGENT_TYPE: Kind = Kind::Pattern {
+pub const AGENT_TYPE: FieldType = FieldType::Pattern {
     regex: &AGENT_TYPE_REGEX,
     form: "must be a lower-case word of up to 50 letters, digits and _",
 };
 static AGENT_TYPE_REGEX: Pattern = Pattern::new("^[a-z][a-z0-9_]{0,49}$");
-const AGENT_NAME: Kind = Kind::Pattern {
+const AGENT_NAME: FieldType = FieldType::Pattern {
     regex: &AGENT_NAME_REGEX,
     form: "must be up to 99 letters, digits, _ . and -, with or without a leading @",
 };
 static AGENT_NAME_REGEX: Pattern = Pattern::new("^@?[A-Za-z0-9_.-]{1,99}$");
 /// The name in a request that creates or renames an agent. It can't begin with a dot, because clients resolve
 /// `/api/agents/name/..` before they send it.
-const NEW_AGENT_NAME: Kind = Kind::Pattern {
+const NEW_AGENT_NAME: FieldType = FieldType::Pattern {
     regex: &NEW_AGENT_NAME_REGEX,
     form: "must be up to 99 letters, digits, _ . and -, not beginning with a dot, with or without a leading @",
 };
 static NEW_AGENT_NAME_REGEX: Pattern = Pattern::new("^@?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,98}$");
 
-const ID: Member = member("id", Kind::Uuid, Required, "Id of the row.");
+const ID: Member = member("id", FieldType::Uuid, Required, "Id of the row.");
 const CREATED_AT: Member = member(
     "created_at",
-    Kind::Time,
+    FieldType::Time,
     Required,
     "When the row was created.",
 );
 const UPDATED_AT: Member = member(
     "updated_at",
-    Kind::Time,
+    FieldType::Time,
     Required,
     "When the row was last changed.",
 );
 const STARTED_AT: Member = member(
     "started_at",
-    Kind::Time,
+    FieldType::Time,
     Nullable,
     "When the work began; null if it has not begun.",
 );
 const COMPLETED_AT: Member = member(
     "completed_at",
-    Kind::Time,
+    FieldType::Time,
     Nullable,
     "When the work ended, successfully or not; null if it has not ended.",
 );
 const MESSAGE: Member = member(
     "message",
-    Kind::Text { min: 1, max: 1000 },
+    FieldType::Text { min: 1, max: 1000 },
     Required,
     "Result of the action, as a sentence.",
 );
@@ -118,19 +124,19 @@ pub static PERSONA: Schema = Schema {
     members: &[
         member(
             "role",
-            Kind::Text { min: 0, max: 500 },
+            FieldType::Text { min: 0, max: 500 },
             Optional,
             "Role of the agent.",
         ),
         member(
             "goal",
-            Kind::Text { min: 0, max: 2000 },
+            FieldType::Text { min: 0, max: 2000 },
             Optional,
             "Goal of the agent.",
         ),
         member(
             "backstory",
-            Kind::Text {
+            FieldType::Text {
                 min: 0,
                 max: 10_000,
             },
@@ -139,8 +145,8 @@ pub static PERSONA: Schema = Schema {
         ),
         member(
             "capabilities",
-            Kind::List {
-                of: &Kind::Text { min: 1, max: 100 },
+            FieldType::List {
+                of: &FieldType::Text { min: 1, max: 100 },
                 max: 100,
             },
             Optional,
@@ -156,10 +162,10 @@ macro_rules! agent_members {
             ID,
             member("name", AGENT_NAME, Required, "Name of the agent, with a leading @, as in mentions."),
             member("agent_type", AGENT_TYPE, Required, "Type of the agent. Each installation chooses its own types."),
-            member("persona", Kind::Record(&PERSONA), Required, "Persona of the agent."),
-            member("config", Kind::Object, Required, "Settings of the agent, as a JSON object. The API stores them unchanged."),
-            member("is_active", Kind::Boolean, Required, "Whether the agent is active. An inactive agent cannot claim tasks."),
-            member("is_busy", Kind::Boolean, Required, "Whether the agent is busy."),
+            member("persona", FieldType::Record(&PERSONA), Required, "Persona of the agent."),
+            member("config", FieldType::Object, Required, "Settings of the agent, as a JSON object. The API stores them unchanged."),
+            member("is_active", FieldType::Boolean, Required, "Whether the agent is active. An inactive agent cannot claim tasks."),
+            member("is_busy", FieldType::Boolean, Required, "Whether the agent is busy."),
             CREATED_AT,
             UPDATED_AT,
             $($more),*
@@ -200,13 +206,13 @@ pub static AGENT_STATUS: Schema = Schema {
         ),
         member(
             "status",
-            Kind::OneOf(&["online", "offline"]),
+            FieldType::OneOf(&["online", "offline"]),
             Required,
             "Status of the agent: online if it is active, otherwise offline.",
         ),
         member(
             "is_busy",
-            Kind::Boolean,
+            FieldType::Boolean,
             Required,
             "Whether the agent is busy.",
         ),
@@ -232,19 +238,19 @@ pub static AGENT_CREATE: Schema = Schema {
         ),
         member(
             "persona",
-            Kind::Record(&PERSONA),
+            FieldType::Record(&PERSONA),
             Optional,
             "Persona of the agent. Default: {}.",
         ),
         member(
             "config",
-            Kind::Object,
+            FieldType::Object,
             Optional,
             "Settings of the agent, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores them unchanged. Default: {}.",
         ),
         member(
             "is_active",
-            Kind::Boolean,
+            FieldType::Boolean,
             Optional,
             "Whether the agent is active. Default: true.",
         ),
@@ -265,25 +271,25 @@ pub static AGENT_UPDATE: Schema = Schema {
         member("agent_type", AGENT_TYPE, Optional, "New type of the agent."),
         member(
             "persona",
-            Kind::Record(&PERSONA),
+            FieldType::Record(&PERSONA),
             Optional,
             "New persona of the agent. It replaces the previous persona completely.",
         ),
         member(
             "config",
-            Kind::Object,
+            FieldType::Object,
             Optional,
             "New settings of the agent, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores them unchanged. They replace the previous settings completely.",
         ),
         member(
             "is_active",
-            Kind::Boolean,
+            FieldType::Boolean,
             Optional,
             "Whether the agent is active.",
         ),
         member(
             "is_busy",
-            Kind::Boolean,
+            FieldType::Boolean,
             Optional,
             "Whether the agent is busy.",
         ),
@@ -291,9 +297,9 @@ pub static AGENT_UPDATE: Schema = Schema {
     example: r#"{"is_busy": true}"#,
 };
 
-const CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private", "dm"]);
+const CHANNEL_TYPE: FieldType = FieldType::OneOf(&["public", "private", "dm"]);
 /// The channel types that a client can set. A direct-message channel is created through its agent.
-const OPEN_CHANNEL_TYPE: Kind = Kind::OneOf(&["public", "private"]);
+const OPEN_CHANNEL_TYPE: FieldType = FieldType::OneOf(&["public", "private"]);
 
 macro_rules! channel_members {
     ($($more:expr),*) => {
@@ -302,9 +308,9 @@ macro_rules! channel_members {
             member("name", NAME, Required, "Name of the channel."),
             member("topic", TOPIC, Nullable, "Topic of the channel."),
             member("channel_type", CHANNEL_TYPE, Required, "Type of the channel; dm is a direct-message channel with an agent."),
-            member("dm_agent_id", Kind::Uuid, Nullable, "Id of the agent, if this is a direct-message channel, otherwise null."),
-            member("is_archived", Kind::Boolean, Required, "Whether the channel is archived. An archived channel accepts no new messages."),
-            member("context_cleared_at", Kind::Time, Nullable, "Messages before this time are hidden from the channel's history; null if the history was never cleared."),
+            member("dm_agent_id", FieldType::Uuid, Nullable, "Id of the agent, if this is a direct-message channel, otherwise null."),
+            member("is_archived", FieldType::Boolean, Required, "Whether the channel is archived. An archived channel accepts no new messages."),
+            member("context_cleared_at", FieldType::Time, Nullable, "Messages before this time are hidden from the channel's history; null if the history was never cleared."),
             CREATED_AT,
             UPDATED_AT,
             $($more),*
@@ -385,13 +391,13 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
         ID,
         member(
             "channel_id",
-            Kind::Uuid,
+            FieldType::Uuid,
             Required,
             "Id of the message's channel.",
         ),
         member(
             "author_id",
-            Kind::Uuid,
+            FieldType::Uuid,
             Nullable,
             "Id of the author; null if none was given.",
         ),
@@ -404,7 +410,7 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
         member("author_name", NAME, Required, "Name of the author."),
         member(
             "content",
-            Kind::Text {
+            FieldType::Text {
                 min: 1,
                 max: 100_000,
             },
@@ -413,13 +419,13 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
         ),
         member(
             "thread_id",
-            Kind::Uuid,
+            FieldType::Uuid,
             Nullable,
             "Id of the message that began the thread; null if the message is not in a thread.",
         ),
         member(
             "metadata",
-            Kind::Object,
+            FieldType::Object,
             Required,
             "Additional data from the author, as a JSON object. The API stores it unchanged.",
         ),
@@ -434,7 +440,7 @@ pub static MESSAGE_CREATE: Schema = Schema {
     members: &[
         member(
             "content",
-            Kind::Text {
+            FieldType::Text {
                 min: 1,
                 max: 100_000,
             },
@@ -449,7 +455,7 @@ pub static MESSAGE_CREATE: Schema = Schema {
         ),
         member(
             "author_id",
-            Kind::AgentWhere {
+            FieldType::AgentWhere {
                 member: "author_type",
                 is: "agent",
             },
@@ -464,13 +470,13 @@ pub static MESSAGE_CREATE: Schema = Schema {
         ),
         member(
             "thread_id",
-            Kind::Reference(Target::Message),
+            FieldType::Reference(Target::Message),
             OptionalNullable,
             "Id of the message that began the thread. It must be in the same channel. Default: null.",
         ),
         member(
             "metadata",
-            Kind::Object,
+            FieldType::Object,
             Optional,
             "Additional data from the author, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. Default: {}.",
         ),
@@ -483,8 +489,8 @@ macro_rules! workflow_members {
         &[
             ID,
             member("description", DESCRIPTION, Required, "Goal of the workflow."),
-            member("orchestrator_id", Kind::Uuid, Nullable, "Id of the agent that orchestrates the workflow."),
-            member("channel_id", Kind::Uuid, Nullable, "Id of the channel in which the workflow is discussed."),
+            member("orchestrator_id", FieldType::Uuid, Nullable, "Id of the agent that orchestrates the workflow."),
+            member("channel_id", FieldType::Uuid, Nullable, "Id of the channel in which the workflow is discussed."),
             member("status", WORKFLOW_STATUS, Required, "Status of the workflow."),
             member("execution_strategy", STRATEGY, Required, "Order of the tasks: sequential (one after another by order_index), parallel (all at once), or dag (each after the tasks in its depends_on)."),
             CREATED_AT,
@@ -514,8 +520,8 @@ pub static WORKFLOW_WITH_TASKS: Schema = Schema {
     name: "WorkflowWithTasks",
     members: workflow_members!(member(
         "workflow_tasks",
-        Kind::List {
-            of: &Kind::Record(&WORKFLOW_TASK),
+        FieldType::List {
+            of: &FieldType::Record(&WORKFLOW_TASK),
             max: 1000
         },
         Required,
@@ -536,7 +542,7 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
         ),
         member(
             "agent_id",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             OptionalNullable,
             "Id of the agent to which the task is assigned. If it is omitted or null, any agent can claim the task.",
         ),
@@ -548,8 +554,8 @@ pub static WORKFLOW_CREATE_TASK: Schema = Schema {
         ),
         member(
             "depends_on",
-            Kind::List {
-                of: &Kind::EarlierPosition,
+            FieldType::List {
+                of: &FieldType::EarlierPosition,
                 max: 100,
             },
             Optional,
@@ -571,13 +577,13 @@ pub static WORKFLOW_CREATE: Schema = Schema {
         ),
         member(
             "orchestrator_id",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             OptionalNullable,
             "Id of the agent that orchestrates the workflow. Default: the oldest active agent of the type orchestrator; if there is none, the request is refused with 409.",
         ),
         member(
             "channel_id",
-            Kind::Reference(Target::Channel),
+            FieldType::Reference(Target::Channel),
             OptionalNullable,
             "Id of the channel in which the workflow is discussed. Default: null.",
         ),
@@ -589,8 +595,8 @@ pub static WORKFLOW_CREATE: Schema = Schema {
         ),
         member(
             "tasks",
-            Kind::List {
-                of: &Kind::Record(&WORKFLOW_CREATE_TASK),
+            FieldType::List {
+                of: &FieldType::Record(&WORKFLOW_CREATE_TASK),
                 max: 100,
             },
             Optional,
@@ -607,7 +613,7 @@ pub static WORKFLOW_TASK: Schema = Schema {
         ID,
         member(
             "workflow_id",
-            Kind::Uuid,
+            FieldType::Uuid,
             Required,
             "Id of the task's workflow.",
         ),
@@ -619,7 +625,7 @@ pub static WORKFLOW_TASK: Schema = Schema {
         ),
         member(
             "agent_id",
-            Kind::Uuid,
+            FieldType::Uuid,
             Nullable,
             "Id of the agent to which the task is assigned or that claimed it; null if there is none.",
         ),
@@ -631,8 +637,8 @@ pub static WORKFLOW_TASK: Schema = Schema {
         ),
         member(
             "depends_on",
-            Kind::List {
-                of: &Kind::Uuid,
+            FieldType::List {
+                of: &FieldType::Uuid,
                 max: 100,
             },
             Required,
@@ -647,7 +653,7 @@ pub static WORKFLOW_TASK: Schema = Schema {
         member("output", LONG_TEXT, Nullable, "Result of the task."),
         member(
             "error",
-            Kind::Text {
+            FieldType::Text {
                 min: 0,
                 max: 10_000,
             },
@@ -673,7 +679,7 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
         ),
         member(
             "agent_id",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             OptionalNullable,
             "Id of the agent to which the task is assigned. If it is omitted or null, any agent can claim the task.",
         ),
@@ -685,8 +691,8 @@ pub static WORKFLOW_TASK_CREATE: Schema = Schema {
         ),
         member(
             "depends_on",
-            Kind::List {
-                of: &Kind::Reference(Target::WorkflowTask),
+            FieldType::List {
+                of: &FieldType::Reference(Target::WorkflowTask),
                 max: 100,
             },
             Optional,
@@ -702,7 +708,7 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
     members: &[
         member(
             "status",
-            Kind::OneOf(&["in_progress", "completed", "failed", "skipped"]),
+            FieldType::OneOf(&["in_progress", "completed", "failed", "skipped"]),
             Optional,
             "New status of the task. If it is omitted, the task must be in_progress, and only output and error are updated.",
         ),
@@ -714,7 +720,7 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
         ),
         member(
             "error",
-            Kind::Text {
+            FieldType::Text {
                 min: 0,
                 max: 10_000,
             },
@@ -731,13 +737,13 @@ pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
     members: &[
         member(
             "agent_id",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             Required,
             "Id of the agent that claims a task.",
         ),
         member(
             "workflow_id",
-            Kind::Reference(Target::Workflow),
+            FieldType::Reference(Target::Workflow),
             OptionalNullable,
             "Id of the workflow whose tasks can be claimed. Default: tasks of all workflows can be claimed.",
         ),
@@ -758,7 +764,7 @@ pub static TASK: Schema = Schema {
         ),
         member(
             "assigned_to",
-            Kind::Uuid,
+            FieldType::Uuid,
             Nullable,
             "Id of the agent to which the task is assigned; null if it is not assigned.",
         ),
@@ -771,7 +777,7 @@ pub static TASK: Schema = Schema {
         ),
         member(
             "context",
-            Kind::Object,
+            FieldType::Object,
             Required,
             "Information for the task, as a JSON object. The API stores it unchanged.",
         ),
@@ -795,7 +801,7 @@ pub static TASK_CREATE: Schema = Schema {
         ),
         member(
             "assigned_to",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             OptionalNullable,
             "Id of the agent to which the task is assigned. Default: null.",
         ),
@@ -807,7 +813,7 @@ pub static TASK_CREATE: Schema = Schema {
         ),
         member(
             "context",
-            Kind::Object,
+            FieldType::Object,
             Optional,
             "Information for the task, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. Default: {}.",
         ),
@@ -827,7 +833,7 @@ pub static TASK_UPDATE: Schema = Schema {
         ),
         member(
             "assigned_to",
-            Kind::Reference(Target::Agent),
+            FieldType::Reference(Target::Agent),
             OptionalNullable,
             "Id of the agent to which the task is assigned; null removes the assignment.",
         ),
@@ -845,7 +851,7 @@ pub static TASK_UPDATE: Schema = Schema {
         ),
         member(
             "context",
-            Kind::Object,
+            FieldType::Object,
             Optional,
             "New information for the task, as any JSON object of at most 16 KiB and 60 levels of nesting. The API stores it unchanged. It replaces the previous information completely.",
         ),
@@ -865,13 +871,13 @@ pub static HEALTH: Schema = Schema {
     members: &[
         member(
             "status",
-            Kind::OneOf(&["healthy"]),
+            FieldType::OneOf(&["healthy"]),
             Required,
             "The component is running.",
         ),
         member(
             "version",
-            Kind::Text { min: 1, max: 50 },
+            FieldType::Text { min: 1, max: 50 },
             Required,
             "Version of the component.",
         ),
@@ -884,7 +890,7 @@ pub static READINESS: Schema = Schema {
     name: "Readiness",
     members: &[member(
         "status",
-        Kind::OneOf(&["ready"]),
+        FieldType::OneOf(&["ready"]),
         Required,
         "The component is ready to serve requests.",
     )],
@@ -897,31 +903,31 @@ pub static STATS: Schema = Schema {
     members: &[
         member(
             "agents",
-            Kind::Record(&STATS_AGENTS),
+            FieldType::Record(&STATS_AGENTS),
             Required,
             "Numbers of agents.",
         ),
         member(
             "messages",
-            Kind::Record(&STATS_MESSAGES),
+            FieldType::Record(&STATS_MESSAGES),
             Required,
             "Number of messages in all channels.",
         ),
         member(
             "tasks",
-            Kind::Object,
+            FieldType::Object,
             Required,
             "Number of tasks outside workflows for each status.",
         ),
         member(
             "workflows",
-            Kind::Object,
+            FieldType::Object,
             Required,
             "Number of workflows for each status.",
         ),
         member(
             "counted_at",
-            Kind::Time,
+            FieldType::Time,
             Nullable,
             "When the rows were counted, if the numbers come from an earlier count; null if the rows were counted for this response.",
         ),
@@ -947,7 +953,7 @@ pub static STATS_MESSAGES: Schema = Schema {
         member("total", COUNT, Required, "Number of all messages."),
         member(
             "is_estimate",
-            Kind::Boolean,
+            FieldType::Boolean,
             Required,
             "Whether the number is an estimate. It is exact below 100,000 messages.",
         ),
@@ -961,14 +967,14 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
     members: &[
         member(
             "connection_pool",
-            Kind::Object,
+            FieldType::Object,
             Nullable,
             "Open connections of the component by state, and the configured pool size.",
         ),
         member(
             "index_usage",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 200,
             },
             Nullable,
@@ -976,8 +982,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "table_sizes",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 200,
             },
             Nullable,
@@ -985,20 +991,20 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "slow_query_logging",
-            Kind::Object,
+            FieldType::Object,
             Nullable,
             "Thresholds in milliseconds from which queries and requests are logged as slow, and recommendations for logging more of them.",
         ),
         member(
             "nfr_target",
-            Kind::Text { min: 1, max: 100 },
+            FieldType::Text { min: 1, max: 100 },
             Required,
             "The performance requirement, as text.",
         ),
         member(
             "index_contract",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 16,
             },
             Nullable,
@@ -1006,8 +1012,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "advice",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 200,
             },
             Required,
@@ -1015,8 +1021,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "unavailable",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 200,
             },
             Required,
@@ -1024,8 +1030,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "top_statements",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 10,
             },
             Nullable,
@@ -1033,22 +1039,22 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "window",
-            Kind::OneOf(Window::NAMES),
+            FieldType::OneOf(Window::NAMES),
             Required,
             "Period that the measurements cover, up to now.",
         ),
-        member("from", Kind::Time, Nullable, "Start of the period."),
-        member("to", Kind::Time, Nullable, "End of the period."),
+        member("from", FieldType::Time, Nullable, "Start of the period."),
+        member("to", FieldType::Time, Nullable, "End of the period."),
         member(
             "nfr",
-            Kind::Object,
+            FieldType::Object,
             Nullable,
             "Verdict on the requirement that 95 % of queries take less than 100 ms: pass, fail, or insufficient_data if fewer than 100 queries were measured.",
         ),
         member(
             "statements",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 1000,
             },
             Nullable,
@@ -1056,8 +1062,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "routes",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 1000,
             },
             Nullable,
@@ -1065,8 +1071,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "histogram",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 1000,
             },
             Nullable,
@@ -1074,8 +1080,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "series",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 10,
             },
             Nullable,
@@ -1083,8 +1089,8 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "slow_queries",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 15,
             },
             Nullable,
@@ -1092,7 +1098,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         ),
         member(
             "profiler",
-            Kind::Object,
+            FieldType::Object,
             Nullable,
             "Numbers of measurements that the profiler recorded, wrote and lost, and the cost of writing them.",
         ),
@@ -1105,28 +1111,28 @@ pub static PERFORMANCE_CACHE: Schema = Schema {
     members: &[
         member(
             "window",
-            Kind::OneOf(Window::NAMES),
+            FieldType::OneOf(Window::NAMES),
             Required,
             "Period that the measurements cover, up to now.",
         ),
-        member("from", Kind::Time, Nullable, "Start of the period."),
-        member("to", Kind::Time, Required, "End of the period."),
+        member("from", FieldType::Time, Nullable, "Start of the period."),
+        member("to", FieldType::Time, Required, "End of the period."),
         member(
             "cache_seconds",
-            Kind::Integer { min: 0, max: 3600 },
+            FieldType::Integer { min: 0, max: 3600 },
             Required,
             "How long cached data stays valid, in seconds; 0 if nothing is cached.",
         ),
         member(
             "total",
-            Kind::Object,
+            FieldType::Object,
             Required,
             "Numbers of cache lookups, hits and errors, the hit rate, and the durations of lookups in milliseconds.",
         ),
         member(
             "statements",
-            Kind::List {
-                of: &Kind::Object,
+            FieldType::List {
+                of: &FieldType::Object,
                 max: 1000,
             },
             Required,

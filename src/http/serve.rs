@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use uuid::Uuid;
 
-use super::contract::{Findings, Operation, Place};
+use super::contract::{Location, Operation, Validation};
 use super::input::RawInput;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -40,13 +40,13 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
 
         let db = Db::new(database.clone(), profile.clone());
         let db = read_your_writes::allow_stale_reads(db, operation, request.headers());
-        let (mut input, findings) = RawInput::read(operation, request).await?;
+        let (mut input, validation) = RawInput::read(operation, request).await?;
         let db = match input.idempotency_key.take() {
             Some(key) => idempotency::keyed(db, key),
             None => db,
         };
         let if_none_match = input.if_none_match.clone();
-        let outcome = run(handler, &db, &profile, input, findings).await;
+        let outcome = run(handler, &db, &profile, input, validation).await;
 
         let succeeded = outcome.is_ok();
         let mut response: Response = match outcome {
@@ -85,17 +85,17 @@ async fn run(
     db: &Db,
     profile: &RequestProfile,
     input: RawInput,
-    findings: Findings,
+    validation: Validation,
 ) -> Result<Reply, ApiError> {
     let parent = input.id();
-    if !findings.faults.is_empty() {
+    if !validation.errors.is_empty() {
         // Frees the memory before the database query.
         drop(input);
-        return Err(all_faults(db, findings, parent).await);
+        return Err(field_errors(db, validation, parent).await);
     }
     profile.admit();
     match handler(db.clone(), input).await {
-        Err(ApiError::Dangling) => Err(all_faults(db, findings, parent).await),
+        Err(ApiError::Dangling) => Err(field_errors(db, validation, parent).await),
         outcome => outcome,
     }
 }
@@ -103,27 +103,27 @@ async fn run(
 /// Returns the error with all field errors, including the references to rows that don't exist.
 ///
 /// `parent` is the id of the parent row: the channel of a thread, or the workflow of a dependency.
-async fn all_faults(db: &Db, findings: Findings, parent: Option<Uuid>) -> ApiError {
-    let Findings { faults, references } = findings;
-    let mut findings = Findings {
-        faults,
+async fn field_errors(db: &Db, validation: Validation, parent: Option<Uuid>) -> ApiError {
+    let Validation { errors, references } = validation;
+    let mut validation = Validation {
+        errors,
         references: Vec::new(),
     };
     match references::dangling(db, &references, parent).await {
         Ok(pointers) => {
             for pointer in pointers {
                 let detail = "refers to a row that does not exist".into();
-                findings.add(Place::Pointer(pointer), detail);
+                validation.add(Location::Pointer(pointer), detail);
             }
         }
-        Err(error) if findings.faults.is_empty() => return error.into(),
+        Err(error) if validation.errors.is_empty() => return error.into(),
         // The other field errors are valid even if the database query fails.
         Err(_) => {}
     }
-    if findings.faults.is_empty() {
+    if validation.errors.is_empty() {
         ApiError::Dangling
     } else {
-        ApiError::Invalid(findings.faults)
+        ApiError::Invalid(validation.errors)
     }
 }
 

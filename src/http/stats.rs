@@ -1,6 +1,6 @@
 //! GET /api/stats: the numbers of agents, messages, tasks and workflows.
 
-use super::contract::{Kind, Operation};
+use super::contract::{FieldType, Operation};
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
@@ -12,7 +12,7 @@ pub static STATS: Operation = Operation {
     id: "stats",
     path: "/api/stats",
     summary: "Returns the numbers of agents, messages, tasks and workflows.",
-    answer: Kind::Record(&schemas::STATS),
+    answer: FieldType::Record(&schemas::STATS),
     ..Operation::GET
 };
 

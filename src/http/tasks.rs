@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
@@ -14,7 +14,7 @@ use crate::queries::{Order, tasks};
 
 parameters! {
     TaskId {
-        id: Uuid = Parameter::new(Kind::Uuid, "The task's id."),
+        id: Uuid = Parameter::new(FieldType::Uuid, "The task's id."),
     }
 }
 
@@ -34,7 +34,7 @@ pub static TASK_LIST: Operation = Operation {
     path: "/api/tasks",
     summary: "Lists the tasks outside workflows, newest first.",
     parameters: TaskListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::TASK)),
+    answer: FieldType::page(&FieldType::Record(&schemas::TASK)),
     ..Operation::GET
 };
 
@@ -49,7 +49,7 @@ pub static TASK_CREATE: Operation = Operation {
     path: "/api/tasks",
     summary: "Creates a task that belongs to no workflow.",
     body: Some(&schemas::TASK_CREATE),
-    answer: Kind::Record(&schemas::TASK),
+    answer: FieldType::Record(&schemas::TASK),
     ..Operation::CREATE
 };
 
@@ -66,7 +66,7 @@ pub static TASK_GET: Operation = Operation {
     path: "/api/tasks/{id}",
     summary: "Returns a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
-    answer: Kind::Record(&schemas::TASK),
+    answer: FieldType::Record(&schemas::TASK),
     errors: &[404],
     ..Operation::GET
 };
@@ -83,7 +83,7 @@ pub static TASK_UPDATE: Operation = Operation {
     summary: "Updates the given fields of a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
     body: Some(&schemas::TASK_UPDATE),
-    answer: Kind::Record(&schemas::TASK),
+    answer: FieldType::Record(&schemas::TASK),
     errors: &[404, 412],
     ..Operation::PATCH
 };

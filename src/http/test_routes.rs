@@ -4,7 +4,7 @@
 use axum::Router;
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
@@ -17,7 +17,7 @@ parameters! {
     AgentLoopParameters {
         times: i64 = Parameter {
             default: Some("0"),
-            ..Parameter::new(Kind::Integer { min: 0, max: 1000 }, "Number of agents to read.")
+            ..Parameter::new(FieldType::Integer { min: 0, max: 1000 }, "Number of agents to read.")
         },
     }
 }
@@ -28,7 +28,7 @@ static AGENT_LOOP: Operation = Operation {
     path: "/test/agent-loop",
     summary: "Reads agents one by one (N+1 queries).",
     parameters: AgentLoopParameters::TABLE,
-    answer: Kind::Object,
+    answer: FieldType::Object,
     ..Operation::GET
 };
 
@@ -44,7 +44,7 @@ static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",
     summary: "Aborts the instance.",
-    answer: Kind::Object,
+    answer: FieldType::Object,
     ..Operation::GET
 };
 

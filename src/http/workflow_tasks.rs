@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
@@ -17,7 +17,7 @@ use crate::queries::{Order, Outcome, workflow_tasks};
 parameters! {
     WorkflowTaskId {
         id: Uuid = ID,
-        task_id: Uuid = Parameter::new(Kind::Uuid, "The task's id."),
+        task_id: Uuid = Parameter::new(FieldType::Uuid, "The task's id."),
     }
 }
 
@@ -41,7 +41,7 @@ pub static WORKFLOW_TASK_LIST: Operation = Operation {
     path: "/api/workflows/{id}/tasks",
     summary: "Lists a workflow's tasks by position.",
     parameters: WorkflowTaskListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW_TASK)),
+    answer: FieldType::page(&FieldType::Record(&schemas::WORKFLOW_TASK)),
     errors: &[404],
     ..Operation::GET
 };
@@ -50,7 +50,7 @@ pub async fn workflow_task_list(
     db: Db,
     input: Input<WorkflowTaskListParameters>,
 ) -> Result<Reply, ApiError> {
-    let page = input.page(Order::Place);
+    let page = input.page(Order::Position);
     let WorkflowTaskListParameters { id, status, .. } = input.parameters;
     let items = workflow_tasks::workflow_task_list(&db, page, id, status.as_deref()).await?;
     list(items, &input.uri, workflow_absent(id))
@@ -62,7 +62,7 @@ pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     summary: "Adds a task to a workflow that is not completed or cancelled.",
     parameters: WorkflowId::TABLE,
     body: Some(&schemas::WORKFLOW_TASK_CREATE),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409],
     ..Operation::CREATE
 };
@@ -83,7 +83,7 @@ pub static WORKFLOW_TASK_GET: Operation = Operation {
     path: "/api/workflows/{id}/tasks/{task_id}",
     summary: "Returns a task of a workflow.",
     parameters: WorkflowTaskId::TABLE,
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
     errors: &[404],
     ..Operation::GET
 };
@@ -100,7 +100,7 @@ pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     summary: "Updates the status, output or error of a workflow's task.",
     parameters: WorkflowTaskId::TABLE,
     body: Some(&schemas::WORKFLOW_TASK_UPDATE),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -124,7 +124,7 @@ pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     path: "/api/workflow-tasks/claim",
     summary: "Claims the next ready task for an agent, preferably a task assigned to it, otherwise an unassigned task; returns 204 if there is none.",
     body: Some(&schemas::WORKFLOW_TASK_CLAIM),
-    answer: Kind::Record(&schemas::WORKFLOW_TASK),
+    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
     errors: &[204, 409],
     ..Operation::POST
 };

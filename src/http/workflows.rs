@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::contract::{Kind, Operation, Parameter};
+use super::contract::{FieldType, Operation, Parameter};
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
@@ -12,7 +12,7 @@ use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, workflows};
 
-pub(super) const ID: Parameter = Parameter::new(Kind::Uuid, "The workflow's id.");
+pub(super) const ID: Parameter = Parameter::new(FieldType::Uuid, "The workflow's id.");
 
 parameters! {
     WorkflowId {
@@ -30,7 +30,7 @@ parameters! {
             schemas::WORKFLOW_STATUS,
             "Only workflows with this status are returned.",
         ),
-        channel_id: Option<Uuid> = Parameter::new(Kind::Uuid, "Only workflows of this channel are returned."),
+        channel_id: Option<Uuid> = Parameter::new(FieldType::Uuid, "Only workflows of this channel are returned."),
         ..page("50")
     }
 }
@@ -40,7 +40,7 @@ pub static WORKFLOW_LIST: Operation = Operation {
     path: "/api/workflows",
     summary: "Lists workflows, newest first.",
     parameters: WorkflowListParameters::TABLE,
-    answer: Kind::page(&Kind::Record(&schemas::WORKFLOW)),
+    answer: FieldType::page(&FieldType::Record(&schemas::WORKFLOW)),
     ..Operation::GET
 };
 
@@ -61,7 +61,7 @@ pub static WORKFLOW_CREATE: Operation = Operation {
     path: "/api/workflows",
     summary: "Creates a workflow with its first tasks.",
     body: Some(&schemas::WORKFLOW_CREATE),
-    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
+    answer: FieldType::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -80,7 +80,7 @@ pub static WORKFLOW_GET: Operation = Operation {
     path: "/api/workflows/{id}",
     summary: "Returns a workflow with its tasks; if the tasks do not fit on one page, the Link header leads to the next page.",
     parameters: WorkflowId::TABLE,
-    answer: Kind::Record(&schemas::WORKFLOW_WITH_TASKS),
+    answer: FieldType::Record(&schemas::WORKFLOW_WITH_TASKS),
     errors: &[404],
     ..Operation::GET
 };
@@ -101,7 +101,7 @@ pub static WORKFLOW_DELETE: Operation = Operation {
     path: "/api/workflows/{id}",
     summary: "Deletes a workflow with its tasks, unless it is executing.",
     parameters: WorkflowId::TABLE,
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::DELETE
 };
@@ -120,7 +120,7 @@ pub static WORKFLOW_START: Operation = Operation {
     path: "/api/workflows/{id}/start",
     summary: "Starts a pending, planning or failed workflow; its failed tasks are retried.",
     parameters: WorkflowId::TABLE,
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };
@@ -141,7 +141,7 @@ pub static WORKFLOW_CANCEL: Operation = Operation {
     path: "/api/workflows/{id}/cancel",
     summary: "Cancels an executing workflow; its open tasks are skipped.",
     parameters: WorkflowId::TABLE,
-    answer: Kind::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };

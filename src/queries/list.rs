@@ -180,14 +180,14 @@ pub enum Order {
     /// Pages like [`Newest`](Self::Newest), but the rows of a page are oldest first. The next page is older.
     NewestLast,
     /// By position.
-    Place,
+    Position,
 }
 
 impl Order {
     /// The column that a page is sorted by, before the id.
     pub(super) const fn key(self) -> &'static str {
         match self {
-            Self::Place => "order_index",
+            Self::Position => "order_index",
             Self::Oldest | Self::OldestNullsFirst | Self::Newest | Self::NewestLast => "created_at",
         }
     }
@@ -195,7 +195,7 @@ impl Order {
     /// The comparison of a row with the cursor; true for the rows after the cursor.
     pub(super) const fn comparison(self) -> &'static str {
         match self {
-            Self::Oldest | Self::OldestNullsFirst | Self::Place => ") > (",
+            Self::Oldest | Self::OldestNullsFirst | Self::Position => ") > (",
             Self::Newest | Self::NewestLast => ") < (",
         }
     }
@@ -203,7 +203,9 @@ impl Order {
     /// The cursor: the values that the key and the id of a row are compared with.
     pub(super) const fn cursor(self) -> &'static str {
         match self {
-            Self::Place => "least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)",
+            Self::Position => {
+                "least(greatest($1::bigint, -2147483648), 2147483647)::int, $2::uuid)"
+            }
             Self::Oldest | Self::OldestNullsFirst | Self::Newest | Self::NewestLast => {
                 concat!(key_time!("$1"), ", $2::uuid)")
             }
@@ -213,7 +215,7 @@ impl Order {
     /// The sort direction that follows each column in ORDER BY.
     pub(super) const fn direction(self) -> &'static str {
         match self {
-            Self::Oldest | Self::Place => "",
+            Self::Oldest | Self::Position => "",
             Self::OldestNullsFirst => " NULLS FIRST",
             Self::Newest | Self::NewestLast => " DESC",
         }
@@ -234,7 +236,7 @@ impl Order {
     /// `NewestLast` sorts each aggregate, because the order of an unsorted aggregate is undefined next to a sorted one.
     pub(super) const fn next(self) -> &'static str {
         match self {
-            Self::Place => {
+            Self::Position => {
                 "(array_agg(key) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]
                     || '.' || (array_agg(id) FILTER (WHERE fits))[count(*) FILTER (WHERE fits)]"
             }

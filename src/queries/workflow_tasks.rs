@@ -35,7 +35,7 @@ pub(super) static WORKFLOW_TASK_LIST: List = list! {
     extra_hash: "0",
     table: "public.workflow_tasks",
     within: ["workflow_id" = "$5::uuid"],
-    order: Order::Place,
+    order: Order::Position,
     cached: None,
     access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
 };
@@ -48,7 +48,7 @@ pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
     extra_hash: "0",
     table: "public.workflow_tasks",
     within: ["workflow_id" = "$5::uuid", "status" = "$6::text"],
-    order: Order::Place,
+    order: Order::Position,
     cached: None,
     access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
 };

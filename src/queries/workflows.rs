@@ -153,9 +153,9 @@ macro_rules! workflow_get {
     (before: $before:literal, after: [$($after:expr),*]) => {
         page!(
             begin: concat!($before, "WITH tasks AS MATERIALIZED ("),
-            json: ["('[' || ", Order::Place.json(), " || ']')::json AS workflow_tasks"],
-            note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Place.next(), " END AS next"],
-            key: Order::Place.key(),
+            json: ["('[' || ", Order::Position.json(), " || ']')::json AS workflow_tasks"],
+            note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Position.next(), " END AS next"],
+            key: Order::Position.key(),
             columns: workflow_task_columns!(),
             text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
             extra_hash: "0",

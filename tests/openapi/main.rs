@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use reznet_edge::http::contract::{Audience, Cursor, Findings, Kind, Operation, Presence, Schema};
+use reznet_edge::http::contract::{
+    Audience, Cursor, FieldType, Operation, Presence, Schema, Validation,
+};
 use reznet_edge::http::{names, routes};
 
 const FILE: &str = "../openapi.json";
@@ -81,9 +83,10 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         .iter()
         .map(|parameter| {
             let in_path = operation.in_path(parameter.name);
-            let mut schema = kind(&parameter.kind, schemas);
+            let mut schema = json_schema(&parameter.field_type, schemas);
             if let Some(default) = parameter.default {
-                schema["default"] = json!(parameter.kind.parse(default).expect("a default fits"));
+                schema["default"] =
+                    json!(parameter.field_type.parse(default).expect("a default fits"));
             }
             json!({
                 "name": parameter.name,
@@ -180,7 +183,7 @@ fn success(operation: &Operation, schemas: &mut Schemas) -> Value {
     json!({
         "description": operation.summary,
         "headers": headers,
-        "content": {operation.media_type: {"schema": kind(&operation.answer, schemas)}},
+        "content": {operation.media_type: {"schema": json_schema(&operation.answer, schemas)}},
     })
 }
 
@@ -190,30 +193,30 @@ fn with_etag(mut headers: Value) -> Value {
 }
 
 /// Returns a type as JSON Schema.
-fn kind(kind_of: &Kind, schemas: &mut Schemas) -> Value {
-    match kind_of {
-        Kind::Uuid | Kind::Reference(_) | Kind::AgentWhere { .. } => {
+fn json_schema(field_type: &FieldType, schemas: &mut Schemas) -> Value {
+    match field_type {
+        FieldType::Uuid | FieldType::Reference(_) | FieldType::AgentWhere { .. } => {
             json!({"type": "string", "format": "uuid"})
         }
-        Kind::EarlierPosition => json!({"type": "integer", "minimum": 0, "maximum": 98}),
-        Kind::Boolean => json!({"type": "boolean"}),
-        Kind::Integer { min, max } => {
+        FieldType::EarlierPosition => json!({"type": "integer", "minimum": 0, "maximum": 98}),
+        FieldType::Boolean => json!({"type": "boolean"}),
+        FieldType::Integer { min, max } => {
             json!({"type": "integer", "minimum": min, "maximum": max})
         }
-        Kind::Text { min, max } => {
+        FieldType::Text { min, max } => {
             json!({"type": "string", "minLength": min, "maxLength": max, "pattern": "^[^\\u0000]*$"})
         }
-        Kind::Name { max } => {
+        FieldType::Name { max } => {
             json!({"type": "string", "minLength": 1, "maxLength": max, "pattern": names::regex()})
         }
-        Kind::Pattern { regex, .. } => json!({"type": "string", "pattern": regex.text}),
-        Kind::Cursor => json!({"type": "string", "pattern": Cursor::REGEX}),
-        Kind::OneOf(words) => json!({"type": "string", "enum": words}),
-        Kind::Time => json!({"type": "string", "format": "date-time"}),
-        Kind::Object => json!({"$ref": "#/components/schemas/JsonObject"}),
-        Kind::Record(schema) => reference(schema, schemas),
-        Kind::List { of, max } => {
-            json!({"type": "array", "maxItems": max, "items": kind(of, schemas)})
+        FieldType::Pattern { regex, .. } => json!({"type": "string", "pattern": regex.text}),
+        FieldType::Cursor => json!({"type": "string", "pattern": Cursor::REGEX}),
+        FieldType::OneOf(words) => json!({"type": "string", "enum": words}),
+        FieldType::Time => json!({"type": "string", "format": "date-time"}),
+        FieldType::Object => json!({"$ref": "#/components/schemas/JsonObject"}),
+        FieldType::Record(schema) => reference(schema, schemas),
+        FieldType::List { of, max } => {
+            json!({"type": "array", "maxItems": max, "items": json_schema(of, schemas)})
         }
     }
 }
@@ -225,7 +228,7 @@ fn reference(schema: &'static Schema, schemas: &mut Schemas) -> Value {
             .members
             .iter()
             .map(|member| {
-                let mut value = kind(&member.kind, schemas);
+                let mut value = json_schema(&member.field_type, schemas);
                 if matches!(
                     member.presence,
                     Presence::Nullable | Presence::OptionalNullable
@@ -412,18 +415,18 @@ fn examples_fit_their_schemas() {
     let mut count = 0;
     for operation in routes::all() {
         let answers = match operation.answer {
-            Kind::Record(schema) => Some(schema),
-            Kind::List {
-                of: Kind::Record(schema),
+            FieldType::Record(schema) => Some(schema),
+            FieldType::List {
+                of: FieldType::Record(schema),
                 ..
             } => Some(*schema),
             _ => None,
         };
         for schema in operation.body.into_iter().chain(answers) {
-            let (mut findings, mut out) = (Findings::default(), String::new());
+            let (mut validation, mut out) = (Validation::default(), String::new());
             let example = schema.example;
-            Kind::Record(schema).check(example, &mut Vec::new(), &mut findings, &mut out);
-            assert_eq!(findings.faults, [], "{}", schema.name);
+            FieldType::Record(schema).check(example, &mut Vec::new(), &mut validation, &mut out);
+            assert_eq!(validation.errors, [], "{}", schema.name);
             count += 1;
         }
     }
