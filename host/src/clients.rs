@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{client_network::network, log::log, places::Stay};
+use crate::{admission::ResponsePermit, client_network::network, log::log};
 
 /// The maximum time that a new connection waits for room. The host accepts no other connection meanwhile.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -98,13 +98,13 @@ pub struct Connection {
     work: AtomicU8,
     /// Whether the client doesn't read the response.
     is_unread: AtomicBool,
-    /// The place of the response that is being sent.
-    sending: Mutex<Option<Stay>>,
+    /// The permit of the response that is being sent.
+    sending: Mutex<Option<ResponsePermit>>,
     /// Cancelled to close the connection.
     pub closing: CancellationToken,
 }
 
-/// No request is in progress, or its response has begun. The connection may be closed unless the response has a place.
+/// No request is in progress, or its response has begun. The connection may be closed unless the response has a permit.
 const WAITING: u8 = 0;
 
 /// The host works on a request.
@@ -133,7 +133,7 @@ impl Connection {
         self.changes(PAUSED, WORKING);
     }
 
-    /// Marks that the response has begun. The connection may be closed once the response gives its place back.
+    /// Marks that the response has begun. The connection may be closed once the response gives its permit back.
     pub fn responds(&self) {
         self.waits_from(self.started.elapsed());
         self.work.store(WAITING, Ordering::Relaxed);
@@ -150,34 +150,34 @@ impl Connection {
 
     /// Whether the host neither works on a request nor sends a response that the client reads.
     fn waits_for_client(&self) -> bool {
-        !self.is_working() && !self.has_place()
+        !self.is_working() && !self.has_permit()
     }
 
-    /// Keeps the place of a request while the body of its response is sent.
-    pub fn sends(&self, stay: Stay) {
-        *self.sending() = Some(stay);
+    /// Keeps the permit of a request while the body of its response is sent.
+    pub fn sends(&self, permit: ResponsePermit) {
+        *self.sending() = Some(permit);
     }
 
-    /// Gives back the place of a response that is complete or has to wait.
-    pub fn gives_place_back(&self) {
-        let stay = self.sending().take();
+    /// Gives back the permit of a response that is complete or has to wait.
+    pub fn returns_permit(&self) {
+        let permit = self.sending().take();
         // Dropped after unlocking, because dropping it may let another request begin.
-        drop(stay);
+        drop(permit);
     }
 
-    /// Whether the response has a place.
-    pub fn has_place(&self) -> bool {
+    /// Whether the response has a permit.
+    pub fn has_permit(&self) -> bool {
         self.sending().is_some()
     }
 
-    fn sending(&self) -> MutexGuard<'_, Option<Stay>> {
+    fn sending(&self) -> MutexGuard<'_, Option<ResponsePermit>> {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks that the client doesn't read the response, and gives back the response's place.
+    /// Marks that the client doesn't read the response, and gives back the response's permit.
     fn is_stuck(&self) {
         self.is_unread.store(true, Ordering::Relaxed);
-        self.gives_place_back();
+        self.returns_permit();
     }
 
     /// Marks that a part of the response was sent.
@@ -505,8 +505,8 @@ mod tests {
         other.connection.waits_from(Duration::from_millis(0));
         let three = clients.add(address(1)).unwrap();
         assert!(two.connection.closing.is_cancelled());
-        for stays in [&one, &other, &three] {
-            assert!(!stays.connection.closing.is_cancelled());
+        for kept in [&one, &other, &three] {
+            assert!(!kept.connection.closing.is_cancelled());
         }
     }
 

@@ -63,7 +63,7 @@ pub struct Reuse {
 pub struct Lifetime {
     /// One permit for each instance in the engine's pool. Without permits, an instance would fail to start if the pool is full, instead of
     /// waiting.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Cancelled at shutdown, so that idle instances end immediately.
     pub ending: CancellationToken,
     /// Counts the live instances.
@@ -74,7 +74,7 @@ impl Lifetime {
     /// Returns a lifetime without instances, which permits [`MAX_INSTANCES`].
     pub fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
+            permits: Arc::new(Semaphore::new(MAX_INSTANCES as usize)),
             ending: CancellationToken::new(),
             alive: TaskTracker::new(),
         }
@@ -103,7 +103,7 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
         let alive = self.lifetime.alive.token();
-        let place = self.lifetime.places.clone().acquire_owned().await?;
+        let permit = self.lifetime.permits.clone().acquire_owned().await?;
         let mut store = Store::new(self.pre.engine(), Guest::new(self.app.clone()));
         let ticks = Arc::new(AtomicU32::new(0));
         let counted = ticks.clone();
@@ -134,7 +134,7 @@ impl HandlerState for Instances {
                 request_timeout,
                 ticks,
                 _alive: alive,
-                _place: place,
+                _permit: permit,
             },
         })
     }
@@ -186,7 +186,7 @@ pub struct Worker {
     /// The number of ticks since the guest last paused. It has paused whenever wasmtime asks for more requests.
     ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl WorkerState for Worker {

@@ -1,17 +1,17 @@
-//! Assigns each request to a lane: health check, large body or ordinary. Each lane has its own [`Places`], so a flood in one lane doesn't
-//! use up the places of another.
+//! Assigns each request to a lane: health check, large body or ordinary. Each lane has its own [`Admission`], so a flood in one lane doesn't
+//! use up the permits of another.
 
 use std::thread;
 
 use http::{Method, Request};
 use hyper::body::Body;
 
-use crate::places::Places;
+use crate::admission::Admission;
 
 /// The maximum size of a body in the ordinary lane. No measurement led to this value; useful bodies are smaller.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 
-/// The class of a request. It determines the request's places and instances.
+/// The class of a request. It determines the request's permits and instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Requests that belong to neither of the other lanes.
@@ -19,7 +19,7 @@ pub enum Lane {
     /// Requests with a large body, or with one of unknown size. They have instances of their own, because an instance
     /// that checks a large body can't process its other requests meanwhile.
     Large,
-    /// GET and HEAD requests for the health path without a large body. They have places and instances of their own, because an orchestrator restarts a host that
+    /// GET and HEAD requests for the health path without a large body. They have permits and instances of their own, because an orchestrator restarts a host that
     /// doesn't answer them.
     Health,
 }
@@ -61,15 +61,15 @@ impl<T> ByLane<T> {
     }
 }
 
-/// Creates the places of each lane. Each lane begins with its minimum, which depends on the number of cores.
-pub fn places() -> ByLane<Places> {
+/// Creates the permits of each lane. Each lane begins with its minimum, which depends on the number of cores.
+pub fn admission() -> ByLane<Admission> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     ByLane {
         // Measured: the throughput is the same with 4 to 16 for each core.
-        ordinary: Places::at_least(cores.saturating_mul(8)),
+        ordinary: Admission::at_least(cores.saturating_mul(8)),
         // With two or more cores, large bodies leave at least one to others while the CPU is saturated.
-        large: Places::at_least(cores.div_ceil(2)),
-        health: Places::at_least(cores),
+        large: Admission::at_least(cores.div_ceil(2)),
+        health: Admission::at_least(cores),
     }
 }
 

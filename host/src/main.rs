@@ -1,6 +1,7 @@
 //! Runs a Spin application without Spin: reads the files that `spin up` reads, and serves the same routes. This file only connects the
 //! modules and reports each failure as one line on stderr.
 
+mod admission;
 mod allowed_hosts;
 mod bindings;
 mod cli;
@@ -16,7 +17,7 @@ mod log;
 mod manifest;
 mod memory;
 mod output;
-mod places;
+
 mod postgres;
 mod request_body;
 mod response_body;
@@ -44,7 +45,7 @@ use crate::{
     clients::{Clients, Limits},
     guest::App,
     instances::{Instances, Lifetime, Reuse},
-    lanes::{ByLane, places},
+    lanes::{ByLane, admission},
     log::log,
     manifest::{Manifest, RuntimeConfig},
     routes::Routes,
@@ -182,7 +183,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
         routes,
         components,
         lifetime: lifetime.clone(),
-        places: places(),
+        admission: admission(),
         clients: Clients::new(Limits {
             connections: cli.max_connections,
             connections_per_client: cli.max_connections_per_client,

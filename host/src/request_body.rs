@@ -4,7 +4,7 @@
 //! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
 //! buffer. So the host reads the rest of a body that a component doesn't read, for a limited time.
 //!
-//! A request gives back its place in an instance while it waits for its client to send more.
+//! A request gives back its permit in an instance while it waits for its client to send more.
 
 use std::{
     pin::Pin,
@@ -20,8 +20,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
+    admission::{RequestPermit, Returning},
     clients::Connection,
-    places::{Returning, Visit},
 };
 
 /// How long the host reads the rest of a body that the component doesn't read.
@@ -36,11 +36,11 @@ pub struct RequestBody {
     rest: Option<Incoming>,
     /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
     is_awaited: bool,
-    visit: Visit,
+    permit: RequestPermit,
     connection: Arc<Connection>,
-    /// Whether the request has given its place back.
+    /// Whether the request has given its permit back.
     is_outside: bool,
-    /// The part of the body that has arrived while the request waits for a place.
+    /// The part of the body that has arrived while the request waits for a permit.
     arrived: Option<(Arrived, Returning)>,
 }
 
@@ -48,14 +48,14 @@ impl RequestBody {
     /// Wraps the body of a request.
     pub fn of(
         request: Request<Incoming>,
-        visit: Visit,
+        permit: RequestPermit,
         connection: Arc<Connection>,
     ) -> Request<Self> {
         let is_awaited = request.headers().contains_key(EXPECT);
         request.map(|body| Self {
             rest: Some(body),
             is_awaited,
-            visit,
+            permit,
             connection,
             is_outside: false,
             arrived: None,
@@ -77,7 +77,7 @@ impl Body for RequestBody {
                 return Poll::Ready(None);
             };
             let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
-                if self.visit.leave() {
+                if self.permit.release() {
                     self.connection.pauses();
                     self.is_outside = true;
                 }
@@ -90,7 +90,7 @@ impl Body for RequestBody {
                 return Poll::Ready(frame);
             }
             self.connection.resumes();
-            self.arrived = Some((frame, self.visit.come_back()));
+            self.arrived = Some((frame, self.permit.reacquire()));
         }
         let Some((_, returning)) = &mut self.arrived else {
             return Poll::Ready(None);

@@ -1,5 +1,5 @@
-//! Response bodies. A response keeps the place of its request until its whole body has gone to the kernel, so that many responses of one
-//! client don't make others wait for the CPU. It gives the place back earlier if it has to wait for its client or its component.
+//! Response bodies. A response keeps the permit of its request until its whole body has gone to the kernel, so that many responses of one
+//! client don't make others wait for the CPU. It gives the permit back earlier if it has to wait for its client or its component.
 
 use std::{
     pin::Pin,
@@ -13,10 +13,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::{clients::Connection, places::MOMENT};
+use crate::{admission::MOMENT, clients::Connection};
 
-/// The maximum time that a response keeps its place. Without this limit, a component that produces data every few milliseconds would keep
-/// the place for the whole stream.
+/// The maximum time that a response keeps its permit. Without this limit, a component that produces data every few milliseconds would keep
+/// the permit for the whole stream.
 const LONGEST_STAY: Duration = Duration::from_millis(100);
 
 /// The body of a response on a connection.
@@ -24,7 +24,7 @@ pub struct ResponseBody {
     body: WasiBody,
     connection: Arc<Connection>,
     started: Instant,
-    /// How long the response still keeps its place; set while it waits for its component.
+    /// How long the response still keeps its permit; set while it waits for its component.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -49,17 +49,17 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if !self.connection.has_place() {
+        if !self.connection.has_permit() {
             return frame;
         }
         if self.started.elapsed() >= LONGEST_STAY {
-            self.connection.gives_place_back();
+            self.connection.returns_permit();
         } else if frame.is_ready() {
             self.waiting = None;
         } else {
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
             if waiting.as_mut().poll(context).is_ready() {
-                self.connection.gives_place_back();
+                self.connection.returns_permit();
             }
         }
         frame
@@ -76,6 +76,6 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.connection.gives_place_back();
+        self.connection.returns_permit();
     }
 }

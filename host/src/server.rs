@@ -29,12 +29,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime_wasi_http::{Error, WasiBody, handler::ProxyHandler};
 
 use crate::{
+    admission::{Admission, RequestPermit},
     clients::{Clients, Connection, Guard, Stream},
     instances::{Instances, Lifetime, one_line},
     lanes::{ByLane, Lane},
     log::log,
     memory,
-    places::{Places, Visit},
     request_body::RequestBody,
     response_body::ResponseBody,
     routes::Routes,
@@ -58,8 +58,8 @@ pub struct Server {
     pub components: HashMap<String, ByLane<ProxyHandler<Instances>>>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
-    /// See [`Places`].
-    pub places: ByLane<Places>,
+    /// See [`Admission`].
+    pub admission: ByLane<Admission>,
     /// See [`Clients`].
     pub clients: Arc<Clients>,
     /// The path of the application's health check.
@@ -189,10 +189,10 @@ impl Server {
     ) -> Response<ResponseBody> {
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let lane = Lane::of(&request, &self.health_path);
-        let visit = self.places.of(lane).visit(client.ip());
-        let request = RequestBody::of(request, visit.clone(), connection.clone());
+        let permit = self.admission.of(lane).request(client.ip());
+        let request = RequestBody::of(request, permit.clone(), connection.clone());
         let mut response = self
-            .answer_from(request, client, local, (lane, visit), connection)
+            .answer_from(request, client, local, (lane, permit), connection)
             .await;
         if is_chunked {
             // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
@@ -208,7 +208,7 @@ impl Server {
         mut request: Request<RequestBody>,
         client: SocketAddr,
         local: SocketAddr,
-        (lane, visit): (Lane, Visit),
+        (lane, permit): (Lane, RequestPermit),
         connection: &Connection,
     ) -> Response<WasiBody> {
         let uri = match target(&request, local) {
@@ -233,8 +233,8 @@ impl Server {
         let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
         let instances = self.components[&route.component].of(lane).clone();
         let work = async move { instances.handle((), request).await };
-        let (handled, stay) = visit.run(work).await;
-        connection.sends(stay);
+        let (handled, permit) = permit.run(work).await;
+        connection.sends(permit);
         match handled {
             Ok(response) => response,
             Err(error) => {

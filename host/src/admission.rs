@@ -1,15 +1,15 @@
-//! Limits how many requests are in instances at the same time. Each of them needs a place, a permit that is counted here.
+//! Limits how many requests are in instances at the same time. Each of them needs a permit.
 //!
 //! If the CPU is saturated, more than a few requests for each core finish no sooner. Each uses memory of its own, and they evict each
 //! other's memory from the CPU's caches: 100 concurrent requests reduce the requests/s by a third. If requests wait for something else,
-//! such as a slow database or a slow client, none should be kept out. So the number of places follows measurements: a request that takes
-//! longer than [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a place is added if requests wait for one. If the
-//! timer fires late, the number of places is reduced by one.
+//! such as a slow database or a slow client, none should be kept out. So the number of permits follows measurements: a request that takes
+//! longer than [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the
+//! timer fires late, the number of permits is reduced by one.
 //!
-//! Clients take turns: a free place goes to the next client that waits, not to the request that has waited longest.
+//! Clients take turns: a free permit goes to the next client that waits, not to the request that has waited longest.
 //!
-//! A request has no place while it waits for its client to send the body, because slow clients would otherwise keep all others out. A
-//! response keeps its request's place until its body has gone to the kernel. It gives the place back earlier if its client doesn't read, or
+//! A request has no permit while it waits for its client to send the body, because slow clients would otherwise keep all others out. A
+//! response keeps its request's permit until its body has gone to the kernel. It gives the permit back earlier if its client doesn't read, or
 //! if its component produces nothing for [`MOMENT`].
 //!
 //! This module knows neither HTTP nor components.
@@ -31,21 +31,21 @@ use tokio::{
 
 use crate::client_network::network;
 
-/// The most places: the most instances that there may be.
+/// The most permits: the most instances that there may be.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
 
-/// Requests that end sooner measure nothing. A response gives its place back after its component has produced nothing for this long.
+/// Requests that end sooner measure nothing. A response gives its permit back after its component has produced nothing for this long.
 pub const MOMENT: Duration = Duration::from_millis(5);
 
 /// A timer that fires this much too late has waited for the CPU. Timers have a resolution of one millisecond.
 const LATE: Duration = Duration::from_millis(2);
 
-/// The least time between two additions of a place. Slow growth shows that there are enough places before there are far too many.
+/// The least time between two additions of a permit. Slow growth shows that there are enough permits before there are far too many.
 const GROWTH: Duration = Duration::from_millis(1);
 
-/// The places in instances.
+/// The permits of one lane.
 #[derive(Clone, Debug)]
-pub struct Places(Arc<Shared>);
+pub struct Admission(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -55,25 +55,25 @@ struct Shared {
 
 #[derive(Debug)]
 struct Count {
-    /// The number of places.
-    places: usize,
-    /// The number of taken places. It may exceed `places` for a while after `places` was reduced.
+    /// The number of permits.
+    permits: usize,
+    /// The number of taken permits. It may exceed `permits` for a while after `permits` was reduced.
     taken: usize,
     grown_at: Instant,
     /// The waiting requests of each client.
-    waiting: HashMap<IpAddr, VecDeque<oneshot::Sender<Place>>>,
+    waiting: HashMap<IpAddr, VecDeque<oneshot::Sender<Permit>>>,
     /// The clients that have waiting requests, in the order of their turns.
     turns: VecDeque<IpAddr>,
 }
 
-impl Places {
-    /// Begins with `least` places, at most [`MOST`]. There are never fewer.
+impl Admission {
+    /// Begins with `least` permits, at most [`MOST`]. There are never fewer.
     pub fn at_least(least: usize) -> Self {
         let least = least.min(MOST);
         Self(Arc::new(Shared {
             least,
             count: Mutex::new(Count {
-                places: least,
+                permits: least,
                 taken: 0,
                 grown_at: Instant::now(),
                 waiting: HashMap::new(),
@@ -82,92 +82,92 @@ impl Places {
         }))
     }
 
-    /// Registers a request of a client. It has no place yet.
-    pub fn visit(&self, client: IpAddr) -> Visit {
-        Visit(Arc::new(Visiting {
+    /// Registers a request of a client. It has no permit yet.
+    pub fn request(&self, client: IpAddr) -> RequestPermit {
+        RequestPermit(Arc::new(Request {
             shared: self.0.clone(),
             client: network(client),
-            state: Mutex::new(State::Outside),
-            is_back: Notify::new(),
+            state: Mutex::new(State::Waiting),
+            reacquired: Notify::new(),
         }))
     }
 }
 
-/// A request that takes a place, and may give it back for a while.
+/// A request that takes a permit, and may give it back for a while.
 #[derive(Clone, Debug)]
-pub struct Visit(Arc<Visiting>);
+pub struct RequestPermit(Arc<Request>);
 
 #[derive(Debug)]
-struct Visiting {
+struct Request {
     shared: Arc<Shared>,
     client: IpAddr,
     state: Mutex<State>,
-    is_back: Notify,
+    reacquired: Notify,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The request doesn't have a place yet, or waits for its client.
-    Outside,
-    Inside(#[expect(dead_code, reason = "dropping it gives the place back")] Place),
-    /// The response has given the place back for good.
-    Over,
+    /// The request doesn't have a permit yet, or waits for its client.
+    Waiting,
+    Admitted(#[expect(dead_code, reason = "dropping it gives the permit back")] Permit),
+    /// The response has given the permit back for good.
+    Ended,
 }
 
-/// Resolves when the request has a place again.
+/// Resolves when the request has a permit again.
 pub type Returning = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl Visit {
-    /// Waits for a place, runs `work` in it, and returns the output and the place, which the response then keeps.
+impl RequestPermit {
+    /// Waits for a permit, runs `work`, and returns the output and the permit, which the response then keeps.
     ///
-    /// `work` runs to its end even if the client goes away, because its instance goes on too. If another request took the place meanwhile,
+    /// `work` runs to its end even if the client goes away, because its instance goes on too. If another request took the permit meanwhile,
     /// there would be one request too many.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> (T, Stay) {
-        self.come_in(false).await;
-        let visit = self.clone();
+    ) -> (T, ResponsePermit) {
+        self.acquire(false).await;
+        let request = self.clone();
         let working = async move {
             let mut work = pin!(work);
             let output = loop {
                 let due = Instant::now() + MOMENT;
-                let is_inside = matches!(*visit.state(), State::Inside(_));
+                let is_admitted = matches!(*request.state(), State::Admitted(_));
                 tokio::select! {
                     biased;
                     output = &mut work => break output,
-                    () = sleep_until(due), if is_inside => visit.0.shared.adapt(due.elapsed() < LATE),
-                    () = visit.0.is_back.notified(), if !is_inside => {}
+                    () = sleep_until(due), if is_admitted => request.0.shared.adapt(due.elapsed() < LATE),
+                    () = request.0.reacquired.notified(), if !is_admitted => {}
                 }
             };
-            (output, Stay(visit))
+            (output, ResponsePermit(request))
         };
-        ToTheEnd(Some(Box::pin(working))).await
+        RunToEnd(Some(Box::pin(working))).await
     }
 
-    /// Gives the place back while the request waits for its client. Returns whether it had one.
-    pub fn leave(&self) -> bool {
+    /// Gives the permit back while the request waits for its client. Returns whether it had one.
+    pub fn release(&self) -> bool {
         let mut state = self.state();
-        let is_inside = matches!(*state, State::Inside(_));
-        if is_inside {
-            *state = State::Outside;
+        let is_admitted = matches!(*state, State::Admitted(_));
+        if is_admitted {
+            *state = State::Waiting;
         }
-        is_inside
+        is_admitted
     }
 
-    /// Waits for a place again, at the front of its client's queue. Otherwise a large body, which arrives in many parts, would go through
+    /// Waits for a permit again, at the front of its client's queue. Otherwise a large body, which arrives in many parts, would go through
     /// the whole queue for each part.
-    pub fn come_back(&self) -> Returning {
-        let visit = self.clone();
-        Box::pin(async move { visit.come_in(true).await })
+    pub fn reacquire(&self) -> Returning {
+        let request = self.clone();
+        Box::pin(async move { request.acquire(true).await })
     }
 
-    async fn come_in(&self, again: bool) {
-        let place = Place::take(&self.0.shared, self.0.client, again).await;
+    async fn acquire(&self, again: bool) {
+        let permit = Permit::take(&self.0.shared, self.0.client, again).await;
         let mut state = self.state();
-        if matches!(*state, State::Outside) {
-            *state = State::Inside(place);
-            self.0.is_back.notify_one();
+        if matches!(*state, State::Waiting) {
+            *state = State::Admitted(permit);
+            self.0.reacquired.notify_one();
         }
     }
 
@@ -176,21 +176,21 @@ impl Visit {
     }
 }
 
-/// The place of a request whose response has begun. Dropping it gives the place back.
+/// The permit of a request whose response has begun. Dropping it gives the permit back.
 #[derive(Debug)]
-pub struct Stay(Visit);
+pub struct ResponsePermit(RequestPermit);
 
-impl Drop for Stay {
+impl Drop for ResponsePermit {
     fn drop(&mut self) {
-        *self.0.state() = State::Over;
+        *self.0.state() = State::Ended;
     }
 }
 
 /// Work that goes on in a task of its own if it is dropped before its end. A task for each request would cost a few percent of the
 /// requests/s.
-struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+struct RunToEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
-impl<T: Send + 'static> Future for ToTheEnd<T> {
+impl<T: Send + 'static> Future for RunToEnd<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -205,7 +205,7 @@ impl<T: Send + 'static> Future for ToTheEnd<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for ToTheEnd<T> {
+impl<T: Send + 'static> Drop for RunToEnd<T> {
     fn drop(&mut self) {
         if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             runtime.spawn(work);
@@ -214,43 +214,43 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
 }
 
 impl Shared {
-    fn adapt(self: &Arc<Self>, processor_is_free: bool) {
+    fn adapt(self: &Arc<Self>, cpu_is_free: bool) {
         let mut count = self.count();
-        if !processor_is_free && count.places > self.least {
-            count.places -= 1;
-        } else if processor_is_free
-            // Places added while no request waits would let all of the next burst in.
+        if !cpu_is_free && count.permits > self.least {
+            count.permits -= 1;
+        } else if cpu_is_free
+            // Admission added while no request waits would let all of the next burst in.
             && !count.turns.is_empty()
-            && count.places < MOST
+            && count.permits < MOST
             && count.grown_at.elapsed() > GROWTH
         {
             count.grown_at = Instant::now();
-            count.places += 1;
+            count.permits += 1;
             drop(count);
             self.hand_out();
         }
     }
 
-    /// Gives free places to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
+    /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
     fn hand_out(self: &Arc<Self>) {
-        // A place whose request no longer waits. The next request gets it.
+        // A permit whose request no longer waits. The next request gets it.
         let mut unwanted = None;
         loop {
             let mut count = self.count();
-            if unwanted.is_none() && count.taken >= count.places {
+            if unwanted.is_none() && count.taken >= count.permits {
                 return;
             }
             let Some(next) = count.next() else {
-                // Unlocks before `unwanted` is dropped, because dropping a place locks.
+                // Unlocks before `unwanted` is dropped, because dropping a permit locks.
                 drop(count);
                 return;
             };
-            let place = unwanted.take().unwrap_or_else(|| {
+            let permit = unwanted.take().unwrap_or_else(|| {
                 count.taken += 1;
-                Place(self.clone())
+                Permit(self.clone())
             });
             drop(count);
-            unwanted = next.send(place).err();
+            unwanted = next.send(permit).err();
         }
     }
 
@@ -262,7 +262,7 @@ impl Shared {
 
 impl Count {
     /// Takes the first request of the client whose turn it is.
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
         let client = self.turns.pop_front()?;
         let requests = self.waiting.get_mut(&client)?;
         let next = requests.pop_front();
@@ -275,15 +275,15 @@ impl Count {
     }
 }
 
-/// A taken place. Dropping it gives the place back.
+/// A taken permit. Dropping it gives the permit back.
 #[derive(Debug)]
-struct Place(Arc<Shared>);
+struct Permit(Arc<Shared>);
 
-impl Place {
+impl Permit {
     async fn take(shared: &Arc<Shared>, client: IpAddr, again: bool) -> Self {
         let given = {
             let mut count = shared.count();
-            if count.taken < count.places && count.turns.is_empty() {
+            if count.taken < count.permits && count.turns.is_empty() {
                 count.taken += 1;
                 return Self(shared.clone());
             }
@@ -300,14 +300,14 @@ impl Place {
             given
         };
         given.await.unwrap_or_else(|_| {
-            // This can't happen, because unused senders are dropped only with `shared`. One place too many is better than a panic.
+            // This can't happen, because unused senders are dropped only with `shared`. One permit too many is better than a panic.
             shared.count().taken += 1;
             Self(shared.clone())
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.count().taken -= 1;
         self.0.hand_out();
@@ -323,19 +323,19 @@ mod tests {
     impl Shared {
         fn free(&self) -> usize {
             let count = self.count();
-            count.places.saturating_sub(count.taken)
+            count.permits.saturating_sub(count.taken)
         }
 
         /// Adapts as if enough time had passed since the last growth.
-        fn adapt_later(self: &Arc<Self>, processor_is_free: bool) {
+        fn adapt_later(self: &Arc<Self>, cpu_is_free: bool) {
             self.count().grown_at -= 2 * GROWTH;
-            self.adapt(processor_is_free);
+            self.adapt(cpu_is_free);
         }
     }
 
-    /// Returns a request that waits for a place.
-    async fn begin_to_wait(shared: &Arc<Shared>) -> Pin<Box<impl Future<Output = Place>>> {
-        let mut taking = Box::pin(Place::take(shared, CLIENT, false));
+    /// Returns a request that waits for a permit.
+    async fn begin_to_wait(shared: &Arc<Shared>) -> Pin<Box<impl Future<Output = Permit>>> {
+        let mut taking = Box::pin(Permit::take(shared, CLIENT, false));
         let waited = tokio::time::timeout(Duration::ZERO, taking.as_mut()).await;
         assert!(waited.is_err());
         taking
@@ -343,27 +343,27 @@ mod tests {
 
     #[tokio::test]
     async fn the_admission_limit_rises_by_one_while_requests_wait_and_cpu_is_free() {
-        let Places(shared) = Places::at_least(1);
+        let Admission(shared) = Admission::at_least(1);
         // No request waits.
         shared.adapt_later(true);
         assert_eq!(shared.free(), 1);
-        let first = Place::take(&shared, CLIENT, false).await;
+        let first = Permit::take(&shared, CLIENT, false).await;
         let second = begin_to_wait(&shared).await;
         let third = begin_to_wait(&shared).await;
         shared.adapt_later(true);
         shared.adapt(true);
-        assert_eq!(shared.count().places, 2);
+        assert_eq!(shared.count().permits, 2);
         let second = second.await;
         shared.adapt_later(true);
-        assert_eq!(shared.count().places, 3);
+        assert_eq!(shared.count().permits, 3);
         drop((first, second, third.await));
         assert_eq!(shared.free(), 3);
     }
 
     #[tokio::test]
     async fn the_admission_limit_falls_to_its_minimum_while_cpu_is_saturated() {
-        let Places(shared) = Places::at_least(1);
-        let one = Place::take(&shared, CLIENT, false).await;
+        let Admission(shared) = Admission::at_least(1);
+        let one = Permit::take(&shared, CLIENT, false).await;
         let two = begin_to_wait(&shared).await;
         shared.adapt_later(true);
         let two = two.await;
@@ -379,8 +379,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_pending_request_frees_its_permit_for_another() {
-        let places = Places::at_least(1);
-        let (first, second) = (places.visit(CLIENT), places.visit(CLIENT));
+        let permits = Admission::at_least(1);
+        let (first, second) = (permits.request(CLIENT), permits.request(CLIENT));
         let waits = first.run(std::future::pending::<()>());
         let other = tokio::time::timeout(Duration::from_secs(5), second.run(async { "answer" }));
         tokio::select! {
@@ -392,64 +392,64 @@ mod tests {
 
     #[tokio::test]
     async fn a_permit_is_kept_until_the_work_of_a_disconnected_client_ends() {
-        let places = Places::at_least(1);
+        let permits = Admission::at_least(1);
         let (go_on, told) = tokio::sync::oneshot::channel::<()>();
-        let visit = places.visit(CLIENT);
-        let begun = visit.run(async { drop(told.await) });
+        let request = permits.request(CLIENT);
+        let begun = request.run(async { drop(told.await) });
         assert!(tokio::time::timeout(MOMENT / 5, begun).await.is_err());
-        assert_eq!(places.0.free(), 0);
+        assert_eq!(permits.0.free(), 0);
         drop(go_on);
-        let visit = places.visit(CLIENT);
-        let next = tokio::time::timeout(Duration::from_secs(5), visit.run(async {}));
+        let request = permits.request(CLIENT);
+        let next = tokio::time::timeout(Duration::from_secs(5), request.run(async {}));
         assert!(next.await.is_ok());
     }
 
     #[tokio::test]
     async fn a_request_waiting_for_its_client_has_no_permit() {
-        let places = Places::at_least(1);
-        let visit = places.visit(CLIENT);
-        let body = visit.clone();
+        let permits = Admission::at_least(1);
+        let request = permits.request(CLIENT);
+        let body = request.clone();
         let work = async move {
-            assert!(body.leave());
-            assert!(!body.leave());
-            body.come_back().await;
-            assert!(body.leave());
+            assert!(body.release());
+            assert!(!body.release());
+            body.reacquire().await;
+            assert!(body.release());
             body
         };
-        let (body, stay) = visit.run(work).await;
-        drop(stay);
-        assert_eq!(places.0.free(), 1);
-        // The rest of the request's body takes no place after the response has given it back.
-        body.come_back().await;
-        assert!(!body.leave());
-        assert_eq!(places.0.free(), 1);
+        let (body, permit) = request.run(work).await;
+        drop(permit);
+        assert_eq!(permits.0.free(), 1);
+        // The rest of the request's body takes no permit after the response has given it back.
+        body.reacquire().await;
+        assert!(!body.release());
+        assert_eq!(permits.0.free(), 1);
     }
 
     #[tokio::test]
     async fn a_permit_is_kept_until_the_response_ends() {
-        let places = Places::at_least(1);
-        let visit = places.visit(CLIENT);
-        let ((), stay) = visit.run(async {}).await;
-        assert_eq!(places.0.free(), 0);
-        drop(stay);
-        assert_eq!(places.0.free(), 1);
-        assert!(!visit.leave());
+        let permits = Admission::at_least(1);
+        let request = permits.request(CLIENT);
+        let ((), permit) = request.run(async {}).await;
+        assert_eq!(permits.0.free(), 0);
+        drop(permit);
+        assert_eq!(permits.0.free(), 1);
+        assert!(!request.release());
     }
 
     #[tokio::test]
     async fn clients_are_admitted_round_robin() {
-        let Places(shared) = Places::at_least(1);
-        let place = Place::take(&shared, CLIENT, false).await;
+        let Admission(shared) = Admission::at_least(1);
+        let permit = Permit::take(&shared, CLIENT, false).await;
         let other = IpAddr::from([127, 0, 0, 2]);
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting = [CLIENT, CLIENT, CLIENT, other].map(|client| {
             let (shared, order) = (shared.clone(), order.clone());
             async move {
-                let _place = Place::take(&shared, client, false).await;
+                let _permit = Permit::take(&shared, client, false).await;
                 order.lock().unwrap().push(client);
             }
         });
-        let give_back = async { drop(place) };
+        let give_back = async { drop(permit) };
         tokio::join!(futures_util::future::join_all(waiting), give_back);
         assert_eq!(*order.lock().unwrap(), [CLIENT, other, CLIENT, CLIENT]);
         assert_eq!(shared.free(), 1);
@@ -458,28 +458,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_resumed_request_is_admitted_before_new_requests() {
-        let Places(shared) = Places::at_least(1);
-        let place = Place::take(&shared, CLIENT, false).await;
+        let Admission(shared) = Admission::at_least(1);
+        let permit = Permit::take(&shared, CLIENT, false).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting = [false, false, true].map(|again| {
             let (shared, order) = (shared.clone(), order.clone());
             async move {
-                let _place = Place::take(&shared, CLIENT, again).await;
+                let _permit = Permit::take(&shared, CLIENT, again).await;
                 order.lock().unwrap().push(again);
             }
         });
-        let give_back = async { drop(place) };
+        let give_back = async { drop(permit) };
         tokio::join!(futures_util::future::join_all(waiting), give_back);
         assert_eq!(*order.lock().unwrap(), [true, false, false]);
     }
 
     #[tokio::test]
     async fn an_abandoned_request_takes_no_permit() {
-        let Places(shared) = Places::at_least(1);
-        let place = Place::take(&shared, CLIENT, false).await;
-        let gone = tokio::time::timeout(MOMENT, Place::take(&shared, CLIENT, false));
+        let Admission(shared) = Admission::at_least(1);
+        let permit = Permit::take(&shared, CLIENT, false).await;
+        let gone = tokio::time::timeout(MOMENT, Permit::take(&shared, CLIENT, false));
         assert!(gone.await.is_err());
-        drop(place);
+        drop(permit);
         assert_eq!(shared.free(), 1);
     }
 }
