@@ -22,7 +22,7 @@ default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT migrate.oid, migrate.name, 'S', 'USAGE', 'reznet_app' FROM migrate, owner
     WHERE owner.name <> 'reznet_migrate' AND pg_has_role(migrate.oid, 'USAGE')
 )
--- Grants to a missing role that the current user may not create are impossible.
+-- A GRANT to a missing role fails. So if a role is missing and the current user may not create it, may_run is false in all rows.
 SELECT statement, may_run AND NOT EXISTS (
     SELECT FROM unnest(ARRAY['reznet_app', 'reznet_migrate']) AS needed
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = needed)

@@ -88,7 +88,7 @@ expected_index (schema, name, on_table, is_named) AS (VALUES
 me AS MATERIALIZED (
     SELECT rolsuper, rolsuper OR rolcreaterole AS may_create_roles FROM pg_roles WHERE rolname = current_user
 ),
--- Grants to a missing role that the current user may not create are impossible.
+-- A GRANT to a missing role fails, so can_be_granted is true only if the role exists or the current user may create it.
 api AS MATERIALIZED (
     SELECT given.name, pg_roles.oid, pg_roles.rolsuper OR rolbypassrls AS bypasses_row_security,
            pg_roles.oid IS NOT NULL OR may_create_roles AS can_be_granted

@@ -93,7 +93,7 @@ impl Admission {
     }
 }
 
-/// A request that takes a permit, and may give it back for a while.
+/// A registered request, with or without a permit. It can give its permit back while it waits for its client.
 #[derive(Clone, Debug)]
 pub struct RequestPermit(Arc<Request>);
 

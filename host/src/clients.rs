@@ -44,7 +44,7 @@ const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(20);
 /// The time between two warnings about the same limit.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The limits, which are flags of the command line.
+/// The limits on connections, each set by a command-line flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections of all clients.
@@ -55,7 +55,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// The host's action on connections, in the words of the log, and the flag of the limit that caused it.
+/// The variable parts of a warning: the host's action, for example `connections closed`, and the flag of the limit that was reached.
 type Limit = (&'static str, &'static str);
 
 /// All connections.
@@ -556,7 +556,8 @@ mod tests {
         drop(table);
         assert!(clients.add(address(1)).is_none());
         assert!(!two.connection.closing.is_cancelled());
-        // A connection whose response is read may be replaced at any time, even if an unread one has waited longer.
+        // The rate limit applies only to connections whose responses the client doesn't read. A connection whose response it reads is
+        // replaced at any time, even if a connection with an unread response has waited longer.
         two.connection.wrote();
         assert!(clients.add(address(1)).is_some());
         assert!(two.connection.closing.is_cancelled());

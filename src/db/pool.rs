@@ -16,7 +16,8 @@ use crate::profile::after_response;
 /// How long a connection may idle here. It is returned to the host after this time, or at most twice as long.
 const MAX_IDLE: Duration = Duration::from_millis(10);
 
-/// A connection older than this isn't kept, even if it is busy, because requests of other instances may wait for one.
+/// A connection older than this is returned to the host after its current use, even if this instance uses it all the time, because
+/// requests of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
 /// An open that exceeds three times this instance's fastest open by this time shows that the host has no free connections.

@@ -119,7 +119,7 @@ impl RawInput {
         self.values.get("id").ok()
     }
 
-    /// Converts the parameters to the type of the handler.
+    /// Converts the parameters to the handler's parameter type.
     pub fn typed<P: Parameters>(self) -> Result<Input<P>, ApiError> {
         Ok(Input {
             parameters: P::from_values(&self.values)?,

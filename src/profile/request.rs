@@ -205,7 +205,8 @@ impl RequestProfile {
         self.account().read_from = Some(read_from);
     }
 
-    /// Returns the source of the last read, if there was a choice.
+    /// Returns the last source that [`record_read_from`](Self::record_read_from) recorded. Without a replica or a cache, none is
+    /// recorded.
     #[must_use]
     pub fn read_from(&self) -> Option<&'static str> {
         self.account().read_from

@@ -107,7 +107,7 @@ impl Sketch {
         sketch
     }
 
-    /// Adds one duration. `failed` means that it ended in an error.
+    /// Adds one duration. `failed` means that the measured request or statement ended in an error.
     pub fn record(&mut self, elapsed_us: u64, failed: bool) {
         self.record_weighted(elapsed_us, failed, 1);
     }

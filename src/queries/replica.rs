@@ -34,7 +34,7 @@ pub(super) static WRITE_POSITION: Statement = Statement {
     max_rows: 1,
 };
 
-/// Returns access whose reads may use the cache or the replica, as far as `freshness` allows.
+/// Returns `db` with reads that may use the cache or the replica, as far as `freshness` allows.
 #[must_use]
 pub fn reading(db: Db, freshness: Freshness) -> Db {
     db.reading(Reads {

@@ -372,7 +372,7 @@ async fn task_list_tag_distinguishes_contexts_with_equal_jsonb_hash() {
     let edge = Edge::start(&database).await;
     let task = edge.post("/api/tasks", &json!({"description": "t"})).await;
     let task = format!("/api/tasks/{}", text(&task.json(), "id"));
-    // Each context has the same jsonb hash as its neighbour.
+    // Most contexts have the same jsonb hash as the context before or after them.
     let flag = |n: usize| {
         let flags = (0..17).map(|i| (format!("{i:02}"), json!(i == n)));
         Value::Object(flags.collect())

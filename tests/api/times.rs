@@ -1,4 +1,4 @@
-//! The API writes every time in UTC with six digits and `Z`, regardless of the session's settings.
+//! The API writes every time in UTC with six fractional digits and `Z`, regardless of the session's settings.
 
 use http::StatusCode;
 use serde_json::Value;

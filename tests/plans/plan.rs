@@ -1,4 +1,4 @@
-//! A plan from EXPLAIN, and the check against the statement's declaration.
+//! Gets a statement's plan from EXPLAIN, and checks it against the statement's declaration.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -152,7 +152,7 @@ fn key(one: &Value) -> (String, String) {
     )
 }
 
-/// Returns the advice once it contains all that is expected, or after ten seconds, because statistics arrive late.
+/// Returns the advice once it contains everything in `expected`, or after ten seconds. Waits because statistics arrive late.
 async fn advice_with(edge: &Edge, expected: &BTreeSet<(String, String)>) -> Vec<Value> {
     let mut found = Vec::new();
     for _ in 0..100 {

@@ -172,7 +172,7 @@ async fn no_connections(client: &Client, for_so_long: Duration) -> &'static str 
     "out of connections"
 }
 
-/// Locks messages, sometimes for longer than a statement may take.
+/// Locks the table messages, sometimes for longer than the statement timeout.
 async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
     // If another session holds a lock, the next fault comes sooner.
     run(client, "SET lock_timeout = 1000").await;

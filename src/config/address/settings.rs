@@ -92,7 +92,7 @@ impl Settings {
     }
 
     fn push_credentials(&mut self, text: &str) -> Result<(), AddressError> {
-        // The @ belongs to the value of a parameter: the address has no user and no password before it.
+        // If `text` contains `?name=`, the @ that follows it is in a parameter's value, so the address has no user and no password.
         let names_parameter = text.split_once('?').is_some_and(|(_, after)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             after
