@@ -70,7 +70,8 @@ pub struct Clients {
 #[derive(Debug, Default)]
 struct Table {
     next_id: u64,
-    connections: BTreeMap<u64, Arc<Connection>>,
+    /// The number of connections.
+    count: usize,
     clients: HashMap<IpAddr, Client>,
     /// The most connections since [`Clients::take_peak`].
     peak: usize,
@@ -81,7 +82,7 @@ struct Table {
 /// The connections of one client address.
 #[derive(Debug, Default)]
 struct Client {
-    count: usize,
+    connections: BTreeMap<u64, Arc<Connection>>,
     /// When a new connection last replaced one whose response the client didn't read.
     replaced_at: Option<Instant>,
 }
@@ -205,21 +206,21 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.clients.table().remove(self.id);
+        self.clients.table().remove(self.connection.client, self.id);
         self.clients.ended.notify_one();
     }
 }
 
 impl Table {
-    fn remove(&mut self, id: u64) {
-        let Some(connection) = self.connections.remove(&id) else {
+    fn remove(&mut self, client: IpAddr, id: u64) {
+        let Some(of_client) = self.clients.get_mut(&client) else {
             return;
         };
-        if let Some(client) = self.clients.get_mut(&connection.client) {
-            client.count -= 1;
-            if client.count == 0 {
-                self.clients.remove(&connection.client);
-            }
+        if of_client.connections.remove(&id).is_some() {
+            self.count -= 1;
+        }
+        if of_client.connections.is_empty() {
+            self.clients.remove(&client);
         }
     }
 
@@ -235,45 +236,50 @@ impl Table {
         let replaced_at = self.clients.get(&newcomer).and_then(|it| it.replaced_at);
         let is_limited =
             replaced_at.is_some_and(|at| now.duration_since(at) < REPLACEMENT_INTERVAL);
-        let closable = self.connections.iter().filter_map(|(id, connection)| {
-            let (client, count) = (connection.client, self.count(connection.client));
-            let counts = if client == newcomer {
-                !(is_limited && connection.is_unread.load(Ordering::Relaxed))
-            } else {
-                any && count > own
+        let mut candidates: Vec<_> = self
+            .clients
+            .iter()
+            .map(|(client, it)| (Reverse(it.connections.len()), *client))
+            .filter(|(Reverse(count), client)| *client == newcomer || any && *count > own)
+            .collect();
+        candidates.sort_unstable();
+        for (_, client) in candidates {
+            let skips_unread = is_limited && client == newcomer;
+            let Some(of_client) = self.clients.get_mut(&client) else {
+                continue;
             };
-            let waits_since = connection.waits_since.load(Ordering::Relaxed);
-            (counts && connection.waits_for_client()).then_some((
-                Reverse(count),
-                client,
-                waits_since,
-                *id,
-            ))
-        });
-        let Some((.., id)) = closable.min() else {
-            return false;
-        };
-        let connection = self.connections[&id].clone();
-        if connection.client == newcomer
-            && connection.is_unread.load(Ordering::Relaxed)
-            && let Some(client) = self.clients.get_mut(&newcomer)
-        {
-            client.replaced_at = Some(now);
+            let closable = of_client.connections.iter().filter(|(_, connection)| {
+                let is_unread = || connection.is_unread.load(Ordering::Relaxed);
+                connection.waits_for_client() && !(skips_unread && is_unread())
+            });
+            let longest = closable.min_by_key(|(id, connection)| {
+                (connection.waits_since.load(Ordering::Relaxed), **id)
+            });
+            let Some((id, connection)) = longest else {
+                continue;
+            };
+            let id = *id;
+            connection.closing.cancel();
+            if client == newcomer && connection.is_unread.load(Ordering::Relaxed) {
+                of_client.replaced_at = Some(now);
+            }
+            self.remove(client, id);
+            return true;
         }
-        connection.closing.cancel();
-        self.remove(id);
-        true
+        false
     }
 
     /// The number of a client's connections.
     fn count(&self, client: IpAddr) -> usize {
-        self.clients.get(&client).map_or(0, |it| it.count)
+        self.clients
+            .get(&client)
+            .map_or(0, |it| it.connections.len())
     }
 
     /// Whether no client has more connections.
     fn is_largest(&self, client: IpAddr) -> bool {
         let own = self.count(client);
-        self.clients.values().all(|it| it.count <= own)
+        self.clients.values().all(|it| it.connections.len() <= own)
     }
 
     /// Counts one more time that a limit was reached. If a warning is due, returns the number of times that it should report.
@@ -320,7 +326,7 @@ impl Clients {
         loop {
             {
                 let mut table = self.table();
-                if table.connections.len() < self.limits.connections {
+                if table.count < self.limits.connections {
                     return true;
                 }
                 if table.make_room(client, true) {
@@ -355,7 +361,6 @@ impl Clients {
         }
         let id = table.next_id;
         table.next_id += 1;
-        table.clients.entry(client).or_default().count += 1;
         let connection = Arc::new(Connection {
             client,
             started: self.started,
@@ -366,8 +371,10 @@ impl Clients {
             closing: CancellationToken::new(),
         });
         connection.waits_from(self.started.elapsed());
-        table.connections.insert(id, connection.clone());
-        table.peak = table.peak.max(table.connections.len());
+        let of_client = table.clients.entry(client).or_default();
+        of_client.connections.insert(id, connection.clone());
+        table.count += 1;
+        table.peak = table.peak.max(table.count);
         drop(table);
         Some(Guard {
             clients: self.clone(),
@@ -379,7 +386,7 @@ impl Clients {
     /// Returns the number of connections, and the highest number since the last call.
     pub fn take_peak(&self) -> (usize, usize) {
         let mut table = self.table();
-        let now = table.connections.len();
+        let now = table.count;
         (now, std::mem::replace(&mut table.peak, now))
     }
 
