@@ -318,9 +318,20 @@ impl Edge {
     /// Returns the resident memory of the host's process, in KiB. Linux only.
     #[must_use]
     pub fn memory_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// Returns the part of the resident memory that isn't a copy of a file, in KiB. Code that was used for the first time is in files.
+    /// Linux only.
+    #[must_use]
+    pub fn anonymous_memory_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.unwrap_or_default();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory = status.lines().find_map(|line| line.strip_prefix(name));
         memory
             .and_then(|text| text.trim().trim_end_matches(" kB").parse().ok())
             .expect("Linux reports a process's memory")
