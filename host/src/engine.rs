@@ -17,8 +17,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// The maximum number of concurrent instances, as in Spin.
 pub const MAX_INSTANCES: u32 = 1_000;
 const MAX_MEMORY_BYTES: usize = 128 << 20;
-/// How many bytes of a freed stack wasmtime clears and keeps instead of returning them to the kernel. The next instance reuses them.
-const STACK_KEEP_BYTES: usize = 16 << 10;
 
 /// Builds the engine with its cache of compiled code, and starts the thread that interrupts computing guests.
 pub fn build() -> Result<Engine> {
@@ -30,8 +28,7 @@ pub fn build() -> Result<Engine> {
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
         // The memory of ended instances is returned to the kernel, so a burst of instances leaves little behind.
-        .max_memory_size(MAX_MEMORY_BYTES)
-        .async_stack_keep_resident(STACK_KEEP_BYTES);
+        .max_memory_size(MAX_MEMORY_BYTES);
     let mut config = Config::new();
     config
         .wasm_component_model_async(true)
