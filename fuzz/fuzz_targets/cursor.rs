@@ -17,7 +17,11 @@ fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
     }
     let valid = format!("{key}.{digits}");
     let read = cursor(&valid).map(|(key, id)| format!("{key}.{id}"));
-    assert_eq!(read.as_deref(), Some(valid.as_str()), "written and read");
+    assert_eq!(
+        read.as_deref(),
+        Some(valid.as_str()),
+        "a valid cursor is read back unchanged"
+    );
 
     // A nearly valid cursor, with up to 19 digits, finds more bugs than random text.
     let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
@@ -37,18 +41,18 @@ fn check(text: &str) {
     assert_eq!(
         read.is_some(),
         is_cursor(text),
-        "{text:?} is read as {read:?}"
+        "parsing {text:?} gives {read:?}"
     );
     let Some((key, id)) = read else { return };
     let written = format!("{key}.{id}");
     assert_eq!(
         cursor(&written),
         Some((key, id)),
-        "{text:?} is written {written:?}"
+        "{text:?} is written as {written:?}, which is read differently"
     );
     // Leading zeros of the key are lost, and a key outside of i64 becomes the nearest i64. Nothing else changes.
-    let (number, rest) = text.split_once('.').expect("is_cursor has seen to it");
-    let number: i128 = number.parse().expect("is_cursor has seen to it");
+    let (number, rest) = text.split_once('.').expect("is_cursor has checked this");
+    let number: i128 = number.parse().expect("is_cursor has checked this");
     let number = number.clamp(i64::MIN.into(), i64::MAX.into());
     assert_eq!(written, format!("{number}.{rest}"));
 }

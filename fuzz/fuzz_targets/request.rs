@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
             Reading::Faults(count) => {
                 assert!(
                     (1..=MAX_FIELD_ERRORS).contains(&count),
-                    "{name} tells of {count} errors"
+                    "{name} reports {count} field errors, not 1 to {MAX_FIELD_ERRORS}"
                 );
             }
             Reading::Accepted(accepted) => check(reader, &accepted),
@@ -48,7 +48,7 @@ fn check(reader: &Reader, first: &Accepted) {
     assert_eq!(
         first.has_cursor,
         first.parameters.contains_key("cursor"),
-        "{name}: {first:?}"
+        "{name}: has_cursor and the parameters disagree: {first:?}"
     );
     for (pointer, id) in &first.references {
         let there = body.pointer(pointer).and_then(Value::as_str);
@@ -56,11 +56,13 @@ fn check(reader: &Reader, first: &Accepted) {
         assert_eq!(
             there.as_ref(),
             Some(id),
-            "{name}: {pointer} isn't where the reference is"
+            "{name}: the body has no reference to {id} at {pointer}"
         );
     }
     let Reading::Accepted(second) = reader.read(&first.written_out) else {
-        panic!("{name} accepts it, but not what it understood: {first:?}");
+        panic!(
+            "{name} accepts the request, but refuses the same request rebuilt from the parsed input: {first:?}"
+        );
     };
     assert_eq!(first.parameters, second.parameters, "{name}");
     assert_eq!(first.body, second.body, "{name}");

@@ -46,7 +46,10 @@ fuzz_target!(|runs: Vec<Run>| {
     for part in parts.iter().rev() {
         backwards.merge(&Sketch::from_bins(part.bins(), *part.totals()));
     }
-    assert_eq!(backwards, whole, "written down, merged backwards");
+    assert_eq!(
+        backwards, whole,
+        "restored from totals and bins, merged in reverse order"
+    );
 
     let count = |of: &dyn Fn(u64) -> bool| {
         u64::try_from(values_us.iter().filter(|&&us| of(us)).count()).expect("it fits")
@@ -72,7 +75,7 @@ fuzz_target!(|runs: Vec<Run>| {
         let estimate_us = estimate_us.expect("there are durations");
         assert!(
             (estimate_us - exact_us as f64).abs() <= TOLERANCE * exact_us as f64,
-            "{part}/{QUANTILES}: {estimate_us}, not {exact_us}"
+            "quantile {part}/{QUANTILES}: the estimate is {estimate_us} us, the exact value {exact_us} us"
         );
     }
 });

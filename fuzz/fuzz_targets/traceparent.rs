@@ -28,11 +28,11 @@ fuzz_target!(|input: Input| {
     // Version 0 ends there. Later versions may have more fields, after another hyphen.
     let more = check(format!("{valid}-more").as_bytes());
     if version == 0 {
-        assert_random(more.as_deref(), "version 00 with more");
+        assert_random(more.as_deref(), "version 00 with a further field");
     }
     assert_random(
         check(format!("{valid}more").as_bytes()).as_deref(),
-        "no hyphen",
+        "no hyphen before the further field",
     );
 
     // A nearly valid header finds more bugs than random bytes.
