@@ -2,7 +2,7 @@
 //!
 //! If the CPU is saturated, more than a few requests for each core finish no sooner. Each uses memory of its own, and they evict each
 //! other's memory from the CPU's caches: 100 concurrent requests reduce the requests/s by a third. If requests wait for something else,
-//! such as a slow database or a slow client, none should be kept out. So the number of permits follows measurements: a request that takes
+//! such as a slow database or a slow client, all of them should be admitted. So the number of permits follows measurements: a request that takes
 //! longer than [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the
 //! timer fires late, the number of permits is reduced by one.
 //!
@@ -31,10 +31,11 @@ use tokio::{
 
 use crate::client_network::network;
 
-/// The most permits: the most instances that there may be.
+/// The maximum number of permits, which is also the maximum number of instances.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
 
-/// Requests that end sooner measure nothing. A response gives its permit back after its component has produced nothing for this long.
+/// A request that ends sooner doesn't change the number of permits. A response gives its permit back after its component has produced
+/// nothing for this long.
 pub const MOMENT: Duration = Duration::from_millis(5);
 
 /// A timer that fires this much too late has waited for the CPU. Timers have a resolution of one millisecond.
@@ -67,7 +68,7 @@ struct Count {
 }
 
 impl Admission {
-    /// Begins with `least` permits, at most [`MOST`]. There are never fewer.
+    /// Starts with `least` permits, or [`MOST`] if that is less. The number never falls below this.
     pub fn at_least(least: usize) -> Self {
         let least = least.min(MOST);
         Self(Arc::new(Shared {
@@ -219,7 +220,7 @@ impl Shared {
         if !cpu_is_free && count.permits > self.least {
             count.permits -= 1;
         } else if cpu_is_free
-            // Admission added while no request waits would let all of the next burst in.
+            // If permits were added while no request waits, all of the next burst would get in.
             && !count.turns.is_empty()
             && count.permits < MOST
             && count.grown_at.elapsed() > GROWTH
@@ -233,7 +234,7 @@ impl Shared {
 
     /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
     fn hand_out(self: &Arc<Self>) {
-        // A permit whose request no longer waits. The next request gets it.
+        // Holds a permit that was offered to a request that no longer waits. The next request gets it.
         let mut unwanted = None;
         loop {
             let mut count = self.count();
@@ -300,7 +301,7 @@ impl Permit {
             given
         };
         given.await.unwrap_or_else(|_| {
-            // This can't happen, because unused senders are dropped only with `shared`. One permit too many is better than a panic.
+            // This can't happen, because unused senders are dropped only with `shared`. If it happened, one permit too many would be better than a panic.
             shared.count().taken += 1;
             Self(shared.clone())
         })

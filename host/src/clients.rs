@@ -105,7 +105,8 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
-/// No request is in progress, or its response has begun. The connection may be closed unless the response has a permit.
+/// No request is in progress, or the response to the current request has begun. The connection may be closed unless the response has a
+/// permit.
 const WAITING: u8 = 0;
 
 /// The host works on a request.

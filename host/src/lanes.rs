@@ -19,8 +19,8 @@ pub enum Lane {
     /// Requests with a large body, or with one of unknown size. They have instances of their own, because an instance
     /// that checks a large body can't process its other requests meanwhile.
     Large,
-    /// GET and HEAD requests for the health path without a large body. They have permits and instances of their own, because an orchestrator restarts a host that
-    /// doesn't answer them.
+    /// GET and HEAD requests that are for the health path and have no large body. They have permits and instances of their own, because an
+    /// orchestrator restarts a host that doesn't answer them.
     Health,
 }
 

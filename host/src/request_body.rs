@@ -4,7 +4,7 @@
 //! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
 //! buffer. So the host reads the rest of a body that a component doesn't read, for a limited time.
 //!
-//! A request gives back its permit in an instance while it waits for its client to send more.
+//! A request gives its permit back while it waits for its client to send more of the body.
 
 use std::{
     pin::Pin,

@@ -47,7 +47,7 @@ async fn head_matches_get_without_the_body() {
             get.header("content-type"),
             "{path}"
         );
-        // Some bodies contain durations or ids that differ between responses. So compares the length of only one body.
+        // Some bodies contain durations or ids that differ between responses. So the test compares the length of only one body.
         if path == "/api/agents/name/orchestrator" {
             assert_eq!(head.header("content-length"), get.body.len().to_string());
         }

@@ -321,7 +321,7 @@ impl Edge {
         self.status_kib("VmRSS:")
     }
 
-    /// Returns the part of the resident memory that isn't a copy of a file, in KiB. Code that was used for the first time is in files.
+    /// Returns the part of the resident memory that isn't a copy of a file, in KiB. So it excludes code that the process has loaded from a file.
     /// Linux only.
     #[must_use]
     pub fn anonymous_memory_kib(&self) -> u64 {
