@@ -25,7 +25,6 @@ pub mod problem;
 mod read_your_writes;
 mod reply;
 pub mod routes;
-mod schemas;
 mod serve;
 mod stats;
 mod tasks;

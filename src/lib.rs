@@ -29,6 +29,7 @@ mod documents;
 pub mod http;
 pub mod profile;
 pub mod queries;
+pub mod schema;
 
 /// The component's only entry point. It receives the requests of all routes.
 // Compiled for wasm only, because the names that the macro exports aren't valid in a native library.
@@ -45,9 +46,13 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     /// The modules of this crate, each with the modules that it may use.
-    const MAY_USE: [(&str, &[&str]); 7] = [
-        ("http", &["http", "queries", "profile", "db", "config"]),
-        ("queries", &["queries", "db", "config", "profile"]),
+    const MAY_USE: [(&str, &[&str]); 8] = [
+        (
+            "http",
+            &["http", "queries", "schema", "profile", "db", "config"],
+        ),
+        ("queries", &["queries", "schema", "db", "config", "profile"]),
+        ("schema", &["schema"]),
         ("db", &["db", "profile", "config", "breaker"]),
         ("config", &["config", "profile"]),
         ("profile", &["profile", "breaker"]),

@@ -22,111 +22,96 @@ pub mod references;
 pub mod replica;
 mod report;
 mod row;
-mod sql;
 pub mod stats;
 pub mod tasks;
 pub mod workflow_tasks;
 pub mod workflows;
 
-pub use list::{ANY_TAG, Items, Order, Page, TAG_LENGTH, tag_is_in};
+pub use list::{ANY_TAG, Combination, Items, List, Order, Page, TAG_LENGTH, tag_is_in};
 pub use row::{IfMatch, Row};
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
 use crate::db::{Answer, Db, Parameter, Statement};
 
-/// The registry. A statement that isn't listed here must not run.
-pub static ALL: &[&Statement] = &[
-    &agents::AGENT_LIST.page,
-    &agents::AGENT_LIST.tag,
-    &agents::AGENT_LIST_ACTIVE.page,
-    &agents::AGENT_LIST_ACTIVE.tag,
-    &agents::AGENT_LIST_TYPE.page,
-    &agents::AGENT_LIST_TYPE.tag,
-    &agents::AGENT_LIST_TYPE_ACTIVE.page,
-    &agents::AGENT_LIST_TYPE_ACTIVE.tag,
-    &agents::AGENT_CREATE,
-    &agents::AGENT_GET,
-    &agents::AGENT_GET_BY_NAME,
-    &agents::AGENT_UPDATE,
-    &agents::AGENT_SET_ACTIVE,
-    &agents::AGENT_STATUS,
-    &agents::AGENT_MESSAGE_LIST.page,
-    &agents::AGENT_MESSAGE_LIST.tag,
-    &agents::AGENT_DM_CHANNEL,
-    &cache::PERFORMANCE_CACHE,
-    &channels::CHANNEL_LIST.page,
-    &channels::CHANNEL_LIST.tag,
-    &channels::CHANNEL_CREATE,
-    &channels::CHANNEL_GET,
-    &channels::CHANNEL_UPDATE,
-    &channels::CHANNEL_ARCHIVE,
-    &channels::CHANNEL_CLEAR,
-    &channels::CHANNEL_MESSAGE_LIST.page,
-    &channels::CHANNEL_MESSAGE_LIST.tag,
-    &fleet::FLEET_COMPACT,
-    &fleet::FLEET_FLUSH,
-    &fleet::FLEET_INDEX_SCANS,
-    &fleet::FLEET_ROLLUP,
-    &fleet::SLOW_QUERY_KEEP,
-    &health::READINESS,
-    &idempotency::WRITE_ONCE,
-    &messages::MESSAGE_CREATE,
-    &messages::MESSAGE_GET,
-    &messages::MESSAGE_LIST.page,
-    &messages::MESSAGE_LIST.tag,
-    &metrics::PERFORMANCE_METRICS,
-    &metrics::PERFORMANCE_METRICS_CONNECTIONS,
-    &metrics::PERFORMANCE_METRICS_HISTOGRAMS,
-    &metrics::PERFORMANCE_METRICS_SAMPLES,
-    &performance::PERFORMANCE_DATABASE,
-    &performance::PERFORMANCE_CACHE_HITS,
-    &performance::PERFORMANCE_CONNECTIONS,
-    &performance::PERFORMANCE_INDEX_BUILDS,
-    &performance::PERFORMANCE_INDEX_USAGE,
-    &index_report::PERFORMANCE_INDEXES,
-    &performance::PERFORMANCE_SETTINGS,
-    &performance::PERFORMANCE_TABLE_SIZES,
-    &performance::PERFORMANCE_TABLES,
-    &performance::PERFORMANCE_TOP_STATEMENTS,
-    &fleet_report::PERFORMANCE_FLEET,
-    &fleet_report::PERFORMANCE_INDEX_SCANS,
-    &fleet_report::PERFORMANCE_MEASURED,
-    &fleet_report::PERFORMANCE_PROFILER,
-    &fleet_report::PERFORMANCE_SLOW_QUERIES,
-    &references::REFERENCE_CHECK,
-    &replica::REPLICA_STATE,
-    &replica::WRITE_POSITION,
-    &stats::STATS,
-    &tasks::TASK_LIST.page,
-    &tasks::TASK_LIST.tag,
-    &tasks::TASK_LIST_STATUS.page,
-    &tasks::TASK_LIST_STATUS.tag,
-    &tasks::TASK_CREATE,
-    &tasks::TASK_GET,
-    &tasks::TASK_UPDATE,
-    &workflow_tasks::WORKFLOW_TASK_LIST.page,
-    &workflow_tasks::WORKFLOW_TASK_LIST.tag,
-    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS.page,
-    &workflow_tasks::WORKFLOW_TASK_LIST_STATUS.tag,
-    &workflow_tasks::WORKFLOW_TASK_CREATE,
-    &workflow_tasks::WORKFLOW_TASK_GET,
-    &workflow_tasks::WORKFLOW_TASK_UPDATE,
-    &workflow_tasks::WORKFLOW_TASK_CLAIM,
-    &workflow_tasks::WORKFLOW_TASK_CLAIM_WORKFLOW,
-    &workflows::WORKFLOW_LIST.page,
-    &workflows::WORKFLOW_LIST.tag,
-    &workflows::WORKFLOW_LIST_STATUS.page,
-    &workflows::WORKFLOW_LIST_STATUS.tag,
-    &workflows::WORKFLOW_LIST_CHANNEL.page,
-    &workflows::WORKFLOW_LIST_CHANNEL.tag,
-    &workflows::WORKFLOW_LIST_CHANNEL_STATUS.page,
-    &workflows::WORKFLOW_LIST_CHANNEL_STATUS.tag,
-    &workflows::WORKFLOW_CREATE,
-    &workflows::WORKFLOW_GET,
-    &workflows::WORKFLOW_DELETE,
-    &workflows::WORKFLOW_START,
-    &workflows::WORKFLOW_CANCEL,
+/// The lists. Each has statements for every combination of its filters.
+pub static LISTS: &[&LazyLock<List>] = &[
+    &agents::AGENT_LIST,
+    &agents::AGENT_MESSAGE_LIST,
+    &channels::CHANNEL_LIST,
+    &channels::CHANNEL_MESSAGE_LIST,
+    &messages::MESSAGE_LIST,
+    &tasks::TASK_LIST,
+    &workflow_tasks::WORKFLOW_TASK_LIST,
+    &workflows::WORKFLOW_LIST,
 ];
+
+/// The registry. A statement that isn't listed here must not run.
+pub static ALL: LazyLock<Vec<&'static Statement>> = LazyLock::new(|| {
+    let statements: &[&Statement] = &[
+        &agents::AGENT_CREATE,
+        &agents::AGENT_GET,
+        &agents::AGENT_GET_BY_NAME,
+        &agents::AGENT_UPDATE,
+        &agents::AGENT_SET_ACTIVE,
+        &agents::AGENT_STATUS,
+        &agents::AGENT_DM_CHANNEL,
+        &cache::PERFORMANCE_CACHE,
+        &channels::CHANNEL_CREATE,
+        &channels::CHANNEL_GET,
+        &channels::CHANNEL_UPDATE,
+        &channels::CHANNEL_ARCHIVE,
+        &channels::CHANNEL_CLEAR,
+        &fleet::FLEET_COMPACT,
+        &fleet::FLEET_FLUSH,
+        &fleet::FLEET_INDEX_SCANS,
+        &fleet::FLEET_ROLLUP,
+        &fleet::SLOW_QUERY_KEEP,
+        &health::READINESS,
+        &idempotency::WRITE_ONCE,
+        &messages::MESSAGE_CREATE,
+        &messages::MESSAGE_GET,
+        &metrics::PERFORMANCE_METRICS,
+        &metrics::PERFORMANCE_METRICS_CONNECTIONS,
+        &metrics::PERFORMANCE_METRICS_HISTOGRAMS,
+        &metrics::PERFORMANCE_METRICS_SAMPLES,
+        &performance::PERFORMANCE_DATABASE,
+        &performance::PERFORMANCE_CACHE_HITS,
+        &performance::PERFORMANCE_CONNECTIONS,
+        &performance::PERFORMANCE_INDEX_BUILDS,
+        &performance::PERFORMANCE_INDEX_USAGE,
+        &index_report::PERFORMANCE_INDEXES,
+        &performance::PERFORMANCE_SETTINGS,
+        &performance::PERFORMANCE_TABLE_SIZES,
+        &performance::PERFORMANCE_TABLES,
+        &performance::PERFORMANCE_TOP_STATEMENTS,
+        &fleet_report::PERFORMANCE_FLEET,
+        &fleet_report::PERFORMANCE_INDEX_SCANS,
+        &fleet_report::PERFORMANCE_MEASURED,
+        &fleet_report::PERFORMANCE_PROFILER,
+        &fleet_report::PERFORMANCE_SLOW_QUERIES,
+        &references::REFERENCE_CHECK,
+        &replica::REPLICA_STATE,
+        &replica::WRITE_POSITION,
+        &stats::STATS,
+        &tasks::TASK_CREATE,
+        &tasks::TASK_GET,
+        &tasks::TASK_UPDATE,
+        &workflow_tasks::WORKFLOW_TASK_CREATE,
+        &workflow_tasks::WORKFLOW_TASK_GET,
+        &workflow_tasks::WORKFLOW_TASK_UPDATE,
+        &workflow_tasks::WORKFLOW_TASK_CLAIM,
+        &workflow_tasks::WORKFLOW_TASK_CLAIM_WORKFLOW,
+        &workflows::WORKFLOW_CREATE,
+        &workflows::WORKFLOW_GET,
+        &workflows::WORKFLOW_DELETE,
+        &workflows::WORKFLOW_START,
+        &workflows::WORKFLOW_CANCEL,
+    ];
+    let lists = LISTS.iter().flat_map(|list| list.statements());
+    statements.iter().copied().chain(lists).collect()
+});
 
 /// The result of a write.
 #[derive(Debug)]
@@ -200,13 +185,19 @@ mod tests {
 
     #[test]
     fn every_statement_is_registered() {
-        let mut defined = 0;
+        let (mut defined, mut lists) = (0, 0);
         for file in std::fs::read_dir("src/queries").unwrap() {
             let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            defined += source.matches(": Statement = Statement {").count();
-            // A list has one statement for a page and one for a page's tag.
-            defined += 2 * source.matches(": List = list! {").count();
+            for statement in [": Statement = Statement {", ": LazyLock<Statement> = "] {
+                defined += source.matches(statement).count();
+            }
+            lists += source.matches(": LazyLock<List> = ").count();
         }
+        assert_eq!(lists, LISTS.len(), "a list is missing in queries::LISTS");
+        defined += LISTS
+            .iter()
+            .map(|list| list.statements().count())
+            .sum::<usize>();
         assert_eq!(defined, ALL.len(), "a statement is missing in queries::ALL");
     }
 
@@ -218,7 +209,7 @@ mod tests {
             + &std::fs::read_to_string("migrations/0007_idempotency.sql").unwrap()
             + &std::fs::read_to_string("migrations/0010_partial_indexes.sql").unwrap()
             + &std::fs::read_to_string("migrations/0015_bounded_reads.sql").unwrap();
-        for statement in ALL {
+        for statement in ALL.iter() {
             let (all, one_of) = match statement.access {
                 Access::Indexes(indexes) | Access::Inserts(indexes) => (indexes, &[][..]),
                 Access::IndexesAndOneOf(indexes, one_of) => (indexes, one_of),
@@ -240,7 +231,7 @@ mod tests {
         let table =
             regex_lite::Regex::new(r"(?:INSERT INTO|UPDATE|DELETE FROM) (?:public\.)?([a-z_.]+)")
                 .unwrap();
-        for statement in ALL {
+        for statement in ALL.iter() {
             let sql = statement.sql;
             let mut written: Vec<_> = table
                 .captures_iter(sql)

@@ -10,11 +10,12 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::any;
 use axum::{Extension, Router};
 use futures_util::FutureExt;
-use reznet_edge::http::contract::{Cursor, FieldType, Operation, Schema, Validation};
+use reznet_edge::http::contract::{Cursor, Operation, Validation};
 use reznet_edge::http::input::RawInput;
 use reznet_edge::http::problem::ApiError;
 use reznet_edge::http::routes;
 use reznet_edge::profile::ProfileLayer;
+use reznet_edge::schema::{FieldType, Schema};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 

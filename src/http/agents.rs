@@ -2,15 +2,16 @@
 
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::{NOT_STORED, Reply, never, written};
-use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, agents};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 const ID: Parameter = Parameter::new(FieldType::Uuid, "The agent's id.");
 
@@ -26,12 +27,7 @@ fn absent(id: Uuid) -> ApiError {
 
 parameters! {
     AgentListParameters {
-        active_only: bool = Parameter {
-            default: Some("true"),
-            ..Parameter::new(FieldType::Boolean, "Whether to return only active agents.")
-        },
-        agent_type: Option<String> = Parameter::new(schemas::AGENT_TYPE, "Only agents of this type are returned."),
-        ..page("50")
+    ..list(schema::agents::AGENT_LIST, "50")
     }
 }
 
@@ -40,18 +36,13 @@ pub static AGENT_LIST: Operation = Operation {
     path: "/api/agents",
     summary: "Lists agents, oldest first.",
     parameters: AgentListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::AGENT)),
+    answer: FieldType::page(&FieldType::Record(&schema::agents::AGENT)),
     ..Operation::GET
 };
 
 pub async fn agent_list(db: Db, input: Input<AgentListParameters>) -> Result<Reply, ApiError> {
     let page = input.page(Order::Oldest);
-    let AgentListParameters {
-        active_only,
-        agent_type,
-        ..
-    } = input.parameters;
-    let items = agents::agent_list(&db, page, active_only, agent_type.as_deref()).await?;
+    let items = agents::agent_list(&db, page).await?;
     list(items, &input.uri, ApiError::NoRoute)
 }
 
@@ -59,8 +50,8 @@ pub static AGENT_CREATE: Operation = Operation {
     id: "agent_create",
     path: "/api/agents",
     summary: "Creates an agent.",
-    body: Some(&schemas::AGENT_CREATE),
-    answer: FieldType::Record(&schemas::AGENT),
+    body: Some(&schema::agents::AGENT_CREATE),
+    answer: FieldType::Record(&schema::agents::AGENT),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -78,7 +69,7 @@ pub static AGENT_GET: Operation = Operation {
     path: "/api/agents/{id}",
     summary: "Returns an agent.",
     parameters: AgentId::TABLE,
-    answer: FieldType::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schema::agents::AGENT),
     errors: &[404],
     ..Operation::GET
 };
@@ -103,7 +94,7 @@ pub static AGENT_GET_BY_NAME: Operation = Operation {
     path: "/api/agents/name/{name}",
     summary: "Returns the agent with the given name.",
     parameters: AgentName::TABLE,
-    answer: FieldType::Record(&schemas::AGENT),
+    answer: FieldType::Record(&schema::agents::AGENT),
     errors: &[404],
     ..Operation::GET
 };
@@ -121,8 +112,8 @@ pub static AGENT_UPDATE: Operation = Operation {
     path: "/api/agents/{id}",
     summary: "Updates the given fields of an agent.",
     parameters: AgentId::TABLE,
-    body: Some(&schemas::AGENT_UPDATE),
-    answer: FieldType::Record(&schemas::AGENT),
+    body: Some(&schema::agents::AGENT_UPDATE),
+    answer: FieldType::Record(&schema::agents::AGENT),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -138,7 +129,7 @@ pub static AGENT_ACTIVATE: Operation = Operation {
     path: "/api/agents/{id}/activate",
     summary: "Activates an agent.",
     parameters: AgentId::TABLE,
-    answer: FieldType::Record(&schemas::AGENT_ACTION),
+    answer: FieldType::Record(&schema::agents::AGENT_ACTION),
     errors: &[404, 412],
     ..Operation::PATCH
 };
@@ -152,7 +143,7 @@ pub static AGENT_DEACTIVATE: Operation = Operation {
     path: "/api/agents/{id}/deactivate",
     summary: "Deactivates an agent.",
     parameters: AgentId::TABLE,
-    answer: FieldType::Record(&schemas::AGENT_ACTION),
+    answer: FieldType::Record(&schema::agents::AGENT_ACTION),
     errors: &[404, 412],
     ..Operation::PATCH
 };
@@ -172,7 +163,7 @@ pub static AGENT_STATUS: Operation = Operation {
     path: "/api/agents/{id}/status",
     summary: "Returns whether an agent is online, and whether it is busy.",
     parameters: AgentId::TABLE,
-    answer: FieldType::Record(&schemas::AGENT_STATUS),
+    answer: FieldType::Record(&schema::agents::AGENT_STATUS),
     errors: &[404],
     ..Operation::GET
 };
@@ -186,7 +177,7 @@ pub async fn agent_status(db: Db, input: Input<AgentId>) -> Result<Reply, ApiErr
 parameters! {
     AgentMessageListParameters {
         id: Uuid = ID,
-        ..page("50")
+        ..list(schema::messages::AGENT_MESSAGE_LIST, "50")
     }
 }
 
@@ -195,7 +186,7 @@ pub static AGENT_MESSAGE_LIST: Operation = Operation {
     path: "/api/agents/{id}/messages",
     summary: "Lists an agent's messages, newest first.",
     parameters: AgentMessageListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schema::messages::CHANNEL_MESSAGE)),
     errors: &[404],
     ..Operation::GET
 };
@@ -215,7 +206,7 @@ pub static AGENT_DM_CHANNEL: Operation = Operation {
     path: "/api/agents/{id}/dm-channel",
     summary: "Returns an agent's direct-message channel; creates it if it does not exist, and reopens it if it is archived.",
     parameters: AgentId::TABLE,
-    answer: FieldType::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schema::channels::CHANNEL),
     errors: &[404],
     is_safe: false,
     ..Operation::GET

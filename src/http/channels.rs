@@ -2,15 +2,16 @@
 
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::{NOT_STORED, Reply, never, written};
-use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, channels, messages};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 const ID: Parameter = Parameter::new(FieldType::Uuid, "The channel's id.");
 
@@ -26,7 +27,7 @@ fn absent(id: Uuid) -> ApiError {
 
 parameters! {
     ChannelListParameters {
-        ..page("50")
+        ..list(schema::channels::CHANNEL_LIST, "50")
     }
 }
 
@@ -35,7 +36,7 @@ pub static CHANNEL_LIST: Operation = Operation {
     path: "/api/channels",
     summary: "Lists the channels that are not archived, oldest first.",
     parameters: ChannelListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL)),
+    answer: FieldType::page(&FieldType::Record(&schema::channels::CHANNEL)),
     ..Operation::GET
 };
 
@@ -48,8 +49,8 @@ pub static CHANNEL_CREATE: Operation = Operation {
     id: "channel_create",
     path: "/api/channels",
     summary: "Creates a channel.",
-    body: Some(&schemas::CHANNEL_CREATE),
-    answer: FieldType::Record(&schemas::CHANNEL),
+    body: Some(&schema::channels::CHANNEL_CREATE),
+    answer: FieldType::Record(&schema::channels::CHANNEL),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -67,7 +68,7 @@ pub static CHANNEL_GET: Operation = Operation {
     path: "/api/channels/{id}",
     summary: "Returns a channel.",
     parameters: ChannelId::TABLE,
-    answer: FieldType::Record(&schemas::CHANNEL),
+    answer: FieldType::Record(&schema::channels::CHANNEL),
     errors: &[404],
     ..Operation::GET
 };
@@ -83,8 +84,8 @@ pub static CHANNEL_UPDATE: Operation = Operation {
     path: "/api/channels/{id}",
     summary: "Updates the given fields of a channel.",
     parameters: ChannelId::TABLE,
-    body: Some(&schemas::CHANNEL_UPDATE),
-    answer: FieldType::Record(&schemas::CHANNEL),
+    body: Some(&schema::channels::CHANNEL_UPDATE),
+    answer: FieldType::Record(&schema::channels::CHANNEL),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -103,7 +104,7 @@ pub static CHANNEL_ARCHIVE: Operation = Operation {
     path: "/api/channels/{id}",
     summary: "Archives a channel; its messages are kept.",
     parameters: ChannelId::TABLE,
-    answer: FieldType::Record(&schemas::CHANNEL_ACTION),
+    answer: FieldType::Record(&schema::channels::CHANNEL_ACTION),
     errors: &[404, 412],
     ..Operation::DELETE
 };
@@ -119,7 +120,7 @@ pub static CHANNEL_CLEAR: Operation = Operation {
     path: "/api/channels/{id}/clear",
     summary: "Hides all messages up to now from a channel's history.",
     parameters: ChannelId::TABLE,
-    answer: FieldType::Record(&schemas::CHANNEL_ACTION),
+    answer: FieldType::Record(&schema::channels::CHANNEL_ACTION),
     errors: &[404, 412],
     ..Operation::POST
 };
@@ -133,7 +134,7 @@ pub async fn channel_clear(db: Db, input: Input<ChannelId>) -> Result<Reply, Api
 parameters! {
     ChannelMessageListParameters {
         id: Uuid = ID,
-        ..page("100")
+        ..list(schema::messages::CHANNEL_MESSAGE_LIST, "100")
     }
 }
 
@@ -142,7 +143,7 @@ pub static CHANNEL_MESSAGE_LIST: Operation = Operation {
     path: "/api/channels/{id}/messages",
     summary: "Lists a channel's newest messages in the order they were written; the next page has older messages.",
     parameters: ChannelMessageListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schema::messages::CHANNEL_MESSAGE)),
     errors: &[404],
     ..Operation::GET
 };
@@ -162,8 +163,8 @@ pub static MESSAGE_CREATE: Operation = Operation {
     path: "/api/channels/{id}/messages",
     summary: "Creates a message in a channel.",
     parameters: ChannelId::TABLE,
-    body: Some(&schemas::MESSAGE_CREATE),
-    answer: FieldType::Record(&schemas::CHANNEL_MESSAGE),
+    body: Some(&schema::messages::MESSAGE_CREATE),
+    answer: FieldType::Record(&schema::messages::CHANNEL_MESSAGE),
     errors: &[404, 409],
     ..Operation::CREATE
 };

@@ -8,13 +8,12 @@ use std::borrow::Cow;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::contract::{
-    Cursor, FieldType, MAX_FIELD_ERRORS, Presence, Schema, Validation, epoch_us, is_uuid,
-    json_pointer,
-};
+use super::contract::{Cursor, MAX_FIELD_ERRORS, Validation, epoch_us, is_uuid, json_pointer};
 use super::json::{self, Token, Whole, free_form_error, items, members, whole_number};
 use super::names;
-use crate::queries::references::{Reference, Target};
+use crate::queries::references::Reference;
+use crate::schema::Target;
+use crate::schema::{FieldType, Presence, Schema};
 
 /// The value of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -354,7 +353,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::http::contract::{Location, Member, Pattern};
+    use crate::http::contract::Location;
+    use crate::schema::{Member, Pattern};
 
     static INNER: Schema = Schema {
         name: "Inner",

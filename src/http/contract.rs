@@ -4,15 +4,14 @@
 //! Contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::DateTime;
-use regex_lite::Regex;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::queries::references::{Reference, Target};
+use crate::queries::references::Reference;
+use crate::schema::{FieldType, Parameter, Schema};
 
 /// One method of one path.
 #[derive(Debug)]
@@ -54,144 +53,6 @@ pub enum Audience {
     Clients,
     /// Requires an admin token.
     Administrators,
-}
-
-/// A parameter of the path or the query.
-#[derive(Debug)]
-pub struct Parameter {
-    /// The parameter's name. The parameter is in the path if the path has the name in braces, else in the query.
-    pub name: &'static str,
-    /// The type of its value.
-    pub field_type: FieldType,
-    /// The description in openapi.json, one sentence.
-    pub about: &'static str,
-    /// The default value, written as in a query string: `50`, `true`.
-    pub default: Option<&'static str>,
-}
-
-/// A JSON object with known members.
-#[derive(Debug)]
-pub struct Schema {
-    /// The schema's name in openapi.json.
-    pub name: &'static str,
-    /// All members that the object may have.
-    pub members: &'static [Member],
-    /// An example in JSON.
-    pub example: &'static str,
-}
-
-/// A member of a JSON object.
-#[derive(Debug)]
-pub struct Member {
-    /// The member's name.
-    pub name: &'static str,
-    /// The type of its value.
-    pub field_type: FieldType,
-    /// Whether the member may be missing or null.
-    pub presence: Presence,
-    /// The description in openapi.json, one sentence.
-    pub about: &'static str,
-}
-
-/// Whether a member may be missing, and whether it may be null.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Never missing, never null.
-    Required,
-    /// Never missing, may be null.
-    Nullable,
-    /// May be missing, never null.
-    Optional,
-    /// May be missing or null.
-    OptionalNullable,
-}
-
-/// The type of a value.
-#[derive(Clone, Copy, Debug)]
-pub enum FieldType {
-    /// A UUID with hyphens.
-    Uuid,
-    /// The UUID of a row that must exist.
-    Reference(Target),
-    /// The UUID of an agent that must exist, if another member has a certain value; otherwise any UUID.
-    AgentWhere {
-        /// The other member.
-        member: &'static str,
-        /// That member's value.
-        is: &'static str,
-    },
-    /// The position of an earlier item of a list, counted from 0, in a list inside a later item.
-    EarlierPosition,
-    /// true or false.
-    Boolean,
-    /// A whole number.
-    Integer {
-        /// The minimum.
-        min: i64,
-        /// The maximum.
-        max: i64,
-    },
-    /// A display name, in normalization form C and without invisible characters.
-    Name {
-        /// The maximum number of characters; the minimum is 1.
-        max: usize,
-    },
-    /// Text without NUL characters.
-    Text {
-        /// The minimum number of characters.
-        min: usize,
-        /// The maximum number of characters.
-        max: usize,
-    },
-    /// Text that matches a regular expression.
-    Pattern {
-        /// The regular expression.
-        regex: &'static Pattern,
-        /// The error for a text that doesn't match: "must be …".
-        form: &'static str,
-    },
-    /// One of these words.
-    OneOf(&'static [&'static str]),
-    /// A time (RFC 3339), in UTC if it has no offset.
-    Time,
-    /// A keyset cursor from a `Link` header. The page begins after the cursor's row.
-    Cursor,
-    /// Any JSON object.
-    Object,
-    /// A JSON object with known members.
-    Record(&'static Schema),
-    /// A JSON array.
-    List {
-        /// The type of its items.
-        of: &'static FieldType,
-        /// The maximum number of items.
-        max: usize,
-    },
-}
-
-/// A regular expression that means the same in Rust and in ECMA 262, which openapi.json uses. Compiled on first use.
-#[derive(Debug)]
-pub struct Pattern {
-    /// The expression.
-    pub text: &'static str,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    /// Creates a pattern. `text` must be a valid regular expression.
-    #[must_use]
-    pub const fn new(text: &'static str) -> Self {
-        Self {
-            text,
-            compiled: OnceLock::new(),
-        }
-    }
-
-    /// Whether a text matches. No text matches an invalid expression.
-    pub fn is_match(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| Regex::new(self.text).ok());
-        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
-    }
 }
 
 /// The result of checking a request: its field errors, and the rows that it refers to, which may not exist.
@@ -289,19 +150,6 @@ impl Operation {
     };
 }
 
-impl Parameter {
-    /// Returns a parameter without a default. The macro `parameters!` sets its name.
-    #[must_use]
-    pub const fn new(field_type: FieldType, about: &'static str) -> Self {
-        Self {
-            name: "",
-            field_type,
-            about,
-            default: None,
-        }
-    }
-}
-
 impl Operation {
     /// Whether the method is GET.
     #[must_use]
@@ -321,14 +169,6 @@ impl Operation {
         self.path.split('/').any(|segment| {
             segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) == Some(name)
         })
-    }
-}
-
-impl FieldType {
-    /// Returns the type of a list's page.
-    #[must_use]
-    pub const fn page(of: &'static Self) -> Self {
-        Self::List { of, max: 200 }
     }
 }
 

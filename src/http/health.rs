@@ -1,18 +1,19 @@
 //! The health checks for load balancers and Kubernetes: whether the component is up, and whether it is ready.
 
-use super::contract::{Audience, FieldType, Operation};
+use super::contract::{Audience, Operation};
 use super::input::Input;
 use super::problem::{ApiError, Unready};
 use super::reply::Reply;
-use super::schemas;
 use crate::db::Db;
 use crate::queries::health;
+use crate::schema;
+use crate::schema::FieldType;
 
 pub static HEALTH: Operation = Operation {
     id: "health",
     path: "/api/health",
     summary: "Reports that the component is running, without querying the database.",
-    answer: FieldType::Record(&schemas::HEALTH),
+    answer: FieldType::Record(&schema::health::HEALTH),
     audience: Audience::Everyone,
     query_count: 0,
     ..Operation::GET
@@ -30,7 +31,7 @@ pub static READINESS: Operation = Operation {
     id: "readiness",
     path: "/api/health/ready",
     summary: "Checks that the database responds and has every migration, named index and privilege that the API needs; otherwise returns 503 and lists what is missing.",
-    answer: FieldType::Record(&schemas::READINESS),
+    answer: FieldType::Record(&schema::health::READINESS),
     audience: Audience::Everyone,
     ..Operation::GET
 };

@@ -3,8 +3,9 @@
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 
-use super::contract::{Audience, FieldType, Operation};
+use super::contract::{Audience, Operation};
 use super::reply::Reply;
+use crate::schema::FieldType;
 
 /// The properties that operations with an HTML page share. A page contains no data, so it needs no token. Its script requests
 /// the data, with a token if one is required.

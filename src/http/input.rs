@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::check::REPEATED;
 use super::contract::{
-    FieldError, FieldType, IDEMPOTENCY_KEY, Location, MAX_BODY_BYTES, MAX_BODY_TIME,
-    MAX_FIELD_ERRORS, Operation, Validation,
+    FieldError, IDEMPOTENCY_KEY, Location, MAX_BODY_BYTES, MAX_BODY_TIME, MAX_FIELD_ERRORS,
+    Operation, Validation,
 };
 use super::entity_tag::{if_match, if_none_match};
 use super::json;
@@ -22,6 +22,7 @@ use super::parameters::{Parameters, Values};
 use super::problem::ApiError;
 use crate::db::within;
 use crate::queries::IfMatch;
+use crate::schema::FieldType;
 
 /// The checked input of a request, as its handler gets it.
 #[derive(Debug)]
@@ -279,8 +280,8 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 mod tests {
     use axum::http::HeaderName;
 
-    use super::super::contract::Parameter;
     use super::*;
+    use crate::schema::Parameter;
 
     static OPERATION: Operation = Operation {
         id: "x",

@@ -2,15 +2,16 @@
 
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{EpochUs, Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, messages};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 parameters! {
     MessageListParameters {
@@ -18,7 +19,7 @@ parameters! {
             FieldType::Time,
             "Only messages created at or after this time (RFC 3339) are returned. A time without an offset is in UTC. Default: all messages are returned.",
         ),
-        ..page("100")
+        ..list(schema::messages::MESSAGE_LIST, "100")
     }
 }
 
@@ -27,7 +28,7 @@ pub static MESSAGE_LIST: Operation = Operation {
     path: "/api/messages",
     summary: "Lists the messages of all channels from a given time on, oldest first.",
     parameters: MessageListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::CHANNEL_MESSAGE)),
+    answer: FieldType::page(&FieldType::Record(&schema::messages::CHANNEL_MESSAGE)),
     ..Operation::GET
 };
 
@@ -49,7 +50,7 @@ pub static MESSAGE_GET: Operation = Operation {
     path: "/api/messages/{id}",
     summary: "Returns a message.",
     parameters: MessageId::TABLE,
-    answer: FieldType::Record(&schemas::CHANNEL_MESSAGE),
+    answer: FieldType::Record(&schema::messages::CHANNEL_MESSAGE),
     errors: &[404],
     ..Operation::GET
 };

@@ -2,43 +2,52 @@
 
 use uuid::Uuid;
 
-use super::contract::{Cursor, FieldType, Parameter};
+use super::contract::Cursor;
 use super::input::{Input, RequestUri};
 use super::problem::ApiError;
 use super::reply::Reply;
 use crate::queries::{Items, Order, Page};
+use crate::schema::{FieldType, Parameter};
 
-/// The parameter `limit` of every list. Each list has its own default.
-pub const LIMIT: Parameter = Parameter {
-    name: "limit",
-    field_type: FieldType::Integer { min: 1, max: 200 },
-    about: "Maximum number of items in a page.",
-    default: None,
-};
+/// Returns the parameters `limit`, `offset` and `cursor` of a list.
+pub const fn parameters(default_limit: &'static str) -> [Parameter; 3] {
+    [
+        Parameter {
+            name: "limit",
+            default: Some(default_limit),
+            ..Parameter::new(
+                FieldType::Integer { min: 1, max: 200 },
+                "Maximum number of items in a page.",
+            )
+        },
+        Parameter {
+            name: "offset",
+            default: Some("0"),
+            ..Parameter::new(
+                FieldType::Integer {
+                    min: 0,
+                    max: 1_000_000,
+                },
+                "Number of items to skip. Following the Link header instead is faster, and does not miss items if rows are added or removed between requests.",
+            )
+        },
+        Parameter {
+            name: "cursor",
+            ..Parameter::new(
+                FieldType::Cursor,
+                "Start of the page, taken from the Link header of the previous page.",
+            )
+        },
+    ]
+}
 
-/// The parameter `offset` of every list.
-pub const OFFSET: Parameter = Parameter {
-    name: "offset",
-    field_type: FieldType::Integer {
-        min: 0,
-        max: 1_000_000,
-    },
-    about: "Number of items to skip. Following the Link header instead is faster, and does not miss items if rows are added or removed between requests.",
-    default: Some("0"),
-};
-
-/// The parameter `cursor` of every list.
-pub const CURSOR: Parameter = Parameter {
-    name: "cursor",
-    field_type: FieldType::Cursor,
-    about: "Start of the page, taken from the Link header of the previous page.",
-    default: None,
-};
-
-/// The parameters of a list's page, which `..page` in [`parameters!`](super::parameters::parameters) declares.
+/// The parameters of a list's page, which `..list` in [`parameters!`](super::parameters::parameters) declares.
 pub trait Paged {
     /// Returns `limit`, `offset` and `cursor`.
     fn page(&self) -> (i64, i64, Option<Cursor>);
+
+    /// Returns the value of each filter.
+    fn filters(&self) -> &[Option<String>];
 }
 
 impl<P: Paged> Input<P> {
@@ -58,6 +67,7 @@ impl<P: Paged> Input<P> {
             id,
             limit: i32::try_from(limit).unwrap_or(i32::MAX),
             offset,
+            filters: self.parameters.filters().to_vec(),
             if_none_match: self.if_none_match.clone(),
         }
     }

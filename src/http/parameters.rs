@@ -4,9 +4,10 @@
 use uuid::Uuid;
 
 use super::check::Scalar;
-use super::contract::{Cursor, Parameter, epoch_us};
+use super::contract::{Cursor, epoch_us};
 use super::problem::ApiError;
-use crate::queries::fleet_report::Window;
+use crate::schema::performance::Window;
+use crate::schema::{Filter, Parameter};
 
 /// The checked parameters of a request, by name. If the request omits a parameter, its value is the default, if there is one.
 #[derive(Debug, Default)]
@@ -31,6 +32,17 @@ impl Values {
     pub fn scalar(&self, name: &str) -> Option<&Scalar> {
         let value = self.0.iter().find(|(given, _)| *given == name);
         value.map(|(_, value)| value)
+    }
+
+    /// Returns the value of each filter; `None` if the filter isn't given. The value of a boolean filter is not used.
+    #[must_use]
+    pub fn filters(&self, filters: &[Filter]) -> Vec<Option<String>> {
+        let value = |filter: &Filter| match self.scalar(filter.parameter.name)? {
+            Scalar::Text(text) => Some(text.clone()),
+            Scalar::Boolean(is_true) => is_true.then(String::new),
+            Scalar::Integer(_) => None,
+        };
+        filters.iter().map(value).collect()
     }
 
     /// Returns the value of a parameter as the type of the handler's field.
@@ -134,25 +146,44 @@ fn text(value: Option<&Scalar>) -> Option<&str> {
 }
 
 /// Declares a struct of parameters. Each field has a type ([`FromScalar`]) and a description ([`Parameter`]). The field's name is the
-/// parameter's name.
-/// `..page(limit)` adds the parameters of a list's page, with the default of `limit`; see `page.rs`.
+/// parameter's name. `..list(filters, limit)` adds the filters of a list, and the parameters of its page with the default of `limit`; see
+/// `page.rs`.
 macro_rules! parameters {
-    ($name:ident { $($field:ident: $type:ty = $parameter:expr,)* ..page($limit:literal) }) => {
-        $crate::http::parameters::parameters! {
-            $name {
-                $($field: $type = $parameter,)*
-                limit: i64 = $crate::http::contract::Parameter {
-                    default: Some($limit),
-                    ..$crate::http::page::LIMIT
-                },
-                offset: i64 = $crate::http::page::OFFSET,
-                cursor: Option<$crate::http::contract::Cursor> = $crate::http::page::CURSOR,
+    ($name:ident { $($field:ident: $type:ty = $parameter:expr,)* ..list($filters:path, $limit:literal) }) => {
+        /// The parameters of a list; `TABLE` describes them.
+        #[derive(Debug)]
+        #[allow(missing_docs, reason = "the table describes the fields")]
+        pub struct $name {
+            $(pub $field: $type,)*
+            filters: Vec<Option<String>>,
+            page: (i64, i64, Option<$crate::http::contract::Cursor>),
+        }
+
+        impl $crate::http::parameters::Parameters for $name {
+            const TABLE: &'static [$crate::schema::Parameter] = ::constcat::concat_slices!([$crate::schema::Parameter]:
+                &[$($crate::schema::Parameter { name: stringify!($field), ..$parameter },)*] as &[$crate::schema::Parameter],
+                &$filters.parameters::<{ $filters.filters.len() }>(),
+                &$crate::http::page::parameters($limit),
+            );
+
+            fn from_values(
+                values: &$crate::http::parameters::Values,
+            ) -> Result<Self, $crate::http::problem::ApiError> {
+                Ok(Self {
+                    $($field: values.get(stringify!($field))?,)*
+                    filters: values.filters($filters.filters),
+                    page: (values.get("limit")?, values.get("offset")?, values.get("cursor")?),
+                })
             }
         }
 
         impl $crate::http::page::Paged for $name {
             fn page(&self) -> (i64, i64, Option<$crate::http::contract::Cursor>) {
-                (self.limit, self.offset, self.cursor)
+                self.page
+            }
+
+            fn filters(&self) -> &[Option<String>] {
+                &self.filters
             }
         }
     };
@@ -164,8 +195,8 @@ macro_rules! parameters {
         }
 
         impl $crate::http::parameters::Parameters for $name {
-            const TABLE: &'static [$crate::http::contract::Parameter] = &[$(
-                $crate::http::contract::Parameter { name: stringify!($field), ..$parameter },
+            const TABLE: &'static [$crate::schema::Parameter] = &[$(
+                $crate::schema::Parameter { name: stringify!($field), ..$parameter },
             )+];
 
             fn from_values(

@@ -2,16 +2,17 @@
 
 use axum::http::HeaderValue;
 
-use super::contract::{Audience, FieldType, Operation, Parameter};
+use super::contract::{Audience, Operation};
 use super::html;
 use super::input::Input;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::schemas;
 use crate::db::Db;
-use crate::queries::fleet_report::Window;
 use crate::queries::{cache, metrics, performance};
+use crate::schema;
+use crate::schema::performance::Window;
+use crate::schema::{FieldType, Parameter};
 
 parameters! {
     ReportParameters {
@@ -30,7 +31,7 @@ pub static PERFORMANCE_DATABASE: Operation = Operation {
     path: "/api/performance/database",
     summary: "Returns the measurements of all instances in a period of time, and the database's own statistics.",
     parameters: ReportParameters::TABLE,
-    answer: FieldType::Record(&schemas::PERFORMANCE_DATABASE),
+    answer: FieldType::Record(&schema::performance::PERFORMANCE_DATABASE),
     audience: Audience::Administrators,
     query_count: 3,
     ..Operation::GET
@@ -50,7 +51,7 @@ pub static PERFORMANCE_CACHE: Operation = Operation {
     path: "/api/performance/cache",
     summary: "Returns the cache lookups and hits of all instances together in a period of time.",
     parameters: ReportParameters::TABLE,
-    answer: FieldType::Record(&schemas::PERFORMANCE_CACHE),
+    answer: FieldType::Record(&schema::performance::PERFORMANCE_CACHE),
     audience: Audience::Administrators,
     ..Operation::GET
 };

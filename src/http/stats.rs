@@ -1,18 +1,19 @@
 //! GET /api/stats: the numbers of agents, messages, tasks and workflows.
 
-use super::contract::{FieldType, Operation};
+use super::contract::Operation;
 use super::input::Input;
 use super::problem::ApiError;
 use super::reply::Reply;
-use super::schemas;
 use crate::db::Db;
 use crate::queries::stats;
+use crate::schema;
+use crate::schema::FieldType;
 
 pub static STATS: Operation = Operation {
     id: "stats",
     path: "/api/stats",
     summary: "Returns the numbers of agents, messages, tasks and workflows.",
-    answer: FieldType::Record(&schemas::STATS),
+    answer: FieldType::Record(&schema::stats::STATS),
     ..Operation::GET
 };
 

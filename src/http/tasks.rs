@@ -2,15 +2,16 @@
 
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::{NOT_STORED, Reply, never, written};
-use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, tasks};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 parameters! {
     TaskId {
@@ -24,8 +25,7 @@ fn absent(id: Uuid) -> ApiError {
 
 parameters! {
     TaskListParameters {
-        status: Option<String> = Parameter::new(schemas::TASK_STATUS, "Only tasks with this status are returned."),
-        ..page("50")
+        ..list(schema::tasks::TASK_LIST, "50")
     }
 }
 
@@ -34,13 +34,13 @@ pub static TASK_LIST: Operation = Operation {
     path: "/api/tasks",
     summary: "Lists the tasks outside workflows, newest first.",
     parameters: TaskListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::TASK)),
+    answer: FieldType::page(&FieldType::Record(&schema::tasks::TASK)),
     ..Operation::GET
 };
 
 pub async fn task_list(db: Db, input: Input<TaskListParameters>) -> Result<Reply, ApiError> {
     let page = input.page(Order::Newest);
-    let items = tasks::task_list(&db, page, input.parameters.status.as_deref()).await?;
+    let items = tasks::task_list(&db, page).await?;
     list(items, &input.uri, ApiError::NoRoute)
 }
 
@@ -48,8 +48,8 @@ pub static TASK_CREATE: Operation = Operation {
     id: "task_create",
     path: "/api/tasks",
     summary: "Creates a task that belongs to no workflow.",
-    body: Some(&schemas::TASK_CREATE),
-    answer: FieldType::Record(&schemas::TASK),
+    body: Some(&schema::tasks::TASK_CREATE),
+    answer: FieldType::Record(&schema::tasks::TASK),
     ..Operation::CREATE
 };
 
@@ -66,7 +66,7 @@ pub static TASK_GET: Operation = Operation {
     path: "/api/tasks/{id}",
     summary: "Returns a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
-    answer: FieldType::Record(&schemas::TASK),
+    answer: FieldType::Record(&schema::tasks::TASK),
     errors: &[404],
     ..Operation::GET
 };
@@ -82,8 +82,8 @@ pub static TASK_UPDATE: Operation = Operation {
     path: "/api/tasks/{id}",
     summary: "Updates the given fields of a task that belongs to no workflow.",
     parameters: TaskId::TABLE,
-    body: Some(&schemas::TASK_UPDATE),
-    answer: FieldType::Record(&schemas::TASK),
+    body: Some(&schema::tasks::TASK_UPDATE),
+    answer: FieldType::Record(&schema::tasks::TASK),
     errors: &[404, 412],
     ..Operation::PATCH
 };

@@ -4,7 +4,7 @@
 use axum::Router;
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
@@ -12,6 +12,7 @@ use super::reply::Reply;
 use super::serve::{Shared, serve};
 use crate::db::Db;
 use crate::queries::agents;
+use crate::schema::{FieldType, Parameter};
 
 parameters! {
     AgentLoopParameters {

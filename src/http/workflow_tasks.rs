@@ -3,16 +3,17 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::{NOT_STORED, Reply, written};
-use super::schemas;
 use super::workflows::{ID, WorkflowId, absent as workflow_absent};
 use crate::db::Db;
 use crate::queries::{Order, Outcome, workflow_tasks};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 parameters! {
     WorkflowTaskId {
@@ -28,11 +29,7 @@ fn absent(task_id: Uuid) -> ApiError {
 parameters! {
     WorkflowTaskListParameters {
         id: Uuid = ID,
-        status: Option<String> = Parameter::new(
-            schemas::WORKFLOW_TASK_STATUS,
-            "Only tasks with this status are returned.",
-        ),
-        ..page("50")
+        ..list(schema::workflow_tasks::WORKFLOW_TASK_LIST, "50")
     }
 }
 
@@ -41,7 +38,7 @@ pub static WORKFLOW_TASK_LIST: Operation = Operation {
     path: "/api/workflows/{id}/tasks",
     summary: "Lists a workflow's tasks by position.",
     parameters: WorkflowTaskListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::WORKFLOW_TASK)),
+    answer: FieldType::page(&FieldType::Record(&schema::workflow_tasks::WORKFLOW_TASK)),
     errors: &[404],
     ..Operation::GET
 };
@@ -51,8 +48,8 @@ pub async fn workflow_task_list(
     input: Input<WorkflowTaskListParameters>,
 ) -> Result<Reply, ApiError> {
     let page = input.page(Order::Position);
-    let WorkflowTaskListParameters { id, status, .. } = input.parameters;
-    let items = workflow_tasks::workflow_task_list(&db, page, id, status.as_deref()).await?;
+    let id = input.parameters.id;
+    let items = workflow_tasks::workflow_task_list(&db, page, id).await?;
     list(items, &input.uri, workflow_absent(id))
 }
 
@@ -61,8 +58,8 @@ pub static WORKFLOW_TASK_CREATE: Operation = Operation {
     path: "/api/workflows/{id}/tasks",
     summary: "Adds a task to a workflow that is not completed or cancelled.",
     parameters: WorkflowId::TABLE,
-    body: Some(&schemas::WORKFLOW_TASK_CREATE),
-    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
+    body: Some(&schema::workflow_tasks::WORKFLOW_TASK_CREATE),
+    answer: FieldType::Record(&schema::workflow_tasks::WORKFLOW_TASK),
     errors: &[404, 409],
     ..Operation::CREATE
 };
@@ -83,7 +80,7 @@ pub static WORKFLOW_TASK_GET: Operation = Operation {
     path: "/api/workflows/{id}/tasks/{task_id}",
     summary: "Returns a task of a workflow.",
     parameters: WorkflowTaskId::TABLE,
-    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
+    answer: FieldType::Record(&schema::workflow_tasks::WORKFLOW_TASK),
     errors: &[404],
     ..Operation::GET
 };
@@ -99,8 +96,8 @@ pub static WORKFLOW_TASK_UPDATE: Operation = Operation {
     path: "/api/workflows/{id}/tasks/{task_id}",
     summary: "Updates the status, output or error of a workflow's task.",
     parameters: WorkflowTaskId::TABLE,
-    body: Some(&schemas::WORKFLOW_TASK_UPDATE),
-    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
+    body: Some(&schema::workflow_tasks::WORKFLOW_TASK_UPDATE),
+    answer: FieldType::Record(&schema::workflow_tasks::WORKFLOW_TASK),
     errors: &[404, 409, 412],
     ..Operation::PATCH
 };
@@ -123,8 +120,8 @@ pub static WORKFLOW_TASK_CLAIM: Operation = Operation {
     id: "workflow_task_claim",
     path: "/api/workflow-tasks/claim",
     summary: "Claims the next ready task for an agent, preferably a task assigned to it, otherwise an unassigned task; returns 204 if there is none.",
-    body: Some(&schemas::WORKFLOW_TASK_CLAIM),
-    answer: FieldType::Record(&schemas::WORKFLOW_TASK),
+    body: Some(&schema::workflow_tasks::WORKFLOW_TASK_CLAIM),
+    answer: FieldType::Record(&schema::workflow_tasks::WORKFLOW_TASK),
     errors: &[204, 409],
     ..Operation::POST
 };

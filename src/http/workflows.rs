@@ -2,15 +2,16 @@
 
 use uuid::Uuid;
 
-use super::contract::{FieldType, Operation, Parameter};
+use super::contract::Operation;
 use super::input::Input;
 use super::page::list;
 use super::parameters::{Parameters as _, parameters};
 use super::problem::ApiError;
 use super::reply::{NOT_STORED, Reply, written};
-use super::schemas;
 use crate::db::Db;
 use crate::queries::{Order, workflows};
+use crate::schema;
+use crate::schema::{FieldType, Parameter};
 
 pub(super) const ID: Parameter = Parameter::new(FieldType::Uuid, "The workflow's id.");
 
@@ -26,12 +27,7 @@ pub(super) fn absent(id: Uuid) -> ApiError {
 
 parameters! {
     WorkflowListParameters {
-        status: Option<String> = Parameter::new(
-            schemas::WORKFLOW_STATUS,
-            "Only workflows with this status are returned.",
-        ),
-        channel_id: Option<Uuid> = Parameter::new(FieldType::Uuid, "Only workflows of this channel are returned."),
-        ..page("50")
+        ..list(schema::workflows::WORKFLOW_LIST, "50")
     }
 }
 
@@ -40,7 +36,7 @@ pub static WORKFLOW_LIST: Operation = Operation {
     path: "/api/workflows",
     summary: "Lists workflows, newest first.",
     parameters: WorkflowListParameters::TABLE,
-    answer: FieldType::page(&FieldType::Record(&schemas::WORKFLOW)),
+    answer: FieldType::page(&FieldType::Record(&schema::workflows::WORKFLOW)),
     ..Operation::GET
 };
 
@@ -49,10 +45,7 @@ pub async fn workflow_list(
     input: Input<WorkflowListParameters>,
 ) -> Result<Reply, ApiError> {
     let page = input.page(Order::Newest);
-    let WorkflowListParameters {
-        channel_id, status, ..
-    } = input.parameters;
-    let items = workflows::workflow_list(&db, page, channel_id, status.as_deref()).await?;
+    let items = workflows::workflow_list(&db, page).await?;
     list(items, &input.uri, ApiError::NoRoute)
 }
 
@@ -60,8 +53,8 @@ pub static WORKFLOW_CREATE: Operation = Operation {
     id: "workflow_create",
     path: "/api/workflows",
     summary: "Creates a workflow with its first tasks.",
-    body: Some(&schemas::WORKFLOW_CREATE),
-    answer: FieldType::Record(&schemas::WORKFLOW_WITH_TASKS),
+    body: Some(&schema::workflows::WORKFLOW_CREATE),
+    answer: FieldType::Record(&schema::workflows::WORKFLOW_WITH_TASKS),
     errors: &[409],
     ..Operation::CREATE
 };
@@ -80,7 +73,7 @@ pub static WORKFLOW_GET: Operation = Operation {
     path: "/api/workflows/{id}",
     summary: "Returns a workflow with its tasks; if the tasks do not fit on one page, the Link header leads to the next page.",
     parameters: WorkflowId::TABLE,
-    answer: FieldType::Record(&schemas::WORKFLOW_WITH_TASKS),
+    answer: FieldType::Record(&schema::workflows::WORKFLOW_WITH_TASKS),
     errors: &[404],
     ..Operation::GET
 };
@@ -101,7 +94,7 @@ pub static WORKFLOW_DELETE: Operation = Operation {
     path: "/api/workflows/{id}",
     summary: "Deletes a workflow with its tasks, unless it is executing.",
     parameters: WorkflowId::TABLE,
-    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schema::workflows::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::DELETE
 };
@@ -120,7 +113,7 @@ pub static WORKFLOW_START: Operation = Operation {
     path: "/api/workflows/{id}/start",
     summary: "Starts a pending, planning or failed workflow; its failed tasks are retried.",
     parameters: WorkflowId::TABLE,
-    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schema::workflows::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };
@@ -141,7 +134,7 @@ pub static WORKFLOW_CANCEL: Operation = Operation {
     path: "/api/workflows/{id}/cancel",
     summary: "Cancels an executing workflow; its open tasks are skipped.",
     parameters: WorkflowId::TABLE,
-    answer: FieldType::Record(&schemas::WORKFLOW_ACTION),
+    answer: FieldType::Record(&schema::workflows::WORKFLOW_ACTION),
     errors: &[404, 409, 412],
     ..Operation::POST
 };

@@ -1,107 +1,44 @@
 //! Statements on the table `agents`, and on an agent's messages and channel. Doesn't depend on HTTP; returns JSON text.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
 use super::cache::AGENTS;
-use super::channels::channel_columns;
-use super::list::{Items, List, Order, Page, items, list};
-use super::messages::message_columns;
+use super::list::{Items, List, ListOf, Order, Page, Parent, UNKNOWN_LIMIT, items};
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
-use super::sql::times;
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
+use crate::schema::{agents, channels, messages};
 
-/// The members of an agent, in the order the API shows them.
-macro_rules! agent_columns {
-    () => {
-        concat!(
-            "id, name, agent_type, persona, config, is_active, is_busy, ",
-            times!("created_at", "updated_at")
-        )
-    };
-}
+pub(super) static AGENT_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "agent_list",
+        table: AGENTS,
+        columns: agents::COLUMNS,
+        order: Order::OldestNullsFirst,
+        filters: &agents::AGENT_LIST,
+        is_cached: true,
+        ..ListOf::ROWS
+    })
+});
 
-pub(super) static AGENT_LIST: List = list! {
-    name: "agent_list",
-    parent_exists: "true",
-    columns: agent_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.agents",
-    filter: "true",
-    order: Order::OldestNullsFirst,
-    cached: Some(AGENTS),
-    access: Access::Scans("all agents are wanted, and there are hundreds, not millions"),
-};
-
-pub(super) static AGENT_LIST_ACTIVE: List = list! {
-    name: "agent_list_active",
-    parent_exists: "true",
-    columns: agent_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.agents",
-    filter: "is_active",
-    order: Order::Oldest,
-    cached: Some(AGENTS),
-    access: Access::Indexes(&["idx_agents_active"]),
-};
-
-pub(super) static AGENT_LIST_TYPE: List = list! {
-    name: "agent_list_type",
-    parent_exists: "true",
-    columns: agent_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.agents",
-    filter: "agent_type = $5::text",
-    order: Order::Oldest,
-    cached: Some(AGENTS),
-    access: Access::Scans("there are hundreds of agents: to read them all costs as much as to find them"),
-};
-
-pub(super) static AGENT_LIST_TYPE_ACTIVE: List = list! {
-    name: "agent_list_type_active",
-    parent_exists: "true",
-    columns: agent_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.agents",
-    filter: "agent_type = $5::text AND is_active",
-    order: Order::Oldest,
-    cached: Some(AGENTS),
-    access: Access::Indexes(&["idx_agents_type_active"]),
-};
-
-/// Lists agents, oldest first. `agent_type` and `active_only` are filters.
-pub async fn agent_list(
-    db: &Db,
-    page: Page,
-    active_only: bool,
-    agent_type: Option<&str>,
-) -> Result<Option<Items>, DbError> {
-    let list = match (active_only, agent_type.is_some()) {
-        (false, false) => &AGENT_LIST,
-        (true, false) => &AGENT_LIST_ACTIVE,
-        (false, true) => &AGENT_LIST_TYPE,
-        (true, true) => &AGENT_LIST_TYPE_ACTIVE,
-    };
-    items(db, list, page, agent_type.map(text)).await
+/// Lists agents, oldest first.
+pub async fn agent_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
+    items(db, &AGENT_LIST, page, None).await
 }
 
 pub(super) static AGENT_CREATE: Statement = Statement {
     name: "agent_create",
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($1::text::jsonb)
-                AS new(name text, agent_type text, persona jsonb, config jsonb, is_active boolean)
-        ), agent AS (
-            INSERT INTO public.agents (name, agent_type, persona, config, is_active)
-            SELECT '@' || ltrim(name, '@'), agent_type, coalesce(persona, '{}'), coalesce(config, '{}'),
-                   coalesce(is_active, true)
-            FROM new
-            RETURNING ",
-        agent_columns!(),
+        "WITH new AS (SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(",
+        agents::NEW,
+        ")), agent AS (INSERT INTO public.agents (",
+        agents::CREATED,
+        ") SELECT ",
+        agents::VALUES,
+        " FROM new RETURNING ",
+        agents::COLUMNS,
         ")",
         written!(created: "agent", otherwise: "'absent'")
     ],
@@ -117,7 +54,7 @@ pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static AGENT_GET: Statement = Statement {
     name: "agent_get",
-    sql: row!(agent_columns!(), "public.agents WHERE id = $1::uuid"),
+    sql: row!(agents::COLUMNS, "public.agents WHERE id = $1::uuid"),
     effect: Effect::Reads,
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
@@ -131,7 +68,7 @@ pub async fn agent_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static AGENT_GET_BY_NAME: Statement = Statement {
     name: "agent_get_by_name",
-    sql: row!(agent_columns!(), "public.agents WHERE name = $1::text"),
+    sql: row!(agents::COLUMNS, "public.agents WHERE name = $1::text"),
     effect: Effect::Reads,
     access: Access::Indexes(&["idx_agents_name"]),
     max_rows: 1,
@@ -150,24 +87,19 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
     sql: constcat::concat![
         "WITH ",
         locked!(
-            agent_columns!(),
+            agents::COLUMNS,
             "public.agents WHERE id = $1::uuid",
             "FOR NO KEY UPDATE",
             "$3::text"
         ),
         "patch AS (SELECT $2::text::jsonb AS members), agent AS (
-            UPDATE public.agents SET
-                name = coalesce('@' || ltrim(members ->> 'name', '@'), name),
-                agent_type = coalesce(members ->> 'agent_type', agent_type),
-                persona = coalesce(members -> 'persona', persona),
-                config = coalesce(members -> 'config', config),
-                is_active = coalesce((members ->> 'is_active')::boolean, is_active),
-                is_busy = coalesce((members ->> 'is_busy')::boolean, is_busy),
-                updated_at = now()
+            UPDATE public.agents SET ",
+        agents::CHANGES,
+        ", updated_at = now()
             FROM patch WHERE id = $1::uuid AND ",
         tag_matches!("$3::text"),
         " RETURNING ",
-        agent_columns!(),
+        agents::COLUMNS,
         ")",
         written!(row: "agent", otherwise: stale_or_absent!())
     ],
@@ -192,7 +124,7 @@ pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     sql: constcat::concat![
         "WITH ",
         locked!(
-            agent_columns!(),
+            agents::COLUMNS,
             "public.agents WHERE id = $1::uuid",
             "FOR NO KEY UPDATE",
             "$3::text"
@@ -202,7 +134,7 @@ pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
             WHERE id = $1::uuid AND ",
         tag_matches!("$3::text"),
         " RETURNING ",
-        agent_columns!(),
+        agents::COLUMNS,
         ")",
         written!(
             row: "agent",
@@ -245,23 +177,27 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
     Ok(db.cached(AGENTS, &AGENT_STATUS, vec![uuid(id)]).await?.json)
 }
 
-pub(super) static AGENT_MESSAGE_LIST: List = list! {
-    name: "agent_message_list",
-    parent_exists: "EXISTS (SELECT FROM public.agents WHERE id = $5::uuid)",
-    columns: message_columns!(),
-    text_bytes: "octet_length(stored.content)",
-    extra_hash: "0",
-    table: "public.messages",
-    filter: "author_id = (SELECT $5::uuid) AND author_type = 'agent'",
-    limit: unknown,
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["idx_messages_author_id", "agents_pkey"]),
-};
+pub(super) static AGENT_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "agent_message_list",
+        table: "messages",
+        columns: messages::COLUMNS,
+        text_bytes: Some("octet_length(stored.content)"),
+        parent: Some(Parent {
+            table: AGENTS,
+            index: &["agents_pkey"],
+            column: None,
+        }),
+        condition: "author_id = (SELECT $5::uuid) AND author_type = 'agent'",
+        limit: UNKNOWN_LIMIT,
+        filters: &messages::AGENT_MESSAGE_LIST,
+        ..ListOf::ROWS
+    })
+});
 
 /// Lists an agent's messages, newest first; `None` if there is no such agent.
 pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
-    items(db, &AGENT_MESSAGE_LIST, page, [uuid(id)]).await
+    items(db, &AGENT_MESSAGE_LIST, page, Some(id)).await
 }
 
 pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
@@ -270,7 +206,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     // would return no row, because their snapshots are older than the row. An archived channel is reopened.
     sql: constcat::concat![
         "WITH existing AS (SELECT ",
-        channel_columns!(),
+        channels::COLUMNS,
         " FROM public.channels WHERE dm_agent_id = $1::uuid AND NOT is_archived
         ), made AS (
             INSERT INTO public.channels (name, topic, channel_type, dm_agent_id)
@@ -278,7 +214,7 @@ pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
             FROM public.agents WHERE id = $1::uuid AND NOT EXISTS (SELECT FROM existing)
             ON CONFLICT (dm_agent_id) DO UPDATE SET is_archived = false
             RETURNING ",
-        channel_columns!(),
+        channels::COLUMNS,
         "), channel AS (SELECT * FROM existing UNION ALL SELECT * FROM made)",
         written!(row: "channel", otherwise: "'absent'")
     ],

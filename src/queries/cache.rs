@@ -1,10 +1,11 @@
 //! The tables whose reads are cached in the key-value store until a write changes them, and the report on cache hits. Doesn't
 //! depend on HTTP.
 
-use super::fleet_report::{Window, bin_ms, measured, percentiles, window_from};
-use super::sql::time;
+use super::fleet_report::{bin_ms, measured, percentiles, window_from};
 use super::text;
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
+use crate::schema::performance::Window;
+use crate::schema::time;
 
 /// A table whose reads are cached.
 pub const AGENTS: &str = "agents";

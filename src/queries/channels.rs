@@ -1,53 +1,45 @@
 //! Statements on the table `channels`, and on a channel's messages. Doesn't depend on HTTP; returns JSON text.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
 use super::cache::CHANNELS;
-use super::list::{Items, List, Order, Page, items, list};
-use super::messages::message_columns;
+use super::list::{Items, List, ListOf, Order, Page, Parent, UNKNOWN_LIMIT, items};
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::{channels, messages};
 
-/// The members of a channel, in the order the API shows them.
-macro_rules! channel_columns {
-    () => {
-        concat!(
-            "id, name, topic, channel_type, dm_agent_id, is_archived, ",
-            $crate::queries::sql::times!("context_cleared_at", "created_at", "updated_at")
-        )
-    };
-}
-pub(super) use channel_columns;
-
-pub(super) static CHANNEL_LIST: List = list! {
-    name: "channel_list",
-    parent_exists: "true",
-    columns: channel_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.channels",
-    filter: "NOT is_archived",
-    order: Order::Oldest,
-    cached: Some(CHANNELS),
-    access: Access::Indexes(&["channels_active_idx"]),
-};
+pub(super) static CHANNEL_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "channel_list",
+        table: CHANNELS,
+        columns: channels::COLUMNS,
+        condition: "NOT is_archived",
+        order: Order::Oldest,
+        filters: &channels::CHANNEL_LIST,
+        is_cached: true,
+        ..ListOf::ROWS
+    })
+});
 
 /// Lists the channels that aren't archived, oldest first.
 pub async fn channel_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
-    items(db, &CHANNEL_LIST, page, []).await
+    items(db, &CHANNEL_LIST, page, None).await
 }
 
 pub(super) static CHANNEL_CREATE: Statement = Statement {
     name: "channel_create",
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(name text, topic text, channel_type text)
-        ), channel AS (
-            INSERT INTO public.channels (name, topic, channel_type)
-            SELECT name, topic, coalesce(channel_type, 'public') FROM new
-            RETURNING ",
-        channel_columns!(),
+        "WITH new AS (SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(",
+        channels::NEW,
+        ")), channel AS (INSERT INTO public.channels (",
+        channels::CREATED,
+        ") SELECT ",
+        channels::VALUES,
+        " FROM new RETURNING ",
+        channels::COLUMNS,
         ")",
         written!(created: "channel", otherwise: "'absent'")
     ],
@@ -63,7 +55,7 @@ pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static CHANNEL_GET: Statement = Statement {
     name: "channel_get",
-    sql: row!(channel_columns!(), "public.channels WHERE id = $1::uuid"),
+    sql: row!(channels::COLUMNS, "public.channels WHERE id = $1::uuid"),
     effect: Effect::Reads,
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
@@ -80,21 +72,19 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
     sql: constcat::concat![
         "WITH ",
         locked!(
-            channel_columns!(),
+            channels::COLUMNS,
             "public.channels WHERE id = $1::uuid",
             "FOR NO KEY UPDATE",
             "$3::text"
         ),
         "patch AS (SELECT $2::text::jsonb AS members), channel AS (
-            UPDATE public.channels SET
-                name = coalesce(members ->> 'name', name),
-                topic = CASE WHEN members ? 'topic' THEN members ->> 'topic' ELSE topic END,
-                channel_type = coalesce(members ->> 'channel_type', channel_type),
-                updated_at = now()
+            UPDATE public.channels SET ",
+        channels::CHANGES,
+        ", updated_at = now()
             FROM patch WHERE id = $1::uuid AND (dm_agent_id IS NULL OR name = coalesce(members ->> 'name', name)) AND ",
         tag_matches!("$3::text"),
         " RETURNING ",
-        channel_columns!(),
+        channels::COLUMNS,
         ")",
         written!(
             row: "channel",
@@ -125,7 +115,7 @@ pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     sql: constcat::concat![
         "WITH ",
         locked!(
-            channel_columns!(),
+            channels::COLUMNS,
             "public.channels WHERE id = $1::uuid",
             "FOR NO KEY UPDATE",
             "$2::text"
@@ -135,7 +125,7 @@ pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
             WHERE id = $1::uuid AND ",
         tag_matches!("$2::text"),
         " RETURNING ",
-        channel_columns!(),
+        channels::COLUMNS,
         ")",
         written!(
             row: "channel",
@@ -159,7 +149,7 @@ pub(super) static CHANNEL_CLEAR: Statement = Statement {
     sql: constcat::concat![
         "WITH ",
         locked!(
-            channel_columns!(),
+            channels::COLUMNS,
             "public.channels WHERE id = $1::uuid",
             "FOR NO KEY UPDATE",
             "$2::text"
@@ -169,7 +159,7 @@ pub(super) static CHANNEL_CLEAR: Statement = Statement {
             WHERE id = $1::uuid AND ",
         tag_matches!("$2::text"),
         " RETURNING ",
-        channel_columns!(),
+        channels::COLUMNS,
         ")",
         written!(
             row: "channel",
@@ -188,23 +178,28 @@ pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outc
     Ok(db.answer(&CHANNEL_CLEAR, parameters).await?.into())
 }
 
-pub(super) static CHANNEL_MESSAGE_LIST: List = list! {
-    // A page is read from its newest row backwards, and shown oldest first. The next page is older.
-    name: "channel_message_list",
-    parent_exists: "EXISTS (SELECT FROM public.channels WHERE id = $5::uuid)",
-    columns: message_columns!(),
-    text_bytes: "octet_length(stored.content)",
-    extra_hash: "0",
-    table: "public.messages",
-    filter: "channel_id = (SELECT $5::uuid) AND created_at > coalesce(
-        (SELECT context_cleared_at FROM public.channels WHERE id = $5::uuid), '-infinity')",
-    limit: unknown,
-    order: Order::NewestLast,
-    cached: None,
-    access: Access::Indexes(&["idx_messages_channel_created", "channels_pkey"]),
-};
+pub(super) static CHANNEL_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        // A page is read from its newest row backwards, and shown oldest first. The next page is older.
+        name: "channel_message_list",
+        table: "messages",
+        columns: messages::COLUMNS,
+        text_bytes: Some("octet_length(stored.content)"),
+        parent: Some(Parent {
+            table: CHANNELS,
+            index: &["channels_pkey"],
+            column: None,
+        }),
+        condition: "channel_id = (SELECT $5::uuid) AND created_at > coalesce(
+            (SELECT context_cleared_at FROM public.channels WHERE id = $5::uuid), '-infinity')",
+        limit: UNKNOWN_LIMIT,
+        order: Order::NewestLast,
+        filters: &messages::CHANNEL_MESSAGE_LIST,
+        ..ListOf::ROWS
+    })
+});
 
 /// Lists a channel's newest messages, the oldest of a page first; `None` if there is no such channel.
 pub async fn channel_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
-    items(db, &CHANNEL_MESSAGE_LIST, page, [uuid(id)]).await
+    items(db, &CHANNEL_MESSAGE_LIST, page, Some(id)).await
 }

@@ -2,49 +2,10 @@
 //! page's charts. `performance.rs` reads the report's other half from PostgreSQL's own statistics.
 
 use super::report::{Section, Sections};
-use super::sql::time;
 use super::{ALL, text};
 use crate::db::{Access, Effect, Parameter, Statement};
-
-/// The period that a report covers, up to now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// A quarter of an hour, read from the data of each minute.
-    QuarterHour,
-    /// An hour. Like longer windows, it is read from totals, so it may cover up to ten minutes more. Its series are read from minutes.
-    Hour,
-    /// A day.
-    Day,
-    /// A week. It may cover up to an hour more, because only hourly totals are kept after two days.
-    Week,
-}
-
-impl Window {
-    /// The windows' names in requests and reports.
-    pub const NAMES: &[&str] = &["15m", "1h", "24h", "7d"];
-
-    /// Returns the window with this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "15m" => Some(Self::QuarterHour),
-            "1h" => Some(Self::Hour),
-            "24h" => Some(Self::Day),
-            "7d" => Some(Self::Week),
-            _ => None,
-        }
-    }
-
-    /// Returns the window's name, its length and the step of its series; both in seconds.
-    pub(super) fn parts(self) -> (&'static str, i32, i32) {
-        match self {
-            Self::QuarterHour => ("15m", 900, 60),
-            Self::Hour => ("1h", 3600, 180),
-            Self::Day => ("24h", 86_400, 3600),
-            Self::Week => ("7d", 604_800, 21_600),
-        }
-    }
-}
+use crate::schema::performance::Window;
+use crate::schema::time;
 
 /// The duration in ms that a bin represents: 2γ^i/(γ+1) µs, γ = 1.01/0.99. 0 for a bin below 0.
 macro_rules! bin_ms {

@@ -5,10 +5,11 @@ use std::hash::Hasher;
 use twox_hash::XxHash64;
 use uuid::Uuid;
 
-use super::uuid;
-use crate::db::{Answer, Db, DbError, Parameter, Statement};
+use super::{text, uuid};
+use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
+use crate::schema::{FieldType, Filter, Filters};
 
-/// The position and size of a page: it begins `offset` rows after a cursor, and has at most `limit` rows.
+/// The filters, the position and the size of a page: it begins `offset` rows after a cursor, and has at most `limit` rows.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
@@ -20,6 +21,8 @@ pub struct Page {
     pub limit: i32,
     /// The number of rows to skip after the cursor.
     pub offset: i64,
+    /// The value of each filter of the list; `None` if the request doesn't have the filter.
+    pub filters: Vec<Option<String>>,
     /// The tags in the client's `If-None-Match`. [`ANY_TAG`] matches every page.
     pub if_none_match: Vec<String>,
 }
@@ -62,17 +65,261 @@ pub struct Items {
     pub tag: String,
 }
 
-/// A list: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
-pub(super) struct List {
+/// A list, as [`List::new`] composes its statements.
+pub(super) struct ListOf {
+    /// The name of its statements, which the labels of the filters follow.
+    pub name: &'static str,
+    /// The table, without its schema.
+    pub table: &'static str,
+    /// The columns of a row as the API shows it.
+    pub columns: &'static str,
+    /// See [`PageOf`].
+    pub text_bytes: Option<&'static str>,
+    /// See [`PageOf`].
+    pub extra_hash: &'static str,
+    /// The parent of the rows, which must exist. Its id is the parameter `$5`.
+    pub parent: Option<Parent>,
+    /// A condition for all rows of the list.
+    pub condition: &'static str,
+    /// [`LIMIT`] or [`UNKNOWN_LIMIT`].
+    pub limit: &'static str,
+    pub order: Order,
+    pub filters: &'static Filters,
+    /// Whether pages may be cached.
+    pub is_cached: bool,
+}
+
+/// The parent of a list's rows.
+pub(super) struct Parent {
+    /// Its table, without the schema.
+    pub table: &'static str,
+    /// The table's primary key.
+    pub index: &'static [&'static str],
+    /// The column of the list's table that has the parent's id; `None` if the list's condition compares it.
+    pub column: Option<&'static str>,
+}
+
+impl ListOf {
+    /// The properties that most lists share.
+    pub const ROWS: Self = Self {
+        name: "",
+        table: "",
+        columns: "",
+        text_bytes: None,
+        extra_hash: "0",
+        parent: None,
+        condition: "true",
+        limit: LIMIT,
+        order: Order::Newest,
+        filters: &Filters {
+            filters: &[],
+            indexes: &[],
+        },
+        is_cached: false,
+    };
+}
+
+/// A list: two statements for each combination of its filters.
+pub struct List {
+    /// The combinations. The bit `1 << i` of an index is set if the combination has the filter `i`.
+    pub combinations: Vec<Combination>,
+    /// The table, without its schema.
+    pub table: &'static str,
+    /// The table of the parent, whose id is the parameter `$5`.
+    pub parent: Option<&'static str>,
+    /// The filters of the list.
+    pub filters: &'static Filters,
+    is_cached: bool,
+}
+
+/// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
+pub struct Combination {
+    /// The filters, in the order of the parameters of the statements.
+    pub filters: Vec<&'static Filter>,
+    /// Reads a page.
     pub page: Statement,
+    /// Reads what a page's tag needs.
     pub tag: Statement,
-    /// The table, if pages of the list may be cached.
-    pub cached: Option<&'static str>,
+}
+
+impl List {
+    /// Composes the statements of all combinations from constant texts.
+    pub(super) fn new(list: &ListOf) -> Self {
+        let combinations = 0..1 << list.filters.filters.len();
+        Self {
+            combinations: combinations
+                .map(|given| Combination::new(list, given))
+                .collect(),
+            table: list.table,
+            parent: list.parent.as_ref().map(|parent| parent.table),
+            filters: list.filters,
+            is_cached: list.is_cached,
+        }
+    }
+
+    /// Returns the statements that read pages and tags.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.combinations
+            .iter()
+            .flat_map(|combination| [&combination.page, &combination.tag])
+    }
+}
+
+impl Combination {
+    fn new(list: &ListOf, given: usize) -> Self {
+        let all = list.filters.filters.iter().enumerate();
+        let filters: Vec<_> = all
+            .filter(|(i, _)| given & (1 << i) != 0)
+            .map(|(_, filter)| filter)
+            .rev()
+            .collect();
+        let labels: Vec<_> = filters.iter().map(|filter| filter.label).collect();
+        let name = [&[list.name], &*labels].concat().join("_");
+        let rows = rows(list, &filters);
+        let parent_exists = match &list.parent {
+            None => "true".to_owned(),
+            Some(Parent { table, .. }) => [
+                "EXISTS (SELECT FROM public.",
+                table,
+                " WHERE id = $5::uuid)",
+            ]
+            .concat(),
+        };
+        let order = list.order.of(&filters);
+        let page = PageOf {
+            json: &["CASE WHEN ", &parent_exists, " THEN ", order.json(), " END"].concat(),
+            note: &[
+                ROWS_TAG,
+                " || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || ",
+                order.next(),
+                " ELSE '' END",
+            ]
+            .concat(),
+            key: order.key(),
+            columns: list.columns,
+            text_bytes: list.text_bytes,
+            extra_hash: list.extra_hash,
+            rows: &rows,
+        };
+        let tag = [
+            "SELECT CASE WHEN ",
+            &parent_exists,
+            " THEN ",
+            ROWS_TAG,
+            " END FROM (
+                SELECT ",
+            ROW_HASH,
+            " FROM (
+                    SELECT item, stored.id, ",
+            list.extra_hash,
+            " AS extra_hash, ",
+            &page.before(),
+            " AS before
+                    FROM (SELECT * FROM ",
+            &rows,
+            ") AS stored, LATERAL (SELECT ",
+            list.columns,
+            ") AS item) AS sized) AS page",
+        ];
+        let statement = |name: String, sql: String| Statement {
+            name: name.leak(),
+            sql: sql.leak(),
+            effect: Effect::Reads,
+            access: access(list, &labels),
+            max_rows: 200,
+        };
+        Self {
+            page: statement(name.clone(), page.sql()),
+            tag: statement(name + "_tag", tag.concat()),
+            filters,
+        }
+    }
+}
+
+/// Returns the FROM, ORDER BY and LIMIT of a list's statement.
+///
+/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
+/// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
+/// would read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with
+/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table. The
+/// lists of messages therefore have a condition. It compares with `(SELECT $5::uuid)`, which hides the value, so the planner assumes an
+/// agent or channel of average size. If the planner expected fewer rows than the page needs, it would sort them all instead of reading
+/// them in order, which is slow for a busy channel. So these lists also hide LIMIT and OFFSET ([`UNKNOWN_LIMIT`]). The planner then
+/// assumes that the query needs a fifth of the rows.
+fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
+    let parent_column = list.parent.as_ref().and_then(|parent| parent.column);
+    let mut number = 4 + usize::from(list.parent.is_some());
+    let mut columns: Vec<_> = parent_column
+        .map(|column| (column, "$5::uuid".to_owned()))
+        .into_iter()
+        .collect();
+    for filter in filters {
+        let value = match filter.parameter.field_type {
+            FieldType::Boolean => "true".to_owned(),
+            field_type => {
+                number += 1;
+                let cast = if matches!(field_type, FieldType::Uuid) {
+                    "::uuid"
+                } else {
+                    "::text"
+                };
+                ["$", &number.to_string(), cast].concat()
+            }
+        };
+        columns.push((filter.column, value));
+    }
+    let each = |part: &dyn Fn(&str, &str) -> String| -> String {
+        columns
+            .iter()
+            .map(|(column, value)| part(column, value))
+            .collect()
+    };
+    let order = list.order.of(filters);
+    let (key, direction) = (order.key(), order.direction());
+    let range = [
+        "public.",
+        list.table,
+        " WHERE ",
+        list.condition,
+        " AND (",
+        &each(&|column, _| [column, ", "].concat()),
+        key,
+        ", id",
+        order.comparison(),
+        &each(&|_, value| ["(SELECT ", value, "), "].concat()),
+        order.cursor(),
+        " ORDER BY ",
+        &each(&|column, _| [column, direction, ", "].concat()),
+        key,
+        direction,
+        ", id",
+        direction,
+        list.limit,
+    ]
+    .concat();
+    if columns.is_empty() {
+        return range;
+    }
+    let equal = each(&|column, value| [" AND ", column, " = ", value].concat());
+    ["(SELECT * FROM ", &range, ") AS range WHERE true", &equal].concat()
+}
+
+/// Returns the indexes that a list's statement uses. `labels` are the labels of its filters.
+fn access(list: &ListOf, labels: &[&str]) -> Access {
+    let parent = list.parent.as_ref().map_or(&[][..], |parent| parent.index);
+    let of_filters = list.filters.indexes.iter().find(|(of, _)| *of == labels);
+    match of_filters.map_or(&[][..], |(_, indexes)| *indexes) {
+        [] => Access::Scans(
+            "there are hundreds of rows: to read them all costs as much as to find some",
+        ),
+        [index] => Access::Indexes([parent, &[*index]].concat().leak()),
+        any => Access::IndexesAndOneOf(parent, any),
+    }
 }
 
 /// Returns the tag of a page, [`TAG_LENGTH`] digits long. It changes with the rows, the list's statement and the version, and is
 /// the same on all servers.
-fn page_tag(list: &List, rows: &str) -> String {
+fn page_tag(list: &Combination, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
     // Other parts of the response, such as the Link header, may change with the version.
     for part in [list.page.sql, rows, VERSION] {
@@ -83,7 +330,7 @@ fn page_tag(list: &List, rows: &str) -> String {
 
 impl Items {
     /// Converts the answer of a list's page statement; `None` if the parent row doesn't exist.
-    fn of(list: &List, answer: Answer) -> Option<Self> {
+    fn of(list: &Combination, answer: Answer) -> Option<Self> {
         let note = answer.note.unwrap_or_default();
         let (rows, next) = match note.split_once(' ') {
             Some((rows, next)) => (rows, Some(next.to_owned())),
@@ -102,19 +349,42 @@ impl Items {
 /// If pages of the list may be cached, always reads the page. Reading only tags would never fill the cache.
 pub(super) async fn items(
     db: &Db,
-    list: &'static List,
+    all: &'static List,
     page: Page,
-    filters: impl IntoIterator<Item = Parameter>,
+    parent: Option<Uuid>,
 ) -> Result<Option<Items>, DbError> {
+    let given = page
+        .filters
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| value.is_some());
+    let given = given.fold(0, |given, (i, _)| given | 1 << i);
+    let Some(list) = all.combinations.get(given) else {
+        return Err(DbError::Other {
+            statement: "list",
+            reason: format!("it has no combination {given} of filters"),
+        });
+    };
     let mut parameters = vec![
         Parameter::Int64(page.key),
         uuid(page.id),
         Parameter::Int32(page.limit),
         Parameter::Int64(page.offset),
     ];
-    parameters.extend(filters);
-    if let Some(table) = list.cached.filter(|_| db.caches()) {
-        let answer = db.cached(table, &list.page, parameters).await?;
+    parameters.extend(parent.map(uuid));
+    let values = page.filters.iter().rev().flatten();
+    parameters.extend(
+        list.filters
+            .iter()
+            .zip(values)
+            .filter_map(|(filter, value)| match filter.parameter.field_type {
+                FieldType::Boolean => None,
+                FieldType::Uuid => Some(Parameter::Uuid(value.clone())),
+                _ => Some(text(value)),
+            }),
+    );
+    if all.is_cached && db.caches() {
+        let answer = db.cached(all.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
     // After a write by the client, the page has most likely changed, and an additional read would ask the replica once more.
@@ -184,6 +454,14 @@ pub enum Order {
 }
 
 impl Order {
+    /// The order of a list that is filtered. The index of [`OldestNullsFirst`](Self::OldestNullsFirst) has all rows.
+    fn of(self, filters: &[&Filter]) -> Self {
+        match self {
+            Self::OldestNullsFirst if !filters.is_empty() => Self::Oldest,
+            order => order,
+        }
+    }
+
     /// The column that a page is sorted by, before the id.
     pub(super) const fn key(self) -> &'static str {
         match self {
@@ -269,171 +547,70 @@ pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 /// only in their nesting have the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
+/// LIMIT and OFFSET of a page.
+pub(super) const LIMIT: &str = " LIMIT $3::int OFFSET $4::bigint";
+
+/// LIMIT and OFFSET of a page that the planner doesn't know.
+pub(super) const UNKNOWN_LIMIT: &str = " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)";
+
 /// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
 /// 2 MiB of JSON, because sixteen requests share an instance's memory.
-///
-/// `json` and `note` are expressions on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
-/// `rows` is a FROM with an ORDER BY and a LIMIT. `text_bytes` is the length of a row's long texts. It is cheap to compute, and
-/// shows which rows can't fit, so that these aren't converted to JSON. `extra_hash` is as in [`ROW_HASH`]. OFFSET 0 keeps PostgreSQL from building the JSON twice.
-macro_rules! page {
-    (
-        $(begin: $begin:expr,)?
-        json: [$($json:expr),+],
-        note: [$($note:expr),+],
-        key: $key:expr,
-        columns: $columns:expr,
-        text_bytes: $text_bytes:tt,
-        extra_hash: $extra_hash:literal,
-        rows: [$($rows:expr),+]
-        $(, end: [$($end:expr),+])?
-    ) => {
-        ::constcat::concat![
-            $($begin,)?
-            "SELECT ", $($json),+, ", ", $($note),+, " FROM (
+pub(super) struct PageOf<'a> {
+    /// An expression on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
+    pub json: &'a str,
+    /// Another expression on these rows.
+    pub note: &'a str,
+    /// The column that is the first part of the cursor.
+    pub key: &'a str,
+    /// The columns of a row as the API shows it.
+    pub columns: &'a str,
+    /// The length of a row's long texts. It is cheap to compute, and shows which rows can't fit, so that these aren't converted to JSON.
+    pub text_bytes: Option<&'a str>,
+    /// See [`ROW_HASH`].
+    pub extra_hash: &'a str,
+    /// A FROM with an ORDER BY and a LIMIT.
+    pub rows: &'a str,
+}
+
+impl PageOf<'_> {
+    /// Returns the statement. OFFSET 0 keeps PostgreSQL from building the JSON twice.
+    pub fn sql(&self) -> String {
+        [
+            "SELECT ", self.json, ", ", self.note, " FROM (
                 SELECT key, id, hash, json, json IS NOT NULL AND 2097152 > coalesce(
                     sum(octet_length(json)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS fits
                 FROM (
-                    SELECT key, id, ", $crate::queries::list::ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
+                    SELECT key, id, ", ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
-                        SELECT item, ", $extra_hash, " AS extra_hash, stored.id, stored.", $key, " AS key, ",
-            $crate::queries::list::before!($text_bytes), " AS before
-                        FROM (SELECT * FROM ", $($rows),+, ") AS stored, LATERAL (SELECT ", $columns, ") AS item) AS sized
+                        SELECT item, ", self.extra_hash, " AS extra_hash, stored.id, stored.", self.key, " AS key, ",
+            &self.before(), " AS before
+                        FROM (SELECT * FROM ", self.rows, ") AS stored, LATERAL (SELECT ", self.columns, ") AS item) AS sized
                     OFFSET 0) AS line) AS page",
-            $($($end),+)?
         ]
-    };
-}
+        .concat()
+    }
 
-/// A [`List`] of the `columns` of a table's rows in an order: either the rows that match a `filter`, or the rows whose columns equal
-/// the `within` values. `parent_exists` is an SQL condition. `text_bytes` and `extra_hash` are as in [`page!`].
-///
-/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
-/// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
-/// would read many rows in vain. So a page `within` values is read as a range of the index that begins with their columns. Rows with
-/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table. The
-/// lists of messages therefore have a filter. It compares with `(SELECT $5::uuid)`, which hides the value, so the planner assumes an agent
-/// or channel of average size. If the planner expected fewer rows than the page needs, it would sort them all instead of reading them in
-/// order, which is slow for a busy channel. So these lists also hide LIMIT and OFFSET (`limit: unknown`). The planner then assumes that the
-/// query needs a fifth of the rows.
-///
-/// The note of a page is its [`ROWS_TAG`], and the cursor of the next page if there may be one.
-macro_rules! list {
-    (
-        name: $name:literal,
-        parent_exists: $parent_exists:literal,
-        columns: $columns:expr,
-        text_bytes: $text_bytes:tt,
-        extra_hash: $extra_hash:literal,
-        table: $table:literal,
-        filter: $filter:expr,
-        $(limit: $limit:tt,)?
-        order: $order:expr,
-        cached: $cached:expr,
-        access: $access:expr,
-    ) => {
-        $crate::queries::list::list!(
-            @ $name, $parent_exists, $columns, $text_bytes, $extra_hash, $order, $cached, $access,
-            [
-                $table, " WHERE ", $filter, " AND (", $order.key(), ", id", $order.comparison(), $order.cursor(),
-                " ORDER BY ", $order.key(), $order.direction(), ", id", $order.direction(),
-                $crate::queries::list::limit!($($limit)?)
+    /// Returns the total length of the long texts in the rows before this one.
+    fn before(&self) -> String {
+        match self.text_bytes {
+            None => "0".to_owned(),
+            Some(bytes) => [
+                "coalesce(sum(",
+                bytes,
+                ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)",
             ]
-        )
-    };
-    (
-        name: $name:literal,
-        parent_exists: $parent_exists:literal,
-        columns: $columns:expr,
-        text_bytes: $text_bytes:tt,
-        extra_hash: $extra_hash:literal,
-        table: $table:literal,
-        within: [$($column:literal = $value:literal),+],
-        order: $order:expr,
-        cached: $cached:expr,
-        access: $access:expr,
-    ) => {
-        $crate::queries::list::list!(
-            @ $name, $parent_exists, $columns, $text_bytes, $extra_hash, $order, $cached, $access,
-            [
-                "(SELECT * FROM ", $table, " WHERE (", $($column, ", ",)+ $order.key(), ", id", $order.comparison(),
-                $("(SELECT ", $value, "), ",)+ $order.cursor(),
-                " ORDER BY ", $($column, $order.direction(), ", ",)+ $order.key(), $order.direction(), ", id", $order.direction(),
-                " LIMIT $3::int OFFSET $4::bigint) AS range WHERE true", $(" AND ", $column, " = ", $value),+
-            ]
-        )
-    };
-    (
-        @ $name:literal, $parent_exists:literal, $columns:expr, $text_bytes:tt, $extra_hash:literal, $order:expr, $cached:expr, $access:expr,
-        [$($rows:expr),+]
-    ) => {
-        $crate::queries::list::List {
-            page: $crate::db::Statement {
-                name: $name,
-                sql: $crate::queries::list::page!(
-                    json: ["CASE WHEN ", $parent_exists, " THEN ", $order.json(), " END"],
-                    note: [
-                        $crate::queries::list::ROWS_TAG,
-                        " || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || ", $order.next(), " ELSE '' END"
-                    ],
-                    key: $order.key(),
-                    columns: $columns,
-                    text_bytes: $text_bytes,
-                    extra_hash: $extra_hash,
-                    rows: [$($rows),+]
-                ),
-                effect: $crate::db::Effect::Reads,
-                access: $access,
-                max_rows: 200,
-            },
-            tag: $crate::db::Statement {
-                name: concat!($name, "_tag"),
-                sql: ::constcat::concat![
-                    "SELECT CASE WHEN ", $parent_exists, " THEN ", $crate::queries::list::ROWS_TAG, " END FROM (
-                        SELECT ", $crate::queries::list::ROW_HASH, " FROM (
-                            SELECT item, stored.id, ", $extra_hash, " AS extra_hash, ",
-                    $crate::queries::list::before!($text_bytes), " AS before
-                            FROM (SELECT * FROM ", $($rows),+, ") AS stored,
-                                LATERAL (SELECT ", $columns, ") AS item) AS sized) AS page"
-                ],
-                effect: $crate::db::Effect::Reads,
-                access: $access,
-                max_rows: 200,
-            },
-            cached: $cached,
+            .concat(),
         }
-    };
+    }
 }
 
-/// The LIMIT and OFFSET of a page, either known to the planner or `unknown`.
-macro_rules! limit {
-    () => {
-        " LIMIT $3::int OFFSET $4::bigint"
-    };
-    (unknown) => {
-        " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)"
-    };
-}
-
-/// The total length of the long texts in the rows before this one. `$text_bytes` is the length for one row, or `none`.
-macro_rules! before {
-    (none) => {
-        "0"
-    };
-    ($text_bytes:literal) => {
-        concat!(
-            "coalesce(sum(",
-            $text_bytes,
-            ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
-        )
-    };
-}
-
-pub(super) use {before, key_time, limit, list, page};
+pub(super) use key_time;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queries::agents;
+    use crate::queries::{LISTS, agents};
+    use crate::schema;
 
     #[test]
     fn a_page_starts_at_the_later_of_cursor_and_since_time() {
@@ -443,6 +620,7 @@ mod tests {
                 id,
                 limit: 1,
                 offset: 0,
+                filters: vec![],
                 if_none_match: vec![],
             };
             let page = page.from(since_us);
@@ -460,24 +638,90 @@ mod tests {
 
     #[test]
     fn page_etags_differ_if_the_rows_or_the_statement_differ() {
-        let tag = page_tag(&agents::AGENT_LIST, "2.17");
+        let [all, active, ..] = &*agents::AGENT_LIST.combinations else {
+            panic!("no combinations");
+        };
+        let tag = page_tag(all, "2.17");
         assert_eq!(tag.len(), TAG_LENGTH);
-        assert_eq!(tag, page_tag(&agents::AGENT_LIST, "2.17"));
-        assert_ne!(tag, page_tag(&agents::AGENT_LIST, "2.18"));
-        assert_ne!(tag, page_tag(&agents::AGENT_LIST_ACTIVE, "2.17"));
+        assert_eq!(tag, page_tag(all, "2.17"));
+        assert_ne!(tag, page_tag(all, "2.18"));
+        assert_ne!(tag, page_tag(active, "2.17"));
     }
 
     #[test]
     fn the_page_tag_is_computed_from_the_note_without_its_cursor() {
+        let all = &agents::AGENT_LIST.combinations[0];
         let items = |note: &str| {
             let (json, note) = (Some("1,2".to_owned()), Some(note.to_owned()));
-            Items::of(&agents::AGENT_LIST, Answer { json, note }).unwrap()
+            Items::of(all, Answer { json, note }).unwrap()
         };
         let last = items("2.-17");
         assert_eq!((last.json.as_deref(), last.next), (Some("[1,2]"), None));
         let first = items("2.-17 5.id");
         assert_eq!(first.next.as_deref(), Some("5.id"));
         assert_eq!(first.tag, last.tag);
-        assert!(Items::of(&agents::AGENT_LIST, Answer::default()).is_none());
+        assert!(Items::of(all, Answer::default()).is_none());
+    }
+
+    #[test]
+    fn every_combination_of_filters_declares_its_indexes() {
+        for list in LISTS {
+            for combination in &list.combinations {
+                let labels: Vec<_> = combination
+                    .filters
+                    .iter()
+                    .map(|filter| filter.label)
+                    .collect();
+                let declared = list.filters.indexes.iter().filter(|(of, _)| *of == labels);
+                assert_eq!(declared.count(), 1, "{}: {labels:?}", combination.page.name);
+            }
+            assert_eq!(list.filters.indexes.len(), list.combinations.len());
+        }
+    }
+
+    const fn filter(field_type: FieldType, column: &'static str) -> Filter {
+        Filter {
+            parameter: schema::Parameter::new(field_type, ""),
+            column,
+            label: "",
+        }
+    }
+    static STATUS: Filter = filter(FieldType::OneOf(&["open"]), "status");
+    static IS_URGENT: Filter = filter(FieldType::Boolean, "is_urgent");
+    static CHANNEL: Filter = filter(FieldType::Uuid, "channel_id");
+
+    #[test]
+    fn filters_are_numbered_in_the_order_of_their_columns() {
+        let rows = |filters: &[&'static Filter]| {
+            let list = ListOf {
+                table: "tasks",
+                parent: Some(Parent {
+                    table: "agents",
+                    index: &["agents_pkey"],
+                    column: Some("assigned_to"),
+                }),
+                order: Order::Position,
+                ..ListOf::ROWS
+            };
+            rows(&list, filters)
+        };
+        let cursor = Order::Position.cursor();
+        assert_eq!(
+            rows(&[]),
+            format!(
+                "(SELECT * FROM public.tasks WHERE true AND (assigned_to, order_index, id) > ((SELECT $5::uuid), {cursor} \
+                ORDER BY assigned_to, order_index, id LIMIT $3::int OFFSET $4::bigint) AS range \
+                WHERE true AND assigned_to = $5::uuid"
+            )
+        );
+        assert_eq!(
+            rows(&[&CHANNEL, &IS_URGENT, &STATUS]),
+            format!(
+                "(SELECT * FROM public.tasks WHERE true AND (assigned_to, channel_id, is_urgent, status, order_index, id) > \
+                ((SELECT $5::uuid), (SELECT $6::uuid), (SELECT true), (SELECT $7::text), {cursor} \
+                ORDER BY assigned_to, channel_id, is_urgent, status, order_index, id LIMIT $3::int OFFSET $4::bigint) AS range \
+                WHERE true AND assigned_to = $5::uuid AND channel_id = $6::uuid AND is_urgent = true AND status = $7::text"
+            )
+        );
     }
 }

@@ -1,29 +1,21 @@
 //! Statements on the table `messages`. Doesn't depend on HTTP; returns JSON text.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, key_time, list};
+use super::list::{Items, List, ListOf, Order, Page, items, key_time};
 use super::row::{Row, row, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
-
-/// The members of a message, in the order the API shows them.
-macro_rules! message_columns {
-    () => {
-        concat!(
-            "id, channel_id, author_id, author_type, author_name, content, thread_id, metadata, ",
-            $crate::queries::sql::times!("created_at")
-        )
-    };
-}
-pub(super) use message_columns;
+use crate::schema::messages;
 
 pub(super) static MESSAGE_CREATE: Statement = Statement {
     name: "message_create",
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($2::text::jsonb)
-                AS new(content text, author_id uuid, author_type text, author_name text, thread_id uuid, metadata jsonb)
+        "WITH new AS (SELECT * FROM jsonb_to_record($2::text::jsonb) AS new(",
+        messages::NEW,
+        ")
         ), channel AS (
             SELECT is_archived FROM public.channels WHERE id = $1::uuid
         ), agent AS (
@@ -34,13 +26,15 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
                OR thread_id IS NOT NULL AND NOT EXISTS (
                     SELECT FROM public.messages WHERE messages.id = new.thread_id AND messages.channel_id = $1::uuid)
         ), message AS (
-            INSERT INTO public.messages (channel_id, author_id, author_type, author_name, content, thread_id, metadata)
-            SELECT $1::uuid, author_id, coalesce(author_type, 'user'),
-                   coalesce(author_name, (SELECT name FROM agent), 'user'), content, thread_id, coalesce(metadata, '{}')
+            INSERT INTO public.messages (channel_id, ",
+        messages::CREATED,
+        ") SELECT $1::uuid, ",
+        messages::VALUES,
+        "
             FROM new JOIN channel ON NOT is_archived
             WHERE NOT EXISTS (SELECT FROM dangling)
             RETURNING ",
-        message_columns!(),
+        messages::COLUMNS,
         ")",
         written!(
             created: "message",
@@ -62,7 +56,7 @@ pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<O
 
 pub(super) static MESSAGE_GET: Statement = Statement {
     name: "message_get",
-    sql: row!(message_columns!(), "public.messages WHERE id = $1::uuid"),
+    sql: row!(messages::COLUMNS, "public.messages WHERE id = $1::uuid"),
     effect: Effect::Reads,
     access: Access::Indexes(&["messages_pkey"]),
     max_rows: 1,
@@ -74,23 +68,23 @@ pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
     Ok(Row::of(answer))
 }
 
-pub(super) static MESSAGE_LIST: List = list! {
-    name: "message_list",
-    parent_exists: "true",
-    columns: message_columns!(),
-    text_bytes: "octet_length(stored.content)",
-    extra_hash: "0",
-    table: "public.messages",
-    // The cursor implies this, but only this condition lets PostgreSQL skip the partitions before the cursor.
-    filter: concat!("created_at >= ", key_time!("$1")),
-    order: Order::Oldest,
-    cached: None,
-    access: Access::Indexes(&["idx_messages_created_at"]),
-};
+pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "message_list",
+        table: "messages",
+        columns: messages::COLUMNS,
+        text_bytes: Some("octet_length(stored.content)"),
+        // The cursor implies this, but only this condition lets PostgreSQL skip the partitions before the cursor.
+        condition: concat!("created_at >= ", key_time!("$1")),
+        order: Order::Oldest,
+        filters: &messages::MESSAGE_LIST,
+        ..ListOf::ROWS
+    })
+});
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 ///
 /// The time and the cursor are both lower bounds. Only the later one is sent, because PostgreSQL might begin at either of them.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
-    items(db, &MESSAGE_LIST, page.from(since_us), []).await
+    items(db, &MESSAGE_LIST, page.from(since_us), None).await
 }

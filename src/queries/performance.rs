@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::fleet_report::{self, FLEET, Window};
+use super::fleet_report::{self, FLEET};
 use super::health::NAMED_INDEXES;
 use super::index_report::{EXEMPT_KEYS, INDEXES, PERFORMANCE_INDEXES};
 use super::report::{Advice, Level, Section, Sections, Unavailable};
 use super::{ALL, text};
 use crate::config::{APPLICATION_NAME, Config};
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::performance::Window;
 
 /// The largest number of advice items in a report.
 const MAX_ADVICE: usize = 200;

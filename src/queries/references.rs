@@ -7,21 +7,7 @@ use uuid::Uuid;
 
 use super::{text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
-
-/// The type of row that a body refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// An agent.
-    Agent,
-    /// A channel.
-    Channel,
-    /// A message of the request's channel.
-    Message,
-    /// A workflow.
-    Workflow,
-    /// A task of the request's workflow.
-    WorkflowTask,
-}
+use crate::schema::Target;
 
 /// A row that a body refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]

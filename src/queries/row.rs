@@ -76,7 +76,7 @@ macro_rules! row {
 /// has the locked row's tag. Both are empty if `$if_match` is NULL.
 macro_rules! locked {
     ($columns:expr, $from:literal, $lock:literal, $if_match:literal) => {
-        concat!(
+        ::constcat::concat!(
             "current AS (SELECT * FROM ",
             $from,
             " AND ",

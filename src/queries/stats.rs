@@ -1,15 +1,15 @@
 //! Counts of the rows in tables. Doesn't depend on HTTP; returns JSON text.
 
-use super::sql::times;
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::time;
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
     // The view of migrations/0009_stats.sql counts rows. An optional migration replaces it with a view that returns earlier counts.
     sql: constcat::concat![
         "SELECT row_to_json(item)::text FROM (SELECT agents, messages, tasks, workflows, ",
-        times!("counted_at"),
-        " FROM public.stats) AS item"
+        time!("counted_at"),
+        " AS counted_at FROM public.stats) AS item"
     ],
     effect: Effect::Reads,
     access: Access::Scans(

@@ -1,74 +1,45 @@
 //! Statements on the table `tasks`, which are not part of a workflow. Doesn't depend on HTTP; returns JSON text.
 
+use std::sync::LazyLock;
+
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, list};
+use super::list::{Items, List, ListOf, Page, items};
 use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
-use super::sql::times;
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::tasks;
 
-/// The members of a task, in the order the API shows them.
-macro_rules! task_columns {
-    () => {
-        concat!(
-            "id, description, assigned_to, status, priority, context, result, ",
-            times!("created_at", "started_at", "completed_at")
-        )
-    };
-}
+pub(super) static TASK_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "task_list",
+        table: "tasks",
+        columns: tasks::COLUMNS,
+        text_bytes: Some(
+            "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
+        ),
+        extra_hash: "hashtextextended(item.context::text, 0)",
+        filters: &tasks::TASK_LIST,
+        ..ListOf::ROWS
+    })
+});
 
-pub(super) static TASK_LIST: List = list! {
-    name: "task_list",
-    parent_exists: "true",
-    columns: task_columns!(),
-    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
-    extra_hash: "hashtextextended(item.context::text, 0)",
-    table: "public.tasks",
-    filter: "true",
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["tasks_created_at_idx"]),
-};
-
-pub(super) static TASK_LIST_STATUS: List = list! {
-    name: "task_list_status",
-    parent_exists: "true",
-    columns: task_columns!(),
-    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.result), 0)",
-    extra_hash: "hashtextextended(item.context::text, 0)",
-    table: "public.tasks",
-    within: ["status" = "$5::text"],
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["tasks_status_created_at_idx"]),
-};
-
-/// Lists the tasks, newest first. `status` is a filter.
-pub async fn task_list(
-    db: &Db,
-    page: Page,
-    status: Option<&str>,
-) -> Result<Option<Items>, DbError> {
-    let list = match status {
-        None => &TASK_LIST,
-        Some(_) => &TASK_LIST_STATUS,
-    };
-    items(db, list, page, status.map(text)).await
+/// Lists the tasks, newest first.
+pub async fn task_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
+    items(db, &TASK_LIST, page, None).await
 }
 
 pub(super) static TASK_CREATE: Statement = Statement {
     name: "task_create",
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($1::text::jsonb)
-                AS new(description text, assigned_to uuid, priority int, context jsonb)
-        ), task AS (
-            INSERT INTO public.tasks (description, assigned_to, priority, context)
-            SELECT description, assigned_to, coalesce(priority, 0), coalesce(context, '{}')
-            FROM new
-            RETURNING ",
-        task_columns!(),
+        "WITH new AS (SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(",
+        tasks::NEW,
+        ")), task AS (INSERT INTO public.tasks (",
+        tasks::CREATED,
+        ") SELECT ",
+        tasks::VALUES,
+        " FROM new RETURNING ",
+        tasks::COLUMNS,
         ")",
         written!(created: "task", otherwise: "'absent'")
     ],
@@ -84,7 +55,7 @@ pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
 
 pub(super) static TASK_GET: Statement = Statement {
     name: "task_get",
-    sql: row!(task_columns!(), "public.tasks WHERE id = $1::uuid"),
+    sql: row!(tasks::COLUMNS, "public.tasks WHERE id = $1::uuid"),
     effect: Effect::Reads,
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,
@@ -100,16 +71,16 @@ pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
     sql: constcat::concat![
         "WITH ",
-        locked!(task_columns!(), "public.tasks WHERE id = $1::uuid", "FOR NO KEY UPDATE", "$3::text"),
+        locked!(
+            tasks::COLUMNS,
+            "public.tasks WHERE id = $1::uuid",
+            "FOR NO KEY UPDATE",
+            "$3::text"
+        ),
         "patch AS (SELECT $2::text::jsonb AS members), task AS (
-            UPDATE public.tasks SET
-                description = coalesce(members ->> 'description', description),
-                assigned_to = CASE WHEN members ? 'assigned_to' THEN (members ->> 'assigned_to')::uuid
-                                   ELSE assigned_to END,
-                status = coalesce(members ->> 'status', status),
-                priority = coalesce((members ->> 'priority')::int, priority),
-                context = coalesce(members -> 'context', context),
-                result = CASE WHEN members ? 'result' THEN members ->> 'result' ELSE result END,
+            UPDATE public.tasks SET ",
+        tasks::CHANGES,
+        ",
                 started_at = CASE WHEN members ->> 'status' = 'pending' THEN NULL
                                   WHEN members ->> 'status' IS NULL THEN started_at
                                   ELSE coalesce(started_at, now()) END,
@@ -119,7 +90,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
             FROM patch WHERE id = $1::uuid AND ",
         tag_matches!("$3::text"),
         " RETURNING ",
-        task_columns!(),
+        tasks::COLUMNS,
         ")",
         written!(row: "task", otherwise: stale_or_absent!())
     ],

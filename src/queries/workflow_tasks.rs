@@ -3,77 +3,52 @@
 //! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't,
 //! because it affects no other row.
 
+use std::sync::LazyLock;
+
+use constcat::concat;
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, list};
+use super::list::{Items, List, ListOf, Order, Page, Parent, items};
 use super::row::{IfMatch, Row, row, tag, tag_matches, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::workflow_tasks;
 
-/// The members of a workflow's task, in the order the API shows them.
-macro_rules! workflow_task_columns {
-    () => {
-        concat!(
-            "id, workflow_id, description, agent_id, order_index, depends_on, status, output, error, ",
-            $crate::queries::sql::times!("created_at", "started_at", "completed_at")
-        )
-    };
-}
-pub(super) use workflow_task_columns;
+pub(super) static WORKFLOW_TASK_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "workflow_task_list",
+        table: "workflow_tasks",
+        columns: workflow_tasks::COLUMNS,
+        text_bytes: Some(TEXT_BYTES),
+        parent: Some(Parent {
+            table: "workflows",
+            index: &["workflows_pkey"],
+            column: Some("workflow_id"),
+        }),
+        order: Order::Position,
+        filters: &workflow_tasks::WORKFLOW_TASK_LIST,
+        ..ListOf::ROWS
+    })
+});
 
-/// The indexes that find a workflow's few tasks equally well.
-pub(super) const BY_WORKFLOW: &[&str] = &[
-    "idx_workflow_tasks_workflow_id",
-    "idx_workflow_tasks_workflow_status",
-];
+/// The length of a task's long texts.
+pub(super) const TEXT_BYTES: &str = "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)";
 
-pub(super) static WORKFLOW_TASK_LIST: List = list! {
-    name: "workflow_task_list",
-    parent_exists: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
-    columns: workflow_task_columns!(),
-    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-    extra_hash: "0",
-    table: "public.workflow_tasks",
-    within: ["workflow_id" = "$5::uuid"],
-    order: Order::Position,
-    cached: None,
-    access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
-};
-
-pub(super) static WORKFLOW_TASK_LIST_STATUS: List = list! {
-    name: "workflow_task_list_status",
-    parent_exists: "EXISTS (SELECT FROM public.workflows WHERE id = $5::uuid)",
-    columns: workflow_task_columns!(),
-    text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-    extra_hash: "0",
-    table: "public.workflow_tasks",
-    within: ["workflow_id" = "$5::uuid", "status" = "$6::text"],
-    order: Order::Position,
-    cached: None,
-    access: Access::Indexes(&["idx_workflow_tasks_workflow_status", "workflows_pkey"]),
-};
-
-/// Lists a workflow's tasks by position; `None` if there is no such workflow. `status` is a filter.
+/// Lists a workflow's tasks by position; `None` if there is no such workflow.
 pub async fn workflow_task_list(
     db: &Db,
     page: Page,
     workflow_id: Uuid,
-    status: Option<&str>,
 ) -> Result<Option<Items>, DbError> {
-    let list = match status {
-        None => &WORKFLOW_TASK_LIST,
-        Some(_) => &WORKFLOW_TASK_LIST_STATUS,
-    };
-    let filters = [uuid(workflow_id)].into_iter().chain(status.map(text));
-    items(db, list, page, filters).await
+    items(db, &WORKFLOW_TASK_LIST, page, Some(workflow_id)).await
 }
 
 pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     name: "workflow_task_create",
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($2::text::jsonb)
-                AS new(description text, agent_id uuid, order_index int, depends_on uuid[])
+        "WITH new AS (SELECT * FROM jsonb_to_record($2::text::jsonb) AS new(",
+        workflow_tasks::NEW,
+        ")
         ), workflow AS (
             SELECT id, status FROM public.workflows WHERE id = $1::uuid FOR UPDATE
         ), dangling AS (
@@ -81,13 +56,16 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
             WHERE NOT EXISTS (SELECT FROM public.workflow_tasks
                               WHERE workflow_tasks.id = needed.id AND workflow_tasks.workflow_id = $1::uuid)
         ), workflow_task AS (
-            INSERT INTO public.workflow_tasks (workflow_id, description, agent_id, order_index, depends_on)
-            SELECT workflow.id, description, agent_id, order_index, coalesce(depends_on, '{}')
+            INSERT INTO public.workflow_tasks (workflow_id, ",
+        workflow_tasks::CREATED,
+        ") SELECT workflow.id, ",
+        workflow_tasks::VALUES,
+        "
             FROM new, workflow
             WHERE workflow.status IN ('pending', 'planning', 'executing', 'failed')
               AND NOT EXISTS (SELECT FROM dangling)
             RETURNING ",
-        workflow_task_columns!(),
+        workflow_tasks::COLUMNS,
         ")",
         written!(
             created: "workflow_task",
@@ -122,7 +100,7 @@ pub async fn workflow_task_create(
 pub(super) static WORKFLOW_TASK_GET: Statement = Statement {
     name: "workflow_task_get",
     sql: row!(
-        workflow_task_columns!(),
+        workflow_tasks::COLUMNS,
         "public.workflow_tasks WHERE id = $2::uuid AND workflow_id = $1::uuid"
     ),
     effect: Effect::Reads,
@@ -156,13 +134,12 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
             SELECT ",
         tag!("row_to_json(item)::text"),
         " AS tag FROM current, LATERAL (SELECT ",
-        workflow_task_columns!(),
+        workflow_tasks::COLUMNS,
         ") AS item
         ), workflow_task AS (
-            UPDATE public.workflow_tasks SET
-                status = coalesce(new_status, status),
-                output = CASE WHEN members ? 'output' THEN members ->> 'output' ELSE output END,
-                error = CASE WHEN members ? 'error' THEN members ->> 'error' ELSE error END,
+            UPDATE public.workflow_tasks SET ",
+        workflow_tasks::CHANGES,
+        ",
                 started_at = CASE WHEN new_status = 'in_progress' THEN now() ELSE started_at END,
                 completed_at = CASE WHEN new_status IN ('completed', 'failed', 'skipped') THEN now()
                                     ELSE completed_at END
@@ -173,7 +150,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
                 ELSE status = 'in_progress' END AND ",
         tag_matches!("$4::text"),
         " RETURNING ",
-        workflow_task_columns!(),
+        workflow_tasks::COLUMNS,
         ")",
         written!(
             row: "workflow_task",
@@ -234,7 +211,7 @@ macro_rules! workflow_task_claim {
                     is_anyones = agent_id IS NULL
                 WHERE id = (SELECT id FROM own UNION ALL SELECT id FROM anyones LIMIT 1)
                 RETURNING ",
-            workflow_task_columns!(),
+            workflow_tasks::COLUMNS,
             ")",
             written!(
                 row: "workflow_task",

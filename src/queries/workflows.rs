@@ -3,101 +3,40 @@
 //! Triggers (`migrations/0004_workflow_states.sql`) apply the effects of a change: tasks become ready, and a workflow completes or
 //! fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the other.
 
+use std::sync::LazyLock;
+
+use constcat::concat;
 use uuid::Uuid;
 
-use super::list::{Items, List, Order, Page, items, list, page};
+use super::list::{Items, List, ListOf, Order, Page, PageOf, items};
 use super::row::{IfMatch, Row, tag, tag_matches, written};
-use super::sql::times;
-use super::workflow_tasks::{BY_WORKFLOW, workflow_task_columns};
+use super::workflow_tasks::TEXT_BYTES;
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
+use crate::schema::{workflow_tasks, workflows};
 
-/// The members of a workflow, in the order the API shows them.
-macro_rules! workflow_columns {
-    () => {
-        concat!(
-            "id, description, orchestrator_id, channel_id, status, execution_strategy, ",
-            times!("created_at", "started_at", "completed_at")
-        )
-    };
-}
+pub(super) static WORKFLOW_LIST: LazyLock<List> = LazyLock::new(|| {
+    List::new(&ListOf {
+        name: "workflow_list",
+        table: "workflows",
+        columns: workflows::COLUMNS,
+        filters: &workflows::WORKFLOW_LIST,
+        ..ListOf::ROWS
+    })
+});
 
-pub(super) static WORKFLOW_LIST: List = list! {
-    name: "workflow_list",
-    parent_exists: "true",
-    columns: workflow_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.workflows",
-    filter: "true",
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["idx_workflows_created_at"]),
-};
-
-pub(super) static WORKFLOW_LIST_STATUS: List = list! {
-    name: "workflow_list_status",
-    parent_exists: "true",
-    columns: workflow_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.workflows",
-    within: ["status" = "$5::text"],
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["idx_workflows_status_created"]),
-};
-
-pub(super) static WORKFLOW_LIST_CHANNEL: List = list! {
-    name: "workflow_list_channel",
-    parent_exists: "true",
-    columns: workflow_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.workflows",
-    within: ["channel_id" = "$5::uuid"],
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["idx_workflows_channel_id"]),
-};
-
-pub(super) static WORKFLOW_LIST_CHANNEL_STATUS: List = list! {
-    name: "workflow_list_channel_status",
-    parent_exists: "true",
-    columns: workflow_columns!(),
-    text_bytes: none,
-    extra_hash: "0",
-    table: "public.workflows",
-    within: ["channel_id" = "$5::uuid", "status" = "$6::text"],
-    order: Order::Newest,
-    cached: None,
-    access: Access::Indexes(&["workflows_channel_status_idx"]),
-};
-
-/// Lists the workflows, newest first. `channel_id` and `status` are filters.
-pub async fn workflow_list(
-    db: &Db,
-    page: Page,
-    channel_id: Option<Uuid>,
-    status: Option<&str>,
-) -> Result<Option<Items>, DbError> {
-    let list = match (channel_id, status) {
-        (None, None) => &WORKFLOW_LIST,
-        (None, Some(_)) => &WORKFLOW_LIST_STATUS,
-        (Some(_), None) => &WORKFLOW_LIST_CHANNEL,
-        (Some(_), Some(_)) => &WORKFLOW_LIST_CHANNEL_STATUS,
-    };
-    let filters = channel_id.map(uuid).into_iter().chain(status.map(text));
-    items(db, list, page, filters).await
+/// Lists the workflows, newest first.
+pub async fn workflow_list(db: &Db, page: Page) -> Result<Option<Items>, DbError> {
+    items(db, &WORKFLOW_LIST, page, None).await
 }
 
 pub(super) static WORKFLOW_CREATE: Statement = Statement {
     name: "workflow_create",
     // In the body, a task's depends_on contains positions in the list of tasks, because this statement generates the ids.
     sql: constcat::concat![
-        "WITH new AS (
-            SELECT * FROM jsonb_to_record($1::text::jsonb)
-                AS new(description text, orchestrator_id uuid, channel_id uuid, execution_strategy text, tasks jsonb)
+        "WITH new AS (SELECT * FROM jsonb_to_record($1::text::jsonb) AS new(",
+        workflows::NEW,
+        ", tasks jsonb)
         ), orchestrator AS (
             SELECT agents.id FROM new JOIN public.agents ON agents.id = new.orchestrator_id
             UNION ALL
@@ -112,11 +51,14 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                  jsonb_to_record(item.members)
                      AS task(description text, agent_id uuid, order_index int, depends_on int[])
         ), workflow AS (
-            INSERT INTO public.workflows (description, orchestrator_id, channel_id, execution_strategy)
-            SELECT description, orchestrator.id, channel_id, coalesce(execution_strategy, 'sequential')
+            INSERT INTO public.workflows (",
+        workflows::CREATED,
+        ") SELECT ",
+        workflows::VALUES,
+        "
             FROM new, orchestrator
             RETURNING ",
-        workflow_columns!(),
+        workflows::COLUMNS,
         "), workflow_task AS (
             INSERT INTO public.workflow_tasks (id, workflow_id, description, agent_id, order_index, depends_on)
             SELECT new_task.id, workflow.id, new_task.description, agent_id, coalesce(order_index, position),
@@ -124,7 +66,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
                          WHERE earlier.position = ANY (new_task.depends_on) ORDER BY earlier.position)
             FROM workflow, new_task
             RETURNING ",
-        workflow_task_columns!(),
+        workflow_tasks::COLUMNS,
         // The same JSON as in WORKFLOW_GET, so that the tag is the same.
         "), whole AS (
             SELECT workflow.*, (
@@ -148,36 +90,51 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
 
-/// The SQL of [`WORKFLOW_GET`] between `before` and `after`. Writes run it too, for the workflow's tag.
-macro_rules! workflow_get {
-    (before: $before:literal, after: [$($after:expr),*]) => {
-        page!(
-            begin: concat!($before, "WITH tasks AS MATERIALIZED ("),
-            json: ["('[' || ", Order::Position.json(), " || ']')::json AS workflow_tasks"],
-            note: ["CASE WHEN NOT bool_and(fits) THEN ", Order::Position.next(), " END AS next"],
-            key: Order::Position.key(),
-            columns: workflow_task_columns!(),
-            text_bytes: "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)",
-            extra_hash: "0",
-            rows: ["public.workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000"],
-            end: [
-                ") SELECT json, ", tag!("json"), " || coalesce(' ' || next, '') FROM (
-                    SELECT row_to_json(workflow)::text AS json, (SELECT next FROM tasks) AS next
-                    FROM (SELECT ", workflow_columns!(), ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
-                          FROM public.workflows WHERE id = $1::uuid) AS workflow OFFSET 0) AS answer"
-                $(, $after)*
-            ]
-        )
+/// Returns the text of [`WORKFLOW_GET`]. Writes run it too, for the workflow's tag.
+fn workflow_get_sql() -> String {
+    let order = Order::Position;
+    let tasks = PageOf {
+        json: &["('[' || ", order.json(), " || ']')::json AS workflow_tasks"].concat(),
+        note: &[
+            "CASE WHEN NOT bool_and(fits) THEN ",
+            order.next(),
+            " END AS next",
+        ]
+        .concat(),
+        key: order.key(),
+        columns: workflow_tasks::COLUMNS,
+        text_bytes: Some(TEXT_BYTES),
+        extra_hash: "0",
+        rows: "public.workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000",
     };
+    [
+        "WITH tasks AS MATERIALIZED (",
+        &tasks.sql(),
+        ") SELECT json, ",
+        tag!("json"),
+        " || coalesce(' ' || next, '') FROM (
+            SELECT row_to_json(workflow)::text AS json, (SELECT next FROM tasks) AS next
+            FROM (SELECT ",
+        workflows::COLUMNS,
+        ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
+                  FROM public.workflows WHERE id = $1::uuid) AS workflow OFFSET 0) AS answer",
+    ]
+    .concat()
 }
 
-pub(super) static WORKFLOW_GET: Statement = Statement {
+pub(super) static WORKFLOW_GET: LazyLock<Statement> = LazyLock::new(|| Statement {
     name: "workflow_get",
-    sql: workflow_get!(before: "", after: []),
+    sql: workflow_get_sql().leak(),
     effect: Effect::Reads,
-    access: Access::IndexesAndOneOf(&["workflows_pkey"], BY_WORKFLOW),
+    access: Access::IndexesAndOneOf(
+        &["workflows_pkey"],
+        &[
+            "idx_workflow_tasks_workflow_id",
+            "idx_workflow_tasks_workflow_status",
+        ],
+    ),
     max_rows: 1000,
-};
+});
 
 /// Reads a workflow with its tasks. If the tasks don't fit into one page, returns the first page and the cursor of the next.
 /// `None` if there is no workflow with that id.
@@ -203,84 +160,79 @@ pub async fn workflow_get(db: &Db, id: Uuid) -> Result<Option<(Row, Option<Strin
 /// CTEs for a write on one workflow: `current` locks its row, and `seen` has the tag of the workflow with its tasks after the lock.
 /// The snapshot of this statement is older than the lock and may show old tasks, so a separate statement reads the tag
 /// (`execute_now`, migration 0011).
-macro_rules! workflow_locked {
-    () => {
-        "current AS (
-            SELECT id, status FROM public.workflows WHERE id = $1::uuid FOR UPDATE
-        ), seen AS MATERIALIZED (
-            SELECT split_part(found.note, ' ', 1) AS tag
-            FROM current, get, LATERAL public.execute_now(get.statement, current.id) AS found
-            WHERE $2::text IS NOT NULL
-        ), "
-    };
-}
+const LOCKED: &str = "current AS (
+        SELECT id, status FROM public.workflows WHERE id = $1::uuid FOR UPDATE
+    ), seen AS MATERIALIZED (
+        SELECT split_part(found.note, ' ', 1) AS tag
+        FROM current, get, LATERAL public.execute_now(get.statement, current.id) AS found
+        WHERE $2::text IS NOT NULL
+    ), ";
 
 /// The reason why a write on one workflow did nothing.
-macro_rules! workflow_unchanged {
-    () => {
-        concat!(
-            "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent'
-                WHEN NOT ",
-            tag_matches!("$2::text"),
-            " THEN 'stale ' || (SELECT tag FROM seen)
-                ELSE 'refused ' || (SELECT status FROM current) END"
-        )
-    };
+const UNCHANGED: &str = concat!(
+    "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent'
+        WHEN NOT ",
+    tag_matches!("$2::text"),
+    " THEN 'stale ' || (SELECT tag FROM seen)
+        ELSE 'refused ' || (SELECT status FROM current) END"
+);
+
+/// Returns a statement that writes one workflow. `change` are its CTE `workflow` and its SELECT, which may read the workflow with the
+/// statement `get`.
+fn workflow_write(name: &'static str, change: &[&str]) -> Statement {
+    let get = workflow_get_sql();
+    let begin = [
+        "WITH get AS (SELECT $get$",
+        &get,
+        "$get$::text AS statement), ",
+        LOCKED,
+    ];
+    Statement {
+        name,
+        sql: [&begin, change].concat().concat().leak(),
+        effect: Effect::Writes(&["workflows"]),
+        access: Access::Indexes(&["workflows_pkey"]),
+        max_rows: 1,
+    }
 }
 
-/// Changes one workflow's state with `$set`, if `$allowed` is true. The UPDATE is a separate statement, so that its triggers have
-/// changed the tasks before the new tag is read.
-macro_rules! workflow_change {
-    (set: $set:literal, allowed: $allowed:literal, message: $message:literal) => {
-        workflow_get!(
-            before: "WITH get AS (SELECT $get$",
-            after: [
-                "$get$::text AS statement), ",
-                workflow_locked!(),
-                concat!(
-                    "workflow AS MATERIALIZED (
-                        SELECT current.id, done.json, done.note AS message
-                        FROM current, LATERAL public.execute_now($do$
-                            UPDATE public.workflows SET ", $set, " WHERE id = $1
-                            RETURNING (SELECT row_to_json(item)::text FROM (SELECT "
-                ),
-                workflow_columns!(),
-                concat!(") AS item), ", $message, "$do$, current.id) AS done
-                        WHERE ", $allowed, " AND ", tag_matches!("$2::text"), ")
-                    SELECT left(json, -1) || ',\"message\":' || to_json(message)::text || '}',
-                        CASE WHEN json IS NULL THEN ", workflow_unchanged!(), "
-                             ELSE (SELECT split_part(found.note, ' ', 1)
-                                   FROM workflow, get, LATERAL public.execute_now(get.statement, workflow.id) AS found) END
-                    FROM (SELECT (SELECT json FROM workflow) AS json, (SELECT message FROM workflow) AS message OFFSET 0) AS answer")
-            ]
-        )
-    };
+/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that
+/// its triggers have changed the tasks before the new tag is read.
+fn workflow_change(name: &'static str, set: &str, allowed: &str, message: &str) -> Statement {
+    workflow_write(name, &[
+        "workflow AS MATERIALIZED (
+            SELECT current.id, done.json, done.note AS message
+            FROM current, LATERAL public.execute_now($do$
+                UPDATE public.workflows SET ", set, " WHERE id = $1
+                RETURNING (SELECT row_to_json(item)::text FROM (SELECT ", workflows::COLUMNS, ") AS item), ", message, "$do$, current.id) AS done
+            WHERE ", allowed, " AND ", tag_matches!("$2::text"), ")
+        SELECT left(json, -1) || ',\"message\":' || to_json(message)::text || '}',
+            CASE WHEN json IS NULL THEN ", UNCHANGED, "
+                 ELSE (SELECT split_part(found.note, ' ', 1)
+                       FROM workflow, get, LATERAL public.execute_now(get.statement, workflow.id) AS found) END
+        FROM (SELECT (SELECT json FROM workflow) AS json, (SELECT message FROM workflow) AS message OFFSET 0) AS answer",
+    ])
 }
 
-pub(super) static WORKFLOW_DELETE: Statement = Statement {
-    name: "workflow_delete",
-    sql: workflow_get!(
-        before: "WITH get AS (SELECT $get$",
-        after: [
-            "$get$::text AS statement), ",
-            workflow_locked!(),
+pub(super) static WORKFLOW_DELETE: LazyLock<Statement> = LazyLock::new(|| {
+    workflow_write(
+        "workflow_delete",
+        &[
             "workflow AS (
-                DELETE FROM public.workflows
-                WHERE id = (SELECT id FROM current) AND status <> 'executing' AND ",
+            DELETE FROM public.workflows
+            WHERE id = (SELECT id FROM current) AND status <> 'executing' AND ",
             tag_matches!("$2::text"),
-            " RETURNING ",
-            workflow_columns!(),
+            "
+            RETURNING ",
+            workflows::COLUMNS,
             ", 'Workflow ' || id || ' is deleted.' AS message)
-            SELECT (SELECT row_to_json(workflow)::text FROM workflow),
-                CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN ",
-            workflow_unchanged!(),
-            " END"
-        ]
-    ),
-    effect: Effect::Writes(&["workflows"]),
-    access: Access::Indexes(&["workflows_pkey"]),
-    max_rows: 1,
-};
+        SELECT (SELECT row_to_json(workflow)::text FROM workflow),
+            CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN ",
+            UNCHANGED,
+            " END",
+        ],
+    )
+});
 
 /// Deletes a workflow with its tasks. Refused while the workflow is executing.
 pub async fn workflow_delete(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
@@ -288,17 +240,14 @@ pub async fn workflow_delete(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Ou
     Ok(db.answer(&WORKFLOW_DELETE, parameters).await?.into())
 }
 
-pub(super) static WORKFLOW_START: Statement = Statement {
-    name: "workflow_start",
-    sql: workflow_change!(
-        set: "status = 'executing', started_at = coalesce(started_at, now()), completed_at = NULL",
-        allowed: "current.status IN ('pending', 'planning', 'failed')",
-        message: "'Workflow ' || id || ' is ' || status || '.'"
-    ),
-    effect: Effect::Writes(&["workflows"]),
-    access: Access::Indexes(&["workflows_pkey"]),
-    max_rows: 1,
-};
+pub(super) static WORKFLOW_START: LazyLock<Statement> = LazyLock::new(|| {
+    workflow_change(
+        "workflow_start",
+        "status = 'executing', started_at = coalesce(started_at, now()), completed_at = NULL",
+        "current.status IN ('pending', 'planning', 'failed')",
+        "'Workflow ' || id || ' is ' || status || '.'",
+    )
+});
 
 /// Starts a pending, planning or failed workflow. Failed tasks are retried.
 pub async fn workflow_start(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
@@ -306,17 +255,14 @@ pub async fn workflow_start(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Out
     Ok(db.answer(&WORKFLOW_START, parameters).await?.into())
 }
 
-pub(super) static WORKFLOW_CANCEL: Statement = Statement {
-    name: "workflow_cancel",
-    sql: workflow_change!(
-        set: "status = 'cancelled', completed_at = now()",
-        allowed: "current.status = 'executing'",
-        message: "'Workflow ' || id || ' is cancelled; tasks that were not done are skipped.'"
-    ),
-    effect: Effect::Writes(&["workflows"]),
-    access: Access::Indexes(&["workflows_pkey"]),
-    max_rows: 1,
-};
+pub(super) static WORKFLOW_CANCEL: LazyLock<Statement> = LazyLock::new(|| {
+    workflow_change(
+        "workflow_cancel",
+        "status = 'cancelled', completed_at = now()",
+        "current.status = 'executing'",
+        "'Workflow ' || id || ' is cancelled; tasks that were not done are skipped.'",
+    )
+});
 
 /// Cancels a workflow that is executing. Its open tasks are skipped.
 pub async fn workflow_cancel(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {

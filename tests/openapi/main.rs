@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use reznet_edge::http::contract::{
-    Audience, Cursor, FieldType, Operation, Presence, Schema, Validation,
-};
+use reznet_edge::http::contract::{Audience, Cursor, Operation, Validation};
 use reznet_edge::http::{names, routes};
+use reznet_edge::schema::{FieldType, Presence, Schema};
 
 const FILE: &str = "../openapi.json";
 

@@ -67,7 +67,7 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
 async fn check(client: &mut Client, rows: &Rows) {
     let layout = Layout::of(client).await;
     let mut broken = Vec::new();
-    for statement in ALL {
+    for statement in ALL.iter() {
         for finding in findings(client, rows, &layout, statement).await {
             broken.push(format!("{}: {finding}", statement.name));
         }
@@ -84,7 +84,7 @@ async fn check(client: &mut Client, rows: &Rows) {
 /// The plan of a statement doesn't show the statement that it runs by `execute_now`, so the inner statement is explained alone.
 async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: &Layout) {
     let mut explained = 0;
-    for statement in ALL {
+    for statement in ALL.iter() {
         let sql = statement.sql;
         for (index, inner) in sql.split("$do$").enumerate() {
             if index % 2 == 0 {
@@ -113,7 +113,7 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
 /// Drops each index that a statement declares, in a transaction that is rolled back. Alternative indexes are dropped together.
 async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: &Layout) {
     let mut dropped = 0;
-    for statement in ALL {
+    for statement in ALL.iter() {
         let (all, one_of) = match statement.access {
             Access::Indexes(indexes) => (indexes, &[][..]),
             Access::IndexesAndOneOf(indexes, one_of) => (indexes, one_of),

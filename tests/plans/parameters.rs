@@ -1,7 +1,69 @@
 //! Parameters for every statement: existing rows, neither the busiest nor the quietest, from the middle of the data.
 
+use std::collections::HashMap;
+
+use reznet_edge::queries::{Combination, LISTS, List};
+use reznet_edge::schema::FieldType;
 use serde_json::json;
 use tokio_postgres::Client;
+
+/// Returns the list of a statement, and its combination of filters; `None` if the statement belongs to no list.
+pub fn of_list(statement: &str) -> Option<(&'static List, &'static Combination)> {
+    // The statement for a page's ETag takes the page's parameters.
+    let name = statement.strip_suffix("_tag").unwrap_or(statement);
+    LISTS.iter().find_map(|list| {
+        let mut combinations = list.combinations.iter();
+        let combination = combinations.find(|combination| combination.page.name == name);
+        combination.map(|combination| (&***list, combination))
+    })
+}
+
+/// The values of each filter that takes a parameter, by table and column.
+pub struct FilterValues(HashMap<(&'static str, &'static str), Vec<String>>);
+
+impl FilterValues {
+    /// Reads the values: all words of an enumeration; otherwise the five most frequent, the three rarest, and one that is absent.
+    pub async fn of(client: &Client) -> Self {
+        let mut all = HashMap::new();
+        for list in LISTS {
+            for filter in list.filters.filters {
+                let (table, column) = (list.table, filter.column);
+                let values = match filter.parameter.field_type {
+                    FieldType::Boolean => continue,
+                    FieldType::OneOf(words) => words.iter().map(ToString::to_string).collect(),
+                    field_type => {
+                        let sql = format!(
+                            "WITH counted AS (SELECT {column}::text AS value, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1)
+                            (SELECT value FROM counted ORDER BY count DESC, value LIMIT 5)
+                            UNION (SELECT value FROM counted ORDER BY count, value LIMIT 3)"
+                        );
+                        let rows = client.query(&sql, &[]).await.expect(&sql);
+                        let mut values: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+                        assert!(
+                            !values.is_empty(),
+                            "{table}.{column} has no values: insert some into the seeded database"
+                        );
+                        values.push(match field_type {
+                            FieldType::Uuid => "ffffffff-ffff-ffff-ffff-ffffffffffff".to_owned(),
+                            _ => "absent".to_owned(),
+                        });
+                        values
+                    }
+                };
+                all.insert((table, column), values);
+            }
+        }
+        Self(all)
+    }
+
+    /// Returns the values of each filter in this combination.
+    pub fn of_combination(&self, list: &List, combination: &Combination) -> Vec<&[String]> {
+        let filters = combination.filters.iter();
+        filters
+            .filter_map(|filter| self.0.get(&(list.table, filter.column)).map(Vec::as_slice))
+            .collect()
+    }
+}
 
 /// Rows of the seeded database.
 pub struct Rows {
@@ -11,6 +73,7 @@ pub struct Rows {
     message: String,
     workflow: String,
     workflow_task: String,
+    filters: FilterValues,
 }
 
 impl Rows {
@@ -35,6 +98,7 @@ impl Rows {
             workflow_task: one(&format!("SELECT id::text FROM workflow_tasks WHERE workflow_id = '{workflow}' LIMIT 1"))
                 .await,
             workflow,
+            filters: FilterValues::of(client).await,
         }
     }
 
@@ -43,26 +107,32 @@ impl Rows {
     pub fn parameters(&self, statement: &str) -> Vec<String> {
         let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
         let tag = "0123456789abcdef";
-        // In the middle of the messages and workflows: 2025-06-01, in microseconds.
-        let page = |filters: &[&str]| {
-            let page = ["1748736000000000", id, "50", "0"];
-            page.iter()
-                .chain(filters)
-                .map(ToString::to_string)
-                .collect()
-        };
-        let first_page = |filters: &[&str]| {
-            let page = ["-1", "00000000-0000-0000-0000-000000000000", "50", "0"];
-            page.iter()
-                .chain(filters)
-                .map(ToString::to_string)
-                .collect()
-        };
+        if let Some((list, combination)) = of_list(statement) {
+            let start = match list.table {
+                "agents" | "channels" | "workflow_tasks" => {
+                    ["-1", "00000000-0000-0000-0000-000000000000"]
+                }
+                // A time at which there are messages in the first month, because later partitions are empty and may be scanned.
+                "messages" if list.parent.is_none() => ["1743465600000000", id],
+                // In the middle of the messages and workflows: 2025-06-01, in microseconds.
+                _ => ["1748736000000000", id],
+            };
+            let parent = list.parent.map(|table| match table {
+                "agents" => &self.agent,
+                "channels" => &self.channel,
+                _ => &self.workflow,
+            });
+            let values = self.filters.of_combination(list, combination);
+            let values = values.iter().map(|values| &values[values.len() / 2]);
+            let page = [start[0], start[1], "50", "0"].map(str::to_owned);
+            return page
+                .into_iter()
+                .chain(parent.cloned())
+                .chain(values.cloned())
+                .collect();
+        }
         let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
-        // The query for a page's ETag takes the page's parameters.
-        match statement.strip_suffix("_tag").unwrap_or(statement) {
-            "agent_list" | "agent_list_active" | "channel_list" => first_page(&[]),
-            "agent_list_type" | "agent_list_type_active" => first_page(&["analyst"]),
+        match statement {
             "agent_create" => list(&[&json!({"name": "new", "agent_type": "qa"}).to_string()]),
             "agent_get" | "agent_status" | "agent_dm_channel" | "workflow_task_claim" => {
                 list(&[&self.agent])
@@ -70,12 +140,10 @@ impl Rows {
             "agent_get_by_name" => list(&[&self.agent_name]),
             "agent_update" => list(&[&self.agent, "{\"is_busy\": true}", tag]),
             "agent_set_active" => list(&[&self.agent, "true", tag]),
-            "agent_message_list" => page(&[&self.agent]),
             "channel_create" => list(&["{\"name\": \"new\"}"]),
             "channel_get" => list(&[&self.channel]),
             "channel_archive" | "channel_clear" => list(&[&self.channel, tag]),
             "channel_update" => list(&[&self.channel, "{\"topic\": null}", tag]),
-            "channel_message_list" | "workflow_list_channel" => page(&[&self.channel]),
             "fleet_flush" => {
                 let sample = json!([{"minute": 1, "kind": "route", "name": "GET /", "count": 1, "errors": 0,
                     "sum_us": 1, "max_us": 1, "within_target": 1, "query_count": 0, "bins": [1], "bin_counts": [1]}]);
@@ -130,17 +198,11 @@ impl Rows {
             | "replica_state"
             | "stats"
             | "write_position" => list(&[]),
-            // Starts at a time at which there are messages, because later partitions are empty and may be scanned.
-            "message_list" => list(&["1743465600000000", id, "50", "0"]),
-            "task_list" | "workflow_list" => page(&[]),
-            "task_list_status" => page(&["pending"]),
             "task_create" => {
                 list(&[&json!({"description": "x", "assigned_to": self.agent}).to_string()])
             }
             "task_get" => list(&[id]),
             "task_update" => list(&[id, &json!({"assigned_to": self.agent}).to_string(), tag]),
-            "workflow_task_list" => first_page(&[&self.workflow]),
-            "workflow_task_list_status" => first_page(&[&self.workflow, "pending"]),
             "workflow_task_create" => {
                 let body = json!({"description": "x", "agent_id": self.agent, "depends_on": [self.workflow_task]});
                 list(&[&self.workflow, &body.to_string()])
@@ -153,8 +215,6 @@ impl Rows {
                 tag,
             ]),
             "workflow_task_claim_workflow" => list(&[&self.agent, &self.workflow]),
-            "workflow_list_status" => page(&["failed"]),
-            "workflow_list_channel_status" => page(&[&self.channel, "completed"]),
             "workflow_create" => {
                 let tasks = json!([{"description": "x", "agent_id": self.agent}]);
                 let body = json!({"description": "x", "channel_id": self.channel, "tasks": tasks});

@@ -6,7 +6,7 @@ use reznet_edge::queries::ALL;
 use serde_json::Value;
 use tokio_postgres::{Client, Transaction};
 
-use super::parameters::Rows;
+use super::parameters::{FilterValues, Rows, of_list};
 use super::plan::{self, Layout};
 
 /// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. A row
@@ -33,8 +33,8 @@ pub const UNEVEN: &str = "
     FROM generate_series(1, 100000) AS n;
     UPDATE channels SET context_cleared_at = '2025-05-04'
     WHERE id = (SELECT channel_id FROM messages GROUP BY channel_id ORDER BY count(*) DESC OFFSET 2 LIMIT 1);
-    INSERT INTO tasks (description, status, created_at)
-    SELECT 'Task ' || n, CASE WHEN n <= 40000 THEN 'completed' ELSE 'pending' END, '2025-02-01'::timestamptz + n * interval '80 seconds'
+    INSERT INTO tasks (description, assigned_to, status, created_at)
+    SELECT 'Task ' || n, CASE WHEN n <= 25000 THEN (SELECT id FROM agents ORDER BY id LIMIT 1) END, CASE WHEN n <= 40000 THEN 'completed' ELSE 'pending' END, '2025-02-01'::timestamptz + n * interval '80 seconds'
     FROM generate_series(1, 100000) AS n;
     INSERT INTO workflows (description, channel_id, status, created_at, completed_at)
     SELECT 'Workflow ' || n, (SELECT id FROM channels ORDER BY id LIMIT 1), 'completed', at, at
@@ -54,24 +54,6 @@ const MANY_AGENTS: &str = "
     FROM generate_series(1, 20000) AS n;
     ANALYZE agents";
 
-const WORKFLOW_STATES: [&str; 6] = [
-    "pending",
-    "planning",
-    "executing",
-    "completed",
-    "failed",
-    "cancelled",
-];
-const WORKFLOW_TASK_STATES: [&str; 6] = [
-    "pending",
-    "ready",
-    "in_progress",
-    "completed",
-    "failed",
-    "skipped",
-];
-const TASK_STATES: [&str; 4] = ["pending", "in_progress", "completed", "failed"];
-
 /// IDs of rows that have many related rows, few, and none.
 struct Ids {
     agents: Vec<String>,
@@ -79,6 +61,7 @@ struct Ids {
     workflows: Vec<String>,
     /// The times of the oldest and the newest message, in microseconds.
     times: [String; 2],
+    filters: FilterValues,
 }
 
 impl Ids {
@@ -106,40 +89,29 @@ impl Ids {
             )
             .await,
             times: times.try_into().expect("there are messages"),
+            filters: FilterValues::of(client).await,
         }
     }
 
-    /// Returns the filter values for a list, in every combination.
-    fn filters(&self, list: &str) -> Vec<Vec<String>> {
-        let each = |values: &[&str]| {
-            values
-                .iter()
-                .map(|value| vec![(*value).to_owned()])
-                .collect()
-        };
-        let ids = |ids: &[String]| ids.iter().map(|id| vec![id.clone()]).collect();
-        let with = |ids: &[String], states: &[&str]| {
-            let pair = |id: &String| {
-                states
-                    .iter()
-                    .map(|state| vec![id.clone(), (*state).to_owned()])
-                    .collect::<Vec<_>>()
-            };
-            ids.iter().flat_map(pair).collect()
-        };
-        match list {
-            "agent_list_type" | "agent_list_type_active" => {
-                each(&["analyst", "qa", "writer", "absent"])
-            }
-            "agent_message_list" => ids(&self.agents),
-            "channel_message_list" | "workflow_list_channel" => ids(&self.channels),
-            "task_list_status" => each(&TASK_STATES),
-            "workflow_list_status" => each(&WORKFLOW_STATES),
-            "workflow_list_channel_status" => with(&self.channels, &WORKFLOW_STATES),
-            "workflow_task_list" => ids(&self.workflows),
-            "workflow_task_list_status" => with(&self.workflows, &WORKFLOW_TASK_STATES),
-            _ => vec![vec![]],
-        }
+    /// Returns the ids of parents and the values of filters that a list's statement takes, in every combination.
+    fn filters(&self, statement: &str) -> Vec<Vec<String>> {
+        let (list, combination) = of_list(statement).expect("it's the statement of a list");
+        let parents = list.parent.map(|table| match table {
+            "agents" => &self.agents[..],
+            "channels" => &self.channels,
+            _ => &self.workflows,
+        });
+        let filters = self.filters.of_combination(list, combination);
+        parents
+            .into_iter()
+            .chain(filters)
+            .fold(vec![vec![]], |begun, values| {
+                let longer = |begun: &Vec<String>| -> Vec<_> {
+                    let with = |value: &String| [&begun[..], std::slice::from_ref(value)].concat();
+                    values.iter().map(with).collect()
+                };
+                begun.iter().flat_map(longer).collect()
+            })
     }
 
     /// Returns the parameter sets for a statement, each with the number of rows that its offset skips.
@@ -178,7 +150,7 @@ impl Ids {
             ["-9223372036854775808", "1743465600000000", last]
         };
         let mut cases = Vec::new();
-        for filters in self.filters(name) {
+        for filters in self.filters(statement.name) {
             for key in begins {
                 let page =
                     [key, "80000000-0000-0000-0000-000000000000", "50", "0"].map(str::to_owned);
@@ -326,7 +298,7 @@ pub async fn unbounded(
 pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout) {
     let transaction = client.transaction().await.unwrap();
     transaction.batch_execute(MANY_AGENTS).await.unwrap();
-    let found = unbounded(&transaction, rows, layout, ALL).await;
+    let found = unbounded(&transaction, rows, layout, &ALL).await;
     assert!(found.is_empty(), "{found:#?}");
 
     let weaker = Statement {
