@@ -203,12 +203,12 @@ mod tests {
 
     #[test]
     fn declared_indexes_exist_in_migrations_and_scans_state_a_reason() {
-        let migrations = std::fs::read_to_string("migrations/0001_schema.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0002_indexes.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0006_profile.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0007_idempotency.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0010_partial_indexes.sql").unwrap()
-            + &std::fs::read_to_string("migrations/0015_bounded_reads.sql").unwrap();
+        let files = std::fs::read_dir("migrations").unwrap();
+        let migrations: String = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
         for statement in ALL.iter() {
             let (all, one_of) = match statement.access {
                 Access::Indexes(indexes) | Access::Inserts(indexes) => (indexes, &[][..]),

@@ -15,7 +15,6 @@ pub mod workflows;
 
 use std::sync::OnceLock;
 
-use Presence::Required;
 use regex_lite::Regex;
 
 /// A JSON object with known members.
@@ -40,20 +39,6 @@ pub struct Member {
     pub presence: Presence,
     /// The description in openapi.json, one sentence.
     pub about: &'static str,
-}
-
-const fn member(
-    name: &'static str,
-    field_type: FieldType,
-    presence: Presence,
-    about: &'static str,
-) -> Member {
-    Member {
-        name,
-        field_type,
-        presence,
-        about,
-    }
 }
 
 /// Whether a member may be missing, and whether it may be null.
@@ -268,18 +253,18 @@ macro_rules! columns {
         })+
     ) => {
         /// The members of a row.
-        pub const ROW: &[$crate::schema::Member] = &[
-            $crate::schema::ID,
-            $($crate::schema::member(stringify!($column), $type, $crate::schema::Presence::$presence, $about)),+
-        ];
+        pub const ROW: &[$crate::schema::Member] = $crate::schema::members! {
+            id: FieldType::Uuid, Required, "Id of the row.";
+            $($column: $type, $presence, $about;)+
+        };
         /// The members of a request that creates a row.
-        pub const CREATE: &[$crate::schema::Member] = &[
-            $($($crate::schema::member(stringify!($column), $new_type, $crate::schema::Presence::$new_presence, $new_about),)?)+
-        ];
+        pub const CREATE: &[$crate::schema::Member] = $crate::schema::members! {
+            $($($column: $new_type, $new_presence, $new_about;)?)+
+        };
         /// The members of a request that updates a row.
-        pub const UPDATE: &[$crate::schema::Member] = &[
-            $($($crate::schema::member(stringify!($column), $changed_type, $crate::schema::Presence::$changed_presence, $changed_about),)?)+
-        ];
+        pub const UPDATE: &[$crate::schema::Member] = $crate::schema::members! {
+            $($($column: $changed_type, $changed_presence, $changed_about;)?)+
+        };
         /// The members of an example of a row, without braces.
         pub const EXAMPLE: &str = concat!(
             "\"id\": \"", $id, "\"",
@@ -311,6 +296,46 @@ macro_rules! columns {
     };
 }
 
+/// The members of a schema: name, type, presence, description.
+macro_rules! members {
+    ($($name:ident: $type:expr, $presence:ident, $about:literal;)*) => {
+        &[$($crate::schema::Member {
+            name: stringify!($name),
+            field_type: $type,
+            presence: $crate::schema::Presence::$presence,
+            about: $about,
+        }),*]
+    };
+}
+
+/// Describes the filters of a list, in the order of openapi.json, and the indexes of each combination.
+///
+/// - A filter has the name of its parameter; its label and its column; the type, the default and the description of the parameter.
+/// - A combination has the labels of its filters, in the reverse order, and the indexes of which any finds its rows.
+macro_rules! filters {
+    (
+        $(#[$about_list:meta])+
+        $list:ident:
+        $($parameter:ident: $label:literal, $column:literal, $type:expr, $(default $default:literal,)? $about:literal;)*
+        $([$($given:literal),*] uses [$($index:literal),*];)+
+    ) => {
+        $(#[$about_list])+
+        pub const $list: $crate::schema::Filters = $crate::schema::Filters {
+            filters: &[$($crate::schema::Filter {
+                parameter: $crate::schema::Parameter {
+                    name: stringify!($parameter),
+                    field_type: $type,
+                    about: $about,
+                    default: $crate::schema::first!($(Some($default),)? None),
+                },
+                column: $column,
+                label: $label,
+            }),*],
+            indexes: &[$((&[$($given),*], &[$($index),*])),+],
+        };
+    };
+}
+
 /// A column in a SELECT.
 macro_rules! selected {
     ("timestamptz", $column:expr) => {
@@ -337,7 +362,7 @@ const fn list(items: &'static str) -> &'static str {
 }
 
 pub(crate) use time;
-use {columns, first, selected};
+use {columns, filters, first, members, selected};
 
 /// The number of things.
 const COUNT: FieldType = FieldType::Integer {
@@ -360,10 +385,7 @@ const ORDER_INDEX: FieldType = FieldType::Integer {
     max: 100_000,
 };
 
-const ID: Member = member("id", FieldType::Uuid, Required, "Id of the row.");
-const MESSAGE: Member = member(
-    "message",
-    FieldType::Text { min: 1, max: 1000 },
-    Required,
-    "Result of the action, as a sentence.",
-);
+/// The result of an action.
+const MESSAGE: &[Member] = members! {
+    message: FieldType::Text { min: 1, max: 1000 }, Required, "Result of the action, as a sentence.";
+};

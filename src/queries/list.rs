@@ -178,49 +178,30 @@ impl Combination {
         let rows = rows(list, &filters);
         let parent_exists = match &list.parent {
             None => "true".to_owned(),
-            Some(Parent { table, .. }) => [
-                "EXISTS (SELECT FROM public.",
-                table,
-                " WHERE id = $5::uuid)",
-            ]
-            .concat(),
+            Some(Parent { table, .. }) => {
+                format!("EXISTS (SELECT FROM public.{table} WHERE id = $5::uuid)")
+            }
         };
         let order = list.order.of(&filters);
+        let (json, next) = (order.json(), order.next());
         let page = PageOf {
-            json: &["CASE WHEN ", &parent_exists, " THEN ", order.json(), " END"].concat(),
-            note: &[
-                ROWS_TAG,
-                " || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || ",
-                order.next(),
-                " ELSE '' END",
-            ]
-            .concat(),
+            json: &format!("CASE WHEN {parent_exists} THEN {json} END"),
+            note: &format!(
+                "{ROWS_TAG} || CASE WHEN count(*) = $3::int OR NOT bool_and(fits) THEN ' ' || {next} ELSE '' END"
+            ),
             key: order.key(),
             columns: list.columns,
             text_bytes: list.text_bytes,
             extra_hash: list.extra_hash,
             rows: &rows,
         };
-        let tag = [
-            "SELECT CASE WHEN ",
-            &parent_exists,
-            " THEN ",
-            ROWS_TAG,
-            " END FROM (
-                SELECT ",
-            ROW_HASH,
-            " FROM (
-                    SELECT item, stored.id, ",
-            list.extra_hash,
-            " AS extra_hash, ",
-            &page.before(),
-            " AS before
-                    FROM (SELECT * FROM ",
-            &rows,
-            ") AS stored, LATERAL (SELECT ",
-            list.columns,
-            ") AS item) AS sized) AS page",
-        ];
+        let (before, columns, extra_hash) = (page.before(), list.columns, list.extra_hash);
+        let tag = format!(
+            "SELECT CASE WHEN {parent_exists} THEN {ROWS_TAG} END FROM (
+                SELECT {ROW_HASH} FROM (
+                    SELECT item, stored.id, {extra_hash} AS extra_hash, {before} AS before
+                    FROM (SELECT * FROM {rows}) AS stored, LATERAL (SELECT {columns}) AS item) AS sized) AS page"
+        );
         let statement = |name: String, sql: String| Statement {
             name: name.leak(),
             sql: sql.leak(),
@@ -230,7 +211,7 @@ impl Combination {
         };
         Self {
             page: statement(name.clone(), page.sql()),
-            tag: statement(name + "_tag", tag.concat()),
+            tag: statement(name + "_tag", tag),
             filters,
         }
     }
@@ -254,19 +235,16 @@ fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
         .into_iter()
         .collect();
     for filter in filters {
-        let value = match filter.parameter.field_type {
-            FieldType::Boolean => "true".to_owned(),
-            field_type => {
-                number += 1;
-                let cast = if matches!(field_type, FieldType::Uuid) {
-                    "::uuid"
-                } else {
-                    "::text"
-                };
-                ["$", &number.to_string(), cast].concat()
+        let cast = match filter.parameter.field_type {
+            FieldType::Boolean => {
+                columns.push((filter.column, "true".to_owned()));
+                continue;
             }
+            FieldType::Uuid => "uuid",
+            _ => "text",
         };
-        columns.push((filter.column, value));
+        number += 1;
+        columns.push((filter.column, format!("${number}::{cast}")));
     }
     let each = |part: &dyn Fn(&str, &str) -> String| -> String {
         columns
@@ -276,32 +254,25 @@ fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
     };
     let order = list.order.of(filters);
     let (key, direction) = (order.key(), order.direction());
-    let range = [
-        "public.",
-        list.table,
-        " WHERE ",
-        list.condition,
-        " AND (",
-        &each(&|column, _| [column, ", "].concat()),
-        key,
-        ", id",
+    let ListOf {
+        table,
+        condition,
+        limit,
+        ..
+    } = list;
+    let range = format!(
+        "public.{table} WHERE {condition} AND ({}{key}, id{}{}{} ORDER BY {}{key}{direction}, id{direction}{limit}",
+        each(&|column, _| format!("{column}, ")),
         order.comparison(),
-        &each(&|_, value| ["(SELECT ", value, "), "].concat()),
+        each(&|_, value| format!("(SELECT {value}), ")),
         order.cursor(),
-        " ORDER BY ",
-        &each(&|column, _| [column, direction, ", "].concat()),
-        key,
-        direction,
-        ", id",
-        direction,
-        list.limit,
-    ]
-    .concat();
+        each(&|column, _| format!("{column}{direction}, ")),
+    );
     if columns.is_empty() {
         return range;
     }
-    let equal = each(&|column, value| [" AND ", column, " = ", value].concat());
-    ["(SELECT * FROM ", &range, ") AS range WHERE true", &equal].concat()
+    let equal = each(&|column, value| format!(" AND {column} = {value}"));
+    format!("(SELECT * FROM {range}) AS range WHERE true{equal}")
 }
 
 /// Returns the indexes that a list's statement uses. `labels` are the labels of its filters.
@@ -575,31 +546,36 @@ pub(super) struct PageOf<'a> {
 impl PageOf<'_> {
     /// Returns the statement. OFFSET 0 keeps PostgreSQL from building the JSON twice.
     pub fn sql(&self) -> String {
-        [
-            "SELECT ", self.json, ", ", self.note, " FROM (
+        let Self {
+            json,
+            note,
+            key,
+            columns,
+            extra_hash,
+            rows,
+            ..
+        } = self;
+        let before = self.before();
+        format!(
+            "SELECT {json}, {note} FROM (
                 SELECT key, id, hash, json, json IS NOT NULL AND 2097152 > coalesce(
                     sum(octet_length(json)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS fits
                 FROM (
-                    SELECT key, id, ", ROW_HASH, ", CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
+                    SELECT key, id, {ROW_HASH}, CASE WHEN 2097152 > before THEN row_to_json(item)::text END AS json
                     FROM (
-                        SELECT item, ", self.extra_hash, " AS extra_hash, stored.id, stored.", self.key, " AS key, ",
-            &self.before(), " AS before
-                        FROM (SELECT * FROM ", self.rows, ") AS stored, LATERAL (SELECT ", self.columns, ") AS item) AS sized
-                    OFFSET 0) AS line) AS page",
-        ]
-        .concat()
+                        SELECT item, {extra_hash} AS extra_hash, stored.id, stored.{key} AS key, {before} AS before
+                        FROM (SELECT * FROM {rows}) AS stored, LATERAL (SELECT {columns}) AS item) AS sized
+                    OFFSET 0) AS line) AS page"
+        )
     }
 
     /// Returns the total length of the long texts in the rows before this one.
     fn before(&self) -> String {
         match self.text_bytes {
             None => "0".to_owned(),
-            Some(bytes) => [
-                "coalesce(sum(",
-                bytes,
-                ") OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)",
-            ]
-            .concat(),
+            Some(bytes) => format!(
+                "coalesce(sum({bytes}) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
+            ),
         }
     }
 }

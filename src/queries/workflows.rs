@@ -93,33 +93,23 @@ pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> 
 /// Returns the text of [`WORKFLOW_GET`]. Writes run it too, for the workflow's tag.
 fn workflow_get_sql() -> String {
     let order = Order::Position;
+    let (json, next, columns) = (order.json(), order.next(), workflows::COLUMNS);
     let tasks = PageOf {
-        json: &["('[' || ", order.json(), " || ']')::json AS workflow_tasks"].concat(),
-        note: &[
-            "CASE WHEN NOT bool_and(fits) THEN ",
-            order.next(),
-            " END AS next",
-        ]
-        .concat(),
+        json: &format!("('[' || {json} || ']')::json AS workflow_tasks"),
+        note: &format!("CASE WHEN NOT bool_and(fits) THEN {next} END AS next"),
         key: order.key(),
         columns: workflow_tasks::COLUMNS,
         text_bytes: Some(TEXT_BYTES),
         extra_hash: "0",
         rows: "public.workflow_tasks WHERE workflow_id = $1::uuid ORDER BY order_index, id LIMIT 1000",
     };
-    [
-        "WITH tasks AS MATERIALIZED (",
-        &tasks.sql(),
-        ") SELECT json, ",
-        tag!("json"),
-        " || coalesce(' ' || next, '') FROM (
+    let (tasks, tag) = (tasks.sql(), tag!("json"));
+    format!(
+        "WITH tasks AS MATERIALIZED ({tasks}) SELECT json, {tag} || coalesce(' ' || next, '') FROM (
             SELECT row_to_json(workflow)::text AS json, (SELECT next FROM tasks) AS next
-            FROM (SELECT ",
-        workflows::COLUMNS,
-        ", (SELECT workflow_tasks FROM tasks) AS workflow_tasks
-                  FROM public.workflows WHERE id = $1::uuid) AS workflow OFFSET 0) AS answer",
-    ]
-    .concat()
+            FROM (SELECT {columns}, (SELECT workflow_tasks FROM tasks) AS workflow_tasks
+                  FROM public.workflows WHERE id = $1::uuid) AS workflow OFFSET 0) AS answer"
+    )
 }
 
 pub(super) static WORKFLOW_GET: LazyLock<Statement> = LazyLock::new(|| Statement {
@@ -168,28 +158,24 @@ const LOCKED: &str = "current AS (
         WHERE $2::text IS NOT NULL
     ), ";
 
+/// Whether the workflow has a tag in `If-Match`.
+const TAG_MATCHES: &str = tag_matches!("$2::text");
+
 /// The reason why a write on one workflow did nothing.
 const UNCHANGED: &str = concat!(
-    "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent'
-        WHEN NOT ",
-    tag_matches!("$2::text"),
-    " THEN 'stale ' || (SELECT tag FROM seen)
-        ELSE 'refused ' || (SELECT status FROM current) END"
+    "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent' WHEN NOT ",
+    TAG_MATCHES,
+    " THEN 'stale ' || (SELECT tag FROM seen) ELSE 'refused ' || (SELECT status FROM current) END"
 );
 
 /// Returns a statement that writes one workflow. `change` are its CTE `workflow` and its SELECT, which may read the workflow with the
 /// statement `get`.
-fn workflow_write(name: &'static str, change: &[&str]) -> Statement {
+fn workflow_write(name: &'static str, change: &str) -> Statement {
     let get = workflow_get_sql();
-    let begin = [
-        "WITH get AS (SELECT $get$",
-        &get,
-        "$get$::text AS statement), ",
-        LOCKED,
-    ];
     Statement {
         name,
-        sql: [&begin, change].concat().concat().leak(),
+        sql: format!("WITH get AS (SELECT $get${get}$get$::text AS statement), {LOCKED}{change}")
+            .leak(),
         effect: Effect::Writes(&["workflows"]),
         access: Access::Indexes(&["workflows_pkey"]),
         max_rows: 1,
@@ -199,38 +185,34 @@ fn workflow_write(name: &'static str, change: &[&str]) -> Statement {
 /// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that
 /// its triggers have changed the tasks before the new tag is read.
 fn workflow_change(name: &'static str, set: &str, allowed: &str, message: &str) -> Statement {
-    workflow_write(name, &[
+    let columns = workflows::COLUMNS;
+    workflow_write(name, &format!(
         "workflow AS MATERIALIZED (
             SELECT current.id, done.json, done.note AS message
             FROM current, LATERAL public.execute_now($do$
-                UPDATE public.workflows SET ", set, " WHERE id = $1
-                RETURNING (SELECT row_to_json(item)::text FROM (SELECT ", workflows::COLUMNS, ") AS item), ", message, "$do$, current.id) AS done
-            WHERE ", allowed, " AND ", tag_matches!("$2::text"), ")
-        SELECT left(json, -1) || ',\"message\":' || to_json(message)::text || '}',
-            CASE WHEN json IS NULL THEN ", UNCHANGED, "
+                UPDATE public.workflows SET {set} WHERE id = $1
+                RETURNING (SELECT row_to_json(item)::text FROM (SELECT {columns}) AS item), {message}$do$, current.id) AS done
+            WHERE {allowed} AND {TAG_MATCHES})
+        SELECT left(json, -1) || ',\"message\":' || to_json(message)::text || '}}',
+            CASE WHEN json IS NULL THEN {UNCHANGED}
                  ELSE (SELECT split_part(found.note, ' ', 1)
                        FROM workflow, get, LATERAL public.execute_now(get.statement, workflow.id) AS found) END
         FROM (SELECT (SELECT json FROM workflow) AS json, (SELECT message FROM workflow) AS message OFFSET 0) AS answer",
-    ])
+    ))
 }
 
 pub(super) static WORKFLOW_DELETE: LazyLock<Statement> = LazyLock::new(|| {
+    let columns = workflows::COLUMNS;
     workflow_write(
         "workflow_delete",
-        &[
+        &format!(
             "workflow AS (
             DELETE FROM public.workflows
-            WHERE id = (SELECT id FROM current) AND status <> 'executing' AND ",
-            tag_matches!("$2::text"),
-            "
-            RETURNING ",
-            workflows::COLUMNS,
-            ", 'Workflow ' || id || ' is deleted.' AS message)
+            WHERE id = (SELECT id FROM current) AND status <> 'executing' AND {TAG_MATCHES}
+            RETURNING {columns}, 'Workflow ' || id || ' is deleted.' AS message)
         SELECT (SELECT row_to_json(workflow)::text FROM workflow),
-            CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN ",
-            UNCHANGED,
-            " END",
-        ],
+            CASE WHEN NOT EXISTS (SELECT FROM workflow) THEN {UNCHANGED} END",
+        ),
     )
 });
 

@@ -2,10 +2,7 @@
 
 use constcat::{concat, concat_slices};
 
-use super::Presence::{Optional, Required};
-use super::{
-    FieldType, Filter, Filters, ID, MESSAGE, Member, Parameter, Pattern, Schema, columns, member,
-};
+use super::{FieldType, MESSAGE, Member, Pattern, Schema, columns, filters, members};
 
 /// The type of an agent, a word that each installation chooses.
 pub const AGENT_TYPE: FieldType = FieldType::Pattern {
@@ -80,7 +77,7 @@ pub static AGENT: Schema = Schema {
 /// An agent after an action, with a message about the action.
 pub static AGENT_ACTION: Schema = Schema {
     name: "AgentAction",
-    members: concat_slices!([Member]: ROW, &[MESSAGE]),
+    members: concat_slices!([Member]: ROW, MESSAGE),
     example: concat!(
         "{",
         EXAMPLE,
@@ -102,103 +99,39 @@ pub static AGENT_UPDATE: Schema = Schema {
     example: r#"{"is_busy": true}"#,
 };
 
-/// The filters of the list of agents.
-pub const AGENT_LIST: Filters = Filters {
-    filters: &[
-        Filter {
-            parameter: Parameter {
-                name: "active_only",
-                default: Some("true"),
-                ..Parameter::new(FieldType::Boolean, "Whether to return only active agents.")
-            },
-            column: "is_active",
-            label: "active",
-        },
-        Filter {
-            parameter: Parameter {
-                name: "agent_type",
-                ..Parameter::new(AGENT_TYPE, "Only agents of this type are returned.")
-            },
-            column: "agent_type",
-            label: "type",
-        },
-    ],
-    indexes: &[
-        (&[], &[]),
-        (&["active"], &["idx_agents_active"]),
-        (&["type"], &[]),
-        (&["type", "active"], &["idx_agents_type_active"]),
-    ],
-};
+filters! {
+    /// The filters of the list of agents.
+    AGENT_LIST:
+    active_only: "active", "is_active", FieldType::Boolean, default "true", "Whether to return only active agents.";
+    agent_type: "type", "agent_type", AGENT_TYPE, "Only agents of this type are returned.";
+    [] uses [];
+    ["active"] uses ["idx_agents_active"];
+    ["type"] uses [];
+    ["type", "active"] uses ["idx_agents_type_active"];
+}
 
 /// The persona of an agent.
 pub static PERSONA: Schema = Schema {
     name: "Persona",
-    members: &[
-        member(
-            "role",
-            FieldType::Text { min: 0, max: 500 },
-            Optional,
-            "Role of the agent.",
-        ),
-        member(
-            "goal",
-            FieldType::Text { min: 0, max: 2000 },
-            Optional,
-            "Goal of the agent.",
-        ),
-        member(
-            "backstory",
-            FieldType::Text {
-                min: 0,
-                max: 10_000,
-            },
-            Optional,
-            "Background of the agent.",
-        ),
-        member(
-            "capabilities",
-            FieldType::List {
-                of: &FieldType::Text { min: 1, max: 100 },
-                max: 100,
-            },
-            Optional,
-            "Capabilities of the agent, each as a word or a short phrase.",
-        ),
-    ],
+    members: members! {
+        role: FieldType::Text { min: 0, max: 500 }, Optional, "Role of the agent.";
+        goal: FieldType::Text { min: 0, max: 2000 }, Optional, "Goal of the agent.";
+        backstory: FieldType::Text { min: 0, max: 10_000 }, Optional, "Background of the agent.";
+        capabilities: FieldType::List { of: &FieldType::Text { min: 1, max: 100 }, max: 100 }, Optional, "Capabilities of the agent, each as a word or a short phrase.";
+    },
     example: r#"{"role": "Backend developer", "goal": "Build services that are fast", "backstory": "Writes the test first.", "capabilities": ["apis", "databases"]}"#,
 };
 
 /// Whether an agent is online, and whether it is busy.
 pub static AGENT_STATUS: Schema = Schema {
     name: "AgentStatus",
-    members: &[
-        ID,
-        member(
-            "name",
-            AGENT_NAME,
-            Required,
-            "Name of the agent, with the leading @.",
-        ),
-        member(
-            "agent_type",
-            AGENT_TYPE,
-            Required,
-            "Type of the agent. Each installation chooses its own types.",
-        ),
-        member(
-            "status",
-            FieldType::OneOf(&["online", "offline"]),
-            Required,
-            "Status of the agent: online if it is active, otherwise offline.",
-        ),
-        member(
-            "is_busy",
-            FieldType::Boolean,
-            Required,
-            "Whether the agent is busy.",
-        ),
-    ],
+    members: members! {
+        id: FieldType::Uuid, Required, "Id of the row.";
+        name: AGENT_NAME, Required, "Name of the agent, with the leading @.";
+        agent_type: AGENT_TYPE, Required, "Type of the agent. Each installation chooses its own types.";
+        status: FieldType::OneOf(&["online", "offline"]), Required, "Status of the agent: online if it is active, otherwise offline.";
+        is_busy: FieldType::Boolean, Required, "Whether the agent is busy.";
+    },
     example: r#"{"id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "name": "@backend", "agent_type": "developer", "status": "online", "is_busy": false}"#,
 };
 

@@ -1,8 +1,8 @@
 //! Channels.
 
-use constcat::concat_slices;
+use constcat::{concat, concat_slices};
 
-use super::{FieldType, Filters, MESSAGE, Member, NAME, NEW_NAME, Schema, columns};
+use super::{FieldType, MESSAGE, Member, NAME, NEW_NAME, Schema, columns, filters};
 
 const TOPIC: FieldType = FieldType::Text { min: 0, max: 500 };
 const CHANNEL_TYPE: FieldType = FieldType::OneOf(&["public", "private", "dm"]);
@@ -48,13 +48,13 @@ columns! {
 pub static CHANNEL: Schema = Schema {
     name: "Channel",
     members: ROW,
-    example: constcat::concat!("{", EXAMPLE, "}"),
+    example: concat!("{", EXAMPLE, "}"),
 };
 
 /// A channel after an action, with a message about the action.
 pub static CHANNEL_ACTION: Schema = Schema {
     name: "ChannelAction",
-    members: concat_slices!([Member]: ROW, &[MESSAGE]),
+    members: concat_slices!([Member]: ROW, MESSAGE),
     example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Channel general is archived; its messages stay."}"#,
 };
 
@@ -72,8 +72,8 @@ pub static CHANNEL_UPDATE: Schema = Schema {
     example: r#"{"topic": "What went into the second release"}"#,
 };
 
-/// The list of channels has no filters.
-pub const CHANNEL_LIST: Filters = Filters {
-    filters: &[],
-    indexes: &[(&[], &["channels_active_idx"])],
-};
+filters! {
+    /// The list of channels has no filters.
+    CHANNEL_LIST:
+    [] uses ["channels_active_idx"];
+}

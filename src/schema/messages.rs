@@ -1,6 +1,8 @@
 //! Messages.
 
-use super::{FieldType, Filters, NAME, NEW_NAME, Schema, Target, columns};
+use constcat::{concat, concat_slices};
+
+use super::{FieldType, Member, NAME, NEW_NAME, Schema, Target, columns, filters};
 
 const AUTHOR_TYPE: FieldType = FieldType::OneOf(&["user", "agent"]);
 const CONTENT: FieldType = FieldType::Text {
@@ -52,30 +54,31 @@ columns! {
 pub static CHANNEL_MESSAGE: Schema = Schema {
     name: "Message",
     members: ROW,
-    example: constcat::concat!("{", EXAMPLE, "}"),
+    example: concat!("{", EXAMPLE, "}"),
 };
 
 /// A new message.
 pub static MESSAGE_CREATE: Schema = Schema {
     name: "MessageCreate",
-    members: CREATE,
+    // The text comes before the three columns of its author, and so do its errors.
+    members: concat_slices!([Member]: CREATE.split_at(3).1.split_at(1).0, CREATE.split_at(3).0, CREATE.split_at(4).1),
     example: r#"{"content": "@backend, can you look at this?", "author_name": "maria"}"#,
 };
 
-/// The list of all messages has no filters, except for its start, which is not a column's value.
-pub const MESSAGE_LIST: Filters = Filters {
-    filters: &[],
-    indexes: &[(&[], &["idx_messages_created_at"])],
-};
+filters! {
+    /// The list of all messages has no filters, except for its start, which is not a column's value.
+    MESSAGE_LIST:
+    [] uses ["idx_messages_created_at"];
+}
 
-/// The list of an agent's messages has no filters.
-pub const AGENT_MESSAGE_LIST: Filters = Filters {
-    filters: &[],
-    indexes: &[(&[], &["idx_messages_author_id"])],
-};
+filters! {
+    /// The list of an agent's messages has no filters.
+    AGENT_MESSAGE_LIST:
+    [] uses ["idx_messages_author_id"];
+}
 
-/// The list of a channel's messages has no filters.
-pub const CHANNEL_MESSAGE_LIST: Filters = Filters {
-    filters: &[],
-    indexes: &[(&[], &["idx_messages_channel_created"])],
-};
+filters! {
+    /// The list of a channel's messages has no filters.
+    CHANNEL_MESSAGE_LIST:
+    [] uses ["idx_messages_channel_created"];
+}

@@ -1,8 +1,8 @@
 //! Tasks that belong to no workflow.
 
-use super::{
-    DESCRIPTION, FieldType, Filter, Filters, LONG_TEXT, Parameter, Schema, Target, columns,
-};
+use constcat::concat;
+
+use super::{DESCRIPTION, FieldType, LONG_TEXT, Schema, Target, columns, filters};
 
 const PRIORITY: FieldType = FieldType::Integer { min: 0, max: 100 };
 const TASK_STATUS: FieldType = FieldType::OneOf(&["pending", "in_progress", "completed", "failed"]);
@@ -56,7 +56,7 @@ columns! {
 pub static TASK: Schema = Schema {
     name: "Task",
     members: ROW,
-    example: constcat::concat!("{", EXAMPLE, "}"),
+    example: concat!("{", EXAMPLE, "}"),
 };
 
 /// A new task.
@@ -73,18 +73,10 @@ pub static TASK_UPDATE: Schema = Schema {
     example: r#"{"status": "completed", "result": "Valid until 2027."}"#,
 };
 
-/// The filters of the list of tasks.
-pub const TASK_LIST: Filters = Filters {
-    filters: &[Filter {
-        parameter: Parameter {
-            name: "status",
-            ..Parameter::new(TASK_STATUS, "Only tasks with this status are returned.")
-        },
-        column: "status",
-        label: "status",
-    }],
-    indexes: &[
-        (&[], &["tasks_created_at_idx"]),
-        (&["status"], &["tasks_status_created_at_idx"]),
-    ],
-};
+filters! {
+    /// The filters of the list of tasks.
+    TASK_LIST:
+    status: "status", "status", TASK_STATUS, "Only tasks with this status are returned.";
+    [] uses ["tasks_created_at_idx"];
+    ["status"] uses ["tasks_status_created_at_idx"];
+}

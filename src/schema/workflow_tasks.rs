@@ -1,9 +1,9 @@
 //! Tasks of a workflow.
 
-use super::Presence::{OptionalNullable, Required};
+use constcat::concat;
+
 use super::{
-    DESCRIPTION, FieldType, Filter, Filters, LONG_TEXT, ORDER_INDEX, Parameter, Schema, Target,
-    columns, member,
+    DESCRIPTION, FieldType, LONG_TEXT, ORDER_INDEX, Schema, Target, columns, filters, members,
 };
 
 const WORKFLOW_TASK_STATUS: FieldType = FieldType::OneOf(&[
@@ -73,7 +73,7 @@ columns! {
 pub static WORKFLOW_TASK: Schema = Schema {
     name: "WorkflowTask",
     members: ROW,
-    example: constcat::concat!("{", EXAMPLE, "}"),
+    example: concat!("{", EXAMPLE, "}"),
 };
 
 /// A new task for an existing workflow.
@@ -90,47 +90,20 @@ pub static WORKFLOW_TASK_UPDATE: Schema = Schema {
     example: r#"{"status": "completed", "output": "The notes are in the wiki."}"#,
 };
 
-/// The filters of the list of a workflow's tasks.
-pub const WORKFLOW_TASK_LIST: Filters = Filters {
-    filters: &[Filter {
-        parameter: Parameter {
-            name: "status",
-            ..Parameter::new(
-                WORKFLOW_TASK_STATUS,
-                "Only tasks with this status are returned.",
-            )
-        },
-        column: "status",
-        label: "status",
-    }],
-    indexes: &[
-        (
-            &[],
-            &[
-                "idx_workflow_tasks_workflow_id",
-                "idx_workflow_tasks_workflow_status",
-            ],
-        ),
-        (&["status"], &["idx_workflow_tasks_workflow_status"]),
-    ],
-};
+filters! {
+    /// The filters of the list of a workflow's tasks.
+    WORKFLOW_TASK_LIST:
+    status: "status", "status", WORKFLOW_TASK_STATUS, "Only tasks with this status are returned.";
+    [] uses ["idx_workflow_tasks_workflow_id", "idx_workflow_tasks_workflow_status"];
+    ["status"] uses ["idx_workflow_tasks_workflow_status"];
+}
 
 /// An agent's request to claim a task.
 pub static WORKFLOW_TASK_CLAIM: Schema = Schema {
     name: "WorkflowTaskClaim",
-    members: &[
-        member(
-            "agent_id",
-            FieldType::Reference(Target::Agent),
-            Required,
-            "Id of the agent that claims a task.",
-        ),
-        member(
-            "workflow_id",
-            FieldType::Reference(Target::Workflow),
-            OptionalNullable,
-            "Id of the workflow whose tasks can be claimed. Default: tasks of all workflows can be claimed.",
-        ),
-    ],
+    members: members! {
+        agent_id: FieldType::Reference(Target::Agent), Required, "Id of the agent that claims a task.";
+        workflow_id: FieldType::Reference(Target::Workflow), OptionalNullable, "Id of the workflow whose tasks can be claimed. Default: tasks of all workflows can be claimed.";
+    },
     example: r#"{"agent_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6"}"#,
 };
