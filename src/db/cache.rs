@@ -19,7 +19,8 @@ use spin_sdk::key_value::{Error, Store};
 use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
 
-use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
+use super::parameters::{fingerprint, texts};
+use super::{Answer, Db, DbError, Freshness, Statement, within};
 use crate::breaker::Breaker;
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
@@ -104,7 +105,7 @@ fn database(address: &str) -> String {
 
 /// A write's closing of a table. The table's entries are neither stored nor found until `until_ms` or the write's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closing {
+struct Closing {
     until_ms: u64,
     id: u64,
 }
@@ -233,7 +234,7 @@ impl Cache {
     }
 
     /// Returns the cached tables that a statement may change.
-    pub(super) fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
+    fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
         let tables = self.tables.iter().copied();
         tables.filter(|table| statement.changes(table)).collect()
     }
@@ -299,7 +300,7 @@ impl Db {
             self.profile.record_read_from("cache");
             return Ok(answer);
         }
-        let answer = self.primary_answer(statement, parameters).await?;
+        let answer = self.primary_with_retry(statement, parameters).await?;
         let note = answer.note.as_deref().unwrap_or_default();
         let json = answer.json.as_deref();
         let (.., most_bytes) = part(statement);
@@ -315,12 +316,29 @@ impl Db {
         Ok(answer)
     }
 
+    /// Runs `work`, which executes `statement`. If that is a write, invalidates the cached entries of its tables before and after it.
+    pub(super) async fn invalidating(
+        &self,
+        statement: &Statement,
+        work: impl Future<Output = Result<Answer, DbError>>,
+    ) -> Result<Answer, DbError> {
+        let cache = self.database.cache.as_ref();
+        let changed = cache.map_or_else(Vec::new, |cache| cache.changed_by(statement));
+        if changed.is_empty() {
+            return work.await;
+        }
+        let closing = self.begin_change(&changed).await;
+        let outcome = work.await;
+        self.end_change(&changed, closing, &outcome).await;
+        outcome
+    }
+
     /// Invalidates the entries of tables before a write. Nothing is cached for the longest time that the write can take,
     /// because if this request is lost, the end of the write is unknown.
-    pub(super) async fn begin_change(&self, tables: &[&'static str]) -> Closing {
+    async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
         // A write with an idempotency key may be sent twice.
-        let longest = (config.db_connect_timeout + self.silence_limit()).saturating_mul(2);
+        let longest = (config.db_connect_timeout + self.primary_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let closing = Closing {
             until_ms: now_ms().saturating_add(longest_ms),
@@ -334,7 +352,7 @@ impl Db {
     /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
     /// the outcome of the write is unknown, the tables stay closed for the longest time that a write can take. If the store
     /// fails, other clients may read old entries until these expire. The writer bypasses the cache.
-    pub(super) async fn end_change(
+    async fn end_change(
         &self,
         tables: &[&'static str],
         closing: Closing,

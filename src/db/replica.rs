@@ -210,7 +210,7 @@ impl Db {
             own?;
         }
         let query = Query::of(statement, parameters.to_vec());
-        let outcome = self.measured(&checkout, &query, READ_LIMIT).await;
+        let outcome = self.with_timing(&checkout, &query, READ_LIMIT).await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
             // The read conflicted with the replay or took too long. That says nothing about the next read.
@@ -228,7 +228,7 @@ impl Db {
     ) -> Result<State, DbError> {
         let statement = reads.replica_state;
         let query = Query::of(statement, Vec::new());
-        let answer = self.measured(checkout, &query, ASKING_LIMIT).await?;
+        let answer = self.with_timing(checkout, &query, ASKING_LIMIT).await?;
         State::of(&answer).ok_or_else(|| DbError::Decode {
             statement: statement.name,
             found: "no numbers".to_owned(),
