@@ -17,32 +17,23 @@ impl Answer {
     /// Returns the answer in the rows of a statement, or an error that names unexpected rows.
     pub(super) fn of_rows(
         statement: &'static str,
-        rows: Vec<Vec<DbValue>>,
+        mut rows: Vec<Vec<DbValue>>,
     ) -> Result<Self, DbError> {
         let row_count = rows.len();
-        let mut rows = rows.into_iter();
-        let found = match (rows.next(), rows.next()) {
-            (None, _) => return Ok(Self::default()),
-            (Some(row), None) => {
-                let column_count = row.len();
-                let mut texts: Result<Vec<_>, _> = row.into_iter().map(text_or_null).collect();
-                match texts.as_deref_mut() {
-                    Ok([json]) => {
-                        return Ok(Self {
-                            json: json.take(),
-                            note: None,
-                        });
-                    }
-                    Ok([json, note]) => {
-                        return Ok(Self {
-                            json: json.take(),
-                            note: note.take(),
-                        });
-                    }
-                    _ => format!("{column_count} columns of other types"),
-                }
+        let Some(row) = rows.pop() else {
+            return Ok(Self::default());
+        };
+        let column_count = row.len();
+        let mut texts: Result<Vec<_>, _> = row.into_iter().map(text_or_null).collect();
+        let found = match texts.as_deref_mut() {
+            _ if row_count > 1 => format!("{row_count} rows"),
+            Ok([json, rest @ ..]) if rest.len() < 2 => {
+                return Ok(Self {
+                    json: json.take(),
+                    note: rest.first_mut().and_then(Option::take),
+                });
             }
-            (Some(_), Some(_)) => format!("{row_count} rows"),
+            _ => format!("{column_count} columns of other types"),
         };
         Err(DbError::Decode { statement, found })
     }
