@@ -585,7 +585,7 @@ mod tests {
             let error = error(&format!("postgres://u:p@h/d?{parameter}"));
             assert!(error.contains(part), "{parameter}: {error}");
         }
-        // After a password that may contain a space, messages repeat known names only.
+        // After a password that may contain a space, messages contain only the names of known parameters.
         let error = error("host=h user=u bogus=1 password=p se=cret dbname=d");
         assert!(error.contains("the parameter bogus"), "{error}");
         let error = self::error("host=h user=u password=p se=cret dbname=d");

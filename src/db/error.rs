@@ -37,7 +37,7 @@ pub enum DbError {
         /// The limit that was exceeded.
         reason: String,
     },
-    /// The server refused the statement with an SQLSTATE: a constraint, a missing table, a bug of ours.
+    /// The server refused the statement with an SQLSTATE, for example because of a constraint, a missing table or a bug in the component.
     #[error("{statement} failed with SQLSTATE {sqlstate}: {message}: {advice}")]
     Refused {
         /// The statement's name.
@@ -53,7 +53,7 @@ pub enum DbError {
         /// Advice for the operator.
         advice: &'static str,
     },
-    /// The result isn't what the statement promises, which is a bug of ours.
+    /// The result has another form than statements must return, which means a bug in the component.
     #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.
@@ -61,7 +61,7 @@ pub enum DbError {
         /// A description of the result.
         found: String,
     },
-    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug of ours.
+    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug in the component.
     #[error("{statement} failed: {reason}")]
     Other {
         /// The statement's name.

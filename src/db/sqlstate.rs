@@ -78,7 +78,7 @@ const fn absent(sqlstate: &'static str) -> Meaning {
 const POOLER_STATEMENTS: &str =
     "let the pooler keep prepared statements (PgBouncer 1.21 or newer: max_prepared_statements)";
 
-/// Every SQLSTATE that a database may return without a bug of ours, by class.
+/// Every SQLSTATE that a database may return even if the component has no bug, by class.
 pub const MEANINGS: &[Meaning] = &[
     unavailable(
         "08",

@@ -276,7 +276,7 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;
-        // Another write ends meanwhile; the first is still under way.
+        // Another write ends while the first one is still running.
         let written = edge.patch(&other, &json!({"is_busy": true})).await;
         assert_eq!(written.status, StatusCode::OK, "{written:?}");
         for _ in 0..10 {
@@ -322,7 +322,7 @@ async fn databases_that_share_a_store_have_separate_cache_entries() {
         )
     })
     .await;
-    // Both databases have this agent. The name without the @ leads to the other database, the one with it to ours.
+    // Both databases have this agent. The path with the @ is read from our database, and the path without it from the other one.
     for (path, is_busy) in [
         ("/api/agents/name/qa", true),
         ("/api/agents/name/@qa", false),

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lock::lock;
 
-/// The wait of the oldest waiter after which new ones are refused. It is half of the component's default connect timeout.
+/// Once the oldest waiter has waited for this long, new requests are refused. It is half of the component's default connect timeout.
 const TOO_LONG: Duration = Duration::from_secs(1);
 
 /// The permits and the queue for them.
@@ -42,7 +42,7 @@ impl Permits {
 
     /// Returns a permit as soon as it's this caller's turn, or the reason for a refusal.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
-        // No permit is free while anyone waits for one. A waiter that has received its permit but hasn't run yet doesn't keep others out.
+        // No permit is free while anyone waits for one. A waiter that has received its permit, but hasn't run yet, doesn't block others.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }

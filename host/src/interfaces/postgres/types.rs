@@ -102,7 +102,7 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => {
             get(row, index, DbValue::ArrayStr)
         }
-        // json, name, "char", oid, enums, domains over others, …
+        // For example json, name, "char", oid, enums, and domains over such types.
         _ => get(row, index, |v: Raw| DbValue::Unsupported(v.0)),
     }
 }
