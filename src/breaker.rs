@@ -1,6 +1,6 @@
 //! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache's
-//! store and the tables of the profiler use both parts. The replica uses only the second part, because a good status of the replica expires
-//! as well as a bad one, so `db/replica.rs` needs a period for both, and a pause beside it would store the same time twice.
+//! store and the tables of the profiler use both parts. The replica uses only the second part, because `db/replica.rs` asks for its status
+//! once a second, whether the last status was good or bad, so a pause after a bad status would only repeat that period.
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@
 //! on its request.
 //!
 //! Each new connection of a client that reads no responses makes the host do useless work. Such a client gets room for a few new
-//! connections each second; the others are refused.
+//! connections each second. Further ones are refused.
 
 use std::{
     cmp::Reverse,

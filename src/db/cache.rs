@@ -262,9 +262,9 @@ impl Cache {
 }
 
 impl Db {
-    /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a
-    /// miss, the primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached,
-    /// because their data is older than the entry's time says.
+    /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a miss, the
+    /// primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached, because their data may be
+    /// older than the entry's time.
     pub async fn cached(
         &self,
         table: &'static str,

@@ -24,11 +24,11 @@ pub enum Failure {
 /// Whether the statement may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// No: it was not executed, and would most likely fail again.
+    /// No. The statement was not executed, and would most likely fail again.
     Never,
-    /// Yes: it was not executed, and the next attempt may succeed.
+    /// Yes. The statement was not executed, and the next attempt may succeed.
     Always,
-    /// Only if executing it twice does no harm: it may have been executed.
+    /// Only if executing it twice does no harm, because it may have been executed.
     IfHarmless,
 }
 
@@ -484,7 +484,7 @@ mod tests {
             let error = absent_object("42P01", &internal(query), Some(context));
             assert_eq!(is_ours(&error, &[once, sql]), ours, "{context}");
         }
-        // The planner doesn't find an index, for a statement that runs for an idempotency key.
+        // The planner reports a missing index in a statement that `write_once` runs.
         for (statement, ours) in [(sql, true), ("INSERT INTO audit", false)] {
             let function =
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE";

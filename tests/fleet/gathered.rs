@@ -324,7 +324,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
         soon(&client, &total(what, when), expected).await;
     }
     for (expected, sql) in [
-        // Once a name is in a total, it is in all later totals. So there are 1 + 2 + 3 + 4 + 5.
+        // Once a name is in a total, it is in all later totals. So there are 1 + 2 + 3 + 4 + 5 rows.
         (15, "SELECT count(*) FROM profile.totals"),
         (70, "SELECT count(*) FROM profile.minutes"),
         (4, "SELECT count(*) FROM profile.index_scans"),

@@ -503,7 +503,7 @@ impl Client {
         });
     }
 
-    /// Creates a workflow, starts it, and does tasks until the agent has no ready task.
+    /// Creates and starts a workflow, and completes tasks until the agent has no ready task.
     async fn work_through_a_workflow(&mut self) {
         let agent = self.world.agents[self.n / 2].clone();
         let description = self.name("workflow");

@@ -100,10 +100,11 @@ impl Drop for Session {
     }
 }
 
-/// Closes the idle sessions of the same pool that were last taken at least `untaken_for` ago. The server responded to sessions taken since.
-fn close_idle(client: &Object, untaken_for: Duration) {
+/// Closes the pool's idle sessions that were last used at least `unused_for` ago. The others stay, because the server has responded to them
+/// since.
+fn close_idle(client: &Object, unused_for: Duration) {
     if let Some(pool) = Object::pool(client) {
-        pool.retain(|_, metrics| metrics.last_used() < untaken_for);
+        pool.retain(|_, metrics| metrics.last_used() < unused_for);
     }
 }
 
