@@ -1,11 +1,10 @@
 //! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is
 //! optional: if it fails, a statement is sent to the database, and the answer is the same.
 //!
-//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its
-//! statement was sent. An entry that was read before a write and stored after it has the old generation, so it isn't found.
-//! While writes are in progress, or the outcome of one is unknown, the generation lists until when each write closes the table.
-//! A write removes only its own closing, because another write may still wait for a lock, and its request may be lost after its
-//! commit.
+//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its statement was
+//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While writes are in progress,
+//! or the outcome of one is unknown, the generation contains the time until which each of these writes closes the table. A write removes
+//! only its own closing, because another write may still wait for a lock, and its request may be lost after its commit.
 //!
 //! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!

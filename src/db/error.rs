@@ -1,4 +1,4 @@
-//! The errors of statements, grouped by what a caller can do about them.
+//! The errors of statements, grouped by the possible reactions of a caller.
 //!
 //! The texts are for the log. They must not reach a client, because they contain SQLSTATEs, hosts and server messages. They
 //! contain no password, because the host gets the address as one validated text and repeats only the server's name and port.
@@ -140,7 +140,7 @@ impl DbError {
             Error::PgError(PgError::ConnectionFailed(reason)) => {
                 let reason = cut(&reason);
                 let advice = connection_advice(reason, address, name);
-                // The host has no free connection, which has nothing to do with the address.
+                // The host has no free connection, so the address isn't the cause.
                 let reason = if advice == TOO_FEW_CONNECTIONS {
                     reason.to_owned()
                 } else {

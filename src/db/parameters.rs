@@ -12,8 +12,8 @@ use super::{DbError, Query};
 /// The most parameters of a write with an idempotency key, because the function `write_once` of migration 0007 passes on this many.
 const MOST_ONCE_PARAMETERS: usize = 8;
 
-/// Returns the parameters of the statement that runs `query` once under a key: the key, and the name, the text and the parameters of
-/// `query`, the parameters as texts.
+/// Returns the parameters of the statement that runs `query` once under a key: the key, and the name, the SQL text and the parameters of
+/// `query`. These parameters are converted to texts.
 pub(super) fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbError> {
     if query.parameters.len() > MOST_ONCE_PARAMETERS {
         return Err(DbError::Other {

@@ -248,7 +248,7 @@ mod tests {
             let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
-            // The request has only just begun to wait, which doesn't show a shortage.
+            // The request has waited only for a moment, so no shortage is detected.
             pool.give_back(one);
             assert_eq!(pool.state().idle.len(), 1);
             pool.state().opening_since -= SCARCE_AFTER * 2;

@@ -17,7 +17,7 @@ pub enum Failure {
     NotPermitted,
     /// A time limit ended the statement.
     TimedOut,
-    /// A bug of ours, or an error in an object that isn't ours.
+    /// A bug in the component, or an error in an object that the migrations don't create.
     Failed,
 }
 
@@ -282,7 +282,7 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // The object is named in the SQL of a function, which is ours or that of a trigger that somebody added.
+        // The SQL of a function names the object. It is either one of our functions, or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
         // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
         // Errors at the first call of a function, which resolves the types of its variables, have no position either.
@@ -452,7 +452,7 @@ mod tests {
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
         for (query, context, ours) in [
-            // Somebody's own trigger, in two languages.
+            // A trigger that somebody added, with messages in two languages.
             (
                 "INSERT INTO audit DEFAULT VALUES",
                 "PL/pgSQL function audit_tasks() line 3 at SQL statement",
