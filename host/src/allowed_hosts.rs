@@ -93,7 +93,7 @@ impl Pattern {
         };
         let port = match port {
             Some("*") => None,
-            Some(port) => Some(port.parse().context("the port is no number")?),
+            Some(port) => Some(port.parse().context("the port is not a number")?),
             None if scheme == SCHEME => Some(DEFAULT_PORT),
             // Entries with another scheme can't be for the database, except *://host, which Spin refuses too.
             None if scheme == "*" => {

@@ -96,7 +96,7 @@ impl Cli {
         Err(if name.starts_with('-') {
             format!("there is no option {name}; see --help")
         } else {
-            "there is an argument that belongs to no option; write variables like --variable KEY=VALUE, and see --help".to_owned()
+            "there is an argument without an option; write variables like --variable KEY=VALUE, and see --help".to_owned()
         })
     }
 
@@ -123,7 +123,7 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let addresses = addresses.map_err(|e| format!("{e}; write it like 127.0.0.1:3000"))?;
     // A name such as localhost often has both IPv4 and IPv6 addresses. IPv4 is preferred, as in Spin.
     let preferred = addresses.min_by_key(SocketAddr::is_ipv6);
-    preferred.ok_or_else(|| "it stands for no address".into())
+    preferred.ok_or_else(|| "the name resolves to no address".into())
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

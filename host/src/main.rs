@@ -80,7 +80,9 @@ async fn run(cli: &Cli) -> Result<()> {
         if error.kind() == std::io::ErrorKind::AddrInUse {
             let mut other = address;
             other.set_port(address.port().checked_add(1).unwrap_or(0));
-            anyhow!("{address} is in use; stop what listens there or pass --listen {other}")
+            anyhow!(
+                "{address} is in use; stop the program that listens there, or pass --listen {other}"
+            )
         } else {
             anyhow!("can't listen on {address}: {error}; pass another --listen")
         }
@@ -88,7 +90,7 @@ async fn run(cli: &Cli) -> Result<()> {
     let local = listener.local_addr()?;
     if server.is_open && !local.ip().is_loopback() {
         log!(
-            "warning: whoever reaches {local} may use the application: set the variable {API_TOKEN}, \
+            "warning: every client that reaches {local} may use the application: set the variable {API_TOKEN}, \
              or listen on 127.0.0.1"
         );
     }

@@ -41,7 +41,7 @@ impl Routes {
                 !routes
                     .iter()
                     .any(|other| other.prefix == prefix && other.wildcard == wildcard),
-                "route {raw:?} stands twice in the manifest; keep one"
+                "the manifest has the route {raw:?} twice; keep one"
             );
             routes.push(Route {
                 raw,

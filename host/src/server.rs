@@ -150,7 +150,7 @@ impl Server {
             ended = connection.as_mut() => {
                 // Most other errors mean that the client has disconnected.
                 if let Err(error) = ended && error.is_user() {
-                    log!("error: an answer broke off midway: {error:?}");
+                    log!("error: a response ended before it was complete: {error:?}");
                 }
             }
             () = stop.cancelled() => {
