@@ -1,7 +1,7 @@
--- A week of profile data, as a busy fleet leaves it: each of 92 statements and routes in every minute. For `scripts/bench
--- report`, on a database of its own: it replaces what the profiler had gathered there.
+-- Creates a week of profile data like that of a busy fleet: each of 92 statements and routes in every minute. `scripts/bench report`
+-- runs it on a database of its own, because it replaces the profiler's data.
 --
--- Minutes hold 45 bins each, totals the 200 bins that those of a week come to.
+-- Each minute has 45 bins, and each total has 200, which is the number for a week.
 
 TRUNCATE profile.samples, profile.minutes, profile.totals, profile.index_scans, profile.flushes;
 
@@ -10,14 +10,14 @@ SELECT n, CASE WHEN n <= 54 THEN 'statement' ELSE 'route' END AS kind,
        CASE n WHEN 1 THEN '' WHEN 55 THEN '' ELSE 'name ' || n END AS name
 FROM generate_series(1, 92) AS n;
 
--- Two days of minutes, as they're kept.
+-- Minutes of two days, because older ones are deleted.
 INSERT INTO profile.minutes (began_at, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts)
 SELECT began_at, kind, name, 45 * 10, 0, 45 * 10 * 3000, 20000, 45 * 10, 45 * 10,
        (SELECT array_agg(first + i ORDER BY i) FROM generate_series(0, 44) AS i), array_fill(10::bigint, ARRAY[45])
 FROM generate_series(date_trunc('minute', now()) - interval '2 days', date_trunc('minute', now()), interval '1 minute') AS began_at,
      names, LATERAL (SELECT 250 + (n * 7 + extract(epoch FROM began_at)::bigint / 60 * 13) % 155 AS first) AS start;
 
--- Totals every ten minutes for two days, and hourly before; cumulative. The last one ends where a roll-up would have.
+-- Cumulative totals: every ten minutes for the last two days, and every hour before. The last one ends when the last rollup would have.
 INSERT INTO profile.totals (ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts)
 SELECT ended_at, kind, name, 200 * step, 0, 200 * step * 3000, 200 * step, 200 * step,
        (SELECT array_agg(250 + i ORDER BY i) FROM generate_series(0, 199) AS i), array_fill(step, ARRAY[200])

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Functions that the scripts share: messages, a lock, installing missing programs, PostgreSQL's programs, database URLs.
-# Sourced, never run. Must work with Bash 3.2 (macOS), so it uses no associative arrays, no mapfile, no ${x,,}.
+# Scripts source this file. It must work with Bash 3.2 (macOS), so it uses no associative arrays, no mapfile and no ${x,,}.
 #
-# Progress goes to stdout; stderr gets one line when a script fails: what happened, with which value, what to do.
+# Scripts print progress on stdout. A script that fails prints one line on stderr, with the error, the wrong value and advice.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 LOCAL="$ROOT/.local"
@@ -86,10 +86,10 @@ lock() {
 
 unlock() { if [ "$(readlink "$1" 2>/dev/null)" = "$$" ]; then rm -f "$1"; fi; }
 
-# --- installing what's missing ---
+# --- installing missing programs ---
 
-# need WHAT DEBIAN FEDORA ARCH MACOS: the packages for each system. As root on Debian and Ubuntu it installs them; elsewhere the
-# script fails with the one command that installs them.
+# need WHAT DEBIAN FEDORA ARCH MACOS: installs the packages for the system, if it is Debian or Ubuntu and the user is root. Otherwise
+# fails with the command that installs them.
 need() {
   if is_root && has apt-get; then
     say "installing $2 (apt-get; takes up to a minute)"
@@ -117,7 +117,8 @@ apt_install() {
 
 # --- Rust ---
 
-# need_rust [TARGET]: installs the pinned Rust, the C linker it needs, and the target, or fails with the command that does.
+# need_rust [TARGET]: installs the pinned Rust, the C linker it needs, and the target. If it can't, fails with the command that
+# installs them.
 need_rust() {
   local channel sysroot
   if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then export PATH="$HOME/.cargo/bin:$PATH"; fi
@@ -183,14 +184,14 @@ postgres_folders() {
   printf '%s\n' "$PATH" | tr ':' '\n'
 }
 
-# find_postgres MAJOR: prints the folder with a complete server, of that major version if there's one. Accepts any version in
+# find_postgres MAJOR: prints the folder with a complete server, of that major version if possible. Accepts any version in
 # REZNET_POSTGRES_BIN, and a folder without psql, because builds of the server alone have none.
 find_postgres() {
   local folder first="" program
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then
     for program in initdb pg_ctl postgres; do
       [ -x "$REZNET_POSTGRES_BIN/$program" ] ||
-        fail "REZNET_POSTGRES_BIN is $REZNET_POSTGRES_BIN, and there's no program $program in it:\
+        fail "REZNET_POSTGRES_BIN is $REZNET_POSTGRES_BIN, but this folder has no program $program:\
  set it to the folder that holds initdb, pg_ctl and postgres, or unset it"
     done
     printf '%s' "$REZNET_POSTGRES_BIN"
@@ -211,7 +212,7 @@ FOLDERS
 
 major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; } # FOLDER
 
-# need_postgres: sets PG_BIN to the folder of the server's programs, and installs them if it can.
+# need_postgres: sets PG_BIN to the folder of the server's programs, and installs them if they are missing and it can.
 need_postgres() {
   PG_BIN="$(find_postgres "")"
   if [ -n "$PG_BIN" ]; then return; fi
@@ -223,7 +224,7 @@ need_postgres() {
   need "PostgreSQL's server" "postgresql postgresql-client" "postgresql-server postgresql-contrib" postgresql \
     "brew install postgresql@17"
   PG_BIN="$(find_postgres "")"
-  if [ -z "$PG_BIN" ]; then fail "PostgreSQL's programs aren't where they're expected: put their folder on PATH"; fi
+  if [ -z "$PG_BIN" ]; then fail "PostgreSQL's programs aren't in the expected folders: put their folder on PATH"; fi
 }
 
 # need_psql: sets PSQL. Debian's own /usr/bin/psql is a slow wrapper, so it comes last.
@@ -426,7 +427,7 @@ database_psql() {
   # psql never asks for a password (-w). Messages of psql and libpq are in English; the server's are in its own language.
   local -x PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" LC_ALL=C
   for parameter in ${url_variables[@]+"${url_variables[@]}"}; do
-    # The caller's options come last, so that they win.
+    # The caller's options come last, because the last of several values applies.
     if [ "${parameter%%=*}" = PGOPTIONS ] && [ -n "${PGOPTIONS:-}" ]; then parameter="$parameter $PGOPTIONS"; fi
     local -x "$parameter"
   done
@@ -434,17 +435,17 @@ database_psql() {
   "$PSQL" -X -q -w -v ON_ERROR_STOP=1 ${url_conninfo:+-d "$url_conninfo"} "$@"
 }
 
-# The possible causes of a failed connection. It has no SQLSTATE, and the server's text is in the server's language.
+# The possible causes of a failed connection. psql shows no SQLSTATE for it, and the server's text is in the server's language.
 CONNECTION_CAUSES="check the address and the port, the user and the password, the name of the database, the privileges LOGIN and\
  CONNECT, pg_hba.conf, TLS (sslmode), and whether all connections are taken"
 
-# connection_advice LINE: prints the advice on one failed attempt; all possible causes if the text is not recognised.
+# connection_advice LINE: prints the advice on one failed attempt, or all possible causes if it doesn't recognise the text.
 connection_advice() {
   case "$1" in
     *": FATAL:  password authentication failed for user "* | *"no password supplied")
       echo "the database refuses the user or the password: correct them" ;;
     *": FATAL:  database \""*"\" does not exist")
-      echo "there's no such database: create it (createdb), or correct its name" ;;
+      echo "the database doesn't exist: create it (createdb), or correct its name" ;;
     *": FATAL:  no pg_hba.conf entry for "*)
       echo "pg_hba.conf on the server has no line for this client, user, database and TLS mode: add one, or connect as it allows" ;;
     *": FATAL:  role \""*"\" is not permitted to log in")
@@ -455,7 +456,7 @@ connection_advice() {
       *": FATAL:  too many connections for "*)
       echo "all its connections are taken: close some, or allow more" ;;
     *": Connection refused" | *": No such file or directory")
-      echo "nothing listens there: start PostgreSQL (scripts/postgres start for the private one), or correct the address" ;;
+      echo "no server listens at this address: start PostgreSQL (scripts/postgres start for the private one), or correct the address" ;;
     *"could not translate host name "*) echo "its host name is unknown: correct it" ;;
     *": timeout expired" | *": Connection timed out") echo "no answer in time: check host, port and firewall" ;;
     *) echo "$CONNECTION_CAUSES" ;;
@@ -465,7 +466,7 @@ connection_advice() {
 # explain_database FILE: fails with one line about a failed connection: the text that psql wrote to FILE, and the advice.
 explain_database() {
   local text advice="" line each
-  # Lines that begin with a tab belong to the line before.
+  # A line that begins with a tab continues the line before.
   text="$(sed -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/^[[:space:]]/d' -e '/^$/d' "$1")"
   # libpq quotes a value that it can't use.
   for each in ${url_private[@]+"${url_private[@]}"}; do

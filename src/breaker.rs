@@ -1,5 +1,6 @@
-//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. Used for the
-//! cache's store and the tables of the profiler. The replica, whose verdict has a period of its own, uses only the second part.
+//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache's
+//! store and the tables of the profiler use both parts. The replica uses only the second part, because `db/replica.rs` asks for its status
+//! once a second, whether the last status was good or bad, so a pause after a bad status would only repeat that period.
 
 use std::time::{Duration, Instant};
 

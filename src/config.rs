@@ -149,19 +149,12 @@ impl Config {
         let db_statement_timeout_ms = number("db_statement_timeout_ms", 1, 600_000).await?;
         Ok(Self {
             db_address: address("db_url", &db_url, db_statement_timeout_ms)?,
-            db_read_address: if db_read_url.is_empty() {
-                None
-            } else {
-                let address = address("db_read_url", &db_read_url, db_statement_timeout_ms)?;
-                Some(address)
-            },
-            db_read_max_lag: Duration::from_millis(
-                number("db_read_max_lag_ms", 0, 3_600_000).await?.into(),
-            ),
+            db_read_address: (!db_read_url.is_empty())
+                .then(|| address("db_read_url", &db_read_url, db_statement_timeout_ms))
+                .transpose()?,
+            db_read_max_lag: milliseconds("db_read_max_lag_ms", 0, 3_600_000).await?,
             db_ca: certificate(read("db_ca").await?)?,
-            db_connect_timeout: Duration::from_millis(
-                number("db_connect_timeout_ms", 1, 60_000).await?.into(),
-            ),
+            db_connect_timeout: milliseconds("db_connect_timeout_ms", 1, 60_000).await?,
             db_statement_timeout: Duration::from_millis(db_statement_timeout_ms.into()),
             db_pool_size: number("db_pool_size", 1, 10_000).await?,
             thresholds: Thresholds {
@@ -190,9 +183,7 @@ impl Config {
             unused_index_days: number("unused_index_days", 0, 3650).await?,
             fleet: if word("profiling", "on", "off").await? {
                 Some(FleetSettings {
-                    flush_interval: Duration::from_millis(
-                        number("profiling_flush_ms", 0, 60_000).await?.into(),
-                    ),
+                    flush_interval: milliseconds("profiling_flush_ms", 0, 60_000).await?,
                     one_in: number("profiling_one_in", 1, 1_000_000).await?,
                 })
             } else {
@@ -219,6 +210,11 @@ fn trimmed(value: &str) -> &str {
 
 async fn number(name: &'static str, min: u32, max: u32) -> Result<u32, ConfigError> {
     parse_number(name, read(name).await?, min, max)
+}
+
+async fn milliseconds(name: &'static str, min: u32, max: u32) -> Result<Duration, ConfigError> {
+    let number = number(name, min, max).await?;
+    Ok(Duration::from_millis(number.into()))
 }
 
 async fn count(name: &'static str, min: u32, max: u32) -> Result<usize, ConfigError> {
@@ -258,10 +254,10 @@ fn certificate(text: String) -> Result<Option<String>, ConfigError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let is_certificate = text.starts_with("-----BEGIN CERTIFICATE-----");
-    is_certificate
-        .then_some(Some(text))
-        .ok_or(ConfigError::NotACertificate)
+    if !text.starts_with("-----BEGIN CERTIFICATE-----") {
+        return Err(ConfigError::NotACertificate);
+    }
+    Ok(Some(text))
 }
 
 /// Splits a text into tokens at white space, and checks their length.
@@ -275,50 +271,40 @@ fn tokens(name: &'static str, text: &str) -> Result<Vec<String>, ConfigError> {
 
 /// Splits a text into host names at white space. Returns them in lower case for comparison.
 fn hosts(text: &str) -> Result<Vec<String>, ConfigError> {
-    let is_name = |name: &str| {
-        let may_be_in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        name.bytes().all(may_be_in_name)
+    let may_be_in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let host = |name: &str| {
+        if name.bytes().all(may_be_in_name) {
+            return Ok(name.to_ascii_lowercase());
+        }
+        let value = name.to_owned();
+        Err(ConfigError::NotAHost { value })
     };
-    let names = text.split_whitespace();
-    names
-        .map(|name| {
-            if is_name(name) {
-                Ok(name.to_ascii_lowercase())
-            } else {
-                let value = name.to_owned();
-                Err(ConfigError::NotAHost { value })
-            }
-        })
-        .collect()
+    text.split_whitespace().map(host).collect()
 }
 
 /// Splits a text at white space into origins as browsers send them: scheme, host and port, in lower case, without the scheme's
 /// default port.
 fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
-    let is_origin = |origin: &str| {
-        let host = origin
-            .strip_prefix("https://")
-            .or_else(|| origin.strip_prefix("http://"));
-        let may_be_in_host =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
-        host.is_some_and(|host| !host.is_empty() && host.bytes().all(may_be_in_host))
-    };
-    let origins = text.split_whitespace();
-    origins
-        .map(|origin| {
-            if is_origin(origin) {
-                let own_port = if origin.starts_with("https:") {
-                    ":443"
-                } else {
-                    ":80"
-                };
-                Ok(origin.strip_suffix(own_port).unwrap_or(origin).to_owned())
-            } else {
-                let value = origin.to_owned();
-                Err(ConfigError::NotAnOrigin { value })
+    let may_be_in_host =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
+    let origin = |origin: &str| {
+        let schemes = [("https://", ":443"), ("http://", ":80")];
+        let parts = schemes
+            .iter()
+            .find_map(|(scheme, default_port)| Some((origin.strip_prefix(scheme)?, default_port)));
+        match parts {
+            Some((host, default_port)) if !host.is_empty() && host.bytes().all(may_be_in_host) => {
+                Ok(origin
+                    .strip_suffix(default_port)
+                    .unwrap_or(origin)
+                    .to_owned())
             }
-        })
-        .collect()
+            _ => Err(ConfigError::NotAnOrigin {
+                value: origin.to_owned(),
+            }),
+        }
+    };
+    text.split_whitespace().map(origin).collect()
 }
 
 fn parse_number(name: &'static str, value: String, min: u32, max: u32) -> Result<u32, ConfigError> {

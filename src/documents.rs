@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Everything that documents can refer to.
+#[derive(Default)]
 struct Project {
     /// Every file, relative to the project's folder.
     files: BTreeSet<String>,
@@ -66,14 +67,7 @@ impl Project {
     fn read() -> Self {
         let mut paths = Vec::new();
         read_all(Path::new("."), &mut paths);
-        let mut project = Self {
-            files: BTreeSet::new(),
-            words: BTreeSet::new(),
-            dashed: BTreeSet::new(),
-            variables: BTreeSet::new(),
-            routes: Vec::new(),
-            scripts: Vec::new(),
-        };
+        let mut project = Self::default();
         for path in paths {
             let name = path.to_str().unwrap().trim_start_matches("./").to_owned();
             // This file names things that don't exist, for its own tests.
@@ -96,12 +90,8 @@ impl Project {
         project.variables = variables.map(|(name, _)| name.to_owned()).collect();
         let openapi: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string("openapi.json").unwrap()).unwrap();
-        project.routes = openapi["paths"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect();
+        let paths = openapi["paths"].as_object().unwrap();
+        project.routes = paths.keys().cloned().collect();
         project
     }
 
@@ -142,10 +132,13 @@ impl Project {
             let Some(path) = normal(&base.join(path)) else {
                 return false;
             };
-            let prefix = format!("{path}/");
-            self.files
-                .iter()
-                .any(|file| *file == path || file.starts_with(&prefix) || has_pattern(file, &path))
+            let (folder, name) = (format!("{path}/"), format!("/{path}"));
+            // A name without a folder may be that of a file in any folder.
+            self.files.iter().any(|file| {
+                *file == path
+                    || file.starts_with(&folder)
+                    || !path.contains('/') && file.ends_with(&name)
+            })
         })
     }
 
@@ -220,17 +213,12 @@ fn normal(path: &Path) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Returns true if `path` is a file name without a folder, and `file` has that name.
-fn has_pattern(file: &str, path: &str) -> bool {
-    !path.contains('/') && file.rsplit('/').next() == Some(path)
-}
-
 /// Returns true if the word is a placeholder in capitals, such as NAME.
 fn is_shouted(word: &str) -> bool {
     word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
 }
 
-/// Names of settings and views of PostgreSQL and `PgBouncer` that occur in our documents but nowhere in our code.
+/// Names of settings and views of PostgreSQL and `PgBouncer` that only our documents contain, not our code.
 const THEIRS: &[&str] = &[
     "connect_query",
     "max_standby_streaming_delay",

@@ -2,9 +2,8 @@
 //!
 //! Functions here take validated values and return JSON text as PostgreSQL built it. They don't depend on HTTP.
 //!
-//! Each statement returns one row: the JSON, and a note. A list's note identifies the page's rows, and has the cursor of the next
-//! page. A write's note is the row's new tag, after a creation followed by the row's id, or the reason why nothing was written
-//! ([`Outcome`]).
+//! Each statement returns one row: the JSON, and a note. A list's note identifies the page's rows, and has the cursor of the next page. A
+//! write's note is the row's new tag, or the tag and the row's id after a creation, or the reason why nothing was written ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;

@@ -53,7 +53,7 @@ impl FromStr for Server {
         Ok(Self {
             name: part()?,
             url: part()?,
-            pid: part()?.parse().context("the PID is no number")?,
+            pid: part()?.parse().context("the PID is not a number")?,
         })
     }
 }

@@ -34,7 +34,7 @@ pub struct Ratios {
     pub p95: f64,
     /// Above 1 if the first server takes longer.
     pub p99: f64,
-    /// The ratio of X-Query-Time's p95. Above 1 if the first server's queries take longer.
+    /// The ratio of X-Query-Time's p95. It is above 1 if the first server's queries take longer.
     pub query_p95: f64,
 }
 

@@ -143,7 +143,7 @@ fn add_parts(value: &Value, parts: &mut Vec<Value>) {
     parts.push(value.clone());
 }
 
-// Random bytes are hardly ever JSON, much less a valid body, so most inputs are changed in their parts.
+// Random bytes are almost never a valid JSON body. So most mutations change the path, the query or a value in the body.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut dice = Dice(seed.into());
     if dice.falls_on_one_of(4) {

@@ -18,18 +18,19 @@ use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
     time::{Instant, sleep_until},
 };
 
-use crate::client_network::network;
+use crate::{client_network::network, lock::lock};
 
 /// The maximum number of permits, which is also the maximum number of instances.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
@@ -115,9 +116,6 @@ enum State {
     Ended,
 }
 
-/// Resolves when the request has a permit again.
-pub type Returning = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 impl RequestPermit {
     /// Waits for a permit, runs `work`, and returns the output and the permit, which the response then keeps.
     ///
@@ -133,7 +131,7 @@ impl RequestPermit {
             let mut work = pin!(work);
             let output = loop {
                 let due = Instant::now() + MOMENT;
-                let is_admitted = matches!(*request.state(), State::Admitted(_));
+                let is_admitted = matches!(*lock(&request.0.state), State::Admitted(_));
                 tokio::select! {
                     biased;
                     output = &mut work => break output,
@@ -148,7 +146,7 @@ impl RequestPermit {
 
     /// Gives the permit back while the request waits for its client. Returns whether it had one.
     pub fn release(&self) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         let is_admitted = matches!(*state, State::Admitted(_));
         if is_admitted {
             *state = State::Waiting;
@@ -158,22 +156,18 @@ impl RequestPermit {
 
     /// Waits for a permit again, at the front of its client's queue. Otherwise a large body, which arrives in many parts, would go through
     /// the whole queue for each part.
-    pub fn reacquire(&self) -> Returning {
+    pub fn reacquire(&self) -> BoxFuture<'static, ()> {
         let request = self.clone();
         Box::pin(async move { request.acquire(true).await })
     }
 
     async fn acquire(&self, again: bool) {
         let permit = Permit::take(&self.0.shared, self.0.client, again).await;
-        let mut state = self.state();
+        let mut state = lock(&self.0.state);
         if matches!(*state, State::Waiting) {
             *state = State::Admitted(permit);
             self.0.reacquired.notify_one();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,13 +177,13 @@ pub struct ResponsePermit(RequestPermit);
 
 impl Drop for ResponsePermit {
     fn drop(&mut self) {
-        *self.0.state() = State::Ended;
+        *lock(&self.0.0.state) = State::Ended;
     }
 }
 
 /// Work that goes on in a task of its own if it is dropped before its end. A task for each request would cost a few percent of the
 /// requests/s.
-struct RunToEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+struct RunToEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
 
 impl<T: Send + 'static> Future for RunToEnd<T> {
     type Output = T;
@@ -216,7 +210,7 @@ impl<T: Send + 'static> Drop for RunToEnd<T> {
 
 impl Shared {
     fn adapt(self: &Arc<Self>, cpu_is_free: bool) {
-        let mut count = self.count();
+        let mut count = lock(&self.count);
         if !cpu_is_free && count.permits > self.least {
             count.permits -= 1;
         } else if cpu_is_free
@@ -237,7 +231,7 @@ impl Shared {
         // Holds a permit that was offered to a request that no longer waits. The next request gets it.
         let mut unwanted = None;
         loop {
-            let mut count = self.count();
+            let mut count = lock(&self.count);
             if unwanted.is_none() && count.taken >= count.permits {
                 return;
             }
@@ -253,11 +247,6 @@ impl Shared {
             drop(count);
             unwanted = next.send(permit).err();
         }
-    }
-
-    fn count(&self) -> MutexGuard<'_, Count> {
-        // The numbers are consistent even if a thread panicked while it held the lock.
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -283,7 +272,7 @@ struct Permit(Arc<Shared>);
 impl Permit {
     async fn take(shared: &Arc<Shared>, client: IpAddr, again: bool) -> Self {
         let given = {
-            let mut count = shared.count();
+            let mut count = lock(&shared.count);
             if count.taken < count.permits && count.turns.is_empty() {
                 count.taken += 1;
                 return Self(shared.clone());
@@ -302,7 +291,7 @@ impl Permit {
         };
         given.await.unwrap_or_else(|_| {
             // This can't happen, because unused senders are dropped only with `shared`. If it happened, one permit too many would be better than a panic.
-            shared.count().taken += 1;
+            lock(&shared.count).taken += 1;
             Self(shared.clone())
         })
     }
@@ -310,7 +299,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.count().taken -= 1;
+        lock(&self.0.count).taken -= 1;
         self.0.hand_out();
     }
 }
@@ -323,13 +312,13 @@ mod tests {
 
     impl Shared {
         fn free(&self) -> usize {
-            let count = self.count();
+            let count = lock(&self.count);
             count.permits.saturating_sub(count.taken)
         }
 
         /// Adapts as if enough time had passed since the last growth.
         fn adapt_later(self: &Arc<Self>, cpu_is_free: bool) {
-            self.count().grown_at -= 2 * GROWTH;
+            lock(&self.count).grown_at -= 2 * GROWTH;
             self.adapt(cpu_is_free);
         }
     }
@@ -353,10 +342,10 @@ mod tests {
         let third = begin_to_wait(&shared).await;
         shared.adapt_later(true);
         shared.adapt(true);
-        assert_eq!(shared.count().permits, 2);
+        assert_eq!(lock(&shared.count).permits, 2);
         let second = second.await;
         shared.adapt_later(true);
-        assert_eq!(shared.count().permits, 3);
+        assert_eq!(lock(&shared.count).permits, 3);
         drop((first, second, third.await));
         assert_eq!(shared.free(), 3);
     }
@@ -375,7 +364,7 @@ mod tests {
         assert_eq!(shared.free(), 0);
         drop(two);
         assert_eq!(shared.free(), 1);
-        assert_eq!(shared.count().taken, 0);
+        assert_eq!(lock(&shared.count).taken, 0);
     }
 
     #[tokio::test]
@@ -454,7 +443,7 @@ mod tests {
         tokio::join!(futures_util::future::join_all(waiting), give_back);
         assert_eq!(*order.lock().unwrap(), [CLIENT, other, CLIENT, CLIENT]);
         assert_eq!(shared.free(), 1);
-        assert!(shared.count().waiting.is_empty());
+        assert!(lock(&shared.count).waiting.is_empty());
     }
 
     #[tokio::test]

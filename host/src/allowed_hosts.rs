@@ -53,23 +53,17 @@ impl AllowedHosts {
                 return Err("Unix sockets are not supported on WebAssembly".into());
             };
             // A single port applies to all hosts. Several ports apply to the hosts in order.
-            let port = if let [port] = ports {
-                Some(port)
-            } else {
-                ports.get(index)
-            };
+            let port = ports.get(if ports.len() == 1 { 0 } else { index });
             let shown = port.map_or_else(String::new, |port| format!(":{port}"));
             // If there is a hostaddr, the driver connects to it instead of the host.
             let address = config.get_hostaddrs().get(index).map(ToString::to_string);
             for target in [Some(host.clone()), address].into_iter().flatten() {
-                if !self
-                    .0
-                    .iter()
-                    .any(|pattern| pattern.allows(&target, port.copied().unwrap_or(DEFAULT_PORT)))
-                {
-                    return Err(format!(
-                        "address postgres://{target}{shown} is not permitted"
-                    ));
+                let is_allowed = |pattern: &Pattern| {
+                    pattern.allows(&target, port.copied().unwrap_or(DEFAULT_PORT))
+                };
+                if !self.0.iter().any(is_allowed) {
+                    let address = format!("postgres://{target}{shown}");
+                    return Err(format!("address {address} is not permitted"));
                 }
             }
         }
@@ -99,7 +93,7 @@ impl Pattern {
         };
         let port = match port {
             Some("*") => None,
-            Some(port) => Some(port.parse().context("the port is no number")?),
+            Some(port) => Some(port.parse().context("the port is not a number")?),
             None if scheme == SCHEME => Some(DEFAULT_PORT),
             // Entries with another scheme can't be for the database, except *://host, which Spin refuses too.
             None if scheme == "*" => {

@@ -20,12 +20,7 @@ use clap::{
 #[command(name = "reznet-host", version)]
 pub struct Cli {
     /// The application's manifest
-    #[arg(
-        short = 'f',
-        long = "from",
-        value_name = "PATH",
-        default_value = "spin.toml"
-    )]
+    #[arg(short = 'f', long, value_name = "PATH", default_value = "spin.toml")]
     pub from: PathBuf,
 
     /// IP address and port to listen on; port 0 takes a free one
@@ -101,7 +96,7 @@ impl Cli {
         Err(if name.starts_with('-') {
             format!("there is no option {name}; see --help")
         } else {
-            "there is an argument that belongs to no option; write variables like --variable KEY=VALUE, and see --help".to_owned()
+            "there is an argument without an option; write variables like --variable KEY=VALUE, and see --help".to_owned()
         })
     }
 
@@ -124,17 +119,11 @@ fn variable(text: &str) -> Result<(String, String)> {
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let addresses: Vec<_> = text
-        .trim()
-        .to_socket_addrs()
-        .map_err(|e| format!("{e}; write it like 127.0.0.1:3000"))?
-        .collect();
+    let addresses = text.trim().to_socket_addrs();
+    let addresses = addresses.map_err(|e| format!("{e}; write it like 127.0.0.1:3000"))?;
     // A name such as localhost often has both IPv4 and IPv6 addresses. IPv4 is preferred, as in Spin.
-    let preferred = addresses.iter().find(|address| address.is_ipv4());
-    preferred
-        .or(addresses.first())
-        .copied()
-        .ok_or_else(|| "it stands for no address".into())
+    let preferred = addresses.min_by_key(SocketAddr::is_ipv6);
+    preferred.ok_or_else(|| "the name resolves to no address".into())
 }
 
 fn parse_count(text: &str) -> Result<usize, String> {

@@ -6,7 +6,7 @@
 //! on its request.
 //!
 //! Each new connection of a client that reads no responses makes the host do useless work. Such a client gets room for a few new
-//! connections each second; the others are refused.
+//! connections each second. Further ones are refused.
 
 use std::{
     cmp::Reverse,
@@ -15,7 +15,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission::ResponsePermit, client_network::network, log::log};
+use crate::{admission::ResponsePermit, client_network::network, lock::lock, log::log};
 
 /// The maximum time that a new connection waits for room. The host accepts no other connection meanwhile.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ struct Table {
     /// The most connections since [`Clients::take_peak`].
     peak: usize,
     /// When each warning was last logged, and how often it was suppressed since.
-    reports: HashMap<Limit, (Instant, u64)>,
+    reports: HashMap<Limit, (Option<Instant>, u64)>,
 }
 
 /// The connections of one client address.
@@ -156,30 +156,26 @@ impl Connection {
     }
 
     /// Keeps the permit of a request while the body of its response is sent.
-    pub fn sends(&self, permit: ResponsePermit) {
-        *self.sending() = Some(permit);
+    pub fn keep_permit(&self, permit: ResponsePermit) {
+        *lock(&self.sending) = Some(permit);
     }
 
     /// Gives back the permit of a response that is complete or has to wait.
-    pub fn returns_permit(&self) {
-        let permit = self.sending().take();
+    pub fn release_permit(&self) {
+        let permit = lock(&self.sending).take();
         // Dropped after unlocking, because dropping it may let another request begin.
         drop(permit);
     }
 
     /// Whether the response has a permit.
     pub fn has_permit(&self) -> bool {
-        self.sending().is_some()
-    }
-
-    fn sending(&self) -> MutexGuard<'_, Option<ResponsePermit>> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sending).is_some()
     }
 
     /// Marks that the client doesn't read the response, and gives back the response's permit.
-    fn is_stuck(&self) {
+    fn mark_unread(&self) {
         self.is_unread.store(true, Ordering::Relaxed);
-        self.returns_permit();
+        self.release_permit();
     }
 
     /// Marks that a part of the response was sent.
@@ -207,7 +203,7 @@ pub struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.clients.table().remove(self.connection.client, self.id);
+        lock(&self.clients.table).remove(self.connection.client, self.id);
         self.clients.ended.notify_one();
     }
 }
@@ -285,20 +281,19 @@ impl Table {
 
     /// Counts one more time that a limit was reached. If a warning is due, returns the number of times that it should report.
     fn report(&mut self, limit: Limit) -> Option<u64> {
-        let now = Instant::now();
-        match self.reports.get_mut(&limit) {
-            Some((at, count)) if now.duration_since(*at) < WARNING_INTERVAL => {
-                *count += 1;
-                None
-            }
-            Some((at, count)) => {
-                *at = now;
-                Some(std::mem::take(count) + 1)
-            }
-            None => {
-                self.reports.insert(limit, (now, 0));
-                Some(1)
-            }
+        let (logged_at, count) = self.reports.entry(limit).or_default();
+        *count += 1;
+        if logged_at.is_some_and(|at| at.elapsed() < WARNING_INTERVAL) {
+            return None;
+        }
+        *logged_at = Some(Instant::now());
+        Some(std::mem::take(count))
+    }
+
+    /// Logs what the host did because a limit was reached, unless the same warning was logged recently.
+    fn warn(&mut self, done: &'static str, limit: &'static str) {
+        if let Some(count) = self.report((done, limit)) {
+            log!("warning: clients reached {limit}: {count} {done} since the last such line");
         }
     }
 }
@@ -326,20 +321,16 @@ impl Clients {
         let until = Instant::now() + ROOM_TIMEOUT;
         loop {
             {
-                let mut table = self.table();
+                let mut table = lock(&self.table);
                 if table.count < self.limits.connections {
                     return true;
                 }
                 if table.make_room(client, true) {
-                    warn(&mut table, "connections closed", "--max-connections");
+                    table.warn("connections closed", "--max-connections");
                     return true;
                 }
                 if table.is_largest(client) || Instant::now() >= until {
-                    warn(
-                        &mut table,
-                        "connections refused with 503",
-                        "--max-connections",
-                    );
+                    table.warn("connections refused with 503", "--max-connections");
                     return false;
                 }
             }
@@ -351,14 +342,14 @@ impl Clients {
     /// Adds a connection. Returns `None` if its client has too many and none of them can be closed.
     pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
         let client = network(client);
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         if table.count(client) >= self.limits.connections_per_client {
             let limit = "--max-connections-per-client";
             if !table.make_room(client, false) {
-                warn(&mut table, "connections refused with 503", limit);
+                table.warn("connections refused with 503", limit);
                 return None;
             }
-            warn(&mut table, "connections closed", limit);
+            table.warn("connections closed", limit);
         }
         let id = table.next_id;
         table.next_id += 1;
@@ -386,20 +377,9 @@ impl Clients {
 
     /// Returns the number of connections, and the highest number since the last call.
     pub fn take_peak(&self) -> (usize, usize) {
-        let mut table = self.table();
+        let mut table = lock(&self.table);
         let now = table.count;
         (now, std::mem::replace(&mut table.peak, now))
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Logs what the host did because a limit was reached, unless the same warning was logged recently.
-fn warn(table: &mut Table, done: &'static str, limit: &'static str) {
-    if let Some(count) = table.report((done, limit)) {
-        log!("warning: clients reached {limit}: {count} {done} since the last such line");
     }
 }
 
@@ -407,7 +387,7 @@ fn warn(table: &mut Table, done: &'static str, limit: &'static str) {
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
-    clients: Arc<Clients>,
+    timeout: Duration,
     connection: Arc<Connection>,
     /// Set while the client doesn't read.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -418,7 +398,7 @@ impl Stream {
     pub fn new(socket: TcpStream, guard: &Guard) -> Self {
         Self {
             socket,
-            clients: guard.clients.clone(),
+            timeout: guard.clients.limits.timeout,
             connection: guard.connection.clone(),
             stalled: None,
         }
@@ -434,8 +414,8 @@ impl Stream {
             self.connection.wrote();
             return written;
         }
-        self.connection.is_stuck();
-        let timeout = self.clients.timeout();
+        self.connection.mark_unread();
+        let timeout = self.timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         match stalled.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -552,14 +532,14 @@ mod tests {
         let clients = clients(10, 2);
         let [one, two] = [1, 1].map(|last| clients.add(address(last)).unwrap());
         for guard in [&one, &two] {
-            guard.connection.is_stuck();
+            guard.connection.mark_unread();
         }
         let three = clients.add(address(1)).unwrap();
         assert!(one.connection.closing.is_cancelled());
-        three.connection.is_stuck();
+        three.connection.mark_unread();
         // A time in the future, so that the test doesn't depend on its own speed.
         let replaced_at = Instant::now() + Duration::from_mins(1);
-        let mut table = clients.table();
+        let mut table = lock(&clients.table);
         table.clients.get_mut(&address(1)).unwrap().replaced_at = Some(replaced_at);
         drop(table);
         assert!(clients.add(address(1)).is_none());
@@ -603,7 +583,7 @@ mod tests {
         drop(one);
         let room = tokio::time::timeout(Duration::from_secs(5), clients.wait_for_room(address(2)));
         assert_eq!(room.await, Ok(true));
-        assert!(clients.table().clients.is_empty());
+        assert!(lock(&clients.table).clients.is_empty());
     }
 
     #[tokio::test]
@@ -625,7 +605,7 @@ mod tests {
         assert_eq!(table.report(("a", "")), Some(1));
         assert_eq!(table.report(("a", "")), None);
         assert_eq!(table.report(("b", "")), Some(1));
-        table.reports.get_mut(&("a", "")).unwrap().0 -= 2 * WARNING_INTERVAL;
+        table.reports.get_mut(&("a", "")).unwrap().0 = Some(Instant::now() - 2 * WARNING_INTERVAL);
         assert_eq!(table.report(("a", "")), Some(2));
     }
 }

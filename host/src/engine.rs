@@ -64,7 +64,7 @@ pub fn prepare(engine: &Engine, source: &Path) -> Result<ServicePre<Guest>> {
         )
     })?;
     let component = Component::new(engine, bytes).with_context(|| {
-        format!("{shown} is no WebAssembly component; build it for wasm32-wasip2")
+        format!("{shown} is not a WebAssembly component; build it for wasm32-wasip2")
     })?;
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

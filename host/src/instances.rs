@@ -149,12 +149,6 @@ pub struct Expiration {
     ending: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Expiration {
-    fn is_old(&self) -> bool {
-        self.started.elapsed() >= self.idle_timeout.saturating_mul(MAX_AGE_FACTOR)
-    }
-}
-
 impl WorkerExpiration for Expiration {
     fn poll(
         mut self: Pin<&mut Self>,
@@ -163,12 +157,15 @@ impl WorkerExpiration for Expiration {
         start: Instant,
     ) -> Poll<()> {
         let timeout = match status {
-            WorkerStatus::Idle if self.ending.as_mut().poll(cx).is_ready() => {
-                return Poll::Ready(());
-            }
-            WorkerStatus::Idle if self.is_old() => return Poll::Ready(()),
-            WorkerStatus::Idle => self.idle_timeout,
             WorkerStatus::Requests | WorkerStatus::PostReturn => self.request_timeout,
+            WorkerStatus::Idle => {
+                let age_limit = self.idle_timeout.saturating_mul(MAX_AGE_FACTOR);
+                let is_old = self.started.elapsed() >= age_limit;
+                if is_old || self.ending.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                self.idle_timeout
+            }
         };
         let deadline = (start + timeout).into();
         if self.sleep.deadline() != deadline {
@@ -228,11 +225,7 @@ impl WorkerState for Worker {
 
 /// Returns the innermost cause that fits on one line. wasmtime puts the guest's stack, which has many lines, first.
 pub fn one_line(error: &wasmtime::Error) -> String {
-    let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
-    let text = causes
-        .iter()
-        .rev()
-        .find(|cause| !cause.contains('\n'))
-        .unwrap_or(&causes[0]);
-    text.replace('\n', " ")
+    let causes = error.chain().map(ToString::to_string);
+    let text = causes.filter(|cause| !cause.contains('\n')).last();
+    text.unwrap_or_else(|| error.to_string().replace('\n', " "))
 }

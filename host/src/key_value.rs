@@ -2,7 +2,9 @@
 //! evicts values; a full store refuses new ones. The interface that guests call is in `interfaces/key_value.rs`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::lock::lock;
 
 /// The name of the only store. Spin also provides it without configuration.
 pub const LABEL: &str = "default";
@@ -26,12 +28,12 @@ pub type Opened = Arc<Store>;
 impl Store {
     /// Returns the value of a key.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.contents().values.get(key).cloned()
+        lock(&self.0).values.get(key).cloned()
     }
 
     /// Sets the value of a key. Fails if the store is full.
     pub fn set(&self, key: String, value: Vec<u8>) -> Result<(), String> {
-        let mut contents = self.contents();
+        let mut contents = lock(&self.0);
         let held = contents.held(&key);
         let bytes = contents.bytes - held + key.len() + value.len();
         if bytes > MOST_BYTES {
@@ -46,18 +48,14 @@ impl Store {
 
     /// Removes a key. It need not exist.
     pub fn delete(&self, key: &str) {
-        let mut contents = self.contents();
+        let mut contents = lock(&self.0);
         contents.bytes -= contents.held(key);
         contents.values.remove(key);
     }
 
     /// Returns all keys, in no particular order.
     pub fn keys(&self) -> Vec<String> {
-        self.contents().values.keys().cloned().collect()
-    }
-
-    fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).values.keys().cloned().collect()
     }
 }
 
@@ -82,7 +80,7 @@ mod tests {
         store.set("a".to_owned(), vec![2, 3]).unwrap();
         store.set("b".to_owned(), vec![]).unwrap();
         assert_eq!(store.get("a"), Some(vec![2, 3]));
-        assert_eq!(store.contents().bytes, 4);
+        assert_eq!(lock(&store.0).bytes, 4);
         let mut keys = store.keys();
         keys.sort();
         assert_eq!(keys, ["a", "b"]);
@@ -91,7 +89,7 @@ mod tests {
         assert_eq!(store.get("c"), None);
         store.delete("a");
         store.delete("a");
-        assert_eq!(store.contents().bytes, 1);
+        assert_eq!(lock(&store.0).bytes, 1);
         // A replaced value doesn't count.
         store.set("c".to_owned(), vec![0; MOST_BYTES - 2]).unwrap();
         store.set("c".to_owned(), vec![1; MOST_BYTES - 2]).unwrap();

@@ -13,11 +13,11 @@ mod instances;
 mod interfaces;
 mod key_value;
 mod lanes;
+mod lock;
 mod log;
 mod manifest;
 mod memory;
 mod output;
-
 mod postgres;
 mod request_body;
 mod response_body;
@@ -31,7 +31,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -57,50 +57,40 @@ use crate::{
 const API_TOKEN: &str = "api_token";
 
 fn main() -> ExitCode {
-    let cli = match Cli::read(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(message) => return failed(&message),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("can't start threads: {error}")),
-    };
-    match runtime.block_on(run(&cli)) {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&format!("{error:#}")),
+        Err(error) => {
+            log!("error: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn failed(message: &str) -> ExitCode {
-    log!("error: {}", message.replace('\n', " "));
-    ExitCode::FAILURE
+fn start() -> Result<()> {
+    let cli = Cli::read(std::env::args_os()).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Runtime::new().context("can't start threads")?;
+    runtime.block_on(run(&cli))
 }
 
 async fn run(cli: &Cli) -> Result<()> {
     let lifetime = Lifetime::new();
     let server = load(cli, &lifetime)?;
-    let listener = listen(cli.listen).map_err(|error| {
+    let address = cli.listen;
+    let listener = listen(address).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AddrInUse {
-            let mut other = cli.listen;
-            other.set_port(cli.listen.port().checked_add(1).unwrap_or(0));
-            anyhow::anyhow!(
-                "{} is in use; stop what listens there or pass --listen {other}",
-                cli.listen
+            let mut other = address;
+            other.set_port(address.port().checked_add(1).unwrap_or(0));
+            anyhow!(
+                "{address} is in use; stop the program that listens there, or pass --listen {other}"
             )
         } else {
-            anyhow::anyhow!(
-                "can't listen on {}: {error}; pass another --listen",
-                cli.listen
-            )
+            anyhow!("can't listen on {address}: {error}; pass another --listen")
         }
     })?;
     let local = listener.local_addr()?;
     if server.is_open && !local.ip().is_loopback() {
         log!(
-            "warning: whoever reaches {local} may use the application: set the variable {API_TOKEN}, \
+            "warning: every client that reaches {local} may use the application: set the variable {API_TOKEN}, \
              or listen on 127.0.0.1"
         );
     }
@@ -145,8 +135,11 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     let variables = Variables::resolve(&manifest.variables, &cli.variables()?, |name| {
         std::env::var(name).ok()
     })?;
-    let routes = Routes::new(manifest.triggers())?;
-    let connection_permits = config.max_connections().map(postgres::Permits::new);
+    let routes = Routes::new(&manifest.trigger.http)?;
+    let connection_permits = config
+        .outbound_pg
+        .max_connections
+        .map(postgres::Permits::new);
     let reuse = Reuse {
         requests: cli.max_instance_reuse_count,
         concurrent_requests: cli.max_instance_concurrent_reuse_count,
@@ -196,9 +189,9 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
 }
 
 /// Prints the address and the routes. Scripts rely on the first line: once it is printed, connections are accepted.
-fn announce(local: std::net::SocketAddr, routes: &Routes) {
+fn announce(local: SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
-    for route in routes.iter() {
+    for route in &routes.0 {
         let _ = writeln!(text, "  {}: http://{local}{}", route.component, route.raw);
     }
     let mut stdout = std::io::stdout().lock();

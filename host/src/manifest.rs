@@ -21,7 +21,8 @@ pub struct Manifest {
     /// `[variables]`
     #[serde(default)]
     pub variables: BTreeMap<String, Variable>,
-    trigger: Triggers,
+    /// `[[trigger.http]]`
+    pub trigger: Triggers,
     /// `[component.ID]`
     #[serde(default)]
     pub component: BTreeMap<String, Component>,
@@ -58,10 +59,12 @@ pub struct Variable {
     _secret: bool,
 }
 
+/// All triggers. This host supports only HTTP.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Triggers {
-    http: Vec<HttpTrigger>,
+pub struct Triggers {
+    /// In the manifest's order.
+    pub http: Vec<HttpTrigger>,
 }
 
 /// One `[[trigger.http]]`.
@@ -153,25 +156,23 @@ impl Manifest {
         }
         Ok(manifest)
     }
-
-    /// Returns the HTTP triggers in the manifest's order.
-    pub fn triggers(&self) -> &[HttpTrigger] {
-        &self.trigger.http
-    }
 }
 
 /// The settings that this host supports in a runtime configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeConfig {
+    /// `[outbound_pg]`
     #[serde(default)]
-    outbound_pg: OutboundPg,
+    pub outbound_pg: OutboundPg,
 }
 
+/// The settings of all components' database connections.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OutboundPg {
-    max_connections: Option<usize>,
+pub struct OutboundPg {
+    /// The maximum number of connections.
+    pub max_connections: Option<usize>,
 }
 
 impl RuntimeConfig {
@@ -185,16 +186,11 @@ impl RuntimeConfig {
             &read_text(path, "pass another --runtime-config-file")?,
         )?;
         ensure!(
-            config.max_connections() != Some(0),
+            config.outbound_pg.max_connections != Some(0),
             "{}: outbound_pg.max_connections is 0, so no query could ever run; write 1 or more",
             path.display()
         );
         Ok(config)
-    }
-
-    /// Returns the maximum number of database connections of all components together.
-    pub fn max_connections(&self) -> Option<usize> {
-        self.outbound_pg.max_connections
     }
 }
 
@@ -253,7 +249,7 @@ command = "cargo build"
     #[test]
     fn a_valid_manifest_is_parsed() {
         let manifest = Manifest::parse(Path::new("spin.toml"), GOOD).unwrap();
-        assert_eq!(manifest.triggers()[0].component, "c");
+        assert_eq!(manifest.trigger.http[0].component, "c");
         assert_eq!(manifest.component["c"].source, Path::new("c.wasm"));
         assert!(manifest.variables["key"].required);
     }
@@ -266,7 +262,8 @@ command = "cargo build"
         assert!(
             RuntimeConfig::read(Some(&path))
                 .unwrap()
-                .max_connections()
+                .outbound_pg
+                .max_connections
                 .is_some()
         );
     }

@@ -4,7 +4,7 @@
 use std::{
     io::{self, Write},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
@@ -14,6 +14,8 @@ use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
+
+use crate::lock::lock;
 
 /// The maximum length of an unfinished line. A longer one is written in pieces, so that a component can't fill the host's memory with it.
 const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -47,7 +49,7 @@ impl Lines {
     }
 
     fn push(&self, bytes: &[u8]) {
-        let mut unfinished = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unfinished = lock(&self.0);
         unfinished.line.extend_from_slice(bytes);
         let whole = unfinished
             .line

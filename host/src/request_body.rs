@@ -14,15 +14,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Request, header::EXPECT};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-use crate::{
-    admission::{RequestPermit, Returning},
-    clients::Connection,
-};
+use crate::{admission::RequestPermit, clients::Connection};
 
 /// How long the host reads the rest of a body that the component doesn't read.
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -41,7 +39,7 @@ pub struct RequestBody {
     /// Whether the request has given its permit back.
     is_outside: bool,
     /// The part of the body that has arrived while the request waits for a permit.
-    arrived: Option<(Arrived, Returning)>,
+    arrived: Option<(Arrived, BoxFuture<'static, ()>)>,
 }
 
 impl RequestBody {

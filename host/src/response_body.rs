@@ -53,13 +53,13 @@ impl Body for ResponseBody {
             return frame;
         }
         if self.started.elapsed() >= LONGEST_STAY {
-            self.connection.returns_permit();
+            self.connection.release_permit();
         } else if frame.is_ready() {
             self.waiting = None;
         } else {
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
             if waiting.as_mut().poll(context).is_ready() {
-                self.connection.returns_permit();
+                self.connection.release_permit();
             }
         }
         frame
@@ -76,6 +76,6 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.connection.returns_permit();
+        self.connection.release_permit();
     }
 }

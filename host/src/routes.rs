@@ -21,7 +21,7 @@ pub struct Route {
 
 /// All routes, the most specific first.
 #[derive(Debug)]
-pub struct Routes(Vec<Route>);
+pub struct Routes(pub Vec<Route>);
 
 impl Routes {
     /// Checks and sorts the manifest's routes.
@@ -41,7 +41,7 @@ impl Routes {
                 !routes
                     .iter()
                     .any(|other| other.prefix == prefix && other.wildcard == wildcard),
-                "route {raw:?} stands twice in the manifest; keep one"
+                "the manifest has the route {raw:?} twice; keep one"
             );
             routes.push(Route {
                 raw,
@@ -64,17 +64,14 @@ impl Routes {
                 None => false,
             })
     }
-
-    /// Returns all routes, for display.
-    pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.0.iter()
-    }
 }
 
 impl Route {
     /// Sets Spin's headers. They replace headers with the same names from the client.
     pub fn set_headers<B>(&self, request: &mut Request<B>, client: SocketAddr) {
         let uri = request.uri();
+        let raw = self.raw.as_str();
+        let without_wildcard = raw.strip_suffix("/...").unwrap_or(raw);
         let path_info = if self.wildcard {
             &uri.path()[self.prefix.len()..]
         } else {
@@ -83,19 +80,10 @@ impl Route {
         let headers = [
             ("spin-path-info", path_info.to_owned()),
             ("spin-full-url", uri.to_string()),
-            (
-                "spin-matched-route",
-                self.raw.trim_end_matches('/').to_owned(),
-            ),
+            ("spin-matched-route", raw.trim_end_matches('/').to_owned()),
             ("spin-base-path", "/".to_owned()),
-            ("spin-raw-component-route", self.raw.clone()),
-            (
-                "spin-component-route",
-                self.raw
-                    .strip_suffix("/...")
-                    .unwrap_or(&self.raw)
-                    .to_owned(),
-            ),
+            ("spin-raw-component-route", raw.to_owned()),
+            ("spin-component-route", without_wildcard.to_owned()),
             ("spin-client-addr", client.to_string()),
         ];
         for (name, value) in headers {

@@ -13,10 +13,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{
-    Request, Response, StatusCode,
-    header::{CONNECTION, TRANSFER_ENCODING},
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -84,35 +83,24 @@ impl Server {
         let memory = tokio::spawn(memory::give_back(server.clients.clone()));
         loop {
             let next = async {
-                let accepted = listener.accept().await;
-                let has_room = match &accepted {
-                    Ok((_, client)) => server.clients.wait_for_room(client.ip()).await,
-                    Err(_) => false,
-                };
-                (accepted, has_room)
+                let (stream, client) = listener.accept().await?;
+                let has_room = server.clients.wait_for_room(client.ip()).await;
+                let guard = has_room.then(|| server.clients.add(client.ip())).flatten();
+                std::io::Result::Ok((stream, client, guard))
             };
-            let (accepted, has_room) = tokio::select! {
-                accepted = next => accepted,
-                () = stop.cancelled() => break,
+            let Some(accepted) = stop.run_until_cancelled(next).await else {
+                break;
             };
             match accepted {
-                Ok((stream, client)) => {
-                    let guard = has_room.then(|| server.clients.add(client.ip())).flatten();
-                    let Some(guard) = guard else {
-                        let _ = stream.try_write(TOO_MANY);
-                        continue;
-                    };
-                    let server = server.clone();
-                    let stop = stop.clone();
+                Ok((stream, client, Some(guard))) => {
+                    let (server, stop) = (server.clone(), stop.clone());
                     connections.spawn(async move {
-                        let closing = guard.connection.closing.clone();
                         let connection = server.connection(stream, client, local, stop, &guard);
-                        tokio::select! {
-                            () = connection => {}
-                            () = closing.cancelled() => {}
-                        }
+                        let closing = &guard.connection.closing;
+                        closing.run_until_cancelled(connection).await;
                     });
                 }
+                Ok((stream, _, None)) => _ = stream.try_write(TOO_MANY),
                 Err(error) => {
                     log!("error: can't accept a connection: {error}");
                     sleep(ACCEPT_PAUSE).await;
@@ -162,7 +150,7 @@ impl Server {
             ended = connection.as_mut() => {
                 // Most other errors mean that the client has disconnected.
                 if let Err(error) = ended && error.is_user() {
-                    log!("error: an answer broke off midway: {error:?}");
+                    log!("error: a response ended before it was complete: {error:?}");
                 }
             }
             () = stop.cancelled() => {
@@ -197,7 +185,7 @@ impl Server {
         if is_chunked {
             // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
             // another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
-            let close = http::HeaderValue::from_static("close");
+            let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
         response.map(|body| ResponseBody::new(body, connection.clone()))
@@ -234,7 +222,7 @@ impl Server {
         let instances = self.components[&route.component].of(lane).clone();
         let work = async move { instances.handle((), request).await };
         let (handled, permit) = permit.run(work).await;
-        connection.sends(permit);
+        connection.keep_permit(permit);
         match handled {
             Ok(response) => response,
             Err(error) => {
@@ -260,12 +248,9 @@ fn empty(status: StatusCode) -> Response<WasiBody> {
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
-    let body = Full::new(Bytes::from_static(text.as_bytes()));
-    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, kind);
+    let body = Full::from(text).map_err(|never| match never {});
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut response = empty(status).map(|_| body.boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

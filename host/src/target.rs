@@ -82,33 +82,27 @@ fn authority(text: &[u8]) -> Option<Authority> {
         let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
         (is_reg_name(host), port)
     };
-    let is_port = match port.strip_prefix(':') {
-        None => port.is_empty(),
-        Some("") => true,
-        Some(digits) => {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
-        }
+    let is_number = |digits: &str| {
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
     };
+    let is_port = matches!(port, "" | ":") || port.strip_prefix(':').is_some_and(is_number);
     let text = text.strip_suffix(':').unwrap_or(text);
     (is_host && is_port).then(|| text.parse().ok()).flatten()
 }
 
 /// Returns whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An http URI has no empty host.
 fn is_reg_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_valid = match byte {
-            b'%' => {
-                let mut digits = [bytes.next(), bytes.next()].into_iter();
-                digits.all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
-            }
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
-        };
-        if !is_valid {
-            return false;
-        }
-    }
-    !text.is_empty()
+    let is_unescaped =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    let mut parts = text.split('%');
+    let before = parts.next().unwrap_or_default();
+    let is_valid = before.bytes().all(is_unescaped)
+        && parts.all(|part| {
+            let digits = part.as_bytes().first_chunk::<2>();
+            let is_escape = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+            is_escape && part.bytes().all(is_unescaped)
+        });
+    is_valid && !text.is_empty()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::manifest::Variable;
+use crate::{bindings::spin::variables::variables::Error, manifest::Variable};
 
 /// The values of the application's variables. Neither this type nor the next has `Debug`, because values may be secrets.
 #[derive(Default)]
@@ -109,22 +109,13 @@ impl ComponentVariables {
     }
 
     /// Returns the value of a variable. The error texts are Spin's.
-    pub fn get(&self, name: &str) -> Result<String, NoValue> {
-        check_name(name).map_err(|reason| NoValue::InvalidName(format!("{name:?}: {reason}")))?;
+    pub fn get(&self, name: &str) -> Result<String, Error> {
+        check_name(name).map_err(|reason| Error::InvalidName(format!("{name:?}: {reason}")))?;
         let value = self.values.get(name).cloned();
         value.ok_or_else(|| {
-            NoValue::Undefined(format!("no variable for {:?}.{name:?}", self.component))
+            Error::Undefined(format!("no variable for {:?}.{name:?}", self.component))
         })
     }
-}
-
-/// The reason why a variable has no value.
-#[derive(Debug)]
-pub enum NoValue {
-    /// No variable can have this name.
-    InvalidName(String),
-    /// The component has no variable with this name.
-    Undefined(String),
 }
 
 /// Checks a name by Spin's rule, so that it also works as an environment variable.
@@ -227,8 +218,8 @@ mod tests {
         let component = ComponentVariables::new("c", &templates, &values(&[("a", "1")])).unwrap();
         assert_eq!(component.get("url").unwrap(), "x1");
         assert!(
-            matches!(component.get("a"), Err(NoValue::Undefined(m)) if m == "no variable for \"c\".\"a\"")
+            matches!(component.get("a"), Err(Error::Undefined(m)) if m == "no variable for \"c\".\"a\"")
         );
-        assert!(matches!(component.get("No"), Err(NoValue::InvalidName(_))));
+        assert!(matches!(component.get("No"), Err(Error::InvalidName(_))));
     }
 }

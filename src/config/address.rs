@@ -72,7 +72,7 @@ pub enum AddressError {
     },
 }
 
-/// A valid address. Its `Debug` and `Display` texts leave the password out.
+/// A valid address. Its `Debug` and `Display` texts omit the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     hosts: Vec<(String, u16)>,
@@ -102,8 +102,8 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Adds the options that every session of the component needs, and keeps the user's options. PostgreSQL uses the last value
-    /// of an option, so the user's `jit` wins, and the component's time zone, isolation level and time limit win.
+    /// Adds the options that every session of the component needs, and keeps the user's options. PostgreSQL uses the last value of an
+    /// option, so the user's value of `jit` applies, and the component's time zone, isolation level and time limit.
     #[must_use]
     pub fn with_session_settings(mut self, statement_timeout_ms: u32) -> Self {
         let user = without_open_escape(&self.options);
@@ -585,7 +585,7 @@ mod tests {
             let error = error(&format!("postgres://u:p@h/d?{parameter}"));
             assert!(error.contains(part), "{parameter}: {error}");
         }
-        // After a password that may contain a space, messages repeat known names only.
+        // After a password that may contain a space, messages contain only the names of known parameters.
         let error = error("host=h user=u bogus=1 password=p se=cret dbname=d");
         assert!(error.contains("the parameter bogus"), "{error}");
         let error = self::error("host=h user=u password=p se=cret dbname=d");

@@ -1,11 +1,10 @@
 //! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is
 //! optional: if it fails, a statement is sent to the database, and the answer is the same.
 //!
-//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its
-//! statement was sent. An entry that was read before a write and stored after it has the old generation, so it isn't found.
-//! While writes are in progress, or the outcome of one is unknown, the generation lists until when each write closes the table.
-//! A write removes only its own closing, because another write may still wait for a lock, and its request may be lost after its
-//! commit.
+//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its statement was
+//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While writes are in progress,
+//! or the outcome of one is unknown, the generation contains the time until which each of these writes closes the table. A write removes
+//! only its own closing, because another write may still wait for a lock, and its request may be lost after its commit.
 //!
 //! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!
@@ -19,7 +18,8 @@ use spin_sdk::key_value::{Error, Store};
 use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
 
-use super::{Answer, Db, DbError, Freshness, Statement, fingerprint, texts, within};
+use super::parameters::{fingerprint, texts};
+use super::{Answer, Db, DbError, Freshness, Statement, within};
 use crate::breaker::Breaker;
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
@@ -104,7 +104,7 @@ fn database(address: &str) -> String {
 
 /// A write's closing of a table. The table's entries are neither stored nor found until `until_ms` or the write's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closing {
+struct Closing {
     until_ms: u64,
     id: u64,
 }
@@ -233,7 +233,7 @@ impl Cache {
     }
 
     /// Returns the cached tables that a statement may change.
-    pub(super) fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
+    fn changed_by(&self, statement: &Statement) -> Vec<&'static str> {
         let tables = self.tables.iter().copied();
         tables.filter(|table| statement.changes(table)).collect()
     }
@@ -261,9 +261,9 @@ impl Cache {
 }
 
 impl Db {
-    /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a
-    /// miss, the primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached,
-    /// because their data is older than the entry's time says.
+    /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a miss, the
+    /// primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached, because their data may be
+    /// older than the entry's time.
     pub async fn cached(
         &self,
         table: &'static str,
@@ -299,7 +299,7 @@ impl Db {
             self.profile.record_read_from("cache");
             return Ok(answer);
         }
-        let answer = self.primary_answer(statement, parameters).await?;
+        let answer = self.primary_with_retry(statement, parameters).await?;
         let note = answer.note.as_deref().unwrap_or_default();
         let json = answer.json.as_deref();
         let (.., most_bytes) = part(statement);
@@ -315,12 +315,29 @@ impl Db {
         Ok(answer)
     }
 
+    /// Runs `work`, which executes `statement`. If that is a write, invalidates the cached entries of its tables before and after it.
+    pub(super) async fn invalidating(
+        &self,
+        statement: &Statement,
+        work: impl Future<Output = Result<Answer, DbError>>,
+    ) -> Result<Answer, DbError> {
+        let cache = self.database.cache.as_ref();
+        let changed = cache.map_or_else(Vec::new, |cache| cache.changed_by(statement));
+        if changed.is_empty() {
+            return work.await;
+        }
+        let closing = self.begin_change(&changed).await;
+        let outcome = work.await;
+        self.end_change(&changed, closing, &outcome).await;
+        outcome
+    }
+
     /// Invalidates the entries of tables before a write. Nothing is cached for the longest time that the write can take,
     /// because if this request is lost, the end of the write is unknown.
-    pub(super) async fn begin_change(&self, tables: &[&'static str]) -> Closing {
+    async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
         // A write with an idempotency key may be sent twice.
-        let longest = (config.db_connect_timeout + self.silence_limit()).saturating_mul(2);
+        let longest = (config.db_connect_timeout + self.primary_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let closing = Closing {
             until_ms: now_ms().saturating_add(longest_ms),
@@ -334,7 +351,7 @@ impl Db {
     /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
     /// the outcome of the write is unknown, the tables stay closed for the longest time that a write can take. If the store
     /// fails, other clients may read old entries until these expire. The writer bypasses the cache.
-    pub(super) async fn end_change(
+    async fn end_change(
         &self,
         tables: &[&'static str],
         closing: Closing,

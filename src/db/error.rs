@@ -1,4 +1,4 @@
-//! The errors of statements, grouped by what a caller can do about them.
+//! The errors of statements, grouped by the possible reactions of a caller.
 //!
 //! The texts are for the log. They must not reach a client, because they contain SQLSTATEs, hosts and server messages. They
 //! contain no password, because the host gets the address as one validated text and repeats only the server's name and port.
@@ -37,7 +37,7 @@ pub enum DbError {
         /// The limit that was exceeded.
         reason: String,
     },
-    /// The server refused the statement with an SQLSTATE: a constraint, a missing table, a bug of ours.
+    /// The server refused the statement with an SQLSTATE, for example because of a constraint, a missing table or a bug in the component.
     #[error("{statement} failed with SQLSTATE {sqlstate}: {message}: {advice}")]
     Refused {
         /// The statement's name.
@@ -53,7 +53,7 @@ pub enum DbError {
         /// Advice for the operator.
         advice: &'static str,
     },
-    /// The result isn't what the statement promises, which is a bug of ours.
+    /// The result has another form than statements must return, which means a bug in the component.
     #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.
@@ -61,7 +61,7 @@ pub enum DbError {
         /// A description of the result.
         found: String,
     },
-    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug of ours.
+    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug in the component.
     #[error("{statement} failed: {reason}")]
     Other {
         /// The statement's name.
@@ -140,7 +140,7 @@ impl DbError {
             Error::PgError(PgError::ConnectionFailed(reason)) => {
                 let reason = cut(&reason);
                 let advice = connection_advice(reason, address, name);
-                // The host has no free connection, which has nothing to do with the address.
+                // The host has no free connection, so the address isn't the cause.
                 let reason = if advice == TOO_FEW_CONNECTIONS {
                     reason.to_owned()
                 } else {

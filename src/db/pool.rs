@@ -1,10 +1,10 @@
 //! Keeps connections of the host's pool for this instance's next statements, because Spin resets a connection at each checkout,
 //! which costs a round trip.
 //!
-//! Many instances share few connections, so no instance may keep one for long, or requests elsewhere wait forever. While the
-//! host has no free connections, a returned connection goes straight back to the host. Otherwise it idles here for 20 ms at
-//! most. It isn't passed to a request that waits here, because one request can't wake another: wit-bindgen's tasks have wakers
-//! of their own, and trap. Such a request waits for the host, and gets a connection that was returned to the host.
+//! Many instances share few connections, so an instance may keep one only briefly. Otherwise requests of other instances would wait for it. While the
+//! host has no free connections, a returned connection goes to the host immediately. Otherwise it idles here for 20 ms at
+//! most. The pool doesn't pass it to a request that waits for one, because a task of one request can't wake a task of another:
+//! with wit-bindgen that traps. Such a request waits until the host has a connection.
 //!
 //! Contains no SQL. A broken connection is dropped, not kept.
 
@@ -20,10 +20,10 @@ const MAX_IDLE: Duration = Duration::from_millis(10);
 /// requests of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// An open that exceeds three times this instance's fastest open by this time shows that the host has no free connections.
+/// If opening a connection takes this much longer than three times this instance's fastest open, the host has no free connections.
 const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
-/// How long no connection is kept here after such an open, or after a failed one.
+/// How long the pool keeps no connections after such an open, or after a failed one.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
 
 /// The pool of one instance, of connections of type `C`.
@@ -34,11 +34,11 @@ pub struct Pool<C>(Mutex<State<C>>);
 struct State<C> {
     /// The idle connections, with the times when they were returned. The newest is taken first, so that the others expire.
     idle: Vec<(Checkout<C>, Instant)>,
-    /// The number of requests that wait for the host.
+    /// The number of requests that wait for the host to open a connection.
     opening: usize,
-    /// When the first of them began to wait, or when one last got a connection.
+    /// The time at which the first of these requests began to wait, or at which one of them last got its connection.
     opening_since: Instant,
-    /// How long the fastest open took.
+    /// The duration of the fastest open.
     fastest: Option<Duration>,
     scarce_until: Option<Instant>,
     /// Whether a task runs that returns idle connections to the host.
@@ -108,7 +108,7 @@ impl<C: Send + 'static> Pool<C> {
         }
         let opening = Opening::count(self);
         let connection = open.await.inspect_err(|_| {
-            // The host may have refused at once because others wait for connections that would be kept here.
+            // The host may have refused immediately because other requests wait for connections. So this pool must keep none.
             self.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
         })?;
         opening.succeeded();
@@ -152,7 +152,7 @@ impl<C: Send + 'static> Pool<C> {
         }
     }
 
-    /// Returns expired connections to the host. The result is whether no idle connection is left.
+    /// Returns expired connections to the host. Returns true if no idle connection is left.
     fn return_old(&self, now: Instant) -> bool {
         let mut state = self.state();
         let over = state.take_old(now);
@@ -168,7 +168,7 @@ impl<C: Send + 'static> Pool<C> {
     }
 }
 
-/// A request that waits for the host until this value is dropped, for example by the request's time limit.
+/// Counts a request that waits for the host, until this value is dropped, for example because the request's time limit has passed.
 struct Opening<'a, C: Send + 'static> {
     pool: &'a Pool<C>,
     began_at: Instant,
@@ -248,7 +248,7 @@ mod tests {
             let mut waiting = pin!(pool.checkout(pending::<Opened>()));
             let mut context = Context::from_waker(Waker::noop());
             assert!(waiting.as_mut().poll(&mut context).is_pending());
-            // The request has only just begun to wait, which doesn't show a shortage.
+            // The request has waited only for a moment, so no shortage is detected.
             pool.give_back(one);
             assert_eq!(pool.state().idle.len(), 1);
             pool.state().opening_since -= SCARCE_AFTER * 2;

@@ -1,9 +1,8 @@
 //! Reads from a replica, and decides when the primary is read instead.
 //!
-//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others
-//! use the primary. Reads of a client that has just written ask each time, over the connection that then reads. The statement
-//! that reads can't ask for the position itself, because it sees only the data replayed before it began, but would get a later
-//! position.
+//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others use the
+//! primary. Reads of a client that has just written ask each time, over the connection that then reads. The reading statement can't ask for
+//! the position itself. It sees only the data that was replayed before it began, but would get a later position.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -210,10 +209,10 @@ impl Db {
             own?;
         }
         let query = Query::of(statement, parameters.to_vec());
-        let outcome = self.measured(&checkout, &query, READ_LIMIT).await;
+        let outcome = self.with_timing(&checkout, &query, READ_LIMIT).await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
-            // The read conflicted with the replay or took too long. That says nothing about the next read.
+            // The read conflicted with the replay or took too long. The next read may succeed, so the replica's status stays the same.
             let reason = reason(&error);
             let message = format!("REPLICA FAILED: {name}: {reason}: the primary is read");
             self.replica_line(&message);
@@ -228,18 +227,18 @@ impl Db {
     ) -> Result<State, DbError> {
         let statement = reads.replica_state;
         let query = Query::of(statement, Vec::new());
-        let answer = self.measured(checkout, &query, ASKING_LIMIT).await?;
+        let answer = self.with_timing(checkout, &query, ASKING_LIMIT).await?;
         State::of(&answer).ok_or_else(|| DbError::Decode {
             statement: statement.name,
             found: "no numbers".to_owned(),
         })
     }
 
-    /// Stops using the replica for a while, and logs that if its status was good before.
+    /// Stops using the replica for a while. Logs this if the replica's status was good before.
     fn gone(&self, replica: &Replica, error: &DbError) -> PassedOver {
         replica.server.pool.forget_idle();
         let reason = reason(error);
-        // The host has no free connections, which says nothing about the replica.
+        // The host has no free connections, so nothing is known about the replica.
         if reason.starts_with("too many requests wait") {
             return PassedOver::Failed;
         }

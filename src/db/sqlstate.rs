@@ -17,18 +17,18 @@ pub enum Failure {
     NotPermitted,
     /// A time limit ended the statement.
     TimedOut,
-    /// A bug of ours, or an error in an object that isn't ours.
+    /// A bug in the component, or an error in an object that the migrations don't create.
     Failed,
 }
 
 /// Whether the statement may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// No: it was not executed, and would most likely fail again.
+    /// No. The statement was not executed, and would most likely fail again.
     Never,
-    /// Yes: it was not executed, and the next attempt may succeed.
+    /// Yes. The statement was not executed, and the next attempt may succeed.
     Always,
-    /// Only if executing it twice does no harm: it may have been executed.
+    /// Only if executing it twice does no harm, because it may have been executed.
     IfHarmless,
 }
 
@@ -78,7 +78,7 @@ const fn absent(sqlstate: &'static str) -> Meaning {
 const POOLER_STATEMENTS: &str =
     "let the pooler keep prepared statements (PgBouncer 1.21 or newer: max_prepared_statements)";
 
-/// Every SQLSTATE that a database may return without a bug of ours, by class.
+/// Every SQLSTATE that a database may return even if the component has no bug, by class.
 pub const MEANINGS: &[Meaning] = &[
     unavailable(
         "08",
@@ -282,7 +282,7 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // The object is named in the SQL of a function, which is ours or that of a trigger that somebody added.
+        // The SQL of a function names the object. It is either one of our functions, or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
         // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
         // Errors at the first call of a function, which resolves the types of its variables, have no position either.
@@ -452,7 +452,7 @@ mod tests {
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
         for (query, context, ours) in [
-            // Somebody's own trigger, in two languages.
+            // A trigger that somebody added, with messages in two languages.
             (
                 "INSERT INTO audit DEFAULT VALUES",
                 "PL/pgSQL function audit_tasks() line 3 at SQL statement",
@@ -484,7 +484,7 @@ mod tests {
             let error = absent_object("42P01", &internal(query), Some(context));
             assert_eq!(is_ours(&error, &[once, sql]), ours, "{context}");
         }
-        // The planner doesn't find an index, for a statement that runs for an idempotency key.
+        // The planner reports a missing index in a statement that `write_once` runs.
         for (statement, ours) in [(sql, true), ("INSERT INTO audit", false)] {
             let function =
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE";

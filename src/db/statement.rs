@@ -33,7 +33,7 @@ impl Statement {
     }
 }
 
-/// What a statement does to the database. Tests compare it with the statement's text and with its plan.
+/// The effect of a statement on the database. Tests compare it with the statement's text and with its plan.
 #[derive(Debug)]
 pub enum Effect {
     /// It only reads.

@@ -26,7 +26,7 @@ pub fn foreign_origin(headers: &HeaderMap, trusted: &[String]) -> Option<String>
         // `none` means that the user started the request, for example by typing the address.
         Some("same-origin" | "none") => true,
         Some(_) => false,
-        // Browsers leave the header out if the address is neither HTTPS nor a loopback address.
+        // Browsers omit the header if the address is neither HTTPS nor a loopback address.
         None => origin
             .as_ref()
             .is_none_or(|origin| is_origin_of(origin, headers)),

@@ -246,7 +246,7 @@ impl Schema {
                 unknown.add_at(pointer, "unknown field");
                 pointer.pop();
             }
-            // An answer has no room for more errors, and more repetitions would only cost CPU time.
+            // The answer lists no further errors, so checking more repetitions would only cost CPU time.
             if repetitions.max(unknown.errors.len()) == MAX_FIELD_ERRORS {
                 validation.add_all(unknown);
                 return;

@@ -85,7 +85,8 @@ impl RawInput {
         let mut validation = Validation::default();
         let path_parameters = path_parameters(&mut parts, &mut validation).await;
         let query = parts.uri.query().unwrap_or_default();
-        // A repeated parameter is an error, so these parameters alone cause more than MAX_FIELD_ERRORS errors. More can't change the answer.
+        // A repeated parameter is an error, so these parameters alone cause more than MAX_FIELD_ERRORS errors, and further ones can't
+        // change the answer.
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
             .take(operation.parameters.len() + MAX_FIELD_ERRORS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))

@@ -34,7 +34,7 @@ pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals
         ]);
     }
     for (name, value) in all {
-        // The value is always valid, because it has only text of ours and an id that was checked when it came in.
+        // The value is always valid, because it consists of our own text and of an id that was checked before.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }

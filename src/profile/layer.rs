@@ -145,20 +145,17 @@ fn is_request_id(text: &str) -> bool {
 /// Returns the trace id of a `traceparent` header: version, 32 hex digits that aren't all zero, and so on. Returns `None` for
 /// an invalid header, because the standard says to ignore it.
 fn trace_id(traceparent: &str) -> Option<String> {
-    let mut fields = traceparent.split('-');
-    let (version, trace, parent, flags) = (
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    );
+    let fields: Vec<_> = traceparent.split('-').collect();
+    let &[version, trace, parent, flags, ref further @ ..] = &*fields else {
+        return None;
+    };
     let hex = |text: &str, digits: usize| {
         text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
     let zero = |text: &str| text.bytes().all(|b| b == b'0');
     let well_formed = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     // Version 00 has exactly four fields, later versions may have more, and ff is reserved.
-    let known = version != "ff" && (version != "00" || fields.next().is_none());
+    let known = version != "ff" && (version != "00" || further.is_empty());
     (well_formed && known && !zero(trace) && !zero(parent)).then(|| trace.to_owned())
 }
 

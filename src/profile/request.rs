@@ -64,7 +64,7 @@ pub struct SlowQuery {
     pub name: &'static str,
     /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
-    /// Fetches the plan as JSON. To be awaited after the response is sent.
+    /// Fetches the plan as JSON. The caller awaits it after the response is sent.
     pub plan: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
 }
 
@@ -118,8 +118,8 @@ impl RequestProfile {
         &self.request_id
     }
 
-    /// Sets the route that serves the request, such as `GET /api/agents/{id}`, never with values from the path, and the number
-    /// of statements that it may send.
+    /// Sets the route that serves the request, and the number of statements that it may send. The route is a pattern such as
+    /// `GET /api/agents/{id}`, without values from the path.
     pub fn set_route(&self, route: String, query_budget: usize) {
         let mut account = self.account();
         account.route = Some(route);
@@ -132,8 +132,8 @@ impl RequestProfile {
         self.account().is_admitted = true;
     }
 
-    /// Returns the name under which the fleet counts the request, and whether that is a route's name. Any client can send any number
-    /// of requests that match no route or are refused, and they must not change the figures of routes.
+    /// Returns the name under which the fleet counts the request, and whether it is the name of a route. Requests that match no route or
+    /// are refused have names of their own, because any client can send them, and they must not change the figures of routes.
     #[must_use]
     pub fn counted_as(&self, status: u16) -> (String, bool) {
         match &*self.account() {

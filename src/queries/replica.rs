@@ -54,7 +54,7 @@ const POSITION_LIMIT: Duration = Duration::from_millis(250);
 
 /// Returns a position at or after all writes so far; `None` on an error or after `POSITION_LIMIT`.
 pub async fn write_position(db: &Db) -> Option<u64> {
-    let asked = db.primary_answer(&WRITE_POSITION, vec![]);
+    let asked = db.primary_with_retry(&WRITE_POSITION, vec![]);
     let answer = within(POSITION_LIMIT, asked).await?.ok()?;
     answer.json?.parse().ok()
 }

@@ -28,7 +28,7 @@ pub struct Section {
     pub is_ours: bool,
     /// The members of the report that it fills; they are null if it can't be read.
     pub members: &'static [&'static str],
-    /// Members of other sections that need this section, each with the part that is missing without it: "advice on …".
+    /// Members of other sections that are incomplete without this section, each with a text for the missing part, such as "advice on …".
     pub needed_by: &'static [(&'static str, &'static str)],
 }
 

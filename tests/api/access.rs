@@ -228,7 +228,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         assert_eq!(answer.header("access-control-allow-headers"), headers);
         assert_eq!(answer.header("access-control-allow-origin"), PAGE);
-        // No Access-Control-Allow-Credentials: pages of other origins can't use cookies of the API's site.
+        // There is no Access-Control-Allow-Credentials, so pages of other origins can't use the cookies of the API's site.
         assert!(
             !answer
                 .headers
@@ -237,7 +237,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         let answer = preflight("https://other.example", headers).await;
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    // Not a preflight, because it asks for no method.
+    // This request isn't a preflight, because it has no Access-Control-Request-Method.
     let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &[("origin", PAGE)]).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert!(answer.header("allow").contains("POST"), "{answer:?}");
@@ -366,7 +366,7 @@ async fn pages_of_other_origins_may_not_write() {
         };
         for operation in operations() {
             let path = operation.path_with(NOBODY);
-            // A GET that creates the channel if it doesn't exist.
+            // This GET creates the channel if it doesn't exist.
             let is_write =
                 operation.method != Method::GET || operation.path.ends_with("/dm-channel");
             for page in FOREIGN_PAGES {
@@ -379,7 +379,7 @@ async fn pages_of_other_origins_may_not_write() {
                     assert!(detail.contains("the variable cors_origins"), "{what}");
                 }
             }
-            // Programs, and our own pages, which may be behind a proxy that replaces the Host header.
+            // Requests of programs and of our own pages have such headers. The pages may be behind a proxy that replaces the Host header.
             let own_origin = edge.url();
             for page in [
                 &[][..],

@@ -1,4 +1,4 @@
-//! JSON bodies: which are stored unchanged, which are refused, and how much memory a body may take.
+//! JSON bodies: some are stored unchanged, others are refused, and none uses too much memory.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn send_as(
         .await
 }
 
-/// Returns each free-form object in a request body: its operation, and its name.
+/// Returns each free-form object in a request body, as the operation and the name of the member.
 fn free_form_members() -> Vec<(Operation, String)> {
     let mut found = Vec::new();
     for operation in operations() {

@@ -33,7 +33,7 @@ async fn until_hit(edge: &Edge, path: &str) -> Answer {
         if is_hit(&answer) {
             return answer;
         }
-        assert!(Instant::now() < patience, "{path} is never a hit");
+        assert!(Instant::now() < patience, "{path} never becomes a hit");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -56,7 +56,7 @@ async fn cache_hit_runs_no_query_and_returns_the_same_response() {
     let plain = Edge::start(&database).await;
     for path in &paths {
         let expected = plain.get(path).await;
-        assert_eq!(expected.query_count(), 1, "off unless it's set");
+        assert_eq!(expected.query_count(), 1, "the cache is off by default");
         for answer in [edge.get(path).await, until_hit(&edge, path).await] {
             assert_eq!(answer.body, expected.body, "{path}");
             for header in ["etag", "link", "cache-control", "content-type"] {
@@ -276,12 +276,16 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;
-        // Another write ends meanwhile; the first is still under way.
+        // Another write ends while the first one is still running.
         let written = edge.patch(&other, &json!({"is_busy": true})).await;
         assert_eq!(written.status, StatusCode::OK, "{written:?}");
         for _ in 0..10 {
             let answer = edge.get(&path).await;
-            assert_eq!(answer.query_count(), 1, "it may be done at any moment");
+            assert_eq!(
+                answer.query_count(),
+                1,
+                "the write may commit at any moment, so the cache must not be used"
+            );
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -295,7 +299,7 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
     for _ in 0..20 {
         let before: bool = client.query_one(&sql, &[]).await.unwrap().get(0);
         let seen = edge.get(&path).await.json()["is_busy"] == true;
-        assert!(seen >= before, "it's done, and hidden");
+        assert!(seen >= before, "the committed write is not visible");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -318,7 +322,7 @@ async fn databases_that_share_a_store_have_separate_cache_entries() {
         )
     })
     .await;
-    // Both databases have this agent. The name without the @ leads to the other database, the one with it to ours.
+    // Both databases have this agent. The path with the @ is read from our database, and the path without it from the other one.
     for (path, is_busy) in [
         ("/api/agents/name/qa", true),
         ("/api/agents/name/@qa", false),

@@ -398,7 +398,10 @@ async fn task_list_tag_distinguishes_contexts_with_equal_jsonb_hash() {
         )
         .await
         .unwrap();
-    assert!(same.get::<_, bool>(0), "these two tell nothing any more");
+    assert!(
+        same.get::<_, bool>(0),
+        "these two values must have the same hash"
+    );
     let mut held = edge.get("/api/tasks").await;
     for context in contexts {
         let changed = edge.patch(&task, &json!({"context": context})).await;

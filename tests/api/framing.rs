@@ -1,5 +1,5 @@
-//! Requests on the wire: the host refuses requests that a proxy could read differently, and every client can read its answer.
-//! Some of this is the work of our host, and is not tested on Spin.
+//! Requests on the wire: the host refuses requests that a proxy could read differently, and every client can read its answer. Some of these
+//! rules exist only in our host, and aren't tested on Spin.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ async fn ambiguous_framing_is_refused() {
     assert!(edge.raw(old.as_bytes()).await.contains(" 400 "));
 }
 
-/// A proxy that reads Content-Length would take the end of such a body for the next request.
+/// A proxy that uses Content-Length would read the end of such a body as the next request.
 #[tokio::test]
 async fn request_with_content_length_and_chunked_closes_connection() {
     if serves_with_spin() {
@@ -162,7 +162,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
     for _ in 0..length / chunk.len() {
         stream.write_all(&chunk).await?;
     }
-    // Gives a reset time to arrive, which would delete the answer.
+    // Waits, because a reset of the connection, which deletes the answer, may arrive a little later.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await?;

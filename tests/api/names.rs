@@ -1,4 +1,5 @@
-//! Names: equal characters make equal names, in whichever Unicode form they were sent, and no name has invisible characters.
+//! Names: two names with the same characters are equal, even if they were sent in different Unicode forms. No name has invisible
+//! characters.
 
 use http::{Method, StatusCode};
 use serde_json::json;

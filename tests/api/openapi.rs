@@ -159,7 +159,7 @@ async fn oversized_chunked_body_is_413_before_its_end() {
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
     let head = "POST /api/channels HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
                 content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    // 17 chunks of 64 KiB without an end: a server that waits for the end waits forever.
+    // Sends 17 chunks of 64 KiB but no end, so a server that waits for the end waits forever.
     let answer = edge
         .raw(format!("{head}{}", chunk.repeat(17)).as_bytes())
         .await;

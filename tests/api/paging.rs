@@ -1,4 +1,4 @@
-//! Following `Link` returns each row once, even while others write, and the last page costs what the first does.
+//! Following `Link` returns each row once, even while other clients write, and the last page takes no longer than the first.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -170,7 +170,7 @@ async fn every_list_has_a_limit_an_offset_and_a_next_page() {
     assert!(count >= 8, "only {count} lists");
 }
 
-/// 60 messages of 100,000 control characters are 36 MB of JSON; sixteen times that is more than an instance has memory for.
+/// 60 messages of 100,000 control characters are 36 MB of JSON. Sixteen such responses exceed the memory of an instance.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
     let database = Database::migrated().await;
@@ -197,7 +197,7 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
         let (mut seen, mut next) = (HashSet::new(), Some(list));
         while let Some(page) = next {
             let answer = edge.get(&page).await;
-            // Two mebibytes plus one message.
+            // A page may exceed 2 MiB by one message.
             assert!(answer.body.len() < 2 * 1024 * 1024 + 700_000);
             for name in each(&answer, "author_name") {
                 assert!(seen.insert(name), "{page}: one came twice");
@@ -246,7 +246,7 @@ async fn paging_reaches_rows_with_any_valid_timestamp() {
     let edge = Edge::start(&database).await;
     let client = database.client().await;
     let general = channel(&edge, "general").await;
-    // Two rows for each time: the id distinguishes them.
+    // Each time has two rows, so the id must distinguish them.
     let rows = |columns: &str, values: &str| {
         let times = TIMES
             .map(|time| format!("('{time}'::timestamptz)"))
@@ -322,7 +322,7 @@ async fn paging_reaches_rows_with_any_valid_timestamp() {
     let agents = follow_one_by_one(&edge, "/api/agents?agent_type=time&", "name").await;
     assert_eq!(agents.len(), 2 * TIMES.len());
 
-    // since names a row's time to the microsecond.
+    // `since` is the exact time of a row, in microseconds.
     for (n, time) in TIMES.iter().enumerate() {
         let path = format!("/api/messages?since={time}&");
         let found = follow_one_by_one(&edge, &path, "content").await;

@@ -78,8 +78,8 @@ async fn index_usage_counts_index_scans() {
             .expect("agents_pkey is listed")
     };
     let before = scans().await;
-    // A few agents are scanned faster than any index, so sequential scans are disabled. The statistics are sure to have a session's
-    // counts when it has ended.
+    // A few agents are scanned faster than any index, so sequential scans are disabled. PostgreSQL adds a session's counts to the
+    // statistics at the latest when the session ends.
     let client = database.client().await;
     client
         .batch_execute(
@@ -118,8 +118,8 @@ async fn report(edge: &Edge) -> Value {
     edge.get("/api/performance/database").await.json()
 }
 
-/// Returns the advice once it's as expected, or after 20 s. Statistics arrive late: those of scans always, those of an ANALYZE
-/// before PostgreSQL 15. A long-running query must also run for a while first.
+/// Returns the advice once it's as expected, or after 20 s. Statistics of scans arrive late, and before PostgreSQL 15 those of an ANALYZE
+/// too. A long-running query must also run for a while first.
 async fn advice_in_the_end(
     edge: &Edge,
     expected: &BTreeSet<(String, String)>,
@@ -209,7 +209,7 @@ async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     assert_eq!(found, expected);
     let also_unused = advice(&report(&old).await);
     let unused: Vec<_> = also_unused.difference(&expected).collect();
-    // "twin" is unused too, but it is dropped as a duplicate already.
+    // "twin" is unused too, but the report already advises to drop it as a duplicate.
     let idle = ("unused_index".to_owned(), "idle".to_owned());
     assert_eq!(unused, [&idle]);
     cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
@@ -218,7 +218,7 @@ async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     // The advised SQL fixes the database.
     let client = database.client().await;
     for one in report(&old).await["advice"].as_array().unwrap() {
-        // Skips advice without SQL, which only a person can write, and a unique index whose rows aren't unique.
+        // Skips advice without SQL, because a person has to write that SQL, and the unique index whose rows aren't unique.
         let Some(sql) = one["sql"]
             .as_str()
             .filter(|sql| !sql.starts_with("REINDEX"))
@@ -281,7 +281,7 @@ async fn report_covers_the_requested_window() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;
-    // One sample a minute for three days, with totals.
+    // Inserts one sample for each minute of three days, and the totals.
     client
         .batch_execute(
             "INSERT INTO profile.minutes

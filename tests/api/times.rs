@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use super::text;
 
-/// Times that PostgreSQL would write shorter, and the ends of the permitted range.
+/// Times that PostgreSQL itself would write in a shorter form, and the limits of the permitted range.
 const TIMES: [(&str, &str); 9] = [
     ("0001-01-01 00:00:00+00", "0001-01-01T00:00:00.000000Z"),
     ("0987-06-05 04:03:02.1+00", "0987-06-05T04:03:02.100000Z"),
@@ -31,7 +31,7 @@ const TIMES: [(&str, &str); 9] = [
     ),
 ];
 
-/// Fails unless each time in `value` has six digits and `Z`. Returns how many there are.
+/// Fails unless each time in `value` has six digits and `Z`. Returns the number of times.
 fn check(value: &Value) -> usize {
     match value {
         Value::Array(values) => values.iter().map(check).sum(),

@@ -369,7 +369,7 @@ async fn claim_never_gives_a_task_to_two() {
     assert_eq!(distinct.len(), TASKS);
 }
 
-/// 20 writers work on DAGs whose tasks end at the same time; each workflow completes once, and none hangs.
+/// 20 writers work on DAGs whose tasks end at the same time. Each workflow completes once, and no request hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
     const WORKFLOWS: usize = 30;

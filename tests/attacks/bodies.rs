@@ -1,5 +1,5 @@
-//! A small body that becomes a large tree, with a reference that the database must look up. It costs the attacker 1 MiB,
-//! and may cost the server no more than a few times that.
+//! A small body that becomes a large tree, with a reference that the database must look up. The attacker sends 1 MiB, and the server may
+//! use only a few times as much memory.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{NOBODY, bodies, send, with_member};
 /// A little less than the largest body.
 const BYTES: usize = 1_000_000;
 
-/// Values of [`BYTES`] bytes and as many nodes as possible.
+/// JSON values of [`BYTES`] bytes that have as many nodes as possible.
 fn shapes() -> Vec<(&'static str, String)> {
     let nested = |open: &str, close: &str, inner: &str| {
         let levels = BYTES / (open.len() + close.len());
@@ -36,10 +36,10 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The number of concurrent attacks: as many requests as an instance takes.
+/// The number of concurrent attacks. It is the number of requests that an instance serves at once.
 const AT_ONCE: usize = 16;
 
-/// A request of an attack: what it is, its method, its path and its body.
+/// A request of an attack: its description, method, path and body.
 type Attack = (String, Method, String, String);
 
 /// Returns every shape in every member of every body, with a reference to a row that doesn't exist.
@@ -70,7 +70,7 @@ fn attacks() -> Vec<Attack> {
                     with_member(&example, name, &value),
                 ));
             }
-            // The shape as the body, without the example.
+            // Here the shape itself is the body.
             attacks.push((
                 format!("{} {path}: {shape}", operation.method),
                 operation.method.clone(),
@@ -79,7 +79,7 @@ fn attacks() -> Vec<Attack> {
             ));
         }
     }
-    // A body that contains only references, as many as fit.
+    // A body that contains as many references as possible, and no other values.
     let task = json!({"description": "x", "assigned_to": NOBODY});
     let tasks = vec![task; 1000];
     let workflow = json!({"description": "x", "orchestrator_id": NOBODY, "tasks": tasks});

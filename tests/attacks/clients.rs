@@ -34,7 +34,7 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 /// later than connections.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Locked by the running attack, because each is measured alone.
+/// The running attack locks this, because the tests measure each attack alone.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -181,7 +181,7 @@ async fn clients_that_read_nothing_do_not_block_other_clients() {
     let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    // Also from the address of the honest clients, as behind a proxy.
+    // The second attack comes from the address of the honest clients, as it would behind a proxy.
     for from in [ATTACKER, "127.0.0.1:0"] {
         let streams = unread_responses(&edge, 1000, from).await;
         assert!(streams.len() > 500, "{}", streams.len());
@@ -212,7 +212,7 @@ async fn client_that_reads_nothing_is_disconnected_after_client_timeout() {
         .pop()
         .expect("one");
     sleep(Duration::from_secs(3)).await;
-    // The data in transit arrives, and then the end, but not all pages.
+    // The client receives the data in transit and then the end of the stream, but not all pages.
     let mut answers = Vec::new();
     let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut answers)).await;
     assert!(end.is_ok(), "the connection is still open");

@@ -1,4 +1,4 @@
-//! No line of the component's log contains a control or format character, wherever its text comes from.
+//! No line of the component's log contains a control or format character, whether its text comes from a client or from the database.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Attacks on the API from outside, each carried out as an attacker would. Honest clients must not notice.
+//! Attacks on the API from outside. Honest clients must be served as before.
 
 mod bodies;
 mod clients;

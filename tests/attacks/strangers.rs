@@ -1,4 +1,4 @@
-//! Refused requests have their own name in the profile, and don't change a route's figures.
+//! The profile counts refused requests under their own name, so they don't change a route's figures.
 
 use std::time::{Duration, Instant};
 

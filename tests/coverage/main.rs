@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use support::contract::{coverage_file, operations};
 
-/// Statuses that only a broken client or installation receives; the faults suite breaks both.
+/// Statuses that occur only if a client or an installation is broken. The suite `faults` tests those.
 const BROKEN: [u16; 4] = [408, 500, 503, 504];
 
 #[test]

@@ -1,11 +1,11 @@
-"""What tests/deploy/run asks of deploy/'s files beside their own tools:
+"""The checks of tests/deploy/run that the tools for deploy/'s files don't do.
 
-Run in the folder to be checked, by the Python that has kubernetes-validate, which brings Kubernetes' schemas, PyYAML and
-jsonschema. Prints a line for each fault, and exits with 1 where there's one.
+Run it in the folder to be checked, with the Python that has kubernetes-validate, which installs Kubernetes' schemas, PyYAML and
+jsonschema. Prints a line for each fault, and exits with 1 if there is one.
 
   manifests FILE…  each document against Kubernetes' schemas, or SpinKube's in spinkube.schema.json
-  agreement FILE…  that the manifests, the rest of deploy/ and spin.toml say the same
-  files TO FILE…   writes the Job's ConfigMaps to the folders under TO that it mounts them at, as Kubernetes does
+  agreement FILE…  whether the manifests, the rest of deploy/ and spin.toml agree
+  files TO FILE…   writes the Job's ConfigMaps to their mount paths under TO, as Kubernetes does
 """
 
 import json
@@ -20,7 +20,7 @@ import yaml
 
 HERE = pathlib.Path(__file__).parent
 faults = []
-# What PostgreSQL's own default of 100 leaves to those who aren't superusers.
+# PostgreSQL's default of 100 connections, without the 3 that are reserved for superusers.
 CONNECTIONS = 97
 
 
@@ -72,7 +72,7 @@ def agreement(names):
     app, scaler = the("SpinApp", "reznet-edge", found), the("HorizontalPodAutoscaler", "reznet-edge", found)
     job, examples = the("Job", "reznet-migrate", found), documents(["deploy/spinkube/secrets.example.yaml"])
 
-    # Variables: in every spelling, all of spin.toml.
+    # spin.toml declares all variables, in any spelling.
     for path, text in texts.items():
         for name in re.findall(r"SPIN_VARIABLE_([A-Z0-9_]+)", text) + re.findall(r"--variable[ =]([a-z0-9_]+)=", text):
             if name.lower() not in spin["variables"]:
@@ -83,7 +83,7 @@ def agreement(names):
         if "value" in variable and spin["variables"][variable["name"]].get("secret"):
             fault(f"SpinApp: the secret variable {variable['name']} has its value in the manifest")
 
-    # Images: of one version.
+    # All images with one name have the same version.
     compose = yaml.safe_load(texts[pathlib.Path("deploy/compose/compose.yaml")])
     images = [service["image"] for service in compose["services"].values()]
     images += [container["image"] for container in job["spec"]["template"]["spec"]["containers"]]
@@ -99,7 +99,7 @@ def agreement(names):
     if not app["spec"]["image"].endswith(":" + spin["application"]["version"]):
         fault(f"SpinApp: the image {app['spec']['image']} isn't spin.toml's version {spin['application']['version']}")
 
-    # Names: what one manifest says of another.
+    # Names that manifests use refer to existing objects.
     secrets = [document for document in found + examples if document["kind"] == "Secret"]
     secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in secrets}
     variables = app["spec"]["variables"]
@@ -121,13 +121,13 @@ def agreement(names):
         if "known" not in probe:
             fault(f"SpinApp: openapi.json has no GET {probe['httpGet']['path']}, which {name} asks for")
 
-    # Secrets: none that are real.
+    # The examples contain no real secrets.
     for document in examples:
         for key, value in document["stringData"].items():
             if "CHANGE-ME" not in value and key not in ("db_host", "db_read_host"):
                 fault(f"secrets.example.yaml: {key} has another value than a placeholder")
 
-    # Connections: the report's number is the host's, and all hosts together fit PostgreSQL.
+    # The report's number of connections is that of the host, and PostgreSQL has enough connections for all hosts.
     values = {variable["name"]: variable.get("value") for variable in app["spec"]["variables"]}
     config = tomllib.loads(secrets["reznet-runtime-config"]["runtime-config.toml"])
     most = config["outbound_pg"]["max_connections"]
@@ -141,7 +141,7 @@ def agreement(names):
         if str(pool) != str(connections):
             fault(f"{where}: db_pool_size is {pool}, and max_connections is {connections}")
     replicas = scaler["spec"]["maxReplicas"]
-    # A rollout adds a quarter, rounded up: what a Deployment does that says nothing else.
+    # A rollout adds a quarter, rounded up. That is the default of a Deployment.
     hosts = replicas + -(-replicas // 4)
     if hosts * most > CONNECTIONS:
         fault(f"{hosts} hosts x {most} connections are more than the {CONNECTIONS} that PostgreSQL has by default")
@@ -149,7 +149,7 @@ def agreement(names):
     if int(pooler["default_pool_size"]) > CONNECTIONS or int(pooler["max_client_conn"]) < whole:
         fault("pgbouncer.ini: it takes more than PostgreSQL has, or fewer clients than a host holds")
 
-    # Migrations: all of them in the ConfigMap.
+    # The ConfigMaps contain all migrations.
     mounted = {key for document in found if document["kind"] == "ConfigMap" for key in document["data"]}
     if mounted:
         scripts = [pathlib.Path("scripts/migrate"), pathlib.Path("scripts/lib.sh")]
@@ -172,7 +172,7 @@ def files(to, names):
             continue
         volume = volumes[mount["name"]]["configMap"]
         folder = pathlib.Path(to + mount["mountPath"])
-        # The files are symlinks to where the version of the moment is.
+        # Kubernetes makes the files symlinks to the folder of the current version.
         version = folder / "..version"
         version.mkdir(parents=True)
         (folder / "..data").symlink_to("..version")

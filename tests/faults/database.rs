@@ -31,7 +31,7 @@ async fn stopped_database_is_503_within_3_s_and_200_after_restart() {
         );
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(answer.headers.contains_key("retry-after"));
-        // Either the connection was refused, or the statement ran into a dead connection.
+        // Either no connection could be opened, or the statement was sent over a dead connection.
         assert!(answer.query_count() <= 1);
         let line = edge
             .log_line(&["DATABASE UNAVAILABLE", answer.header("x-request-id")])
@@ -126,7 +126,7 @@ async fn writes_are_503_on_a_read_only_server_and_succeed_after_failover() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
     assert_eq!(write(&edge).await.status, StatusCode::CREATED);
-    // As on the old primary after a failover. Applies to new sessions only.
+    // Makes the database read-only, like the old primary after a failover. This applies to new sessions only.
     let name = database.name();
     let client = database.client().await;
     let set = |to: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {to}");

@@ -1,4 +1,4 @@
-//! Faults of the host: an instance that traps, and a log that has no reader any more.
+//! Faults of the host: an instance traps, or the reader of its log ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
     assert_eq!(edge.get("/test/agent-loop").await.status, StatusCode::OK);
     let (mut answered, mut failed) = (0, 0);
     for _ in 0..5 {
-        // Slow requests, so that the trap meets others in its instance.
+        // Sends slow requests, so that the instance has other requests when it traps.
         let paths = (0..20).map(|n| match n {
             10 => "/test/trap",
             _ => "/test/agent-loop?times=20",

@@ -81,7 +81,7 @@ async fn write_without_key_is_not_retried_if_its_connection_breaks() {
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let path = channel(&edge).await;
     assert_eq!(write(&edge, &path, "first", None).await.status, 201);
-    // The server has run the write when the first byte of its answer arrives.
+    // When the first byte of its answer arrives, the server has already executed the write.
     proxy.set(Fault::CutAfter(1));
     let cut = write(&edge, &path, "cut", None).await;
     assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
@@ -120,7 +120,7 @@ async fn unanswered_statement_is_504_or_503_and_later_requests_succeed() {
     proxy.set(Fault::Stall);
     let clock = Instant::now();
     let stuck = edge.get(AGENTS).await;
-    // At most 500 ms for the statement, a second for the server's own error to arrive, and perhaps a wait for a new connection.
+    // The statement takes at most 500 ms, the server's error may arrive a second later, and the request may wait for a new connection.
     assert!(clock.elapsed() < Duration::from_secs(5), "{stuck:?}");
     let expected = [StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&stuck.status), "{stuck:?}");

@@ -125,7 +125,7 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
     assert_eq!(unseen, not_alone);
 }
 
-/// Returns the length of a statement's text; the report's three texts are added up.
+/// Returns the length of a statement's text. For the report, this is the sum of its three texts' lengths.
 fn text_kib(name: &str) -> f64 {
     let all = reznet_edge::queries::ALL.iter();
     let bytes: usize = all
@@ -148,7 +148,7 @@ fn text_kib(name: &str) -> f64 {
 
 type Request = (Method, String, Value);
 
-/// Sends a request that runs one statement (the report: three), and returns both measurements.
+/// Sends a request that runs one statement, or three for the report. Returns the durations that the API and PostgreSQL measured.
 async fn run(
     edge: &Edge,
     client: &Client,
@@ -427,7 +427,7 @@ async fn slow_statement_appears_in_header_log_percentiles_and_slow_queries() {
     let edge = Edge::start_with(&database, &variables, &[]).await;
     let answer = edge.get("/api/agents/name/orchestrator").await;
     let header_ms = answer.query_ms();
-    // The header exceeds the sleep by the network's share only; PostgreSQL can't have taken less than its sleep.
+    // The header may exceed the sleep only by the time of the network. PostgreSQL can't have taken less time than the sleep.
     assert!((300.0..390.0).contains(&header_ms), "{answer:?}");
     let id = answer.header("x-request-id");
     let line = edge.log_line(&["ERROR - SLOW QUERY (", id]).await;

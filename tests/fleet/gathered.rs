@@ -1,4 +1,4 @@
-//! The data that all instances have recorded together, in the schema `profile`.
+//! The data in the schema `profile`, which all instances record together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -82,8 +82,8 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     ] {
         soon(&client, sql, expected).await;
     }
-    // Samples are rolled up meanwhile, and none of them twice. At random, about one flush for each 500 rows starts a rollup. If none has,
-    // a flush two minutes later does.
+    // Meanwhile each sample is rolled up exactly once. About one flush for each 500 rows, chosen at random, starts a rollup. If no flush
+    // started one, the next flush after two minutes does.
     let (samples, minutes) = (
         "SELECT count(*) FROM profile.samples",
         "SELECT count(*) FROM profile.minutes",
@@ -122,7 +122,7 @@ async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
         .unwrap()
         .get(0);
     assert_eq!(count % 4, 0);
-    // 50 of 200 are expected; 20 or 80 occur once in a hundred thousand runs.
+    // About 50 of 200 requests are recorded, each with the weight 4. As few as 20 or as many as 80 occur once in a hundred thousand runs.
     assert!((80..320).contains(&count), "{count}");
 }
 
@@ -206,8 +206,8 @@ fn statement(name: &str) -> &'static str {
     statement.expect("it's registered").sql
 }
 
-/// An incident a month ago was the worst, and everything has become quicker since: each window still has its slowest runs, and the
-/// statement has no more rows than there are spans.
+/// The slowest runs occurred a month ago, and later runs are quicker. Each window must still have its own slowest runs, and the statement
+/// must have only one row for each span.
 #[tokio::test]
 async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     let database = Database::migrated().await;
@@ -261,7 +261,8 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
         let runs = of("agent_get");
         assert_eq!(runs.len(), 4, "{runs:?}");
         assert!(runs.contains(&2999.001), "the newest: {runs:?}");
-        // The slowest of a window is its first run; a span that began before the window counts as before it.
+        // The first run of a window is its slowest, because later runs are quicker. A span that began before the window doesn't belong to
+        // it.
         let seconds_ago = |elapsed_ms: f64| month * (1.0 - (3000.0 - elapsed_ms)).powi(3);
         let first = seconds_ago(runs[0]);
         assert!(
@@ -271,12 +272,13 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     }
 }
 
-/// Minutes of an hour with a gap, rolled up twice: each total, one every ten minutes, is the sum of all minutes before it.
+/// The minutes of an hour, with a gap, are rolled up twice. There is one total every ten minutes, and each is the sum of all minutes before
+/// it.
 #[tokio::test]
 async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // One sample a minute from 09:00 to 09:24 and from 09:50 to 09:59, yesterday; and some that are too old.
+    // Inserts one sample for each minute of yesterday from 09:00 to 09:24 and from 09:50 to 09:59, and some that are too old.
     client
         .batch_execute(
             "INSERT INTO profile.minutes
@@ -291,7 +293,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
         .unwrap();
     let rollup = statement("fleet_rollup");
     let named = vec!["idx_agents_name", "idx_messages_created_at"];
-    // The first rollup adds up the old minute, the second the hour; the others find nothing.
+    // The first rollup adds the old minute to the totals, the second adds the hour, and the others have nothing to do.
     for _ in 0..4 {
         if !client.query(rollup, &[]).await.unwrap().is_empty() {
             let scans = statement("fleet_index_scans");
@@ -322,7 +324,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
         soon(&client, &total(what, when), expected).await;
     }
     for (expected, sql) in [
-        // A name is in every total from its first one on: 1 + 2 + 3 + 4 + 5.
+        // Once a name is in a total, it is in all later totals. So there are 1 + 2 + 3 + 4 + 5 rows.
         (15, "SELECT count(*) FROM profile.totals"),
         (70, "SELECT count(*) FROM profile.minutes"),
         (4, "SELECT count(*) FROM profile.index_scans"),
@@ -349,7 +351,7 @@ async fn old_totals_are_reduced_to_one_per_hour() {
         .await
         .unwrap();
     client.query(statement("fleet_rollup"), &[]).await.unwrap();
-    // The totals of four hours, and the new one.
+    // Four totals remain, one for each hour, and the rollup has added one.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =
         "SELECT count(*) FROM profile.totals WHERE ended_at = date_trunc('hour', ended_at)

@@ -304,7 +304,7 @@ async fn month_partitions_are_added_in_advance_or_late() {
         .unwrap();
 }
 
-/// A thread that began in a detached month continues, and prevents only the undo.
+/// A thread that began in a detached month can continue. It prevents only that the migration is undone.
 #[tokio::test]
 async fn oldest_month_partitions_can_be_detached() {
     let database = by_month().await;

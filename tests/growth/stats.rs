@@ -86,7 +86,7 @@ async fn unknown_or_premature_optional_migration_is_refused() {
     for (arguments, says) in [
         (
             ["optional", "nonsense"],
-            "there's no migrations/optional/nonsense.sql: give one of those there are (messages_by_month stats_materialized)",
+            "there's no migrations/optional/nonsense.sql: give one of the existing ones (messages_by_month stats_materialized)",
         ),
         (["undo", "stats_materialized"], "0001_schema is pending"),
     ] {

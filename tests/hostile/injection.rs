@@ -27,7 +27,7 @@ const UNDO: [&str; 2] = [
      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;",
 ];
 
-/// The control: a statement that the component's login runs although the registry doesn't have it.
+/// A control that the check must report: the component's login runs this statement, but the registry doesn't have it.
 const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
 
 #[tokio::test]

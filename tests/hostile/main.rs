@@ -21,10 +21,10 @@ const MOST_BODY_BYTES: usize = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An id that no row has, for requests that would delete rows that others need.
+/// An id that no row has. Requests use it if they would otherwise delete rows that other requests need.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Existing rows, because without them most requests would end at "no such row".
+/// The ids of existing rows, because with other ids most requests would end with 404.
 #[derive(Debug)]
 struct Rows(BTreeMap<&'static str, String>);
 

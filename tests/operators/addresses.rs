@@ -156,7 +156,7 @@ async fn options_of_db_url_are_merged_with_the_components_settings() {
             "-cwork_mem=5MB -c app.tenant=a\\ b\\\\c",
             "5MB|a b\\c|off|UTC|5s|read committed|reznet-edge",
         ),
-        // The user's jit wins. For the other settings, which statements rely on, the component's values win.
+        // The user's value of jit applies. For the other settings the component's values apply, because its statements rely on them.
         (
             "-c work_mem=5MB -c jit=on -c TimeZone=Asia/Tokyo -c statement_timeout=1 -c default_transaction_isolation=serializable \\",
             "5MB||on|UTC|5s|read committed|reznet-edge",
@@ -223,7 +223,7 @@ async fn each_variable_may_end_in_a_line_break() {
 async fn first_reachable_host_is_used_and_all_hosts_must_be_permitted() {
     let database = Database::migrated().await;
     let (url, host) = (address(&database).to_url(), database.host());
-    // Nothing listens at the first address.
+    // No server listens at the first address.
     let several = url.replacen(&host, &format!("127.0.0.1:1,{host}"), 1);
     assert_ne!(several, url);
     let only_one = edge_at(&database, &several).await;

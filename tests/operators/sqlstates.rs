@@ -44,7 +44,8 @@ async fn each_sqlstate_gets_the_status_and_retry_of_the_table() {
                 .await
                 .unwrap();
             let answer = create_task(&edge, key.as_deref()).await;
-            // The migrations don't create the object that this trigger misses.
+            // The object that this trigger doesn't find is not one of the migrations' objects, so the error isn't that migrations are
+            // missing.
             let failure = match meaning.failure {
                 Failure::NotMigrated => Failure::Failed,
                 other => other,

@@ -1,4 +1,4 @@
-//! Parameters for every statement: existing rows, neither the busiest nor the quietest, from the middle of the data.
+//! Parameters for every statement. They refer to existing rows from the middle of the data, which have an average number of related rows.
 
 use std::collections::HashMap;
 

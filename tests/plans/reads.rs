@@ -9,11 +9,11 @@ use tokio_postgres::{Client, Transaction};
 use super::parameters::{FilterValues, Rows, of_list};
 use super::plan::{self, Layout};
 
-/// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. A row
-/// of a large table is in a buffer of its own, and so may be its long text; an index lookup reads three or four.
+/// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. Each row of a
+/// large table may need two buffers, one for the row and one for its long text. An index lookup reads three or four.
 const BUFFERS: f64 = 40.0;
 const BUFFERS_A_ROW: f64 = 2.5;
-/// The same limits for rows. A partition adds a row that is read and not returned, and an index lookup.
+/// The same limits for rows. Each partition adds an index lookup, and one row that is read but not returned.
 const ROWS: f64 = 10.0;
 const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;

@@ -83,7 +83,7 @@ async fn foreign_key_is_covered_by_an_index_that_starts_with_its_columns() {
             uncovered.insert((n, *index));
         }
     }
-    // An invalid index doesn't count: this one can't be built, because two rows have the same values.
+    // The report must not count an invalid index. This one is invalid, because two rows have the same values.
     client
         .batch_execute(
             "INSERT INTO parent VALUES (1, 1);
@@ -176,7 +176,7 @@ async fn index_drop_is_advised_only_if_another_index_replaces_it() {
             _ => false,
         };
     }
-    // Indexes that something needs, although others have the same columns.
+    // Indexes that must stay, although other indexes have the same columns.
     client
         .batch_execute(
             "CREATE TABLE n1 (a int NOT NULL, PRIMARY KEY (a));

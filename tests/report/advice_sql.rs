@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::{Cluster, Edge, database_variables, migrate, project};
 use tokio_postgres::Client;
 
-/// A fault in a database, and the expected advice: its name, and the first word of its detail.
+/// A defect of a database, and the name and the first word of the detail of the expected advice.
 struct Case {
     setup: &'static str,
     /// A statement that fails and leaves an invalid index.
@@ -226,7 +226,7 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
             psql(url, sql).unwrap_or_else(|error| panic!("{layout}: {error}\n{sql}"));
             names.insert(key(one).0);
         }
-        // Statistics on an analysed table arrive late; a dropped or created index is seen at once.
+        // Statistics of an ANALYZE arrive late, but the report shows immediately that an index was dropped or created.
         let mut left = advice(edge).await;
         for _ in 0..100 {
             if left.is_empty() {

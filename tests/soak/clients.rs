@@ -18,7 +18,7 @@ use support::{Answer, Edge};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The longest time an answer may take. The timeouts of two connections and two statements end long before.
+/// The longest time an answer may take. It is much longer than the timeouts of two connections and two statements together.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a client repeats a request with an idempotency key after the last phase.
@@ -54,14 +54,14 @@ const PHASES: [Phase; 5] = [
     Phase::After,
 ];
 
-/// What a client knows about the result of a write.
+/// The result of a write, as the client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The write is done: its row exists once.
+    /// The write was executed, so its row exists once.
     Acknowledged,
-    /// The write isn't done: its row doesn't exist.
+    /// The write was not executed, so its row doesn't exist.
     Refused,
-    /// The write may be done: its row exists once or not at all.
+    /// The write may have been executed, so its row exists once or not at all.
     Unknown,
 }
 
@@ -119,8 +119,8 @@ impl Ledger {
         lines.join("\n")
     }
 
-    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. The median keeps one slow
-    /// second of the machine from counting against the server.
+    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. It is a median, so that one slow
+    /// second of the machine has no effect.
     pub fn p95_ms(&self, phase: Phase) -> f64 {
         let Some(&(began, ..)) = self.elapsed.iter().min_by_key(|(at, ..)| *at) else {
             return f64::NAN;
@@ -160,7 +160,7 @@ struct World {
     /// The id of an open channel; `archived` is that of an archived one.
     channel: String,
     archived: String,
-    /// Each client does the tasks of one agent; two clients share an agent, so that their claims compete.
+    /// The agent whose tasks this client does. Two clients share an agent, so that their claims compete.
     agents: Vec<String>,
 }
 
@@ -280,7 +280,7 @@ impl Client {
         }
     }
 
-    /// Pauses at random, because response times on a constantly busy machine say nothing.
+    /// Pauses at random, because response times are meaningless on a saturated machine.
     async fn pause(&mut self) {
         let pause = self.dice.random_range(0..300);
         sleep(Duration::from_millis(pause)).await;
@@ -503,7 +503,7 @@ impl Client {
         });
     }
 
-    /// Creates a workflow, starts it, and does tasks until the agent has no ready task.
+    /// Creates and starts a workflow, and completes tasks until the agent has no ready task.
     async fn work_through_a_workflow(&mut self) {
         let agent = self.world.agents[self.n / 2].clone();
         let description = self.name("workflow");

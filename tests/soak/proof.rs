@@ -152,10 +152,10 @@ pub struct Leaks {
     memory_kib: u64,
 }
 
-/// Permitted growth: the sockets of requests under way during the count.
+/// Permitted growth, for the sockets of requests that are running during the count.
 const FILES_MORE: usize = 40;
 
-/// Permitted growth beyond twice the earlier memory: a connection pool with its prepared statements.
+/// Permitted growth in addition to twice the earlier memory, for a connection pool and its prepared statements.
 const MEMORY_MORE_KIB: u64 = 96 * 1024;
 
 impl Leaks {

@@ -128,7 +128,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Uses a child process because there is no runtime to wait on here. A database that can't be dropped goes with the cluster.
+        // Uses a child process because there is no runtime to wait on here. A database that can't be dropped is deleted with the cluster.
         let _ = psql(
             &url(&self.server, server_database(&self.server)),
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),

@@ -279,7 +279,7 @@ impl Edge {
         self.send_json(Method::PATCH, path, body).await
     }
 
-    /// Writes bytes to a connection and returns everything received. For requests that no HTTP client would send.
+    /// Writes bytes to a connection and returns everything received. Used for requests that no HTTP client would send.
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.address)
             .await
@@ -490,7 +490,7 @@ fn host_command(port: u16) -> Command {
     match std::env::var_os("SPIN") {
         Some(spin) => {
             let mut command = Command::new(spin);
-            // A separate key-value store for each host, as ours has.
+            // Gives each host its own key-value store, because our hosts have their own too.
             command.arg("up").arg("--state-dir").arg(spin_state(port));
             command
         }
@@ -503,7 +503,7 @@ fn spin_state(port: u16) -> PathBuf {
     project().join(".spin/tests").join(port.to_string())
 }
 
-/// Returns an address at which nothing listens at the moment.
+/// Returns an address at which no server listens at the moment.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())

@@ -1,6 +1,6 @@
 //! Support for the suites: a database for each test, a running host with the component, and an HTTP client.
 //!
-//! Everything here is real: PostgreSQL, the released .wasm, the host's own process. Nothing is mocked.
+//! The suites use the real PostgreSQL, the released .wasm and the host's own process, and no mocks.
 
 pub mod contract;
 mod database;

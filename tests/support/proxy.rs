@@ -22,7 +22,7 @@ pub enum Fault {
     Delay(Duration),
     /// Forwards nothing and closes nothing.
     Stall,
-    /// Discards all data and closes nothing. A connection that lost data stays dead, because TCP leaves no gaps.
+    /// Discards all data and closes nothing. A connection that lost data stays unusable, because TCP delivers no data after a gap.
     Drop,
     /// Closes every connection.
     Cut,
@@ -30,7 +30,7 @@ pub enum Fault {
     CutAfter(usize),
 }
 
-/// The proxy; it ends with the test.
+/// The proxy. It stops when the test ends.
 pub struct Proxy {
     address: SocketAddr,
     fault: Arc<watch::Sender<Fault>>,

@@ -47,10 +47,7 @@ async fn connect(builder: ConnectionBuilder, app: &App) -> Result<Connection, Er
         .map_err(Error::ConnectionFailed)?;
     // Acquires the permit before the connection, like Spin.
     let permit = match &app.connection_permits {
-        Some(permits) => match permits.acquire().await {
-            Ok(permit) => Some(permit),
-            Err(crowded) => return Err(Error::ConnectionFailed(crowded.to_string())),
-        },
+        Some(permits) => Some(permits.acquire().await.map_err(Error::ConnectionFailed)?),
         None => None,
     };
     let client = app
@@ -204,20 +201,16 @@ async fn execute(
 ) -> Result<u64, Error> {
     let parameters = types::parameters(parameters)
         .map_err(|e| Error::ValueConversionFailed(error::causes(&e)))?;
-    let client = session.begin(statement);
-    let result = match prepared(client, statement).await {
-        Ok(prepared) => client.execute_raw(&prepared, borrowed(&parameters)).await,
-        Err(error) => Err(error),
-    };
-    let result = match result {
-        Err(error) if is_stale(&error) => {
-            client.statement_cache.clear();
-            client.execute_raw(statement, parameters).await
+    let mut stream = Box::pin(start(session, statement, parameters).await?);
+    let result = loop {
+        match stream.try_next().await {
+            Ok(Some(_)) => {}
+            last => break last,
         }
-        result => result,
     };
     session.ended(result.as_ref().err());
-    result.map_err(error::query_failed)
+    result.map_err(error::query_failed)?;
+    Ok(stream.rows_affected().unwrap_or(0))
 }
 
 async fn query(
@@ -252,7 +245,6 @@ fn midway(error: tokio_postgres::Error) -> Error {
     error::query_text(error::query_failed(error).to_string())
 }
 
-/// Sends a statement. If this succeeds, the caller must call [`Session::ended`] at the end of the stream.
 async fn start_query(
     session: &Session,
     statement: &str,
@@ -260,6 +252,15 @@ async fn start_query(
 ) -> Result<RowStream, Error> {
     let parameters =
         types::parameters(parameters).map_err(|e| Error::BadParameter(error::causes(&e)))?;
+    start(session, statement, parameters).await
+}
+
+/// Sends a statement. If this succeeds, the caller must call [`Session::ended`] at the end of the stream.
+async fn start(
+    session: &Session,
+    statement: &str,
+    parameters: Vec<types::Parameter>,
+) -> Result<RowStream, Error> {
     let client = session.begin(statement);
     let result = match prepared(client, statement).await {
         Ok(prepared) => client.query_raw(&prepared, borrowed(&parameters)).await,

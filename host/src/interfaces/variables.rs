@@ -4,16 +4,11 @@ use wasmtime::component::{Accessor, HasSelf};
 
 use crate::bindings::spin::variables::variables::{Error, Host, HostWithStore};
 use crate::guest::Guest;
-use crate::variables::NoValue;
 
 impl Host for Guest {}
 
 impl<T: Send> HostWithStore<T> for HasSelf<Guest> {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, Error> {
-        let value = accessor.with(|mut access| access.get().app.variables.get(&name));
-        value.map_err(|no_value| match no_value {
-            NoValue::InvalidName(text) => Error::InvalidName(text),
-            NoValue::Undefined(text) => Error::Undefined(text),
-        })
+        accessor.with(|mut access| access.get().app.variables.get(&name))
     }
 }

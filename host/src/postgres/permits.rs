@@ -6,13 +6,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The wait of the oldest waiter after which new ones are refused. It is half of the component's default connect timeout.
+use crate::lock::lock;
+
+/// Once the oldest waiter has waited for this long, new requests are refused. It is half of the component's default connect timeout.
 const TOO_LONG: Duration = Duration::from_secs(1);
 
 /// The permits and the queue for them.
@@ -29,24 +31,6 @@ struct Queue {
     waiting: BTreeMap<u64, Instant>,
 }
 
-/// The queue is full, because the oldest waiter has waited for too long.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Crowded {
-    waiting: usize,
-    waited: Duration,
-}
-
-impl std::fmt::Display for Crowded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "too many requests wait for a connection: {} of them, the first for {} ms",
-            self.waiting,
-            self.waited.as_millis()
-        )
-    }
-}
-
 impl Permits {
     /// Creates `count` permits.
     pub fn new(count: usize) -> Self {
@@ -56,9 +40,9 @@ impl Permits {
         }
     }
 
-    /// Returns a permit as soon as it's this caller's turn, or [`Crowded`] if the queue is full.
-    pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, Crowded> {
-        // No permit is free while anyone waits for one. A waiter that has received its permit but hasn't run yet doesn't keep others out.
+    /// Returns a permit as soon as it's this caller's turn, or the reason for a refusal.
+    pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
+        // No permit is free while anyone waits for one. A waiter that has received its permit, but hasn't run yet, doesn't block others.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -66,11 +50,6 @@ impl Permits {
         let permit = self.free.clone().acquire_owned().await;
         drop(waiting);
         Ok(permit.expect("nobody closes it"))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        // The queue is consistent even if a thread panicked while it held the lock.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,14 +60,17 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn begin(permits: &'a Permits) -> Result<Self, Crowded> {
+    fn begin(permits: &'a Permits) -> Result<Self, String> {
         let now = Instant::now();
-        let mut queue = permits.queue();
+        let mut queue = lock(&permits.queue);
         if let Some((_, first)) = queue.waiting.first_key_value() {
             let waited = now.duration_since(*first);
             if waited > TOO_LONG {
-                let waiting = queue.waiting.len();
-                return Err(Crowded { waiting, waited });
+                return Err(format!(
+                    "too many requests wait for a connection: {} of them, the first for {} ms",
+                    queue.waiting.len(),
+                    waited.as_millis()
+                ));
             }
         }
         queue.last += 1;
@@ -100,7 +82,7 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.permits.queue().waiting.remove(&self.number);
+        lock(&self.permits.queue).waiting.remove(&self.number);
     }
 }
 
@@ -135,13 +117,13 @@ mod tests {
                 .is_pending()
         );
         assert!(ask(&permits).is_pending(), "the first has just come");
-        for began in permits.queue().waiting.values_mut() {
+        for began in lock(&permits.queue).waiting.values_mut() {
             *began -= 2 * TOO_LONG;
         }
-        assert!(matches!(
-            ask(&permits),
-            Poll::Ready(Err(Crowded { waiting: 1, .. }))
-        ));
+        let Poll::Ready(Err(refusal)) = ask(&permits) else {
+            panic!("the first has waited too long")
+        };
+        assert!(refusal.contains("1 of them"), "{refusal}");
         // The first waiter leaves, so the queue is empty.
         drop(first);
         assert!(ask(&permits).is_pending());

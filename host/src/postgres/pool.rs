@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use anyhow::{Context as _, Result};
@@ -15,6 +15,8 @@ use rustls::{
 };
 use tokio_postgres::{Config, NoTls, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::lock::lock;
 
 /// The maximum number of connections in a pool, as in Spin.
 const POOL_SIZE: usize = 64;
@@ -68,7 +70,7 @@ impl Pools {
             address.to_owned(),
             ca_root.as_ref().map(|ca_root| ca_root.pem.clone()),
         );
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = lock(&self.0);
         if let Some(pool) = pools.get(&key) {
             return Ok(pool.clone());
         }

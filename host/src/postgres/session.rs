@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,6 +16,8 @@ use std::{
 use deadpool_postgres::{Object, RecyclingMethod};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tokio_postgres::error::SqlState;
+
+use crate::lock::lock;
 
 /// If a guest abandons a statement after at least this long, the server may be unresponsive.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
@@ -55,10 +57,7 @@ impl Session {
             self.changed.store(true, Ordering::Relaxed);
         }
         self.unfinished.fetch_add(1, Ordering::Relaxed);
-        *self
-            .last_begun
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.last_begun) = Instant::now();
         self.client.as_ref().expect("only the drop takes it")
     }
 
@@ -81,8 +80,7 @@ impl Drop for Session {
             close_idle(&client, Duration::ZERO);
             drop(Object::take(client));
         } else if *self.unfinished.get_mut() > 0 {
-            let begun = self.last_begun.get_mut();
-            let waited = begun.unwrap_or_else(PoisonError::into_inner).elapsed();
+            let waited = lock(&self.last_begun).elapsed();
             if waited >= SUSPICIOUS_AFTER {
                 close_idle(&client, waited);
             }
@@ -102,10 +100,11 @@ impl Drop for Session {
     }
 }
 
-/// Closes the idle sessions of the same pool that were last taken at least `untaken_for` ago. The server responded to sessions taken since.
-fn close_idle(client: &Object, untaken_for: Duration) {
+/// Closes the pool's idle sessions that were last used at least `unused_for` ago. The others stay, because the server has responded to them
+/// since.
+fn close_idle(client: &Object, unused_for: Duration) {
     if let Some(pool) = Object::pool(client) {
-        pool.retain(|_, metrics| metrics.last_used() < untaken_for);
+        pool.retain(|_, metrics| metrics.last_used() < unused_for);
     }
 }
 
@@ -113,11 +112,10 @@ fn close_idle(client: &Object, untaken_for: Duration) {
 /// would keep its locks.
 async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("ROLLBACK").await?;
-    let undo = RecyclingMethod::Clean
-        .query()
-        .unwrap_or_default()
-        .to_owned();
-    client.batch_execute(&undo).await
+    let clean = RecyclingMethod::Clean;
+    client
+        .batch_execute(clean.query().unwrap_or_default())
+        .await
 }
 
 /// Returns whether a statement may change its session. Reading and writing rows can't, except with the functions and forms in `CHANGING`.

@@ -35,46 +35,38 @@ pub fn send(
     let (rows, rows_received) = mpsc::channel(WAITING_ROWS);
     let (columns, columns_received) = oneshot::channel();
     let (outcome, outcome_received) = oneshot::channel();
-    tokio::spawn(forward(stream, session, rows, columns, outcome));
-    (Rows(rows_received), columns_received, outcome_received)
-}
-
-async fn forward(
-    stream: RowStream,
-    session: Connection,
-    rows: mpsc::Sender<Row>,
-    columns: oneshot::Sender<Vec<Column>>,
-    outcome: oneshot::Sender<Result<(), Error>>,
-) {
-    let mut stream = Box::pin(stream);
-    let mut columns = Some(columns);
-    let result = loop {
-        let next = tokio::select! {
-            biased;
-            // The guest has dropped the stream, so the remaining rows are discarded.
-            () = rows.closed() => break Ok(()),
-            next = stream.try_next() => next,
-        };
-        let row = match next {
-            Ok(Some(row)) => row,
-            last => {
-                session.ended(last.as_ref().err());
-                break last.map(|_| ()).map_err(error::query_failed);
-            }
-        };
-        if let Some(columns) = columns.take() {
-            let _ = columns.send(types::columns(&row));
-        }
-        match convert(&row, row.raw_size_bytes()) {
-            Ok(row) => {
-                if let Err(dropped) = rows.send(row).await {
-                    break Err(error::query_text(format!("async error: {dropped}")));
+    tokio::spawn(async move {
+        let mut stream = Box::pin(stream);
+        let mut columns = Some(columns);
+        let result = loop {
+            let next = tokio::select! {
+                biased;
+                // The guest has dropped the stream, so the remaining rows are discarded.
+                () = rows.closed() => break Ok(()),
+                next = stream.try_next() => next,
+            };
+            let row = match next {
+                Ok(Some(row)) => row,
+                last => {
+                    session.ended(last.as_ref().err());
+                    break last.map(|_| ()).map_err(error::query_failed);
                 }
+            };
+            if let Some(columns) = columns.take() {
+                let _ = columns.send(types::columns(&row));
             }
-            Err(error) => break Err(error),
-        }
-    };
-    let _ = outcome.send(result);
+            match convert(&row, row.raw_size_bytes()) {
+                Ok(row) => {
+                    if let Err(dropped) = rows.send(row).await {
+                        break Err(error::query_text(format!("async error: {dropped}")));
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        let _ = outcome.send(result);
+    });
+    (Rows(rows_received), columns_received, outcome_received)
 }
 
 /// The rows that wait for the guest.

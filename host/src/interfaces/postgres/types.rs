@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::de::IgnoredAny;
 use tokio_postgres::{
     Row as PgRow,
-    types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
+    types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked},
 };
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => {
             get(row, index, DbValue::ArrayStr)
         }
-        // json, name, "char", oid, enums, domains over others, …
+        // For example json, name, "char", oid, enums, and domains over such types.
         _ => get(row, index, |v: Raw| DbValue::Unsupported(v.0)),
     }
 }
@@ -288,10 +288,7 @@ impl ToSql for PgJson {
         Ok(IsNull::No)
     }
 
-    fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::JSON | Type::JSONB)
-    }
-
+    accepts!(JSON, JSONB);
     to_sql_checked!();
 }
 
@@ -303,9 +300,7 @@ impl FromSql<'_> for PgJson {
         }
     }
 
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::JSONB
-    }
+    accepts!(JSONB);
 }
 
 #[derive(Debug)]
@@ -319,10 +314,7 @@ impl ToSql for PgInterval {
         Ok(IsNull::No)
     }
 
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::INTERVAL
-    }
-
+    accepts!(INTERVAL);
     to_sql_checked!();
 }
 
@@ -337,9 +329,7 @@ impl FromSql<'_> for PgInterval {
         }))
     }
 
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::INTERVAL
-    }
+    accepts!(INTERVAL);
 }
 
 /// A decimal as a range bound. It needs its own type because neither crate depends on the other.
