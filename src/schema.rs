@@ -94,7 +94,7 @@ pub enum FieldType {
         /// That member's value.
         is: &'static str,
     },
-    /// The position of an earlier item of a list, counted from 0, in a list inside a later item.
+    /// A reference from an item of a list to an earlier item of the same list, by its position, counted from 0.
     EarlierPosition,
     /// true or false.
     Boolean,
@@ -196,8 +196,8 @@ pub enum Target {
 pub struct Filters {
     /// The filters, in the order of openapi.json.
     pub filters: &'static [Filter],
-    /// For each combination of filters, by their labels: the indexes of which any finds its rows in the list's order. Such an index begins
-    /// with the columns of the filters, the last filter first. Empty if the table is small enough to be scanned.
+    /// For each combination of filters: their labels, and the indexes of which each alone suffices to read the rows in the list's order. Such
+    /// an index begins with the columns of the filters, the last filter first. Without indexes, the table is small enough to be scanned.
     pub indexes: &'static [(&'static [&'static str], &'static [&'static str])],
 }
 
@@ -237,12 +237,13 @@ macro_rules! time {
     };
 }
 
-/// Describes a resource by its columns. From the description come the members of its schemas, and lists of columns in SQL.
+/// Describes a resource by its columns. Creates the members of the resource's schemas, and lists of columns in SQL.
 ///
 /// - `row`: the column in responses: type, presence, description, example in JSON.
-/// - `create`: the member in requests that create a row, if there is one. `sql` is the value that is stored if it is not the column of
-///   the record `new`.
-/// - `update`: the member in requests that update a row. `sql` is the stored value if it isn't the member's.
+/// - `create`: the member in requests that create a row; omit it if clients can't set the column. The stored value is the member, or the
+///   SQL expression after `sql`.
+/// - `update`: the member in requests that update a row; omit it if clients can't change the column. The stored value is the member, or the
+///   SQL expression after `sql`.
 macro_rules! columns {
     (
         id: $id:literal
@@ -284,7 +285,7 @@ macro_rules! columns {
         pub const VALUES: &str = $crate::schema::list(concat!(
             $($($crate::schema::first!(", ", $new_about), $crate::schema::first!($($new_sql,)? stringify!($column)),)?)+
         ));
-        /// SQL: the assignments of a request that updates a row. `members` is its body.
+        /// SQL: the assignments of a request that updates a row. The SQL column `members` is the request's body.
         pub const CHANGES: &str = $crate::schema::list(concat!(
             $($(
                 $crate::schema::first!(", ", $changed_about), stringify!($column),
@@ -308,10 +309,10 @@ macro_rules! members {
     };
 }
 
-/// Describes the filters of a list, in the order of openapi.json, and the indexes of each combination.
+/// Describes the filters of a list, in the order of openapi.json, and the indexes of each combination of them.
 ///
-/// - A filter has the name of its parameter; its label and its column; the type, the default and the description of the parameter.
-/// - A combination has the labels of its filters, in the reverse order, and the indexes of which any finds its rows.
+/// - A filter is `parameter: label, column, type, default, description;`. The default may be omitted.
+/// - A combination is `[labels] uses [indexes];`, the last filter first. Each of the indexes alone suffices.
 macro_rules! filters {
     (
         $(#[$about_list:meta])+
@@ -364,7 +365,7 @@ const fn list(items: &'static str) -> &'static str {
 pub(crate) use time;
 use {columns, filters, first, members, selected};
 
-/// The number of things.
+/// A count: zero or more.
 const COUNT: FieldType = FieldType::Integer {
     min: 0,
     max: i64::MAX,

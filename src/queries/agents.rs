@@ -18,6 +18,7 @@ pub(super) static AGENT_LIST: LazyLock<List> = LazyLock::new(|| {
         columns: agents::COLUMNS,
         order: Order::OldestNullsFirst,
         filters: &agents::AGENT_LIST,
+        is_small: true,
         is_cached: true,
         ..ListOf::ROWS
     })

@@ -1,4 +1,4 @@
-//! Lists: the two statements of each list, and the functions that read a page with them. Doesn't depend on a table.
+//! Lists: the two statements of each list, and the functions that read a page with them. Contains nothing that is specific to one table.
 
 use std::hash::Hasher;
 
@@ -65,9 +65,9 @@ pub struct Items {
     pub tag: String,
 }
 
-/// A list, as [`List::new`] composes its statements.
+/// The description of a list, from which [`List::new`] composes the statements.
 pub(super) struct ListOf {
-    /// The name of its statements, which the labels of the filters follow.
+    /// The beginning of the statements' names. The labels of the filters are appended.
     pub name: &'static str,
     /// The table, without its schema.
     pub table: &'static str,
@@ -83,8 +83,12 @@ pub(super) struct ListOf {
     pub condition: &'static str,
     /// [`LIMIT`] or [`UNKNOWN_LIMIT`].
     pub limit: &'static str,
+    /// How the list is sorted.
     pub order: Order,
+    /// The filters.
     pub filters: &'static Filters,
+    /// Whether the table has hundreds of rows, so that PostgreSQL may read all of them.
+    pub is_small: bool,
     /// Whether pages may be cached.
     pub is_cached: bool,
 }
@@ -95,12 +99,12 @@ pub(super) struct Parent {
     pub table: &'static str,
     /// The table's primary key.
     pub index: &'static [&'static str],
-    /// The column of the list's table that has the parent's id; `None` if the list's condition compares it.
+    /// The column of the list's table that has the parent's id; `None` if the list's condition compares that column with `$5`.
     pub column: Option<&'static str>,
 }
 
 impl ListOf {
-    /// The properties that most lists share.
+    /// The default values of the properties.
     pub const ROWS: Self = Self {
         name: "",
         table: "",
@@ -115,6 +119,7 @@ impl ListOf {
             filters: &[],
             indexes: &[],
         },
+        is_small: false,
         is_cached: false,
     };
 }
@@ -222,11 +227,13 @@ impl Combination {
 /// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
 /// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
 /// would read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with
-/// other values, which follow the range, are dropped afterwards. With this order PostgreSQL would read every partition of a table. The
-/// lists of messages therefore have a condition. It compares with `(SELECT $5::uuid)`, which hides the value, so the planner assumes an
-/// agent or channel of average size. If the planner expected fewer rows than the page needs, it would sort them all instead of reading
-/// them in order, which is slow for a busy channel. So these lists also hide LIMIT and OFFSET ([`UNKNOWN_LIMIT`]). The planner then
-/// assumes that the query needs a fifth of the rows.
+/// other values, which follow the range, are dropped afterwards.
+///
+/// An ORDER BY that begins with the column of a filter makes PostgreSQL read every partition of a table. So the messages of an agent or a
+/// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`: the planner
+/// doesn't know the value, and assumes an agent or channel of average size. If the planner expected fewer rows than the page needs, it
+/// would sort them all instead of reading them in order, which is slow for a busy channel. So these lists also use [`UNKNOWN_LIMIT`].
+/// The planner then assumes that the query needs a fifth of the rows.
 fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
     let parent_column = list.parent.as_ref().and_then(|parent| parent.column);
     let mut number = 4 + usize::from(list.parent.is_some());
@@ -246,33 +253,34 @@ fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
         number += 1;
         columns.push((filter.column, format!("${number}::{cast}")));
     }
-    let each = |part: &dyn Fn(&str, &str) -> String| -> String {
+    let each = |columns: &[(&str, String)], part: &dyn Fn(&str, &str) -> String| -> String {
         columns
             .iter()
             .map(|(column, value)| part(column, value))
             .collect()
     };
+    let equal = each(&columns, &|column, value| {
+        format!(" AND {column} = {value}")
+    });
+    let (condition, range) = if list.is_small {
+        ([list.condition, &equal].concat(), &[][..])
+    } else {
+        (list.condition.to_owned(), &columns[..])
+    };
     let order = list.order.of(filters);
-    let (key, direction) = (order.key(), order.direction());
-    let ListOf {
-        table,
-        condition,
-        limit,
-        ..
-    } = list;
-    let range = format!(
+    let (table, limit, key, direction) = (list.table, list.limit, order.key(), order.direction());
+    let rows = format!(
         "public.{table} WHERE {condition} AND ({}{key}, id{}{}{} ORDER BY {}{key}{direction}, id{direction}{limit}",
-        each(&|column, _| format!("{column}, ")),
+        each(range, &|column, _| format!("{column}, ")),
         order.comparison(),
-        each(&|_, value| format!("(SELECT {value}), ")),
+        each(range, &|_, value| format!("(SELECT {value}), ")),
         order.cursor(),
-        each(&|column, _| format!("{column}{direction}, ")),
+        each(range, &|column, _| format!("{column}{direction}, ")),
     );
-    if columns.is_empty() {
-        return range;
+    if range.is_empty() {
+        return rows;
     }
-    let equal = each(&|column, value| format!(" AND {column} = {value}"));
-    format!("(SELECT * FROM {range}) AS range WHERE true{equal}")
+    format!("(SELECT * FROM {rows}) AS range WHERE true{equal}")
 }
 
 /// Returns the indexes that a list's statement uses. `labels` are the labels of its filters.
@@ -280,7 +288,7 @@ fn access(list: &ListOf, labels: &[&str]) -> Access {
     let parent = list.parent.as_ref().map_or(&[][..], |parent| parent.index);
     let of_filters = list.filters.indexes.iter().find(|(of, _)| *of == labels);
     match of_filters.map_or(&[][..], |(_, indexes)| *indexes) {
-        [] => Access::Scans(
+        [] if list.is_small => Access::Scans(
             "there are hundreds of rows: to read them all costs as much as to find some",
         ),
         [index] => Access::Indexes([parent, &[*index]].concat().leak()),
@@ -358,7 +366,7 @@ pub(super) async fn items(
         let answer = db.cached(all.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // After a write by the client, the page has most likely changed, and an additional read would ask the replica once more.
+    // After a write by the client, the page has most likely changed. Each statement would first ask the replica for its WAL position.
     if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
@@ -414,7 +422,8 @@ macro_rules! time_key {
 pub enum Order {
     /// By time, the oldest first.
     Oldest,
-    /// Like [`Oldest`](Self::Oldest), but in the order of an index that no other list uses. The columns are never NULL.
+    /// Like [`Oldest`](Self::Oldest), with NULLS FIRST. Only `agents_created_at_idx` has this order, so PostgreSQL uses no other index. The rows
+    /// have the same order, because the columns are never NULL.
     OldestNullsFirst,
     /// By time, the newest first.
     Newest,
@@ -425,7 +434,8 @@ pub enum Order {
 }
 
 impl Order {
-    /// The order of a list that is filtered. The index of [`OldestNullsFirst`](Self::OldestNullsFirst) has all rows.
+    /// Returns the order of a list with these filters. [`OldestNullsFirst`](Self::OldestNullsFirst) is for lists without filters only, because
+    /// its index contains all rows.
     fn of(self, filters: &[&Filter]) -> Self {
         match self {
             Self::OldestNullsFirst if !filters.is_empty() => Self::Oldest,
@@ -514,22 +524,22 @@ pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 /// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
 /// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
 ///
-/// `extra_hash` is an additional hash: of the text of a jsonb column that can change while all times of the row stay the same. Some jsonb values that differ
-/// only in their nesting have the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
+/// `extra_hash` is the hash of a jsonb column's text. It is needed if the column can change without a change of the row's times, because
+/// PostgreSQL gives some jsonb values that differ only in their nesting the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
 /// LIMIT and OFFSET of a page.
 pub(super) const LIMIT: &str = " LIMIT $3::int OFFSET $4::bigint";
 
-/// LIMIT and OFFSET of a page that the planner doesn't know.
+/// Like [`LIMIT`], but the planner doesn't know the values; see [`rows`].
 pub(super) const UNKNOWN_LIMIT: &str = " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)";
 
 /// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
 /// 2 MiB of JSON, because sixteen requests share an instance's memory.
 pub(super) struct PageOf<'a> {
-    /// An expression on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
+    /// The first column: an expression on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
     pub json: &'a str,
-    /// Another expression on these rows.
+    /// The second column: an expression on the same rows, for example for the cursor of the next page.
     pub note: &'a str,
     /// The column that is the first part of the cursor.
     pub key: &'a str,
