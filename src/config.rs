@@ -48,7 +48,7 @@ pub struct Config {
     pub admin_tokens: Vec<String>,
     /// The origins of pages that may use the API from a browser, such as `https://app.example.com`.
     pub cors_origins: Vec<String>,
-    /// The host names under which the API is served without a token, besides localhost and IP addresses.
+    /// The host names, besides localhost and IP addresses, that requests may use if no token is configured. This prevents DNS rebinding.
     pub allowed_hosts: Vec<String>,
     /// How long reads of agents and channels stay in the key-value store. Zero disables the cache.
     pub cache_ttl: Duration,

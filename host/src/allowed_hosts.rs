@@ -95,7 +95,7 @@ impl Pattern {
             Some("*") => None,
             Some(port) => Some(port.parse().context("the port is not a number")?),
             None if scheme == SCHEME => Some(DEFAULT_PORT),
-            // Entries with another scheme can't be for the database, except *://host, which Spin refuses too.
+            // Of the other schemes, only `*` includes PostgreSQL. Like Spin, the host refuses `*://host` without a port.
             None if scheme == "*" => {
                 bail!("the scheme * has no default port; write the port, or :*")
             }

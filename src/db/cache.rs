@@ -2,9 +2,9 @@
 //! optional: if it fails, a statement is sent to the database, and the answer is the same.
 //!
 //! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its statement was
-//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While writes are in progress,
-//! or the outcome of one is unknown, the generation contains the time until which each of these writes closes the table. A write removes
-//! only its own closing, because another write may still wait for a lock, and its request may be lost after its commit.
+//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While a write is in progress, or its outcome is unknown, the table is closed: its entries are neither stored nor found. The
+//! generation then lists each of these writes with a deadline. A write that ends removes only itself from the list, because other writes
+//! may still be in progress. The deadline opens the table again if the instance of a write disappears.
 //!
 //! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!

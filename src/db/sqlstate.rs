@@ -273,8 +273,7 @@ const FUNCTIONS: &[&str] = &[
 /// The schemas in which the migrations create objects.
 const SCHEMAS: &[&str] = &["public", "profile"];
 
-/// Whether the migrations create the object that the server doesn't find. `texts` are the SQL that was sent and the SQL that it
-/// runs for an idempotency key.
+/// Returns true if the object that the server doesn't find is one that the migrations create. `texts` are the statement that was sent and, for a write with an idempotency key, the write that this statement runs.
 ///
 /// PostgreSQL has no field for the name of a missing object. But it reports the SQL text, the position in that text, and the
 /// function, if any. So the object counts as ours if one of our statements or functions names it.
@@ -316,7 +315,8 @@ fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     })
 }
 
-/// Whether the migrations create the innermost function of a context. Its line is translated, except for the function's name.
+/// Returns true if the innermost function in an error's CONTEXT is one that the migrations create. The server translates this line, except
+/// for the function's name.
 fn is_our_function(context: &str) -> bool {
     let line = context.lines().next().unwrap_or_default();
     let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

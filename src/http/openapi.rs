@@ -1,5 +1,4 @@
-//! GET /api/openapi.json, the description of every operation, and GET /api/docs, the page that shows it. The page must not
-//! contain any part of the description, because it needs no token.
+//! GET /api/openapi.json, the description of every operation, and GET /api/docs, the page that shows it. The page is served without a token, so it must not contain any part of the description.
 //!
 //! `tests/openapi` generates the description from the tables that check requests.
 

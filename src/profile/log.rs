@@ -22,9 +22,9 @@ pub struct Thresholds {
     pub request_warn_us: u64,
     /// A request that took longer is an error.
     pub request_error_us: u64,
-    /// A statement that one request ran with this many different parameters is a warning, because it may be an N+1 query.
+    /// If a request runs a statement with this many different sets of parameters, that is logged, because it may be an N+1 query.
     pub repeated_query_count: usize,
-    /// A statement that one request ran this often with the same parameters is a warning.
+    /// If a request runs a statement this often with the same parameters, that is logged.
     pub duplicate_query_count: usize,
 }
 

@@ -71,7 +71,7 @@ pub(super) static READINESS: Statement = Statement {
 };
 
 /// Returns the unmet requirements as JSON `{missing_migrations: [], missing_indexes: [], problems: [{kind, object, detail}]}`.
-/// Privileges are those of the session's user.
+/// Checks the privileges of the session's user.
 pub async fn readiness(db: &Db) -> Result<Option<String>, DbError> {
     let parameters = vec![
         Parameter::DbNull,

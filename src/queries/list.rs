@@ -388,8 +388,8 @@ pub(super) async fn items(
 /// Converts a key to a time, in SQL. Accepts any key, because clients may invent cursors. A key before PostgreSQL's first time
 /// becomes `-infinity`.
 ///
-/// PostgreSQL multiplies intervals by floats. Whole hours and the remaining microseconds, added separately, stay exact; one count
-/// of microseconds loses some after the year 2255.
+/// PostgreSQL multiplies intervals by floats. Whole hours and the remaining microseconds, added separately, stay exact. A single interval of microseconds would be rounded after
+/// the year 2255.
 macro_rules! key_time {
     ($parameter:literal) => {
         concat!(

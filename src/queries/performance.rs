@@ -88,9 +88,9 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Partitions are counted together as one table. The named indexes have a separate check, which knows the calls of their
-// statements. Partial indexes and indexes that a foreign key needs are never reported as unused. Our partial indexes contain only
-// active rows, and there may be no active rows for days.
+// Reports the scans of each index, and recommends dropping unused indexes. The scans of a table's partitions are added up. The named
+// indexes are compared with the calls of their statements elsewhere (`index_contract`). Indexes that a foreign key needs, and partial
+// indexes, are never reported as unused, because ours contain only active rows, and there may be no active rows for days.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys, ARRAY(SELECT name FROM json_to_recordset(named) AS of (name text)) AS named
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[], named json)

@@ -7,7 +7,7 @@ use crate::db::{Access, Db, Effect, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
-    // On a quiet system, the last replayed transaction is old. So a replica has no lag if it is connected to its sender, and has
+    // If the primary is idle, the age of the last replayed transaction is not the lag. So a replica has no lag if it is connected to its sender, and has
     // replayed all WAL that it received and all that the sender last reported. A promoted replica counts as far behind, because its
     // data may differ from the primary's.
     sql: constcat::concat!["SELECT CASE

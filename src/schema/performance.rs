@@ -49,7 +49,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         connection_pool: FieldType::Object, Nullable, "Open connections of the component by state, and the configured pool size.";
         index_usage: FieldType::List { of: &FieldType::Object, max: 200 }, Nullable, "Number of scans of each index since the database's statistics were reset, the most scanned first.";
         table_sizes: FieldType::List { of: &FieldType::Object, max: 200 }, Nullable, "Size of each table, including its indexes, the largest first.";
-        slow_query_logging: FieldType::Object, Nullable, "Thresholds in milliseconds from which queries and requests are logged as slow, and recommendations for logging more of them.";
+        slow_query_logging: FieldType::Object, Nullable, "Thresholds in milliseconds from which queries and requests are logged as slow, and recommendations for finding slow queries in the logs and in pg_stat_statements.";
         nfr_target: FieldType::Text { min: 1, max: 100 }, Required, "The performance requirement, as text.";
         index_contract: FieldType::List { of: &FieldType::Object, max: 16 }, Nullable, "The state of each named index compared to its definition, the statements that need the index, and the numbers of scans and calls in the period.";
         advice: FieldType::List { of: &FieldType::Object, max: 200 }, Required, "Errors and possible improvements, the most severe first. The member sql can be run as it is, one statement at a time and outside a transaction.";

@@ -400,7 +400,7 @@ async fn paging_reaches_tasks_with_any_order_index() {
     let mut next = Some(format!("/api/workflows/{id}/tasks?limit=1"));
     while let Some(page) = next {
         let request = http::Request::get(format!("{}{page}", edge.url()));
-        // Such positions are outside of the range in openapi.json.
+        // `exchange` doesn't compare the answer with openapi.json, because these positions are outside of its range.
         let answer = edge
             .exchange(request.body(http_body_util::Full::default()).unwrap())
             .await

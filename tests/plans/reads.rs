@@ -13,7 +13,7 @@ use super::plan::{self, Layout};
 /// large table may need two buffers, one for the row and one for its long text. An index lookup reads three or four.
 const BUFFERS: f64 = 40.0;
 const BUFFERS_A_ROW: f64 = 2.5;
-/// The same limits for rows. Each partition adds an index lookup, and one row that is read but not returned.
+/// The most rows that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. Each partition adds an index lookup, and one row that is read but not returned.
 const ROWS: f64 = 10.0;
 const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;

@@ -332,7 +332,7 @@ impl FromSql<'_> for PgInterval {
     accepts!(INTERVAL);
 }
 
-/// A decimal as a range bound. It needs its own type because neither crate depends on the other.
+/// A decimal as a range bound. Rust forbids implementing the range crate's trait for the decimal crate's type, so this is a type of its own.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct RangeDecimal(Decimal);
 
