@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[&str] = &[
     "0014_server_statements",
     "0015_bounded_reads",
     "0016_last_place",
+    "0017_query_target",
 ];
 
 /// A named index that queries rely on, with its definition in the form of PostgreSQL's `pg_get_indexdef`.
