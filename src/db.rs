@@ -300,7 +300,7 @@ impl Db {
         });
         let thresholds = &self.config().thresholds;
         profile::slow_query(name, sql, elapsed_us, thresholds, &self.profile);
-        if elapsed_us > thresholds.query_error_us {
+        if elapsed_us >= thresholds.query_error_us {
             let db = Self::in_the_background(self.database.clone());
             let kept = is_small(parameters).then(|| parameters.clone());
             let sql = format!("EXPLAIN (FORMAT JSON) {sql}").into();
