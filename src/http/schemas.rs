@@ -1049,7 +1049,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             "nfr",
             FieldType::Object,
             Nullable,
-            "Verdict on the requirement that 95 % of queries take less than 100 ms: pass, fail, or insufficient_data if fewer than 100 queries were measured.",
+            "Verdict on the requirement, which target_ms and target_percent repeat: pass, fail, or insufficient_data if it judged fewer than 100 queries. The percentiles include queries that another target judged.",
         ),
         member(
             "statements",
@@ -1091,10 +1091,10 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             "slow_queries",
             FieldType::List {
                 of: &FieldType::Object,
-                max: 15,
+                max: 60,
             },
             Nullable,
-            "The slowest queries, with their plans.",
+            "The slowest queries, with their plans: for each statement, the three slowest runs and the newest run.",
         ),
         member(
             "profiler",
@@ -1103,7 +1103,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
             "Numbers of measurements that the profiler recorded, wrote and lost, and the cost of writing them.",
         ),
     ],
-    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "unavailable": [{"section": "top_statements", "reason": "The extension pg_stat_statements is not installed in this database."}], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00.000000Z", "to": "2026-01-31T12:15:00.000000Z", "nfr": {"verdict": "pass", "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
+    example: r#"{"connection_pool": {"pool_size": 64, "checked_in": 8, "checked_out": 2, "overflow": 0, "total_connections": 10}, "index_usage": [{"table": "agents", "index": "idx_agents_name", "scans": 1523, "tuples_read": 1523, "tuples_fetched": 1523}], "table_sizes": [{"table": "messages", "size": "2048 kB", "size_bytes": 2097152}], "slow_query_logging": {"recommendations": []}, "nfr_target": "< 100ms per query (95th percentile)", "index_contract": [], "advice": [], "unavailable": [{"section": "top_statements", "reason": "The extension pg_stat_statements is not installed in this database."}], "top_statements": null, "window": "15m", "from": "2026-01-31T12:00:00.000000Z", "to": "2026-01-31T12:15:00.000000Z", "nfr": {"verdict": "pass", "target_ms": 100, "target_percent": 95, "queries": 18231, "within_target": 0.9987, "p50_ms": 0.5, "p95_ms": 3.1, "p99_ms": 9.8}, "statements": [], "routes": [], "histogram": [], "series": [], "slow_queries": [], "profiler": {"gathered": 40211, "flushed": 40211, "lost": 0, "flushes": 71, "flush_ms": 1.9, "sampling": 1, "size_bytes": 98304}}"#,
 };
 
 pub static PERFORMANCE_CACHE: Schema = Schema {
