@@ -139,13 +139,13 @@ macro_rules! window_from {
 pub(super) use {bin_ms, measured, percentiles, window_from};
 
 // $1: the window's length in seconds. $2: the step of the series in seconds. $3: the statements with their indexes, as JSON.
-// $4: the target in microseconds. $5: how many of 100 queries must be within the target. Samples that another target judged count in
+// $4: how many of 100 queries must be within the target. $5: the target in microseconds. Samples that another target judged count in
 // everything except the verdict and the shares within the target.
 const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
         ", judged AS MATERIALIZED (
             SELECT id, sum(sign * count)::bigint AS judged, sum(sign * within_target) AS within_target
-            FROM part WHERE target_us = $4::bigint GROUP BY id HAVING sum(sign * count) > 0
+            FROM part WHERE target_us = $5::bigint GROUP BY id HAVING sum(sign * count) > 0
         ), busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' AND name NOT LIKE '(%' ORDER BY name <> '', count DESC, name LIMIT 5
         ), step AS MATERIALIZED (
@@ -194,8 +194,8 @@ const MEASURED: &str = concat!(
             'nfr', (
                 SELECT json_build_object(
                     'verdict', CASE WHEN coalesce(sum(judged), 0) < 100 THEN 'insufficient_data'
-                                    WHEN 100 * sum(within_target) >= $5::int * sum(judged) THEN 'pass' ELSE 'fail' END,
-                    'target_ms', $4::bigint / 1000, 'target_percent', $5::int,
+                                    WHEN 100 * sum(within_target) >= $4::int * sum(judged) THEN 'pass' ELSE 'fail' END,
+                    'target_ms', $5::bigint / 1000, 'target_percent', $4::int,
                     'queries', coalesce(sum(judged), 0),
                     'within_target', round(sum(within_target) / sum(judged), 6),
                     'p50_ms', max(p50_ms), 'p95_ms', max(p95_ms), 'p99_ms', max(p99_ms))
@@ -364,7 +364,7 @@ pub(super) fn parameters(window: Window, target: Target) -> Vec<Parameter> {
         Parameter::Int32(seconds),
         Parameter::Int32(step_seconds),
         text(serde_json::Value::Array(declared).to_string()),
-        Parameter::Int64(i64::try_from(target.limit_us).unwrap_or(i64::MAX)),
         Parameter::Int32(i32::try_from(target.percent).unwrap_or(i32::MAX)),
+        Parameter::Int64(i64::try_from(target.limit_us).unwrap_or(i64::MAX)),
     ]
 }

@@ -186,7 +186,7 @@ impl Part {
     }
 }
 
-/// Adds up counts. Wrong rows can't make it overflow.
+/// Adds up counts. The sum stops at the maximum of `u64` instead of overflowing.
 fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
@@ -355,7 +355,7 @@ fn histogram(out: &mut String, name: &str, labels: &str, parts: &[Part]) -> std:
     end_of_histogram(out, name, labels, parts)
 }
 
-/// Writes what a histogram has besides its finite buckets.
+/// Writes a histogram's last bucket, its sum and its count.
 fn end_of_histogram(
     out: &mut String,
     name: &str,

@@ -99,7 +99,7 @@ impl Rows {
             }
             "performance_cache" => list(&["900", "15m", "0"]),
             "performance_fleet" | "performance_measured" => {
-                list(&["900", "60", "[]", "100000", "95"])
+                list(&["900", "60", "[]", "95", "100000"])
             }
             "performance_index_scans" | "performance_profiler" | "performance_slow_queries" => {
                 list(&["900"])
