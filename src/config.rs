@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use address::APPLICATION_NAME;
 use address::{Address, AddressError};
 
-use crate::profile::{FleetSettings, LogFormat, Thresholds};
+use crate::profile::{FleetSettings, LogFormat, Target, Thresholds};
 
 /// All settings, validated. The README lists the variables with their defaults.
 ///
@@ -32,7 +32,9 @@ pub struct Config {
     pub db_statement_timeout: Duration,
     /// The size of the host's connection pool. The operator sets it here because a component can't read it.
     pub db_pool_size: u32,
-    /// The thresholds above which queries and requests are logged.
+    /// The requirement for the durations of queries.
+    pub target: Target,
+    /// The thresholds from which queries and requests are logged.
     pub thresholds: Thresholds,
     /// The format of log lines.
     pub log_format: LogFormat,
@@ -157,6 +159,10 @@ impl Config {
             db_connect_timeout: milliseconds("db_connect_timeout_ms", 1, 60_000).await?,
             db_statement_timeout: Duration::from_millis(db_statement_timeout_ms.into()),
             db_pool_size: number("db_pool_size", 1, 10_000).await?,
+            target: Target {
+                limit_us: u64::from(number("query_target_ms", 1, 600_000).await?) * 1000,
+                percent: number("query_target_percent", 1, 100).await?,
+            },
             thresholds: Thresholds {
                 repeated_query_count: count("repeated_query_count", 2, 1_000_000).await?,
                 duplicate_query_count: count("duplicate_query_count", 2, 1_000_000).await?,
@@ -371,6 +377,7 @@ impl Config {
             db_connect_timeout: Duration::from_secs(2),
             db_statement_timeout: Duration::from_secs(5),
             db_pool_size: 64,
+            target: Target::default(),
             thresholds: Thresholds::default(),
             log_format: LogFormat::Text,
             read_query_budget: 1,

@@ -139,7 +139,7 @@ impl Db {
         });
         let thresholds = &self.config().thresholds;
         profile::slow_query(name, &query.sql, elapsed_us, thresholds, &self.profile);
-        if elapsed_us > thresholds.query_error_us {
+        if elapsed_us >= thresholds.query_error_us {
             self.profile
                 .record_slow_query(self.slow_query(query, elapsed_us));
         }

@@ -131,7 +131,7 @@ fn profile_layer(database: &Arc<Database>) -> ProfileLayer {
             let flush = move |batch| -> Pin<Box<dyn Future<Output = Flushed> + Send>> {
                 Box::pin(fleet::flush(Db::in_the_background(database.clone()), batch))
             };
-            layer.gathering(Fleet::new(settings, Box::new(flush)))
+            layer.gathering(Fleet::new(settings, config.target, Box::new(flush)))
         }
     }
 }

@@ -9,6 +9,7 @@ mod layer;
 mod log;
 mod request;
 mod sketch;
+mod target;
 
 pub use fleet::{
     Batch, Fleet, FleetSettings, Flush, Flushed, Gathered, Key, Kind, SlowQuerySeen,
@@ -20,4 +21,5 @@ pub use log::{Level, LogFormat, Thresholds, line, set_log_format, slow_query};
 pub use request::{
     CacheLookup, Repetition, RequestProfile, SlowQuery, StatementRun, Totals, elapsed_us,
 };
-pub use sketch::{Sketch, SketchTotals, TARGET_US};
+pub use sketch::{Sketch, SketchTotals};
+pub use target::Target;

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use reznet_edge::profile::{Sketch, TARGET_US};
+use reznet_edge::profile::{Sketch, Target};
 
 /// The number of instances that record durations.
 const PARTS: usize = 8;
@@ -24,14 +24,15 @@ const QUANTILES: u32 = 128;
 type Run = (u64, u8, bool, u8, u8);
 
 fuzz_target!(|runs: Vec<Run>| {
+    let target = Target::default();
     let mut whole = Sketch::new();
     let mut parts = vec![Sketch::new(); PARTS];
     let (mut values_us, mut errors, mut sum_us) = (Vec::new(), 0_u64, 0_u128);
     for (bits, cut, failed, weight, part) in runs {
         let elapsed_us = bits >> (cut % 64);
         let weight = u64::from(weight % (MAX_WEIGHT + 1));
-        whole.record_weighted(elapsed_us, failed, weight);
-        parts[usize::from(part) % PARTS].record_weighted(elapsed_us, failed, weight);
+        whole.record_weighted(elapsed_us, failed, target, weight);
+        parts[usize::from(part) % PARTS].record_weighted(elapsed_us, failed, target, weight);
         values_us.extend((0..weight).map(|_| elapsed_us));
         errors += if failed { weight } else { 0 };
         sum_us += u128::from(elapsed_us) * u128::from(weight);
@@ -63,7 +64,10 @@ fuzz_target!(|runs: Vec<Run>| {
     assert_eq!(totals.errors, errors);
     assert_eq!(totals.sum_us, u64::try_from(sum_us).unwrap_or(u64::MAX));
     assert_eq!(totals.max_us, values_us.last().copied().unwrap_or(0));
-    assert_eq!(totals.within_target_count, count(&|us| us < TARGET_US));
+    assert_eq!(
+        totals.within_target_count,
+        count(&|us| us < target.limit_us)
+    );
 
     for part in 0..=QUANTILES {
         let estimate_us = merged.quantile_us(f64::from(part) / f64::from(QUANTILES));

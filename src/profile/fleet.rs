@@ -14,7 +14,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::log::{Level, line};
-use super::{RequestProfile, Sketch, SlowQuery, Totals};
+use super::{RequestProfile, Sketch, SlowQuery, Target, Totals};
 use crate::breaker::Breaker;
 
 /// How long, in minutes, a batch waits for a database that is down. Older samples are discarded and counted as lost.
@@ -121,6 +121,8 @@ pub struct Batch {
     pub lost: u64,
     /// The N of the 1 in N requests that were profiled.
     pub one_in: u32,
+    /// The target that the samples were judged by.
+    pub target: Target,
 }
 
 /// The outcome of storing a batch.
@@ -141,6 +143,7 @@ pub type Flush = Box<dyn Fn(Batch) -> Pin<Box<dyn Future<Output = Flushed> + Sen
 /// An instance's part of the fleet's profile.
 pub struct Fleet {
     settings: FleetSettings,
+    target: Target,
     flush: Flush,
     state: Mutex<State>,
 }
@@ -163,11 +166,12 @@ impl fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Creates a collector with these settings, which passes batches to `flush`.
+    /// Creates a collector with these settings, which judges samples by `target` and passes batches to `flush`.
     #[must_use]
-    pub fn new(settings: FleetSettings, flush: Flush) -> Arc<Self> {
+    pub fn new(settings: FleetSettings, target: Target, flush: Flush) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            target,
             flush,
             state: Mutex::default(),
         })
@@ -183,7 +187,8 @@ impl Fleet {
         }
         let mut state = self.state();
         state.batch.one_in = self.settings.one_in;
-        state.batch.add(profile, totals, status, one_in, now_us());
+        state.batch.target = self.target;
+        state.batch.add(profile, totals, status, now_us());
         if !state.flushing && !state.breaker.is_open(Instant::now()) {
             state.flushing = true;
             drop(state);
@@ -297,14 +302,8 @@ pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
 }
 
 impl Batch {
-    fn add(
-        &mut self,
-        profile: &RequestProfile,
-        totals: &Totals,
-        status: StatusCode,
-        weight: u64,
-        now_us: i64,
-    ) {
+    fn add(&mut self, profile: &RequestProfile, totals: &Totals, status: StatusCode, now_us: i64) {
+        let (target, weight) = (self.target, u64::from(self.one_in));
         let minute = now_us / MINUTE_US;
         let route = profile.route();
         let statements = profile.statements();
@@ -313,9 +312,12 @@ impl Batch {
         let all = is_route.then_some(Cow::Borrowed(ALL));
         for name in all.into_iter().chain([name.into()]) {
             let requests = self.gathered_of(minute, Kind::Route, name);
-            requests
-                .sketch
-                .record_weighted(totals.elapsed_us, status.is_server_error(), weight);
+            requests.sketch.record_weighted(
+                totals.elapsed_us,
+                status.is_server_error(),
+                target,
+                weight,
+            );
             requests.query_count = requests
                 .query_count
                 .saturating_add(query_count.saturating_mul(weight));
@@ -324,7 +326,7 @@ impl Batch {
             for name in [ALL, run.name] {
                 let runs = self.gathered_of(minute, Kind::Statement, name.into());
                 runs.sketch
-                    .record_weighted(run.elapsed_us, run.failed, weight);
+                    .record_weighted(run.elapsed_us, run.failed, target, weight);
             }
         }
         let lookups = profile.cache_lookups();
@@ -336,7 +338,7 @@ impl Batch {
                 let lookups = self.gathered_of(minute, Kind::Cache, name.into());
                 lookups
                     .sketch
-                    .record_weighted(lookup.elapsed_us, lookup.failed, weight);
+                    .record_weighted(lookup.elapsed_us, lookup.failed, target, weight);
                 let sent = if lookup.is_hit { 0 } else { weight };
                 lookups.query_count = lookups.query_count.saturating_add(sent);
             }
@@ -391,6 +393,8 @@ impl Batch {
         }
         self.gathered = self.gathered.saturating_add(earlier.gathered);
         self.lost = self.lost.saturating_add(earlier.lost);
+        // No sample may have been added since, so these may be unset.
+        (self.one_in, self.target) = (earlier.one_in, earlier.target);
     }
 
     /// Counts samples that were discarded as lost.
@@ -413,5 +417,26 @@ impl Batch {
                 self.lost = self.lost.saturating_add(one.sketch.count());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_are_put_back_keep_their_target_and_weight() {
+        let target = Target {
+            limit_us: 50_000,
+            percent: 90,
+        };
+        let (mut unsent, one_in) = (Batch::default(), 4);
+        (unsent.one_in, unsent.target) = (one_in, target);
+        let profile = RequestProfile::start("r".to_owned());
+        unsent.add(&profile, &profile.totals(), StatusCode::OK, 0);
+        let mut next = Batch::default();
+        next.take_back(unsent);
+        assert_eq!((next.one_in, next.target), (one_in, target));
+        assert_eq!(next.gathered, 4);
     }
 }

@@ -41,7 +41,7 @@ pub struct ProfileLayer {
 }
 
 impl ProfileLayer {
-    /// Creates a layer that logs requests that exceed `thresholds`.
+    /// Creates a layer that logs requests that reach `thresholds`.
     #[must_use]
     pub fn new(thresholds: Thresholds) -> Self {
         Self {

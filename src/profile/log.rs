@@ -11,16 +11,16 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use super::headers::ms;
 use super::{RequestProfile, Totals};
 
-/// The thresholds for log lines. Durations must exceed their threshold, while counts must only reach it.
+/// The thresholds for log lines. A duration or count that reaches its threshold is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// A query that took longer is a warning.
+    /// A query that took this long is a warning.
     pub query_warn_us: u64,
-    /// A query that took longer is an error.
+    /// A query that took this long is an error.
     pub query_error_us: u64,
-    /// A request that took longer is a warning.
+    /// A request that took this long is a warning.
     pub request_warn_us: u64,
-    /// A request that took longer is an error.
+    /// A request that took this long is an error.
     pub request_error_us: u64,
     /// If a request runs a statement with this many different sets of parameters, that is logged, because it may be an N+1 query.
     pub repeated_query_count: usize,
@@ -63,9 +63,9 @@ pub enum Level {
 
 impl Level {
     fn of(elapsed_us: u64, warn_us: u64, error_us: u64) -> Option<Self> {
-        if elapsed_us > error_us {
+        if elapsed_us >= error_us {
             Some(Self::Error)
-        } else if elapsed_us > warn_us {
+        } else if elapsed_us >= warn_us {
             Some(Self::Warning)
         } else {
             None
@@ -99,7 +99,7 @@ pub fn line(level: Level, message: &str, profile: &RequestProfile, details: &[(&
     );
 }
 
-/// Logs a statement if it exceeded a threshold.
+/// Logs a statement if it reached a threshold.
 pub fn slow_query(
     name: &str,
     sql: &str,
@@ -276,11 +276,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_applies_only_above_its_threshold() {
-        assert_eq!(Level::of(100, 100, 500), None);
-        assert_eq!(Level::of(101, 100, 500), Some(Level::Warning));
-        assert_eq!(Level::of(500, 100, 500), Some(Level::Warning));
-        assert_eq!(Level::of(501, 100, 500), Some(Level::Error));
+    fn a_level_applies_from_its_threshold_on() {
+        assert_eq!(Level::of(99, 100, 500), None);
+        assert_eq!(Level::of(100, 100, 500), Some(Level::Warning));
+        assert_eq!(Level::of(499, 100, 500), Some(Level::Warning));
+        assert_eq!(Level::of(500, 100, 500), Some(Level::Error));
+    }
+
+    #[test]
+    fn a_query_is_either_within_the_target_or_slow() {
+        let (target, thresholds) = (crate::profile::Target::default(), Thresholds::default());
+        for elapsed_us in [0, 99_999, 100_000, 100_001, 500_000] {
+            let level = Level::of(
+                elapsed_us,
+                thresholds.query_warn_us,
+                thresholds.query_error_us,
+            );
+            assert_eq!(
+                target.is_met_by(elapsed_us),
+                level.is_none(),
+                "{elapsed_us}"
+            );
+        }
     }
 
     #[test]

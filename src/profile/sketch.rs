@@ -7,22 +7,20 @@
 
 use std::collections::BTreeMap;
 
-/// The target duration in microseconds. The requirement is that 95 % of queries take **less** than 100 ms.
-///
-/// A query that takes exactly 100 ms misses the target, because the requirement says "under".
-pub const TARGET_US: u64 = 100_000;
+use super::Target;
 
 /// The durations of one statement or route: counts in bins, each 2 % wider than the one below, and exact totals.
 ///
 /// It has at most 2,220 bins for any number of durations, and a few dozen in practice.
 ///
 /// ```
-/// use reznet_edge::profile::Sketch;
+/// use reznet_edge::profile::{Sketch, Target};
 ///
 /// let (mut here, mut there) = (Sketch::new(), Sketch::new());
+/// let target = Target::default();
 /// for elapsed_us in 1..=50_000 {
-///     here.record(elapsed_us, false);
-///     there.record(elapsed_us + 50_000, false);
+///     here.record(elapsed_us, false, target);
+///     there.record(elapsed_us + 50_000, false, target);
 /// }
 /// here.merge(&there);
 /// let p95_us = here.quantile_us(0.95).unwrap();
@@ -48,7 +46,7 @@ pub struct SketchTotals {
     pub sum_us: u64,
     /// The longest duration.
     pub max_us: u64,
-    /// The number of durations below [`TARGET_US`], failed ones included.
+    /// The number of durations within the target that they were recorded with, failed ones included.
     pub within_target_count: u64,
 }
 
@@ -81,10 +79,10 @@ impl Sketch {
     /// maximum is no lower than the highest bin. So lost rows can't cause a percentile of 0.
     ///
     /// ```
-    /// use reznet_edge::profile::Sketch;
+    /// use reznet_edge::profile::{Sketch, Target};
     ///
     /// let mut sketch = Sketch::new();
-    /// sketch.record(45_230, false);
+    /// sketch.record(45_230, false, Target::default());
     /// assert_eq!(Sketch::from_bins(sketch.bins(), *sketch.totals()), sketch);
     /// ```
     #[must_use]
@@ -107,13 +105,13 @@ impl Sketch {
         sketch
     }
 
-    /// Adds one duration. `failed` means that the measured request or statement ended in an error.
-    pub fn record(&mut self, elapsed_us: u64, failed: bool) {
-        self.record_weighted(elapsed_us, failed, 1);
+    /// Adds one duration and judges it by `target`. `failed` means that the measured request or statement ended in an error.
+    pub fn record(&mut self, elapsed_us: u64, failed: bool, target: Target) {
+        self.record_weighted(elapsed_us, failed, target, 1);
     }
 
     /// Adds one duration that counts `weight` times, for example if only 1 in `weight` requests is profiled. 0 adds nothing.
-    pub fn record_weighted(&mut self, elapsed_us: u64, failed: bool, weight: u64) {
+    pub fn record_weighted(&mut self, elapsed_us: u64, failed: bool, target: Target, weight: u64) {
         if weight == 0 {
             return;
         }
@@ -122,7 +120,11 @@ impl Sketch {
             errors: if failed { weight } else { 0 },
             sum_us: elapsed_us.saturating_mul(weight),
             max_us: elapsed_us,
-            within_target_count: if elapsed_us < TARGET_US { weight } else { 0 },
+            within_target_count: if target.is_met_by(elapsed_us) {
+                weight
+            } else {
+                0
+            },
         });
     }
 
@@ -141,12 +143,12 @@ impl Sketch {
     /// and NaN by 0. It isn't rounded, because whole microseconds are too coarse below 100.
     ///
     /// ```
-    /// use reznet_edge::profile::Sketch;
+    /// use reznet_edge::profile::{Sketch, Target};
     ///
     /// let mut sketch = Sketch::new();
     /// assert_eq!(sketch.quantile_us(0.5), None);
     /// for elapsed_us in [1_000, 2_000, 400_000] {
-    ///     sketch.record(elapsed_us, false);
+    ///     sketch.record(elapsed_us, false, Target::default());
     /// }
     /// assert!((sketch.quantile_us(0.5).unwrap() - 2_000.0).abs() <= 20.0);
     /// ```
@@ -296,7 +298,7 @@ mod tests {
     fn sketch_of(values_us: &[u64]) -> Sketch {
         let mut sketch = Sketch::new();
         for &elapsed_us in values_us {
-            sketch.record(elapsed_us, false);
+            sketch.record(elapsed_us, false, Target::default());
         }
         sketch
     }
@@ -380,7 +382,7 @@ mod tests {
     fn totals_are_exact() {
         let mut sketch = Sketch::new();
         for (elapsed_us, failed) in [(1_500, false), (99_999, true), (100_000, false), (0, true)] {
-            sketch.record(elapsed_us, failed);
+            sketch.record(elapsed_us, failed, Target::default());
         }
         assert_eq!(sketch.count(), 4);
         assert_eq!(
@@ -396,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn each_duration_is_judged_by_the_target_it_is_recorded_with() {
+        let target = |limit_us| Target {
+            limit_us,
+            ..Target::default()
+        };
+        let mut sketch = Sketch::new();
+        sketch.record(5_000, false, target(5_000));
+        sketch.record(5_000, false, target(6_000));
+        sketch.record_weighted(4_999, false, target(5_000), 2);
+        assert_eq!(sketch.totals().within_target_count, 3);
+    }
+
+    #[test]
     fn an_empty_sketch_has_no_quantiles() {
         let sketch = Sketch::new();
         assert!(sketch.is_empty());
@@ -407,7 +422,7 @@ mod tests {
     #[test]
     fn recording_with_weight_zero_changes_nothing() {
         let mut sketch = Sketch::new();
-        sketch.record_weighted(5_000, true, 0);
+        sketch.record_weighted(5_000, true, Target::default(), 0);
         assert_eq!(sketch, Sketch::new());
     }
 
@@ -415,7 +430,7 @@ mod tests {
     fn sums_saturate_rather_than_panic() {
         let mut sketch = Sketch::new();
         for elapsed_us in [0, 1, u64::MAX] {
-            sketch.record_weighted(elapsed_us, true, u64::MAX);
+            sketch.record_weighted(elapsed_us, true, Target::default(), u64::MAX);
         }
         sketch.merge(&sketch.clone());
         assert_eq!(sketch.count(), u64::MAX);
@@ -530,13 +545,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_weighted_record_equals_repeated_records(runs in vec((any_us(), any::<bool>(), 0..5_u64), 0..200)) {
+        fn a_weighted_record_equals_repeated_records(runs in vec((any_us(), any::<bool>(), 0..5_u64), 0..200), limit_us in any_us()) {
+            let target = Target { limit_us, ..Target::default() };
             let (mut weighted, mut repeated) = (Sketch::new(), Sketch::new());
             let mut runs_by_one = Vec::new();
             for (elapsed_us, failed, weight) in runs {
-                weighted.record_weighted(elapsed_us, failed, weight);
+                weighted.record_weighted(elapsed_us, failed, target, weight);
                 for _ in 0..weight {
-                    repeated.record(elapsed_us, failed);
+                    repeated.record(elapsed_us, failed, target);
                     runs_by_one.push((elapsed_us, failed));
                 }
             }
@@ -553,7 +569,7 @@ mod tests {
                 errors: count(&|_, failed| failed),
                 sum_us: u64::try_from(sum_us).unwrap_or(u64::MAX),
                 max_us: runs_by_one.iter().map(|&(elapsed_us, _)| elapsed_us).max().unwrap_or(0),
-                within_target_count: count(&|elapsed_us, _| elapsed_us < 100_000),
+                within_target_count: count(&|elapsed_us, _| elapsed_us < limit_us),
             });
         }
 
@@ -626,7 +642,7 @@ mod tests {
         let mut parts = vec![Sketch::new(); PARTS];
         let part_of = Uniform::new(0, PARTS).unwrap();
         for &elapsed_us in &values_us {
-            parts[part_of.sample(rng)].record(elapsed_us, false);
+            parts[part_of.sample(rng)].record(elapsed_us, false, Target::default());
         }
         let mut sum = Sketch::new();
         while !parts.is_empty() {

@@ -15,7 +15,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
     sql: constcat::concat!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
-                   bin_counts
+                   bin_counts, $5::bigint
             FROM jsonb_to_recordset($1::text::jsonb) AS sample(minute bigint, kind text, name text, count bigint,
                     errors bigint, sum_us bigint, max_us bigint, within_target bigint, query_count bigint,
                     bins int[], bin_counts bigint[])
@@ -53,10 +53,11 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
             GROUP BY began_at, kind, name
         ), minute AS (
             INSERT INTO profile.minutes AS minutes
-            SELECT began_at, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts
+            SELECT began_at, kind, name, count, errors, sum_us, max_us, within_target, query_count, bins, bin_counts, target_us
             FROM (SELECT began_at, kind, name, sum(count)::bigint AS count, sum(errors)::bigint AS errors,
                          sum(sum_us)::bigint AS sum_us, max(max_us) AS max_us,
-                         sum(within_target)::bigint AS within_target, sum(query_count)::bigint AS query_count
+                         sum(within_target)::bigint AS within_target, sum(query_count)::bigint AS query_count,
+                         CASE WHEN min(target_us) = max(target_us) THEN min(target_us) ELSE 0 END AS target_us
                   FROM sample GROUP BY began_at, kind, name) AS sums
             JOIN bins USING (began_at, kind, name)
             ON CONFLICT (began_at, kind, name) DO UPDATE SET
@@ -66,6 +67,7 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
                 max_us = greatest(minutes.max_us, EXCLUDED.max_us),
                 within_target = minutes.within_target + EXCLUDED.within_target,
                 query_count = minutes.query_count + EXCLUDED.query_count,
+                target_us = CASE WHEN minutes.target_us = EXCLUDED.target_us THEN minutes.target_us ELSE 0 END,
                 (bins, bin_counts) = (
                     SELECT array_agg(bin ORDER BY bin), array_agg(n ORDER BY bin)
                     FROM (SELECT bin, sum(n)::bigint AS n
@@ -104,29 +106,29 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
               AND pg_try_advisory_xact_lock(hashtext('profile.totals'))
         ), part AS MATERIALIZED (
             SELECT to_timestamp((floor(extract(epoch FROM began_at) / 600) + 1) * 600) AS ended_at, kind, name, count,
-                   errors, sum_us, within_target, query_count, bins, bin_counts
+                   errors, sum_us, within_target, query_count, bins, bin_counts, target_us
             FROM due, profile.minutes WHERE began_at >= first AND began_at < past
             UNION ALL
-            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts
+            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts, target_us
             FROM due, profile.totals WHERE ended_at = first
         ), step AS MATERIALIZED (
             SELECT DISTINCT part.ended_at FROM due, part WHERE part.ended_at > first
         ), bins AS (
-            SELECT ended_at, kind, name, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
-            FROM (SELECT step.ended_at, kind, name, bin, sum(n)::bigint AS n
+            SELECT ended_at, kind, name, target_us, array_agg(bin ORDER BY bin) AS bins, array_agg(n ORDER BY bin) AS bin_counts
+            FROM (SELECT step.ended_at, kind, name, target_us, bin, sum(n)::bigint AS n
                   FROM step JOIN part ON part.ended_at <= step.ended_at, unnest(bins, bin_counts) AS one (bin, n)
-                  GROUP BY step.ended_at, kind, name, bin) AS bin
-            GROUP BY ended_at, kind, name
+                  GROUP BY step.ended_at, kind, name, target_us, bin) AS bin
+            GROUP BY ended_at, kind, name, target_us
         ), sums AS (
-            SELECT step.ended_at, kind, name, sum(count)::bigint AS count, sum(errors)::bigint AS errors,
+            SELECT step.ended_at, kind, name, target_us, sum(count)::bigint AS count, sum(errors)::bigint AS errors,
                    sum(sum_us)::bigint AS sum_us, sum(within_target)::bigint AS within_target,
                    sum(query_count)::bigint AS query_count
             FROM step JOIN part ON part.ended_at <= step.ended_at
-            GROUP BY step.ended_at, kind, name
+            GROUP BY step.ended_at, kind, name, target_us
         ), total AS (
             INSERT INTO profile.totals
-            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts
-            FROM sums JOIN bins USING (ended_at, kind, name)
+            SELECT ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts, target_us
+            FROM sums JOIN bins USING (ended_at, kind, name, target_us)
         ), old_minute AS (
             DELETE FROM profile.minutes USING due WHERE began_at < now() - interval '2 days'
         ), old_total AS (
@@ -203,6 +205,7 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
         count(batch.gathered),
         count(batch.lost),
         Parameter::Int32(i32::try_from(batch.one_in).unwrap_or(i32::MAX)),
+        count(batch.target.limit_us),
     ];
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {

@@ -4,6 +4,7 @@
 use super::report::{Section, Sections};
 use super::{ALL, text};
 use crate::db::{Access, Effect, Parameter, Statement};
+use crate::profile::Target;
 use crate::schema::performance::Window;
 use crate::schema::time;
 
@@ -59,13 +60,13 @@ macro_rules! measured {
         ), part AS MATERIALIZED (
             -- Numbered: numbers are grouped and sorted quicker than names.
             SELECT dense_rank() OVER (ORDER BY kind, name) AS id, part.* FROM (
-                SELECT kind, name, 1 AS sign, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                SELECT kind, name, 1 AS sign, count, errors, sum_us, target_us, within_target, query_count, bins, bin_counts
                 FROM span, profile.totals WHERE ended_at = until AND ", $of, "
                 UNION ALL
-                SELECT kind, name, -1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                SELECT kind, name, -1, count, errors, sum_us, target_us, within_target, query_count, bins, bin_counts
                 FROM span, profile.totals WHERE ended_at = since AND ", $of, "
                 UNION ALL
-                SELECT kind, name, 1, count, errors, sum_us, within_target, query_count, bins, bin_counts
+                SELECT kind, name, 1, count, errors, sum_us, target_us, within_target, query_count, bins, bin_counts
                 FROM profile.gathered WHERE began_at = ANY (ARRAY(
                     SELECT generate_series(first_minute, now(), interval '1 minute') FROM span)) AND ", $of, ") AS part
         ), bin AS MATERIALIZED (
@@ -75,11 +76,10 @@ macro_rules! measured {
             GROUP BY id, bin HAVING sum((sign * n)::float8) > 0
         ), whole AS MATERIALIZED (
             SELECT id, kind, name, sum(sign * count)::bigint AS count, sum(sign * errors)::bigint AS errors,
-                   sum(sign * sum_us) AS sum_us, sum(sign * within_target) AS within_target,
-                   sum(sign * query_count) AS query_count
+                   sum(sign * sum_us) AS sum_us, sum(sign * query_count) AS query_count
             FROM part GROUP BY id, kind, name
         ), one AS MATERIALIZED (
-            SELECT id, kind, name, count, errors, sum_us, within_target, query_count, p50_ms, p95_ms, p99_ms, max_ms
+            SELECT id, kind, name, count, errors, sum_us, query_count, p50_ms, p95_ms, p99_ms, max_ms
             FROM whole JOIN (SELECT id, ",
         percentiles!(),
         " FROM (SELECT id, bin, sum(n) OVER (PARTITION BY id ORDER BY bin ROWS UNBOUNDED PRECEDING) AS reached FROM bin) AS running
@@ -100,9 +100,14 @@ macro_rules! window_from {
 pub(super) use {bin_ms, measured, percentiles, window_from};
 
 // $1: the window's length in seconds. $2: the step of the series in seconds. $3: the statements with their indexes, as JSON.
+// $4: how many of 100 queries must be within the target. $5: the target in microseconds. Samples that another target judged count in
+// everything except the verdict and the shares within the target.
 const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
-        ", busiest AS MATERIALIZED (
+        ", judged AS MATERIALIZED (
+            SELECT id, sum(sign * count)::bigint AS judged, sum(sign * within_target) AS within_target
+            FROM part WHERE target_us = $5::bigint GROUP BY id HAVING sum(sign * count) > 0
+        ), busiest AS MATERIALIZED (
             SELECT id, name FROM one WHERE kind = 'route' AND name NOT LIKE '(%' ORDER BY name <> '', count DESC, name LIMIT 5
         ), step AS MATERIALIZED (
             SELECT began_at, began_at + $2::int * interval '1 second' AS ended_at,
@@ -149,18 +154,19 @@ const MEASURED: &str = concat!(
         ",
             'nfr', (
                 SELECT json_build_object(
-                    'verdict', CASE WHEN coalesce(sum(count), 0) < 100 THEN 'insufficient_data'
-                                    WHEN sum(within_target) >= 0.95 * sum(count) THEN 'pass' ELSE 'fail' END,
-                    'queries', coalesce(sum(count), 0),
-                    'within_target', round(sum(within_target) / nullif(sum(count), 0), 6),
+                    'verdict', CASE WHEN coalesce(sum(judged), 0) < 100 THEN 'insufficient_data'
+                                    WHEN 100 * sum(within_target) >= $4::int * sum(judged) THEN 'pass' ELSE 'fail' END,
+                    'target_ms', $5::bigint / 1000, 'target_percent', $4::int,
+                    'queries', coalesce(sum(judged), 0),
+                    'within_target', round(sum(within_target) / sum(judged), 6),
                     'p50_ms', max(p50_ms), 'p95_ms', max(p95_ms), 'p99_ms', max(p99_ms))
-                FROM one WHERE kind = 'statement' AND name = ''),
+                FROM one LEFT JOIN judged USING (id) WHERE kind = 'statement' AND name = ''),
             'statements', (
                 SELECT coalesce(json_agg(json_build_object(
                     'name', name, 'calls', count, 'errors', errors, 'p50_ms', p50_ms, 'p95_ms', p95_ms, 'p99_ms', p99_ms,
-                    'max_ms', max_ms, 'total_ms', round(sum_us / 1000, 3), 'within_target', round(within_target / count, 6),
+                    'max_ms', max_ms, 'total_ms', round(sum_us / 1000, 3), 'within_target', round(within_target / judged, 6),
                     'indexes', coalesce(indexes, '[]')) ORDER BY sum_us DESC, name), '[]')
-                FROM one LEFT JOIN json_to_recordset($3::text::json) AS declared (name text, indexes json) USING (name)
+                FROM one LEFT JOIN judged USING (id) LEFT JOIN json_to_recordset($3::text::json) AS declared (name text, indexes json) USING (name)
                 WHERE kind = 'statement' AND name <> ''),
             'routes', (
                 SELECT coalesce(json_agg(json_build_object(
@@ -309,7 +315,7 @@ pub(super) static FLEET: Sections = Sections {
 
 /// Returns the parameters of the sections' statements.
 #[must_use]
-pub(super) fn parameters(window: Window) -> Vec<Parameter> {
+pub(super) fn parameters(window: Window, target: Target) -> Vec<Parameter> {
     let (_, seconds, step_seconds) = window.parts();
     let declared: Vec<_> = ALL
         .iter()
@@ -319,5 +325,7 @@ pub(super) fn parameters(window: Window) -> Vec<Parameter> {
         Parameter::Int32(seconds),
         Parameter::Int32(step_seconds),
         text(serde_json::Value::Array(declared).to_string()),
+        Parameter::Int32(i32::try_from(target.percent).unwrap_or(i32::MAX)),
+        Parameter::Int64(i64::try_from(target.limit_us).unwrap_or(i64::MAX)),
     ]
 }

@@ -5,6 +5,7 @@
 //! text is the same in `OpenMetrics` and in Prometheus' older format. So readers of either format can read it.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -12,7 +13,7 @@ use super::report::{Section, Sections};
 use super::{Db, text};
 use crate::config::APPLICATION_NAME;
 use crate::db::{Access, DbError, Effect, Statement};
-use crate::profile::Sketch;
+use crate::profile::{Sketch, Target};
 
 /// The media type of `OpenMetrics` (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,33 +32,33 @@ const BUCKETS: [(u64, &str); 9] = [
 ];
 
 // Adds the minutes since the latest totals to those totals. The sums never decrease, unless PostgreSQL crashes, because the tables
-// are UNLOGGED. Each bin is counted in the first bucket that includes it.
+// are UNLOGGED. Each bin is counted in the first bucket that includes it. Samples that different targets judged are separate rows.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (
             SELECT max(ended_at) AS ended_at FROM profile.totals
         ), part AS MATERIALIZED (
-            SELECT kind, name, count, sum_us, within_target, bins, bin_counts
+            SELECT kind, name, target_us, count, sum_us, within_target, bins, bin_counts
             FROM profile.totals WHERE ended_at = (SELECT ended_at FROM last)
             UNION ALL
-            SELECT kind, name, count, sum_us, within_target, bins, bin_counts
+            SELECT kind, name, target_us, count, sum_us, within_target, bins, bin_counts
             FROM profile.gathered WHERE began_at = ANY (ARRAY(
                 SELECT generate_series(coalesce((SELECT ended_at FROM last), min(began_at)), now(), interval '1 minute')
                 FROM profile.gathered))
         ), bucket AS (
-            SELECT kind, name, json_object_agg(bucket, n) AS buckets
-            FROM (SELECT kind, name, width_bucket(bin, above) AS bucket, sum(n) AS n
-                  FROM asked, part, unnest(bins, bin_counts) AS one (bin, n) GROUP BY kind, name, bucket) AS counted
-            GROUP BY kind, name
+            SELECT kind, name, target_us, json_object_agg(bucket, n) AS buckets
+            FROM (SELECT kind, name, target_us, width_bucket(bin, above) AS bucket, sum(n) AS n
+                  FROM asked, part, unnest(bins, bin_counts) AS one (bin, n) GROUP BY kind, name, target_us, bucket) AS counted
+            GROUP BY kind, name, target_us
         )
         SELECT json_build_object('members', json_build_object(
             'database', current_database(),
             'histograms', (
                 SELECT coalesce(json_agg(json_build_object(
-                    'kind', kind, 'name', name, 'count', count, 'sum_us', sum_us, 'within_target', within_target,
-                    'buckets', buckets) ORDER BY kind, name), '[]')
-                FROM (SELECT kind, name, sum(count) AS count, sum(sum_us) AS sum_us, sum(within_target) AS within_target
-                      FROM part WHERE name <> '' GROUP BY kind, name) AS sums JOIN bucket USING (kind, name))))";
+                    'kind', kind, 'name', name, 'target_us', target_us, 'count', count, 'sum_us', sum_us,
+                    'within_target', within_target, 'buckets', buckets) ORDER BY kind, name), '[]')
+                FROM (SELECT kind, name, target_us, sum(count) AS count, sum(sum_us) AS sum_us, sum(within_target) AS within_target
+                      FROM part WHERE name <> '' GROUP BY kind, name, target_us) AS sums JOIN bucket USING (kind, name, target_us))))";
 
 const CONNECTIONS: &str = "SELECT json_build_object('members', json_build_object('connections', json_build_object(
             'idle', count(*) FILTER (WHERE state = 'idle'),
@@ -142,7 +143,7 @@ static METRICS: Sections = Sections {
 struct Metrics {
     #[serde(default)]
     database: String,
-    histograms: Option<Vec<Histogram>>,
+    histograms: Option<Vec<Part>>,
     connections: Option<Connections>,
     samples: Option<Samples>,
 }
@@ -161,15 +162,33 @@ struct Samples {
     flushed: i64,
 }
 
+/// The part of a histogram that one target judged. The parts of a histogram follow each other.
 #[derive(Deserialize)]
-struct Histogram {
+struct Part {
     kind: String,
     name: String,
+    target_us: u64,
     count: u64,
     sum_us: u64,
     within_target: u64,
     /// Counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
     buckets: std::collections::BTreeMap<usize, u64>,
+}
+
+impl Part {
+    /// Returns the number of durations up to a bound of [`BUCKETS`]. It is exact if the bound is the part's target. Otherwise it is
+    /// approximate, because a bin may contain the bound.
+    fn reached(&self, index: usize, bound_us: u64) -> u64 {
+        if self.target_us == bound_us {
+            return self.within_target;
+        }
+        sum(self.buckets.range(..=index).map(|(_, count)| *count))
+    }
+}
+
+/// Adds up counts. The sum stops at the maximum of `u64` instead of overflowing.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
 }
 
 /// Returns the metrics in Prometheus' text format; `None` if a statement returned unexpected JSON.
@@ -179,19 +198,35 @@ pub async fn performance_metrics(db: &Db) -> Result<Option<String>, DbError> {
     let asked = serde_json::json!({"application_name": APPLICATION_NAME, "above": above});
     let parts = METRICS.read(db, &[text(asked.to_string())]).await?;
     let metrics = Metrics::deserialize(serde_json::Value::Object(parts.members)).ok();
-    Ok(metrics.map(|metrics| render(&metrics)))
+    Ok(metrics.map(|metrics| render(&metrics, db.config().target)))
 }
 
-fn render(metrics: &Metrics) -> String {
+fn render(metrics: &Metrics, target: Target) -> String {
     let mut out = String::new();
     // Writing to a String can't fail.
-    let _ = write(&mut out, metrics);
+    let _ = write(&mut out, metrics, target);
     out
 }
 
-fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
-    if let Some(histograms) = &metrics.histograms {
-        write_histograms(out, histograms, &metrics.database)?;
+fn write(out: &mut String, metrics: &Metrics, target: Target) -> std::fmt::Result {
+    if let Some(parts) = &metrics.histograms {
+        write_histograms(out, parts, &metrics.database, target)?;
+    }
+    let gauges = [
+        (
+            "reznet_query_target_seconds",
+            "The duration that a query must be under.",
+            seconds(target),
+        ),
+        (
+            "reznet_query_target_ratio",
+            "The share of queries that must be under that duration.",
+            (f64::from(target.percent) / 100.0).to_string(),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        family(out, name, "gauge", help)?;
+        writeln!(out, "{name} {value}")?;
     }
     // Not OpenTelemetry's db_client_connection_count, because a gauge can't have the suffix _count, which is for histograms.
     let pool = "db_client_connections";
@@ -246,23 +281,44 @@ fn write(out: &mut String, metrics: &Metrics) -> std::fmt::Result {
 
 fn write_histograms(
     out: &mut String,
-    histograms: &[Histogram],
+    parts: &[Part],
     database: &str,
+    target: Target,
 ) -> std::fmt::Result {
-    let of = |kind: &'static str| histograms.iter().filter(move |one| one.kind == kind);
+    let of = |kind: &'static str| {
+        let names = parts.chunk_by(|one, next| one.kind == next.kind && one.name == next.name);
+        names.filter_map(move |parts| Some((parts, parts.first().filter(|one| one.kind == kind)?)))
+    };
+    let statement_labels = |name: &str| {
+        format!(
+            "db_system_name=\"postgresql\",db_namespace=\"{}\",db_query_summary=\"{}\"",
+            escaped(database),
+            escaped(name)
+        )
+    };
+    let statements = "db_client_operation_duration_seconds";
     family(
         out,
-        "db_client_operation_duration_seconds",
+        statements,
         "histogram",
         "Duration of database statements, by name.",
     )?;
-    for one in of("statement") {
-        let labels = format!(
-            "db_system_name=\"postgresql\",db_namespace=\"{}\",db_query_summary=\"{}\"",
-            escaped(database),
-            escaped(&one.name)
-        );
-        histogram(out, "db_client_operation_duration_seconds", &labels, one)?;
+    for (parts, one) in of("statement") {
+        histogram(out, statements, &statement_labels(&one.name), parts)?;
+    }
+    let judged = "reznet_judged_operation_duration_seconds";
+    family(
+        out,
+        judged,
+        "histogram",
+        "Duration of the database statements that the target judged. The only bucket below +Inf has those within the target.",
+    )?;
+    let current = parts.iter().filter(|one| one.target_us == target.limit_us);
+    for one in current.filter(|one| one.kind == "statement") {
+        let (labels, bound_s) = (statement_labels(&one.name), seconds(target));
+        let count = one.within_target;
+        writeln!(out, "{judged}_bucket{{{labels},le=\"{bound_s}\"}} {count}")?;
+        end_of_histogram(out, judged, &labels, std::slice::from_ref(one))?;
     }
     family(
         out,
@@ -270,7 +326,7 @@ fn write_histograms(
         "histogram",
         "Duration of requests, by route.",
     )?;
-    for one in of("route") {
+    for (parts, one) in of("route") {
         // The name "(no route)" has no method.
         let split = one.name.split_once(' ');
         let (method, route) = split
@@ -281,7 +337,7 @@ fn write_histograms(
             escaped(method),
             escaped(route)
         );
-        histogram(out, "http_server_request_duration_seconds", &labels, one)?;
+        histogram(out, "http_server_request_duration_seconds", &labels, parts)?;
     }
     Ok(())
 }
@@ -291,22 +347,32 @@ fn family(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Res
     writeln!(out, "# TYPE {name} {kind}")
 }
 
-fn histogram(out: &mut String, name: &str, labels: &str, one: &Histogram) -> std::fmt::Result {
-    let mut reached = 0_u64;
-    for (place, (bound_us, bound_s)) in BUCKETS.iter().enumerate() {
-        reached = reached.saturating_add(one.buckets.get(&place).copied().unwrap_or_default());
-        // The bucket of the target has an exact count. Other counts are approximate, because a bin may contain the bound.
-        let count = if *bound_us == crate::profile::TARGET_US {
-            one.within_target
-        } else {
-            reached
-        };
+fn histogram(out: &mut String, name: &str, labels: &str, parts: &[Part]) -> std::fmt::Result {
+    for (index, (bound_us, bound_s)) in BUCKETS.iter().enumerate() {
+        let count = sum(parts.iter().map(|part| part.reached(index, *bound_us)));
         writeln!(out, "{name}_bucket{{{labels},le=\"{bound_s}\"}} {count}")?;
     }
-    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", one.count)?;
-    let (seconds, micros) = (one.sum_us / 1_000_000, one.sum_us % 1_000_000);
+    end_of_histogram(out, name, labels, parts)
+}
+
+/// Writes a histogram's last bucket, its sum and its count.
+fn end_of_histogram(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    parts: &[Part],
+) -> std::fmt::Result {
+    let count = sum(parts.iter().map(|part| part.count));
+    let sum_us = sum(parts.iter().map(|part| part.sum_us));
+    let (seconds, micros) = (sum_us / 1_000_000, sum_us % 1_000_000);
+    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}")?;
     writeln!(out, "{name}_sum{{{labels}}} {seconds}.{micros:06}")?;
-    writeln!(out, "{name}_count{{{labels}}} {}", one.count)
+    writeln!(out, "{name}_count{{{labels}}} {count}")
+}
+
+/// Returns the target's limit in seconds, such as 0.1 or 1.0.
+fn seconds(target: Target) -> String {
+    format!("{:?}", Duration::from_micros(target.limit_us).as_secs_f64())
 }
 
 /// Escapes backslash, quote and line feed in a label's value.
@@ -322,16 +388,17 @@ mod tests {
 
     #[test]
     fn operations_md_shows_the_labels_of_requests_without_a_route() {
-        let histogram = Histogram {
+        let part = Part {
             kind: "route".into(),
             name: "(no route)".into(),
+            target_us: 100_000,
             count: 1,
             sum_us: 1,
             within_target: 1,
             buckets: [(0, 1)].into(),
         };
         let mut text = String::new();
-        write_histograms(&mut text, &[histogram], "d").unwrap();
+        write_histograms(&mut text, &[part], "d", Target::default()).unwrap();
         let line = text.lines().find(|line| line.contains("_count{")).unwrap();
         let labels = line.split(['{', '}']).nth(1).unwrap();
         let operations = std::fs::read_to_string("docs/operations.md").unwrap();
@@ -345,38 +412,68 @@ mod tests {
 
     #[test]
     fn buckets_are_cumulative_and_labels_escaped() {
+        let part = |target_us, count, within_target, buckets: &[(usize, u64)]| Part {
+            kind: "statement".into(),
+            name: "a\"b".into(),
+            target_us,
+            count,
+            sum_us: 250_001 * count,
+            within_target,
+            buckets: buckets.iter().copied().collect(),
+        };
         let metrics = Metrics {
-            histograms: Some(vec![Histogram {
-                kind: "statement".into(),
-                name: "a\"b".into(),
-                count: 10,
-                sum_us: 2_500_001,
-                within_target: 6,
-                buckets: [(0, 2), (3, 4), (5, 3), (9, 1)].into(),
-            }]),
+            histograms: Some(vec![
+                part(50_000, 3, 1, &[(3, 2), (4, 1)]),
+                part(100_000, 10, 5, &[(0, 2), (3, 4), (5, 3), (9, 1)]),
+            ]),
             connections: None,
             samples: None,
             database: "d".into(),
         };
-        let text = render(&metrics);
         let labels = r#"db_system_name="postgresql",db_namespace="d",db_query_summary="a\"b""#;
+        let render = |limit_us, percent| render(&metrics, Target { limit_us, percent });
+        let text = render(100_000, 95);
         for (bound, count) in [
             ("0.001", 2),
             ("0.01", 2),
-            ("0.05", 6),
-            ("0.1", 6),
-            ("0.5", 9),
+            // One of the first part is exactly under 50 ms, although two are in the bins up to it.
+            ("0.05", 7),
+            // Five of the second part are exactly under 100 ms, although six are in the bins up to it.
+            ("0.1", 8),
+            ("0.5", 12),
+            ("+Inf", 13),
         ] {
             let line = format!(
                 "db_client_operation_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}\n"
             );
             assert!(text.contains(&line), "{line}{text}");
         }
-        assert!(text.contains("le=\"+Inf\"} 10\n"), "{text}");
-        assert!(text.contains("} 2.500001\n"), "{text}");
+        assert!(text.contains("} 3.250013\n"), "{text}");
+        let judged = "reznet_judged_operation_duration_seconds";
+        for line in [
+            &*format!("{judged}_bucket{{{labels},le=\"0.1\"}} 5\n"),
+            &*format!("{judged}_bucket{{{labels},le=\"+Inf\"}} 10\n"),
+            &*format!("{judged}_sum{{{labels}}} 2.500010\n"),
+            &*format!("{judged}_count{{{labels}}} 10\n"),
+            "reznet_query_target_seconds 0.1\n",
+            "reznet_query_target_ratio 0.95\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
         assert!(text.contains("reznet_metrics_available{section=\"histograms\"} 1\n"));
         assert!(text.contains("reznet_metrics_available{section=\"samples\"} 0\n"));
         assert!(!text.contains("reznet_profiler_recent_samples"), "{text}");
         assert!(text.ends_with("# EOF\n"));
+
+        let text = render(50_000, 100);
+        for line in [
+            &*format!("{judged}_bucket{{{labels},le=\"0.05\"}} 1\n"),
+            &*format!("{judged}_count{{{labels}}} 3\n"),
+            "reznet_query_target_seconds 0.05\n",
+            "reznet_query_target_ratio 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(!render(1_000_000, 95).contains(&format!("{judged}_count")));
     }
 }

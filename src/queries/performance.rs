@@ -434,9 +434,13 @@ struct FoundIndex {
 
 /// Returns the report as a JSON object.
 pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbError> {
+    let target = db.config().target;
     let mut parts = DATABASE.read(db, &[text(asked(db.config()))]).await?;
     parts.append(
-        match FLEET.read(db, &fleet_report::parameters(window)).await {
+        match FLEET
+            .read(db, &fleet_report::parameters(window, target))
+            .await
+        {
             Ok(fleet) => fleet,
             Err(error) => FLEET.missing(db, &error),
         },
@@ -470,7 +474,7 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
     let unavailable = std::mem::take(&mut parts.unavailable);
     let (window, ..) = window.parts();
     parts.add(json!({
-        "nfr_target": "< 100ms per query (95th percentile)",
+        "nfr_target": target.to_string(),
         "window": window,
         "advice": advice,
         "unavailable": unavailable,

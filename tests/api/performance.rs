@@ -276,6 +276,108 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
     }
 }
 
+/// Every agent takes 3 ms to read. That is within 100 ms, but not within 1 ms.
+#[tokio::test]
+async fn verdict_metrics_and_samples_follow_the_configured_target() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY sleeps ON agents USING (pg_sleep(0.003) IS NOT NULL)",
+        )
+        .await
+        .unwrap();
+    let variables = |target_ms| {
+        [
+            ("query_target_ms", target_ms),
+            ("query_target_percent", "60"),
+        ]
+    };
+    let lenient = Edge::start_with(&database, &variables("100"), &[]).await;
+    let strict = Edge::start_with(&database, &variables("1"), &[]).await;
+    for edge in [&lenient, &strict] {
+        for _ in 0..150 {
+            edge.get("/api/agents/name/orchestrator").await;
+        }
+    }
+    for (edge, verdict, target_ms, within) in
+        [(&lenient, "pass", 100, 1.0), (&strict, "fail", 1, 0.0)]
+    {
+        let (mut report, mut statement) = (Value::Null, Value::Null);
+        for _ in 0..200 {
+            report = self::report(edge).await;
+            let statements = report["statements"].as_array().expect("a list");
+            let found = statements
+                .iter()
+                .find(|one| one["name"] == "agent_get_by_name");
+            statement = found.cloned().unwrap_or_default();
+            if statement["calls"] == 300 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(statement["calls"], 300, "those of both targets: {report}");
+        assert_eq!(statement["within_target"], within, "{statement}");
+        let nfr = &report["nfr"];
+        assert_eq!(nfr["verdict"], verdict, "{nfr}");
+        assert_eq!(nfr["target_ms"], target_ms);
+        assert_eq!(nfr["target_percent"], 60);
+        let text = format!("< {target_ms}ms per query (60th percentile)");
+        assert_eq!(report["nfr_target"], text);
+    }
+
+    let metrics = strict.get("/api/performance/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    for line in [
+        "reznet_query_target_seconds 0.001\n",
+        "reznet_query_target_ratio 0.6\n",
+        "db_query_summary=\"agent_get_by_name\",le=\"0.001\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let judged = "reznet_judged_operation_duration_seconds_count";
+    let judged = text
+        .lines()
+        .find(|line| line.starts_with(judged) && line.contains("agent_get_by_name"))
+        .and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
+    assert_eq!(judged, Some(150), "{text}");
+}
+
+#[tokio::test]
+async fn samples_of_another_target_do_not_count_in_the_verdict() {
+    let database = Database::migrated().await;
+    let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
+    let client = database.client().await;
+    // 100 queries judged by 100 ms; 1,000 judged by 1 ms or by several targets, all of them over it. Totals from before the window
+    // have 5 queries of each.
+    client
+        .batch_execute(
+            "INSERT INTO profile.totals
+             SELECT ended_at, 'statement', '', n, 0, 1, 0, 0, '{230}', ARRAY[n], target_us
+             FROM unnest(ARRAY[100000, 1000]) AS target_us,
+                  (VALUES (now() - interval '3 hours', 5), (now() - interval '30 minutes', 55)) AS of (ended_at, n);
+             INSERT INTO profile.minutes VALUES
+             (date_trunc('minute', now()), 'statement', '', 50, 0, 1, 1, 50, 0, '{230}', '{50}', 100000),
+             (date_trunc('minute', now()) - interval '1 minute', 'statement', '', 900, 0, 1, 1, 0, 0, '{230}', '{900}', 0);
+             INSERT INTO profile.samples VALUES
+             (date_trunc('minute', now()), 'statement', '', 50, 0, 1, 1, 50, 0, '{230}', '{50}', 100000),
+             (date_trunc('minute', now()), 'statement', '', 50, 0, 1, 1, 0, 0, '{230}', '{50}', 1000)",
+        )
+        .await
+        .unwrap();
+    let nfr = report(&edge).await["nfr"].clone();
+    assert_eq!(nfr["verdict"], "pass", "{nfr}");
+    assert_eq!(nfr["queries"], 100);
+    assert_eq!(nfr["within_target"], 1.0);
+    // The percentiles are of all queries, so they are known even if none was judged.
+    assert!(nfr["p95_ms"].is_f64(), "{nfr}");
+
+    let hour = edge.get("/api/performance/database?window=1h").await.json()["nfr"].clone();
+    assert_eq!(hour["queries"], 150, "{hour}");
+    assert_eq!(hour["verdict"], "fail", "{hour}");
+}
+
 #[tokio::test]
 async fn report_covers_the_requested_window() {
     let database = Database::migrated().await;

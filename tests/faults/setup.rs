@@ -13,6 +13,16 @@ async fn invalid_variable_is_named_in_the_log_but_not_in_the_response() {
             "the variable slow_query_warn_ms is \"fast\": set it to a whole number from 0 to 600000",
         ),
         (
+            "query_target_ms",
+            "0",
+            "the variable query_target_ms is \"0\": set it to a whole number from 1 to 600000",
+        ),
+        (
+            "query_target_percent",
+            "101",
+            "the variable query_target_percent is \"101\": set it to a whole number from 1 to 100",
+        ),
+        (
             "slow_request_warn_ms",
             "2000",
             "slow_request_warn_ms is above slow_request_error_ms: set slow_request_warn_ms to the smaller of the two",

@@ -333,6 +333,76 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     }
 }
 
+/// A minute with samples of two targets has the target 0, and a total has a row for each target.
+#[tokio::test]
+async fn compaction_and_rollup_keep_targets_apart() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    // Each of the first three minutes of yesterday has samples with these targets. The last one comes after a compaction.
+    for (minute, targets) in [(0, "100000, 100000"), (1, "50000, 100000"), (2, "50000")] {
+        let sql = format!(
+            "INSERT INTO profile.samples
+             SELECT date_trunc('day', now()) - interval '1 day' + {minute} * interval '1 minute', 'statement', '', 10, 0, 1, 1, 9, 0,
+                    '{{1}}', '{{10}}', target_us
+             FROM unnest(ARRAY[{targets}]) AS target_us"
+        );
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let compact = statement("fleet_compact");
+    client.query(compact, &[]).await.unwrap();
+    let minutes = async || {
+        let sql = "SELECT string_agg(format('%s of %s', count, target_us), ', ' ORDER BY began_at) FROM profile.minutes";
+        client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, String>(0)
+    };
+    assert_eq!(minutes().await, "20 of 100000, 20 of 0, 10 of 50000");
+    client.query(statement("fleet_rollup"), &[]).await.unwrap();
+    let total = |target_us: i32| {
+        format!(
+            "SELECT (count * 1000 + within_target)::bigint FROM profile.totals WHERE target_us = {target_us}"
+        )
+    };
+    for (target_us, expected) in [(100_000, 20_018), (0, 20_018), (50_000, 10_009)] {
+        soon(&client, &total(target_us), expected).await;
+    }
+
+    let late = "INSERT INTO profile.samples
+        SELECT began_at, kind, name, 1, 0, 1, 1, 1, 0, '{1}', '{1}', 100000 FROM profile.minutes";
+    client.batch_execute(late).await.unwrap();
+    client.query(compact, &[]).await.unwrap();
+    assert_eq!(minutes().await, "21 of 100000, 21 of 0, 11 of 0");
+}
+
+/// Versions from before migration 0017 store and add up samples without a target. They judge by 100 ms.
+#[tokio::test]
+async fn samples_of_older_versions_have_the_target_100_ms() {
+    let database = Database::migrated().await;
+    let client = database.client().await;
+    let old = "INSERT INTO profile.samples SELECT now(), 'route', '', 1, 0, 1, 1, 1, 0, '{1}'::int[], '{1}'::bigint[];
+        INSERT INTO profile.minutes AS minutes SELECT '2000-01-01Z', 'route', '', 1, 0, 1, 1, 1, 0, '{1}'::int[], '{1}'::bigint[]
+        ON CONFLICT (began_at, kind, name) DO UPDATE SET count = minutes.count + EXCLUDED.count;
+        INSERT INTO profile.totals SELECT now(), 'route', '', 1, 0, 1, 1, 0, '{1}'::int[], '{1}'::bigint[]";
+    client.batch_execute(old).await.unwrap();
+    let minute = "INSERT INTO profile.minutes AS minutes SELECT '2000-01-01Z', 'route', '', 1, 0, 1, 1, 1, 0, '{1}'::int[], '{1}'::bigint[]
+        ON CONFLICT (began_at, kind, name) DO UPDATE SET count = minutes.count + EXCLUDED.count";
+    client.batch_execute(minute).await.unwrap();
+    for (expected, sql) in [
+        (
+            3,
+            "SELECT sum(count)::bigint FROM profile.gathered WHERE target_us = 100000",
+        ),
+        (
+            1,
+            "SELECT sum(count)::bigint FROM profile.totals WHERE target_us = 100000",
+        ),
+    ] {
+        soon(&client, sql, expected).await;
+    }
+}
+
 /// Of the totals that are older than two days, only the last of each hour is kept.
 #[tokio::test]
 async fn old_totals_are_reduced_to_one_per_hour() {

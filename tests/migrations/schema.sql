@@ -253,7 +253,8 @@ CREATE UNLOGGED TABLE profile.minutes (
     within_target bigint NOT NULL,
     query_count bigint NOT NULL,
     bins integer[] NOT NULL,
-    bin_counts bigint[] NOT NULL
+    bin_counts bigint[] NOT NULL,
+    target_us bigint DEFAULT 100000 NOT NULL
 );
 CREATE UNLOGGED TABLE profile.samples (
     began_at timestamp with time zone NOT NULL,
@@ -267,6 +268,7 @@ CREATE UNLOGGED TABLE profile.samples (
     query_count bigint NOT NULL,
     bins integer[] NOT NULL,
     bin_counts bigint[] NOT NULL,
+    target_us bigint DEFAULT 100000 NOT NULL,
     CONSTRAINT samples_bins_check CHECK ((cardinality(bins) = cardinality(bin_counts))),
     CONSTRAINT samples_kind_check CHECK ((kind = ANY (ARRAY['statement'::text, 'route'::text, 'cache'::text])))
 );
@@ -281,7 +283,8 @@ CREATE VIEW profile.gathered AS
     minutes.within_target,
     minutes.query_count,
     minutes.bins,
-    minutes.bin_counts
+    minutes.bin_counts,
+    minutes.target_us
    FROM profile.minutes
 UNION ALL
  SELECT samples.began_at,
@@ -294,7 +297,8 @@ UNION ALL
     samples.within_target,
     samples.query_count,
     samples.bins,
-    samples.bin_counts
+    samples.bin_counts,
+    samples.target_us
    FROM profile.samples;
 CREATE UNLOGGED TABLE profile.index_scans (
     seen_at timestamp with time zone NOT NULL,
@@ -328,7 +332,8 @@ CREATE UNLOGGED TABLE profile.totals (
     within_target bigint NOT NULL,
     query_count bigint NOT NULL,
     bins integer[] NOT NULL,
-    bin_counts bigint[] NOT NULL
+    bin_counts bigint[] NOT NULL,
+    target_us bigint DEFAULT 100000 NOT NULL
 );
 CREATE TABLE public.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -441,7 +446,7 @@ ALTER TABLE ONLY profile.minutes
 ALTER TABLE ONLY profile.slow_queries
     ADD CONSTRAINT slow_queries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY profile.totals
-    ADD CONSTRAINT totals_pkey PRIMARY KEY (ended_at, kind, name);
+    ADD CONSTRAINT totals_pkey PRIMARY KEY (ended_at, kind, name, target_us);
 ALTER TABLE ONLY public.agents
     ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.channels

@@ -248,7 +248,7 @@ const checks = {
     await says(page, '#lines', 'No requests were measured');
     await says(page, '#statements', 'No statement ran');
     await says(page, '#routes', 'No requests were measured');
-    await says(page, '#slow', 'No query took more than 200 ms');
+    await says(page, '#slow', 'No query took 200 ms or more');
     await says(page, '#contract', 'All 16 indexes exist and are as declared');
     await isAccessible(page, 'empty');
     await picture(page, 'empty');
@@ -702,6 +702,20 @@ const checks = {
     await host.restart();
     await says(page, '#status', 'Updated');
     await close(page);
+  },
+
+  async 'the page shows the configured target, and only the queries judged by it count in the verdict'() {
+    await host.restart({ SPIN_VARIABLE_QUERY_TARGET_MS: '300', SPIN_VARIABLE_QUERY_TARGET_PERCENT: '60' });
+    const page = await open();
+    await says(page, '#verdict-because', 'a verdict requires 100 queries. The requirement: 60 % of queries under 300 ms.');
+    await load(READS, 300);
+    await says(page, '#verdict-because', 'queries took less than 300 ms. The requirement: 60 % of queries under 300 ms.');
+    await says(page, '#evidence', 'Within 300 ms');
+    assert.match(await text(page, '#evidence'), /Required\s+60 %/);
+    await says(page, '#statements', 'Within 300 ms');
+    await says(page, '.requirement-name', 'requirement: 300 ms');
+    await close(page);
+    await host.restart();
   },
 
   async 'the admin token is asked for, checked, kept in the tab only, and forgotten'() {

@@ -147,7 +147,7 @@ impl Rows {
             "fleet_flush" => {
                 let sample = json!([{"minute": 1, "kind": "route", "name": "GET /", "count": 1, "errors": 0,
                     "sum_us": 1, "max_us": 1, "within_target": 1, "query_count": 0, "bins": [1], "bin_counts": [1]}]);
-                list(&[&sample.to_string(), "1", "0", "1"])
+                list(&[&sample.to_string(), "1", "0", "1", "100000"])
             }
             "slow_query_keep" => list(&["agent_get", "600000", "GET /", "r", "0", "[]"]),
             "write_once" => list(&["key", "stats", "SELECT 1", "{}"]),
@@ -166,7 +166,9 @@ impl Rows {
                 list(&["{\"pool_size\": 64, \"named\": [], \"exempt_keys\": []}"])
             }
             "performance_cache" => list(&["900", "15m", "0"]),
-            "performance_fleet" | "performance_measured" => list(&["900", "60", "[]"]),
+            "performance_fleet" | "performance_measured" => {
+                list(&["900", "60", "[]", "95", "100000"])
+            }
             "performance_index_scans" | "performance_profiler" | "performance_slow_queries" => {
                 list(&["900"])
             }
