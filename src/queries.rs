@@ -26,7 +26,7 @@ pub mod tasks;
 pub mod workflow_tasks;
 pub mod workflows;
 
-pub use list::{ANY_TAG, Combination, Items, List, Order, Page, TAG_LENGTH, tag_is_in};
+pub use list::{ANY_TAG, Combination, Items, List, ListOf, Order, Page, TAG_LENGTH, tag_is_in};
 pub use row::{IfMatch, Row};
 use std::sync::LazyLock;
 

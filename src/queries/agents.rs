@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::cache::AGENTS;
 use super::list::{Items, List, ListOf, Order, Page, Parent, UNKNOWN_LIMIT, items};
-use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
+use super::row::{IfMatch, PATCH, Row, change, row, stale_or_absent, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Parameter, Statement};
 use crate::schema::{agents, channels, messages};
 
 pub(super) static AGENT_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "agent_list",
         table: AGENTS,
         columns: agents::COLUMNS,
@@ -85,25 +85,11 @@ pub async fn agent_get_by_name(db: &Db, name: &str) -> Result<Option<Row>, DbErr
 
 pub(super) static AGENT_UPDATE: Statement = Statement {
     name: "agent_update",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            agents::COLUMNS,
-            "public.agents WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$3::text"
-        ),
-        "patch AS (SELECT $2::text::jsonb AS members), agent AS (
-            UPDATE public.agents SET ",
-        agents::CHANGES,
-        ", updated_at = now()
-            FROM patch WHERE id = $1::uuid AND ",
-        tag_matches!("$3::text"),
-        " RETURNING ",
-        agents::COLUMNS,
-        ")",
-        written!(row: "agent", otherwise: stale_or_absent!())
-    ],
+    sql: change!(
+        row: "agent", table: "public.agents", columns: agents::COLUMNS, if_match: "$3::text",
+        set: [agents::CHANGES, ", updated_at = now()", PATCH],
+        otherwise: stale_or_absent!()
+    ),
     effect: Effect::Writes(&["agents"]),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
@@ -122,27 +108,12 @@ pub async fn agent_update(
 
 pub(super) static AGENT_SET_ACTIVE: Statement = Statement {
     name: "agent_set_active",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            agents::COLUMNS,
-            "public.agents WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$3::text"
-        ),
-        "agent AS (
-            UPDATE public.agents SET is_active = $2::boolean, updated_at = now()
-            WHERE id = $1::uuid AND ",
-        tag_matches!("$3::text"),
-        " RETURNING ",
-        agents::COLUMNS,
-        ")",
-        written!(
-            row: "agent",
-            message: "'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END",
-            otherwise: stale_or_absent!()
-        )
-    ],
+    sql: change!(
+        row: "agent", table: "public.agents", columns: agents::COLUMNS, if_match: "$3::text",
+        set: ["is_active = $2::boolean, updated_at = now()"],
+        message: "'Agent ' || name || CASE WHEN is_active THEN ' is active now.' ELSE ' is inactive now.' END",
+        otherwise: stale_or_absent!()
+    ),
     effect: Effect::Writes(&["agents"]),
     access: Access::Indexes(&["agents_pkey"]),
     max_rows: 1,
@@ -179,7 +150,7 @@ pub async fn agent_status(db: &Db, id: Uuid) -> Result<Option<String>, DbError> 
 }
 
 pub(super) static AGENT_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "agent_message_list",
         table: "messages",
         columns: messages::COLUMNS,

@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::cache::CHANNELS;
 use super::list::{Items, List, ListOf, Order, Page, Parent, UNKNOWN_LIMIT, items};
-use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
+use super::row::{IfMatch, PATCH, Row, change, row, stale_or_absent, tag_matches, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 use crate::schema::{channels, messages};
 
 pub(super) static CHANNEL_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "channel_list",
         table: CHANNELS,
         columns: channels::COLUMNS,
@@ -69,31 +69,15 @@ pub async fn channel_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static CHANNEL_UPDATE: Statement = Statement {
     name: "channel_update",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            channels::COLUMNS,
-            "public.channels WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$3::text"
-        ),
-        "patch AS (SELECT $2::text::jsonb AS members), channel AS (
-            UPDATE public.channels SET ",
-        channels::CHANGES,
-        ", updated_at = now()
-            FROM patch WHERE id = $1::uuid AND (dm_agent_id IS NULL OR name = coalesce(members ->> 'name', name)) AND ",
-        tag_matches!("$3::text"),
-        " RETURNING ",
-        channels::COLUMNS,
-        ")",
-        written!(
-            row: "channel",
-            otherwise: concat!(
-                "CASE WHEN ", tag_matches!("$3::text"), " AND EXISTS (SELECT FROM public.channels WHERE id = $1::uuid)
-                      THEN 'refused dm' ELSE ", stale_or_absent!(), " END"
-            )
+    sql: change!(
+        row: "channel", table: "public.channels", columns: channels::COLUMNS, if_match: "$3::text",
+        set: [channels::CHANGES, ", updated_at = now()", PATCH],
+        allowed: "(dm_agent_id IS NULL OR name = coalesce(members ->> 'name', name))",
+        otherwise: concat!(
+            "CASE WHEN ", tag_matches!("$3::text"), " AND EXISTS (SELECT FROM public.channels WHERE id = $1::uuid)
+                  THEN 'refused dm' ELSE ", stale_or_absent!(), " END"
         )
-    ],
+    ),
     effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
@@ -112,27 +96,12 @@ pub async fn channel_update(
 
 pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     name: "channel_archive",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            channels::COLUMNS,
-            "public.channels WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$2::text"
-        ),
-        "channel AS (
-            UPDATE public.channels SET is_archived = true, updated_at = now()
-            WHERE id = $1::uuid AND ",
-        tag_matches!("$2::text"),
-        " RETURNING ",
-        channels::COLUMNS,
-        ")",
-        written!(
-            row: "channel",
-            message: "'Channel ' || name || ' is archived; its messages stay.'",
-            otherwise: stale_or_absent!()
-        )
-    ],
+    sql: change!(
+        row: "channel", table: "public.channels", columns: channels::COLUMNS, if_match: "$2::text",
+        set: ["is_archived = true, updated_at = now()"],
+        message: "'Channel ' || name || ' is archived; its messages stay.'",
+        otherwise: stale_or_absent!()
+    ),
     effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
@@ -146,27 +115,12 @@ pub async fn channel_archive(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Ou
 
 pub(super) static CHANNEL_CLEAR: Statement = Statement {
     name: "channel_clear",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            channels::COLUMNS,
-            "public.channels WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$2::text"
-        ),
-        "channel AS (
-            UPDATE public.channels SET context_cleared_at = clock_timestamp(), updated_at = now()
-            WHERE id = $1::uuid AND ",
-        tag_matches!("$2::text"),
-        " RETURNING ",
-        channels::COLUMNS,
-        ")",
-        written!(
-            row: "channel",
-            message: "'The history of channel ' || name || ' begins anew.'",
-            otherwise: stale_or_absent!()
-        )
-    ],
+    sql: change!(
+        row: "channel", table: "public.channels", columns: channels::COLUMNS, if_match: "$2::text",
+        set: ["context_cleared_at = clock_timestamp(), updated_at = now()"],
+        message: "'The history of channel ' || name || ' begins anew.'",
+        otherwise: stale_or_absent!()
+    ),
     effect: Effect::Writes(&["channels"]),
     access: Access::Indexes(&["channels_pkey"]),
     max_rows: 1,
@@ -179,7 +133,7 @@ pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outc
 }
 
 pub(super) static CHANNEL_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         // A page is read from its newest row backwards, and shown oldest first. The next page is older.
         name: "channel_message_list",
         table: "messages",

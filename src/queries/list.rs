@@ -66,7 +66,7 @@ pub struct Items {
 }
 
 /// The description of a list, from which [`List::new`] composes the statements.
-pub(super) struct ListOf {
+pub struct ListOf {
     /// The beginning of the statements' names. The labels of the filters are appended.
     pub name: &'static str,
     /// The table, without its schema.
@@ -94,7 +94,7 @@ pub(super) struct ListOf {
 }
 
 /// The parent of a list's rows.
-pub(super) struct Parent {
+pub struct Parent {
     /// Its table, without the schema.
     pub table: &'static str,
     /// The table's primary key.
@@ -126,15 +126,10 @@ impl ListOf {
 
 /// A list: two statements for each combination of its filters.
 pub struct List {
+    /// Its description.
+    pub of: ListOf,
     /// The combinations. The bit `1 << i` of an index is set if the combination has the filter `i`.
     pub combinations: Vec<Combination>,
-    /// The table, without its schema.
-    pub table: &'static str,
-    /// The table of the parent, whose id is the parameter `$5`.
-    pub parent: Option<&'static str>,
-    /// The filters of the list.
-    pub filters: &'static Filters,
-    is_cached: bool,
 }
 
 /// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
@@ -149,17 +144,12 @@ pub struct Combination {
 
 impl List {
     /// Composes the statements of all combinations from constant texts.
-    pub(super) fn new(list: &ListOf) -> Self {
-        let combinations = 0..1 << list.filters.filters.len();
-        Self {
-            combinations: combinations
-                .map(|given| Combination::new(list, given))
-                .collect(),
-            table: list.table,
-            parent: list.parent.as_ref().map(|parent| parent.table),
-            filters: list.filters,
-            is_cached: list.is_cached,
-        }
+    pub(super) fn new(of: ListOf) -> Self {
+        let combinations = 0..1 << of.filters.filters.len();
+        let combinations = combinations
+            .map(|given| Combination::new(&of, given))
+            .collect();
+        Self { of, combinations }
     }
 
     /// Returns the statements that read pages and tags.
@@ -362,8 +352,8 @@ pub(super) async fn items(
                 _ => Some(text(value)),
             }),
     );
-    if all.is_cached && db.caches() {
-        let answer = db.cached(all.table, &list.page, parameters).await?;
+    if all.of.is_cached && db.caches() {
+        let answer = db.cached(all.of.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
     // After a write by the client, the page has most likely changed. Each statement would first ask the replica for its WAL position.
@@ -658,10 +648,15 @@ mod tests {
                     .iter()
                     .map(|filter| filter.label)
                     .collect();
-                let declared = list.filters.indexes.iter().filter(|(of, _)| *of == labels);
+                let declared = list
+                    .of
+                    .filters
+                    .indexes
+                    .iter()
+                    .filter(|(of, _)| *of == labels);
                 assert_eq!(declared.count(), 1, "{}: {labels:?}", combination.page.name);
             }
-            assert_eq!(list.filters.indexes.len(), list.combinations.len());
+            assert_eq!(list.of.filters.indexes.len(), list.combinations.len());
         }
     }
 

@@ -69,7 +69,7 @@ pub async fn message_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 }
 
 pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "message_list",
         table: "messages",
         columns: messages::COLUMNS,

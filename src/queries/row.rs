@@ -37,7 +37,7 @@ impl Row {
 pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
-    /// Returns the parameter `$if_match` of [`locked!`] and [`tag_matches!`]: the tags, separated by spaces, or NULL without a
+    /// Returns the parameter `$if_match` of [`change!`] and [`tag_matches!`]: the tags, separated by spaces, or NULL without a
     /// condition.
     pub(super) fn parameter(&self) -> Parameter {
         match &self.0 {
@@ -72,29 +72,33 @@ macro_rules! row {
     };
 }
 
-/// Two CTEs for a write that depends on the tags in `$if_match`: `current` locks the row of `$from` with `$lock`, and `seen`
-/// has the locked row's tag. Both are empty if `$if_match` is NULL.
-macro_rules! locked {
-    ($columns:expr, $from:literal, $lock:literal, $if_match:literal) => {
-        ::constcat::concat!(
-            "current AS (SELECT * FROM ",
-            $from,
-            " AND ",
-            $if_match,
-            " IS NOT NULL ",
-            $lock,
-            "
+/// A statement that changes one row of `$table` and returns it, if its tag is among those in `$if_match`. `$1` is the row's id. The CTE
+/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end
+/// with a FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
+macro_rules! change {
+    (
+        row: $row:literal, table: $table:literal, columns: $columns:expr, if_match: $if_match:literal,
+        set: [$($set:expr),+],
+        $(allowed: $allowed:literal,)?
+        $(message: $message:literal,)?
+        otherwise: $otherwise:expr
+    ) => {
+        ::constcat::concat![
+            "WITH current AS (SELECT * FROM ", $table, " WHERE id = $1::uuid AND ", $if_match, " IS NOT NULL FOR NO KEY UPDATE
             ), seen AS (
-                SELECT ",
-            $crate::queries::row::tag!("row_to_json(item)::text"),
-            " AS tag
-                FROM current, LATERAL (SELECT ",
-            $columns,
-            ") AS item
-            ), "
-        )
+                SELECT ", $crate::queries::row::tag!("row_to_json(item)::text"), " AS tag
+                FROM current, LATERAL (SELECT ", $columns, ") AS item
+            ), ", $row, " AS (
+                UPDATE ", $table, " SET ", $($set),+, "
+                WHERE id = $1::uuid AND ", $($allowed, " AND ",)? $crate::queries::row::tag_matches!($if_match), "
+                RETURNING ", $columns, ")",
+            $crate::queries::row::written!(row: $row, $(message: $message,)? otherwise: $otherwise)
+        ]
     };
 }
+
+/// The FROM of an update whose body is `$2`.
+pub(super) const PATCH: &str = " FROM (SELECT $2::text::jsonb AS members) AS patch";
 
 /// True if the row's tag in the CTE `seen` is among the tags in `$if_match`, or if `$if_match` is NULL.
 macro_rules! tag_matches {
@@ -143,7 +147,7 @@ macro_rules! stale_or_absent {
     };
 }
 
-pub(super) use {locked, row, stale_or_absent, tag, tag_matches, written};
+pub(super) use {change, row, stale_or_absent, tag, tag_matches, written};
 
 #[cfg(test)]
 mod tests {

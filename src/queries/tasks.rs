@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 use uuid::Uuid;
 
 use super::list::{Items, List, ListOf, Page, items};
-use super::row::{IfMatch, Row, locked, row, stale_or_absent, tag_matches, written};
+use super::row::{IfMatch, PATCH, Row, change, row, stale_or_absent, written};
 use super::{Outcome, text, uuid};
 use crate::db::{Access, Db, DbError, Effect, Statement};
 use crate::schema::tasks;
 
 pub(super) static TASK_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "task_list",
         table: "tasks",
         columns: tasks::COLUMNS,
@@ -69,31 +69,20 @@ pub async fn task_get(db: &Db, id: Uuid) -> Result<Option<Row>, DbError> {
 
 pub(super) static TASK_UPDATE: Statement = Statement {
     name: "task_update",
-    sql: constcat::concat![
-        "WITH ",
-        locked!(
-            tasks::COLUMNS,
-            "public.tasks WHERE id = $1::uuid",
-            "FOR NO KEY UPDATE",
-            "$3::text"
-        ),
-        "patch AS (SELECT $2::text::jsonb AS members), task AS (
-            UPDATE public.tasks SET ",
-        tasks::CHANGES,
-        ",
-                started_at = CASE WHEN members ->> 'status' = 'pending' THEN NULL
-                                  WHEN members ->> 'status' IS NULL THEN started_at
-                                  ELSE coalesce(started_at, now()) END,
-                completed_at = CASE WHEN members ->> 'status' IN ('completed', 'failed')
-                                    THEN coalesce(completed_at, now())
-                                    WHEN members ->> 'status' IS NULL THEN completed_at END
-            FROM patch WHERE id = $1::uuid AND ",
-        tag_matches!("$3::text"),
-        " RETURNING ",
-        tasks::COLUMNS,
-        ")",
-        written!(row: "task", otherwise: stale_or_absent!())
-    ],
+    sql: change!(
+        row: "task", table: "public.tasks", columns: tasks::COLUMNS, if_match: "$3::text",
+        set: [
+            tasks::CHANGES,
+            ", started_at = CASE WHEN members ->> 'status' = 'pending' THEN NULL
+                                 WHEN members ->> 'status' IS NULL THEN started_at
+                                 ELSE coalesce(started_at, now()) END,
+               completed_at = CASE WHEN members ->> 'status' IN ('completed', 'failed')
+                                   THEN coalesce(completed_at, now())
+                                   WHEN members ->> 'status' IS NULL THEN completed_at END",
+            PATCH
+        ],
+        otherwise: stale_or_absent!()
+    ),
     effect: Effect::Writes(&["tasks"]),
     access: Access::Indexes(&["tasks_pkey"]),
     max_rows: 1,

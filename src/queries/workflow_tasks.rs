@@ -15,7 +15,7 @@ use crate::db::{Access, Db, DbError, Effect, Statement};
 use crate::schema::workflow_tasks;
 
 pub(super) static WORKFLOW_TASK_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "workflow_task_list",
         table: "workflow_tasks",
         columns: workflow_tasks::COLUMNS,

@@ -16,7 +16,7 @@ use crate::db::{Access, Db, DbError, Effect, Statement};
 use crate::schema::{workflow_tasks, workflows};
 
 pub(super) static WORKFLOW_LIST: LazyLock<List> = LazyLock::new(|| {
-    List::new(&ListOf {
+    List::new(ListOf {
         name: "workflow_list",
         table: "workflows",
         columns: workflows::COLUMNS,

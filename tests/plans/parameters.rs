@@ -26,8 +26,8 @@ impl FilterValues {
     pub async fn of(client: &Client) -> Self {
         let mut all = HashMap::new();
         for list in LISTS {
-            for filter in list.filters.filters {
-                let (table, column) = (list.table, filter.column);
+            for filter in list.of.filters.filters {
+                let (table, column) = (list.of.table, filter.column);
                 let values = match filter.parameter.field_type {
                     FieldType::Boolean => continue,
                     FieldType::OneOf(words) => words.iter().map(ToString::to_string).collect(),
@@ -60,7 +60,11 @@ impl FilterValues {
     pub fn of_combination(&self, list: &List, combination: &Combination) -> Vec<&[String]> {
         let filters = combination.filters.iter();
         filters
-            .filter_map(|filter| self.0.get(&(list.table, filter.column)).map(Vec::as_slice))
+            .filter_map(|filter| {
+                self.0
+                    .get(&(list.of.table, filter.column))
+                    .map(Vec::as_slice)
+            })
             .collect()
     }
 }
@@ -108,16 +112,16 @@ impl Rows {
         let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
         let tag = "0123456789abcdef";
         if let Some((list, combination)) = of_list(statement) {
-            let start = match list.table {
+            let start = match list.of.table {
                 "agents" | "channels" | "workflow_tasks" => {
                     ["-1", "00000000-0000-0000-0000-000000000000"]
                 }
                 // A time at which there are messages in the first month, because later partitions are empty and may be scanned.
-                "messages" if list.parent.is_none() => ["1743465600000000", id],
+                "messages" if list.of.parent.is_none() => ["1743465600000000", id],
                 // In the middle of the messages and workflows: 2025-06-01, in microseconds.
                 _ => ["1748736000000000", id],
             };
-            let parent = list.parent.map(|table| match table {
+            let parent = list.of.parent.as_ref().map(|parent| match parent.table {
                 "agents" => &self.agent,
                 "channels" => &self.channel,
                 _ => &self.workflow,

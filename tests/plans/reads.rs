@@ -96,7 +96,7 @@ impl Ids {
     /// Returns the ids of parents and the values of filters that a list's statement takes, in every combination.
     fn filters(&self, statement: &str) -> Vec<Vec<String>> {
         let (list, combination) = of_list(statement).expect("it's the statement of a list");
-        let parents = list.parent.map(|table| match table {
+        let parents = list.of.parent.as_ref().map(|parent| match parent.table {
             "agents" => &self.agents[..],
             "channels" => &self.channels,
             _ => &self.workflows,
