@@ -33,9 +33,11 @@ impl FilterValues {
                     FieldType::OneOf(words) => words.iter().map(ToString::to_string).collect(),
                     field_type => {
                         let sql = format!(
-                            "WITH counted AS (SELECT {column}::text AS value, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1)
-                            (SELECT value FROM counted ORDER BY count DESC, value LIMIT 5)
-                            UNION (SELECT value FROM counted ORDER BY count, value LIMIT 3)"
+                            "SELECT value FROM (
+                                SELECT {column}::text AS value, row_number() OVER busiest AS rank, count(*) OVER () AS n
+                                FROM {table} WHERE {column} IS NOT NULL GROUP BY {column}
+                                WINDOW busiest AS (ORDER BY count(*) DESC, {column})
+                            ) AS counted WHERE rank <= 5 OR rank > n - 3 ORDER BY rank"
                         );
                         let rows = client.query(&sql, &[]).await.expect(&sql);
                         let mut values: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
