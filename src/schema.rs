@@ -243,7 +243,7 @@ macro_rules! time {
 /// - `create`: the member in requests that create a row; omit it if clients can't set the column. The stored value is the member, or the
 ///   SQL expression after `sql`.
 /// - `update`: the member in requests that update a row; omit it if clients can't change the column. The stored value is the member, or the
-///   SQL expression after `sql`.
+///   SQL expression after `sql`, which arrays need.
 macro_rules! columns {
     (
         id: $id:literal

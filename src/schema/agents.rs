@@ -60,10 +60,10 @@ columns! {
         update: FieldType::Boolean, Optional, "Whether the agent is busy.";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
     updated_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was last changed.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was last changed.", r#""2026-01-31T12:00:00.000001Z""#;
     }
 }
 

@@ -37,10 +37,10 @@ columns! {
             "Messages before this time are hidden from the channel's history; null if the history was never cleared.", "null";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
     updated_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was last changed.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was last changed.", r#""2026-01-31T12:00:00.000001Z""#;
     }
 }
 
@@ -55,7 +55,7 @@ pub static CHANNEL: Schema = Schema {
 pub static CHANNEL_ACTION: Schema = Schema {
     name: "ChannelAction",
     members: concat_slices!([Member]: ROW, MESSAGE),
-    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001+00:00", "updated_at": "2026-01-31T12:00:00.000001+00:00", "message": "Channel general is archived; its messages stay."}"#,
+    example: r#"{"id": "0b0aa6a4-2c0f-4b38-8f0b-6a5a3c1d9a10", "name": "general", "topic": null, "channel_type": "public", "dm_agent_id": null, "is_archived": true, "context_cleared_at": null, "created_at": "2026-01-31T12:00:00.000001Z", "updated_at": "2026-01-31T12:00:00.000001Z", "message": "Channel general is archived; its messages stay."}"#,
 };
 
 /// A new channel.

@@ -46,7 +46,7 @@ columns! {
             sql "coalesce(metadata, '{}')";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
 }
 

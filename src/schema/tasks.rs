@@ -42,7 +42,7 @@ columns! {
         update: LONG_TEXT, OptionalNullable, "New result of the task; null removes the result.";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
     started_at: "timestamptz" {
         row: FieldType::Time, Nullable, "When the work began; null if it has not begun.", "null";

@@ -59,7 +59,7 @@ columns! {
         update: ERROR, OptionalNullable, "New reason why the task failed; null removes the reason.";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
     started_at: "timestamptz" {
         row: FieldType::Time, Nullable, "When the work began; null if it has not begun.", "null";

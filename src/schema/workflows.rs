@@ -44,7 +44,7 @@ columns! {
             sql "coalesce(execution_strategy, 'sequential')";
     }
     created_at: "timestamptz" {
-        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001+00:00""#;
+        row: FieldType::Time, Required, "When the row was created.", r#""2026-01-31T12:00:00.000001Z""#;
     }
     started_at: "timestamptz" {
         row: FieldType::Time, Nullable, "When the work began; null if it has not begun.", "null";
@@ -72,7 +72,7 @@ pub static WORKFLOW: Schema = Schema {
 pub static WORKFLOW_ACTION: Schema = Schema {
     name: "WorkflowAction",
     members: concat_slices!([Member]: ROW, MESSAGE),
-    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "executing", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001+00:00", "started_at": "2026-01-31T12:00:01.000001+00:00", "completed_at": null, "message": "Workflow c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d is executing."}"#,
+    example: r#"{"id": "c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d", "description": "Ship the second release", "orchestrator_id": "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "channel_id": null, "status": "executing", "execution_strategy": "dag", "created_at": "2026-01-31T12:00:00.000001Z", "started_at": "2026-01-31T12:00:01.000001Z", "completed_at": null, "message": "Workflow c2b5d0f4-7f43-4f0e-8a5e-1d2f3a4b5c6d is executing."}"#,
 };
 
 /// A workflow with its tasks.
