@@ -1,4 +1,4 @@
-//! Checks database addresses against a component's `allowed_outbound_hosts`. It opens no connections. Only `postgres` addresses are
+//! Checks database addresses against a component's `allowed_outbound_hosts`, without opening connections. Only `postgres` addresses are
 //! checked, because the host offers no other network access.
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ const DEFAULT_PORT: u16 = 5432;
 #[derive(Debug)]
 pub struct AllowedHosts(Vec<Pattern>);
 
-/// One entry: `scheme://host[:port]`, each part possibly `*`.
+/// One entry, `scheme://host[:port]`, in which each part may be `*`.
 #[derive(Debug)]
 struct Pattern {
     postgres: bool,
@@ -67,7 +67,7 @@ impl AllowedHosts {
                 }
             }
         }
-        // The loop above doesn't check a hostaddr without a host.
+        // The loop above doesn't check a hostaddr without a host, so such an address is refused.
         if config.get_hostaddrs().len() > config.get_hosts().len() {
             return Err("hostaddr needs a host beside it".into());
         }
@@ -103,7 +103,7 @@ impl Pattern {
         };
         Ok(Self {
             postgres: scheme == SCHEME || scheme == "*",
-            // Trims the host, as Spin does, because a variable's leading space is in the middle of the entry.
+            // Trims the host, as Spin does, because the value of a variable in the entry may begin with a space.
             host: HostPattern::parse(host.trim())?,
             port,
         })

@@ -91,7 +91,7 @@ impl WasiHttpHooks for HttpHooks {
         Arc::new(|name| *name != http::header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
     }
 
-    /// Refuses every request. Components import the HTTP client even if they never use it, so it must exist.
+    /// Refuses every request. Components import the HTTP client even if they never use it, so this function must exist.
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -53,7 +53,7 @@ use crate::{
     variables::{ComponentVariables, Variables},
 };
 
-/// The variable that restricts access to an application, if the application declares it.
+/// The application variable that contains the API's tokens. An application need not declare this variable.
 const API_TOKEN: &str = "api_token";
 
 fn main() -> ExitCode {
@@ -188,7 +188,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     })
 }
 
-/// Prints the address and the routes. Scripts rely on the first line: once it is printed, connections are accepted.
+/// Prints the address and the routes. Scripts wait for the first line, because connections are accepted once it is printed.
 fn announce(local: SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in &routes.0 {

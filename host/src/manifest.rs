@@ -49,12 +49,12 @@ struct Application {
 pub struct Variable {
     #[serde(rename = "description")]
     _description: Option<String>,
-    /// Whether the application needs a value to start. Mutually exclusive with a default.
+    /// Whether the application needs a value to start. A required variable can't have a default.
     #[serde(default)]
     pub required: bool,
     /// The value if no other is set.
     pub default: Option<String>,
-    /// Accepted and ignored, because this host never prints the value of a variable.
+    /// The host accepts and ignores this setting, because the host never prints the value of a variable.
     #[serde(default, rename = "secret")]
     _secret: bool,
 }

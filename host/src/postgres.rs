@@ -1,5 +1,4 @@
-//! A guest's database connections: their permits, their pools, and the session of each. The interface that guests call is in
-//! `interfaces/postgres.rs`.
+//! A guest's database connections, with their permits, pools and sessions. The interface that guests call is in `interfaces/postgres.rs`.
 
 mod permits;
 mod pool;

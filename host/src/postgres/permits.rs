@@ -1,6 +1,6 @@
-//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once
-//! the oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. An immediate refusal is better than a wait until the
-//! timeout, also for the requests ahead in the queue.
+//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once the
+//! oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. For all requests, also those ahead in the queue, an immediate
+//! refusal is better than a wait until the timeout.
 //!
 //! Spin's queue has no limit.
 
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lock::lock;
 
-/// Once the oldest waiter has waited for this long, new requests are refused. It is half of the component's default connect timeout.
+/// Once the oldest waiter has waited for this long, new requests are refused. The value is half of the component's default connect timeout.
 const TOO_LONG: Duration = Duration::from_secs(1);
 
 /// The permits and the queue for them.
