@@ -1,7 +1,7 @@
 //! The HTTP layer: handles every request, and adds its profile to the response.
 //!
-//! From the outside in, it starts the clock, records the profile, applies CORS, turns errors into problem documents, trims a
-//! trailing slash, and routes the request to a handler. It contains no SQL and opens no connection.
+//! From the outside in, it starts the clock, records the profile, applies CORS, turns errors into problem documents, trims a trailing slash,
+//! and routes the request to a handler. The layer contains no SQL and opens no connection.
 
 mod agents;
 mod auth;
@@ -70,7 +70,7 @@ pub async fn handle(mut request: Request) -> Response {
         response = without_body(response);
     }
     if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
-        // The router adds a length. RFC 9110, 8.6, allows none for a 204, and only the length of the omitted body for a 304.
+        // The router adds a length. RFC 9110, 8.6, forbids one for a 204, and allows only the length of the omitted body for a 304.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     response

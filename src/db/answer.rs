@@ -9,7 +9,7 @@ use super::DbError;
 pub struct Answer {
     /// The JSON that PostgreSQL built.
     pub json: Option<String>,
-    /// The second text, for example where the next page begins, or why a write changed nothing.
+    /// The second text, for example the cursor of the next page, or the reason why a write changed nothing.
     pub note: Option<String>,
 }
 

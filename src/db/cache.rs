@@ -1,14 +1,15 @@
-//! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is
-//! optional: if it fails, a statement is sent to the database, and the answer is the same.
+//! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is optional: if it
+//! fails, the database answers, and the answer is the same.
 //!
-//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its statement was
-//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While a write is in progress, or its outcome is unknown, the table is closed: its entries are neither stored nor found. The
-//! generation then lists each of these writes with a deadline. A write that ends removes only itself from the list, because other writes
-//! may still be in progress. The deadline opens the table again if the instance of a write disappears.
+//! Each table has a generation (a version label) in the store, which a write replaces. An entry has the generation from before its statement
+//! was sent. So an entry that was read before a write and stored after the write has the old generation, and isn't found. While a write is in
+//! progress, or its outcome is unknown, the table is closed, so its entries are neither stored nor found. The generation then lists each such
+//! write with a deadline. When a write ends, only that write is removed from the list, because others may still be in progress. After the
+//! deadline, the table is open again even if the instance of the write has disappeared.
 //!
 //! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!
-//! Contains no table names. The caller passes them.
+//! The module contains no table names. The caller passes them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,11 +24,11 @@ use super::{Answer, Db, DbError, Freshness, Statement, within};
 use crate::breaker::Breaker;
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
-/// The prefix of a table's keys, the number of slots, and the most bytes of an entry. A table takes 96 MiB at most.
+/// The prefix of a table's keys, the number of slots, and the maximum size of an entry in bytes. A table takes 96 MiB at most.
 const ROWS: (&str, u64, usize) = ("row", 8192, 8 * 1024);
 const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 
-/// The longest wait for the store. It is short because the database can answer instead.
+/// The longest wait for the store, which is short because the database can answer instead.
 const LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a store isn't read after it failed.
@@ -62,7 +63,7 @@ struct Header {
 
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
-        // Uses the text, because in another version a statement of the same name may return something else.
+        // Hashes the text, because in another version of the component a statement of the same name may return something else.
         let mut of = fingerprint(statement.sql, &[]).to_string();
         for text in texts(statement.name, parameters)? {
             // No text contains a NUL character, so different parameters give different strings.
@@ -80,12 +81,12 @@ impl Header {
     }
 }
 
-/// Returns the key prefix, the number of slots and the most bytes of an entry for a statement's answers.
+/// Returns the key prefix, the number of slots and the maximum size of an entry for a statement's answers.
 fn part(statement: &Statement) -> (&'static str, u64, usize) {
     if statement.max_rows == 1 { ROWS } else { LISTS }
 }
 
-/// Returns the slot for the answer of a statement with these parameters. Other answers share it.
+/// Returns the slot for the answer of a statement with these parameters. Several answers may share a slot.
 fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
     let (part, places, _) = part(statement);
     let place = fingerprint(statement.sql, parameters) % places;
@@ -109,7 +110,7 @@ struct Closing {
     id: u64,
 }
 
-/// The most closings of a table. More are merged into one, which lasts as long as the longest of them.
+/// The maximum number of closings of a table. If there are more, all are merged into one, which lasts as long as the longest of them.
 const MOST_CLOSINGS: usize = 64;
 
 /// Returns the closings in a generation, without the expired ones.
@@ -127,7 +128,7 @@ fn closings(generation: &str, now_ms: u64) -> Vec<Closing> {
         .collect()
 }
 
-/// Returns the generation of a table with these closings. Without closings, it is a new random one.
+/// Returns the generation of a table with these closings, or a new random generation if there are no closings.
 fn generation(closings: &[Closing]) -> String {
     if closings.is_empty() {
         return Uuid::new_v4().to_string();
@@ -144,7 +145,7 @@ fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     if closings.len() > MOST_CLOSINGS {
         let until_ms = closings.iter().map(|closing| closing.until_ms).max();
         let until_ms = until_ms.unwrap_or(closing.until_ms);
-        // No write has id 0, so no write removes this closing. It ends at `until_ms`.
+        // No write has the id 0, so no write removes the merged closing, which ends at `until_ms`.
         closings = vec![Closing { until_ms, id: 0 }];
     }
     closings
@@ -213,7 +214,7 @@ impl Cache {
         [&self.database, "/", table, "/", place].concat()
     }
 
-    /// Returns a table's generation, which is empty if the table was never written to.
+    /// Returns a table's generation, which is empty if no write has changed the table yet.
     async fn generation(&self, table: &str) -> Result<String, Error> {
         let generation = self.store().await?.get(self.key(table, "")).await?;
         Ok(String::from_utf8(generation.unwrap_or_default()).unwrap_or_default())
@@ -243,7 +244,7 @@ impl Cache {
         self.state().breaker.is_open(Instant::now())
     }
 
-    /// Records the outcome of an operation. Returns true for the first of successive failures, to be logged.
+    /// Records the outcome of an operation. Returns true for the first of successive failures, which the caller logs.
     fn learn(&self, failed: bool) -> bool {
         let mut state = self.state();
         if failed {
@@ -315,7 +316,7 @@ impl Db {
         Ok(answer)
     }
 
-    /// Runs `work`, which executes `statement`. If that is a write, invalidates the cached entries of its tables before and after it.
+    /// Runs `work`, which executes `statement`. Before and after a write, invalidates the cached entries of the write's tables.
     pub(super) async fn invalidating(
         &self,
         statement: &Statement,
@@ -332,11 +333,11 @@ impl Db {
         outcome
     }
 
-    /// Invalidates the entries of tables before a write. Nothing is cached for the longest time that the write can take,
-    /// because if this request is lost, the end of the write is unknown.
+    /// Invalidates the entries of tables before a write. Reads of these tables aren't cached for the longest time that the write can take,
+    /// because the end of the write stays unknown if this request is lost.
     async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
-        // A write with an idempotency key may be sent twice.
+        // A write with an idempotency key may be sent twice, so the time is doubled.
         let longest = (config.db_connect_timeout + self.primary_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let closing = Closing {
@@ -374,8 +375,8 @@ impl Db {
         }
     }
 
-    /// Gives tables a new generation. The store has no transactions, so if two writes begin at the same moment, one may
-    /// overwrite the other's closing. That matters only if the request of the other write is lost as well.
+    /// Gives tables a new generation. The store has no transactions, so if two writes begin at the same moment, one may overwrite the other's
+    /// closing. The overwritten closing matters only if the request of its write is lost as well.
     async fn change_closings(
         &self,
         tables: &[&'static str],

@@ -1,8 +1,8 @@
 //! The meaning of each SQLSTATE for a request. One table gives the answer, whether the statement is sent once more, whether the
 //! session can be used again, and the advice for the operator. docs/operations.md has the same table.
 //!
-//! Also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so
-//! this code never reads them.
+//! The module also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so the
+//! code never reads them.
 
 use spin_sdk::pg::DbError as ServerError;
 
@@ -35,9 +35,9 @@ pub enum Repeat {
 /// The meaning of a SQLSTATE.
 #[derive(Debug)]
 pub struct Meaning {
-    /// Five characters, or two for all other SQLSTATEs of a class.
+    /// The SQLSTATE of five characters, or the first two for all other SQLSTATEs of a class.
     pub sqlstate: &'static str,
-    /// The answer. If the missing object isn't ours, [`Failure::Failed`] replaces [`Failure::NotMigrated`].
+    /// The answer to the request. If the missing object isn't ours, [`Failure::Failed`] replaces [`Failure::NotMigrated`].
     pub failure: Failure,
     /// Whether the statement is sent once more.
     pub repeat: Repeat,
@@ -281,17 +281,17 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // The SQL of a function names the object. It is either one of our functions, or that of a trigger that somebody added.
+        // The SQL of a function names the object. The function is either one of ours, or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
-        // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
-        // Errors at the first call of a function, which resolves the types of its variables, have no position either.
+        // Planning errors have no position, and neither have errors at the first call of a function, which resolves the types of its variables.
+        // If the failed statement is a function's, the context begins with that statement.
         None => {
             return context
                 .is_none_or(|context| begins_with_one(context, texts) || is_our_function(context));
         }
     };
     if error.code == "42703" {
-        // The columns of pg_stat_statements differ from version to version.
+        // Versions of pg_stat_statements have different columns, so the missing column may be one of this view's.
         return !text.contains("pg_stat_statements");
     }
     match name_at(text, position) {
@@ -307,7 +307,7 @@ pub fn extra<'a>(error: &'a ServerError, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.as_str())
 }
 
-/// Whether the first statement of a context, which is the innermost one, is one of `texts`. The words before it are translated.
+/// Whether the first statement of a context, which is the innermost one, is one of `texts`. The words before the statement are translated.
 fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     texts.iter().any(|text| {
         let found = context.split_once(text);
@@ -315,7 +315,7 @@ fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     })
 }
 
-/// Returns true if the innermost function in an error's CONTEXT is one that the migrations create. The server translates this line, except
+/// Returns true if the innermost function in an error's CONTEXT is one that the migrations create. The server translates the CONTEXT, except
 /// for the function's name.
 fn is_our_function(context: &str) -> bool {
     let line = context.lines().next().unwrap_or_default();

@@ -31,7 +31,7 @@ impl FieldType {
     /// Parses the text of a parameter; the error says what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
         match *self {
-            // The original API accepts these words; Python clients write True.
+            // The original API accepts all of these words. Python clients send True.
             Self::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Ok(Scalar::Boolean(true)),
                 "false" | "0" | "no" | "off" => Ok(Scalar::Boolean(false)),
@@ -52,8 +52,8 @@ impl FieldType {
         }
     }
 
-    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` in the form that
-    /// statements expect. The output is valid only if there are no field errors.
+    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends the value to `out` in the form that statements expect. The
+    /// output is valid only if there are no field errors.
     pub fn check(
         &self,
         text: &str,
@@ -168,7 +168,7 @@ impl FieldType {
         })?;
         let (min, max) = match *self {
             Self::Integer { min, max } => (min, max),
-            // The upper limit is the position before the task that has the dependency; the first task can't have one.
+            // The upper limit is the position before the task that has the dependency, so the first task can't have a dependency.
             _ => (0, list_position(pointer).unwrap_or(i64::MAX) - 1),
         };
         let error = match number {
@@ -298,7 +298,7 @@ impl Schema {
     }
 }
 
-/// How often a member is in the body, with its value if it is there once.
+/// How often a member is in the body, with the member's value if the member is there once.
 enum Given<'a> {
     Absent,
     Once(&'a str),

@@ -1,7 +1,7 @@
 //! The input and the answers of each operation, as tables: `check` compares every request with them, and a test generates
 //! openapi.json from them.
 //!
-//! Contains descriptions only, and doesn't depend on the router or the database.
+//! The module contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -231,7 +231,7 @@ impl Cursor {
 
 /// Returns a time in microseconds since 1970, the unit of keyset cursors; `None` if the text isn't a time (RFC 3339).
 pub fn epoch_us(text: &str) -> Option<i64> {
-    // RFC 3339 requires a year of four digits without a sign. PostgreSQL's times begin in 4714 BC.
+    // RFC 3339 requires a year of four digits without a sign. This check also keeps the time within PostgreSQL's range.
     let year = text.bytes().take_while(u8::is_ascii_digit).count();
     if year != 4 {
         return None;

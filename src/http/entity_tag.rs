@@ -38,7 +38,7 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
 fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {
-        // Our tags are ASCII; other bytes are only skipped.
+        // Our tags are ASCII, so the conversion of other bytes changes none of them.
         let value = String::from_utf8_lossy(value.as_bytes());
         let mut rest = value.as_ref();
         loop {
@@ -65,8 +65,8 @@ fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     tags
 }
 
-/// Returns our tag without a proxy's suffix; `None` if `tag` can't be one of ours. Proxies that compress bodies append the name
-/// of the coding: Apache sends `"…-gzip"`. The row is the same.
+/// Returns our tag without a proxy's suffix; `None` if `tag` can't be one of ours. Proxies that compress bodies append the name of the coding
+/// to the tag of the same row, as Apache does with `"…-gzip"`.
 fn our_tag(tag: &str) -> Option<&str> {
     let (ours, suffix) = tag.split_at_checked(TAG_LENGTH)?;
     let coding = suffix.trim_start_matches(['-', ';', '+']);

@@ -84,7 +84,7 @@ pub fn error(name: &str) -> Option<String> {
 fn is_visible(character: char) -> bool {
     match character {
         ' ' | '\u{3000}' => true,
-        // Combining grapheme joiner, Hangul fillers, Khmer inherent vowels, variation selectors, an empty Braille cell, and
+        // The list has the combining grapheme joiner, Hangul fillers, Khmer inherent vowels, variation selectors, an empty Braille cell, and
         // code points that are reserved for more invisible characters.
         '\u{34f}'
         | '\u{115f}'
@@ -165,8 +165,8 @@ fn joins_emoji(before: &str, after: &str) -> bool {
     last.chars().next_back().is_some_and(is_emoji) && after.chars().next().is_some_and(is_emoji)
 }
 
-/// Returns whether U+FE0F after `before` displays an emoji: after a character that also has a text form, such as `❤`, or after the digit of
-/// a keycap.
+/// Whether U+FE0F after `before` displays an emoji. It does after a character that also has a text form, such as `❤`, and after the digit of a
+/// keycap.
 fn makes_emoji(before: &str, after: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;

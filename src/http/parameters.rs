@@ -34,7 +34,7 @@ impl Values {
         value.map(|(_, value)| value)
     }
 
-    /// Returns the value of each filter; `None` if the filter isn't given. The value of a boolean filter is not used.
+    /// Returns the value of each filter; `None` if the request doesn't have the filter. The value of a boolean filter is not used.
     #[must_use]
     pub fn filters(&self, filters: &[Filter]) -> Vec<Option<String>> {
         let value = |filter: &Filter| match self.scalar(filter.parameter.name)? {

@@ -1,5 +1,5 @@
-//! The read-your-writes token: a WAL position at or after the client's last write. A client that sends the token back sees its
-//! own writes, even if a replica or the cache serves the read. Browsers send it as a cookie, other clients as a header.
+//! The read-your-writes token: a WAL position at or after the client's last write. A client that sends the token back sees its own writes, even
+//! if a replica or the cache serves the read. Browsers send the token as a cookie, other clients as a header.
 //!
 //! The token isn't secret. A forged token can only request newer data.
 
@@ -34,8 +34,8 @@ pub fn allow_stale_reads(db: Db, operation: &Operation, headers: &HeaderMap) -> 
     }
 }
 
-/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may still
-/// have taken effect, so its client gets a token too. Its WAL position is unknown, so that token is `latest`.
+/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may still have
+/// taken effect at an unknown WAL position, so its client gets the token `latest`.
 pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
     let config = db.config();
     let has_replica = config.db_read_address.is_some();
@@ -61,7 +61,7 @@ pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
 fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
-        // A value that isn't UTF-8 may contain a token, so it requires the latest data.
+        // A value that isn't UTF-8 may contain a token, so its client gets the latest data.
         values.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or(COOKIE_NAME))
     };
     let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));

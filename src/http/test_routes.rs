@@ -1,5 +1,5 @@
-//! Routes for the profiler's tests, which do things that product handlers must not do. Only builds with the feature
-//! `test-routes` contain them; the shipped component has none.
+//! Routes for the profiler's tests, which break the rules for product handlers. Only builds with the feature `test-routes` contain them; the
+//! shipped component has none.
 
 use axum::Router;
 use uuid::Uuid;

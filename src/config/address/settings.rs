@@ -2,11 +2,11 @@
 
 use super::{AddressError, utf8};
 
-/// The settings of an address in order: position (from 1), name, value. The last value of a name counts.
+/// The settings of an address in order, each with its position (from 1), name and value. The last value of a repeated name counts.
 #[derive(Default)]
 pub(super) struct Settings {
     pub(super) list: Vec<(usize, String, Vec<u8>)>,
-    /// A name after this position may be a part of the password.
+    /// The position after which a name may be a part of the password.
     unsafe_behind: Option<usize>,
 }
 
@@ -196,7 +196,7 @@ fn unescaped(text: &str, ends: impl Fn(char) -> bool) -> (String, &str) {
     }
 }
 
-/// Decodes percent-encoding. Unlike the driver, and like libpq, refuses a % without two hexadecimal digits.
+/// Decodes percent-encoding. Refuses a % without two hexadecimal digits, like libpq but unlike the driver.
 fn decoded(text: &str) -> Result<Vec<u8>, AddressError> {
     let is_encoded = |after: &str| {
         let digits = after.as_bytes().get(..2);
