@@ -41,8 +41,8 @@ pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals
     }
 }
 
-/// Returns the `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. It lists each statement by name
-/// if the client may see them.
+/// Returns the `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. The value lists each statement by name if the
+/// client may see the statements.
 fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     let queries = match totals.query_count {
         1 => "1 query".to_owned(),
@@ -71,7 +71,7 @@ fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     all.join(", ")
 }
 
-/// Formats microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Exact, unlike a float.
+/// Formats microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Computes with integers, because floats round.
 pub fn ms(us: u64) -> String {
     let hundredths = us / 10 + u64::from(us % 10 >= 5);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)

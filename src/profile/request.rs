@@ -1,7 +1,7 @@
 //! The profile of one request: its statements with their durations, and the time it waited for connections.
 //!
-//! Each request has a profile of its own. An instance serves several requests at once, so no part of it may be static.
-//! Durations are whole microseconds (`_us`).
+//! Each request has a profile of its own. An instance serves several requests at once, so no part of a profile may be static. Durations are
+//! whole microseconds (`_us`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,19 +48,19 @@ pub struct CacheLookup {
 /// A statement that was sent, whether it succeeded or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementRun {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
-    /// Whether it ended in an error.
+    /// Whether the statement ended in an error.
     pub failed: bool,
-    /// A hash of its parameters. Equal parameters have equal hashes.
+    /// A hash of the statement's parameters. Equal parameters have equal hashes.
     pub parameters: u64,
 }
 
 /// A statement so slow that its plan is recorded.
 pub struct SlowQuery {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
@@ -93,7 +93,7 @@ pub struct Totals {
 /// A statement that one request ran more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repetition {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The number of different parameters with which it ran.
     pub different_count: usize,
@@ -205,8 +205,7 @@ impl RequestProfile {
         self.account().read_from = Some(read_from);
     }
 
-    /// Returns the last source that [`record_read_from`](Self::record_read_from) recorded. Without a replica or a cache, none is
-    /// recorded.
+    /// Returns the source that [`record_read_from`](Self::record_read_from) recorded last; `None` if there is neither a replica nor a cache.
     #[must_use]
     pub fn read_from(&self) -> Option<&'static str> {
         self.account().read_from

@@ -8,7 +8,7 @@ use crate::profile::Target;
 use crate::schema::performance::Window;
 use crate::schema::time;
 
-/// The duration in ms that a bin represents: 2γ^i/(γ+1) µs, γ = 1.01/0.99. 0 for a bin below 0.
+/// The duration in ms that a bin represents: 2γ^i/(γ+1) µs with γ = 1.01/0.99, or 0 for a bin below 0.
 macro_rules! bin_ms {
     ($bin:literal) => {
         concat!(
@@ -193,7 +193,7 @@ const MEASURED: &str = concat!(
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
 
-/// The three slowest runs and the newest run of each statement, 60 at most. Each statement's slowest run takes precedence.
+/// The three slowest runs and the newest run of each statement, 60 runs at most. The slowest run of each statement takes precedence.
 const SLOW_QUERIES: &str = concat!(
     "SELECT json_build_object('members', json_build_object('slow_queries', (
             SELECT coalesce(json_agg(json_build_object(

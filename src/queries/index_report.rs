@@ -1,5 +1,5 @@
-//! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or
-//! useless. Reads the catalogue only. `performance.rs` reads the statistics about indexes.
+//! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or useless. The section
+//! reads the catalogue only. `performance.rs` reads the statistics about indexes.
 
 use crate::db::{Access, Effect, Statement};
 
@@ -17,8 +17,8 @@ pub(super) const EXEMPT_KEYS: &[&str] = &[
 /// In the SQL of the advice every name is quoted and has its schema, because the session's settings are unknown. Statements are
 /// separated by line breaks, and have to run outside of a transaction, because most are CONCURRENTLY.
 ///
-/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned
-/// table ONLY, where it is invalid at first, and CONCURRENTLY on each partition; attaching the last one makes it valid.
+/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned table ONLY, and is
+/// invalid at first. Another is created CONCURRENTLY on each partition; attaching the last makes the first valid.
 pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             SELECT named, exempt_keys FROM json_to_record($1::text::json) AS asked (named json, exempt_keys text[])
         ), relation AS MATERIALIZED (

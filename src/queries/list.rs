@@ -1,4 +1,4 @@
-//! Lists: the two statements of each list, and the functions that read a page with them. Contains nothing that is specific to one table.
+//! Lists: the two statements of each list, and the functions that read a page with them. The module has nothing that is specific to one table.
 
 use std::hash::Hasher;
 
@@ -132,13 +132,13 @@ pub struct List {
     pub combinations: Vec<Combination>,
 }
 
-/// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
+/// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only the data for the page's tag.
 pub struct Combination {
     /// The filters, in the order of the parameters of the statements.
     pub filters: Vec<&'static Filter>,
     /// Reads a page.
     pub page: Statement,
-    /// Reads what a page's tag needs.
+    /// Reads the data for a page's tag.
     pub tag: Statement,
 }
 
@@ -214,10 +214,10 @@ impl Combination {
 
 /// Returns the FROM, ORDER BY and LIMIT of a list's statement.
 ///
-/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
-/// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
-/// would read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with
-/// other values, which follow the range, are dropped afterwards.
+/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages, PostgreSQL
+/// would read all messages by time until it has found enough of that agent's messages. If the agent has not written for long, PostgreSQL would
+/// read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with other values,
+/// which follow the range, are dropped afterwards.
 ///
 /// An ORDER BY that begins with the column of a filter makes PostgreSQL read every partition of a table. So the messages of an agent or a
 /// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`: the planner
@@ -286,11 +286,11 @@ fn access(list: &ListOf, labels: &[&str]) -> Access {
     }
 }
 
-/// Returns the tag of a page, [`TAG_LENGTH`] digits long. It changes with the rows, the list's statement and the version, and is
-/// the same on all servers.
+/// Returns the tag of a page, [`TAG_LENGTH`] digits long. The tag changes with the rows, the list's statement and the version, and is the same
+/// on all servers.
 fn page_tag(list: &Combination, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
-    // Other parts of the response, such as the Link header, may change with the version.
+    // The tag includes the version, because other parts of the response, such as the Link header, may change with the version.
     for part in [list.page.sql, rows, VERSION] {
         hasher.write(part.as_bytes());
     }
@@ -315,7 +315,7 @@ impl Items {
 
 /// Returns a page of a list, or only its tag if the client has the page already; `None` if the parent row doesn't exist.
 ///
-/// If pages of the list may be cached, always reads the page. Reading only tags would never fill the cache.
+/// If pages of the list may be cached, always reads the page, because reading only tags would never fill the cache.
 pub(super) async fn items(
     db: &Db,
     all: &'static List,
@@ -356,7 +356,7 @@ pub(super) async fn items(
         let answer = db.cached(all.of.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // After a write by the client, the page has most likely changed. Each statement would first ask the replica for its WAL position.
+    // After a client's write, the tag isn't read first. The page has likely changed, and each statement would also query the replica.
     if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
@@ -378,8 +378,8 @@ pub(super) async fn items(
 /// Converts a key to a time, in SQL. Accepts any key, because clients may invent cursors. A key before PostgreSQL's first time
 /// becomes `-infinity`.
 ///
-/// PostgreSQL multiplies intervals by floats. Whole hours and the remaining microseconds, added separately, stay exact. A single interval of microseconds would be rounded after
-/// the year 2255.
+/// Whole hours and the remaining microseconds are added separately, because PostgreSQL multiplies intervals by floats. A single interval of
+/// microseconds would be rounded after the year 2255.
 macro_rules! key_time {
     ($parameter:literal) => {
         concat!(
@@ -412,12 +412,12 @@ macro_rules! time_key {
 pub enum Order {
     /// By time, the oldest first.
     Oldest,
-    /// Like [`Oldest`](Self::Oldest), with NULLS FIRST. Only `agents_created_at_idx` has this order, so PostgreSQL uses no other index. The rows
-    /// have the same order, because the columns are never NULL.
+    /// Like [`Oldest`](Self::Oldest), with NULLS FIRST. Only `agents_created_at_idx` has this order, so PostgreSQL uses no other index. NULLS
+    /// FIRST doesn't change the order of the rows, because the columns are never NULL.
     OldestNullsFirst,
     /// By time, the newest first.
     Newest,
-    /// Pages like [`Newest`](Self::Newest), but the rows of a page are oldest first. The next page is older.
+    /// Like [`Newest`](Self::Newest), but the rows of a page are shown oldest first. The next page has older rows.
     NewestLast,
     /// By position.
     Position,
@@ -507,25 +507,25 @@ impl Order {
     }
 }
 
-/// The part of a page's tag that depends on its rows: their number, and a hash of the rows that may fit. Hashes their values instead
-/// of their JSON, because building the JSON takes most of a page's time.
+/// The part of a page's tag that depends on its rows: their number, and a hash of the rows that may fit. The hash is of the rows' values
+/// instead of their JSON, because building the JSON takes most of a page's time.
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
-/// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
-/// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
+/// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row is hashed
+/// with a seed of its own; with equal seeds, the sum over two rows would not change if the rows swapped a value.
 ///
-/// `extra_hash` is the hash of a jsonb column's text. It is needed if the column can change without a change of the row's times, because
-/// PostgreSQL gives some jsonb values that differ only in their nesting the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
+/// `extra_hash` is the hash of a jsonb column's text. The text's hash is needed if the column can change without a change of the row's times,
+/// because PostgreSQL gives some jsonb values that differ only in their nesting the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
 /// LIMIT and OFFSET of a page.
 pub(super) const LIMIT: &str = " LIMIT $3::int OFFSET $4::bigint";
 
-/// Like [`LIMIT`], but the planner doesn't know the values; see [`rows`].
+/// Like [`LIMIT`], but the planner doesn't know the values; [`rows`] explains the reason.
 pub(super) const UNKNOWN_LIMIT: &str = " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)";
 
-/// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
-/// 2 MiB of JSON, because sixteen requests share an instance's memory.
+/// A statement that reads a page of rows, and returns the columns `json` and `note`. The page ends after `limit` rows, or after the row that
+/// reaches 2 MiB of JSON, because sixteen requests share an instance's memory.
 pub(super) struct PageOf<'a> {
     /// The first column: an expression on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
     pub json: &'a str,
@@ -535,7 +535,7 @@ pub(super) struct PageOf<'a> {
     pub key: &'a str,
     /// The columns of a row as the API shows it.
     pub columns: &'a str,
-    /// The length of a row's long texts. It is cheap to compute, and shows which rows can't fit, so that these aren't converted to JSON.
+    /// The length of a row's long texts. The length is cheap to compute, so rows that can't fit are excluded before the conversion to JSON.
     pub text_bytes: Option<&'a str>,
     /// See [`ROW_HASH`].
     pub extra_hash: &'a str,

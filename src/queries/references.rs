@@ -1,6 +1,6 @@
 //! Finds references in a body to rows that don't exist. Doesn't depend on HTTP, except for JSON pointers.
 //!
-//! Writes check their own references. This query runs only for a request that is invalid already, to report all errors at once.
+//! Writes check their own references. This query runs only for an invalid request, to report all of the request's errors at once.
 
 use serde_json::json;
 use uuid::Uuid;

@@ -27,7 +27,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
 
 pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
-    // A separate statement after the write's commit, because within the write the position of the commit isn't known yet.
+    // This is a separate statement after the write's commit, because the position of the commit isn't known before the commit.
     sql: constcat::concat!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     effect: Effect::Reads,
     access: Access::Scans("it reads no table, only what the server knows of itself"),

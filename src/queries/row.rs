@@ -1,9 +1,9 @@
-//! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`.
-//! Doesn't depend on a table.
+//! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`. The module
+//! doesn't depend on a table.
 //!
-//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
-//! that depends on a tag locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag,
-//! one writer would succeed as well, but the others would get the tag of an old version.
+//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write that depends on a tag
+//! locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag, still only one writer would succeed,
+//! but the others would get the tag of an old version.
 
 use uuid::Uuid;
 
@@ -113,8 +113,8 @@ macro_rules! tag_matches {
     };
 }
 
-/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
-/// tag. `created` adds the row's id after the tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
+/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and the row's tag.
+/// `created` adds the row's id after the tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(
