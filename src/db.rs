@@ -208,8 +208,8 @@ impl Db {
         self.checkout(&self.database.primary, name, limit).await
     }
 
-    /// Returns how long to wait for the primary's answer: one second longer than the statement timeout, so that PostgreSQL's error comes
-    /// first.
+    /// Returns how long to wait for the primary's answer. The limit is one second longer than the statement timeout, so that PostgreSQL's own
+    /// error comes first.
     fn primary_limit(&self) -> Duration {
         self.config().db_statement_timeout + Duration::from_secs(1)
     }
@@ -345,8 +345,8 @@ impl Db {
         has_replica && matches!(freshness, Some(Freshness::Position(_)))
     }
 
-    /// Runs every write once under this idempotency key, by the statement `once`. The parameters of `once` are the key, and the
-    /// write's name, text and parameters.
+    /// Makes every write run once under this idempotency key. The statement `once` runs the write. The parameters of `once` are the key, and
+    /// the write's name, text and parameters.
     #[must_use]
     pub fn keyed(mut self, key: String, once: &'static Statement) -> Self {
         self.key = Some((key, once));

@@ -56,7 +56,7 @@ type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Answers one request.
 pub async fn handle(mut request: Request) -> Response {
-    // This comes first, because X-Process-Time includes reading the configuration.
+    // The clock starts first, because X-Process-Time includes reading the configuration.
     let profile = ProfileLayer::start(request.headers());
     request.extensions_mut().insert(profile);
     let method = request.method().clone();
@@ -111,8 +111,8 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     BoxCloneSyncService::new(layers.service(router))
 }
 
-/// Answers 404 to a path with an empty segment. Trimming slashes would route `//performance` to a handler that a proxy in
-/// front may block by its prefix.
+/// Answers 404 to a path with an empty segment. A proxy in front may block a prefix such as `/performance`. If slashes were trimmed,
+/// `//performance` would bypass that block.
 async fn refuse_empty_segments(request: Request, next: Next) -> Response {
     if request.uri().path().contains("//") {
         return problem::ApiError::NoRoute.into_response();

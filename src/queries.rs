@@ -1,6 +1,6 @@
 //! All SQL statements, with a file for each table. [`ALL`] lists them for tests and reports.
 //!
-//! The functions take validated values and return JSON text as PostgreSQL built it. They don't depend on HTTP.
+//! The functions take validated values and return JSON text as PostgreSQL built it. The module doesn't depend on HTTP.
 //!
 //! Each statement returns one row: the JSON, and a note. The note of a list identifies the page's rows, and has the cursor of the next page.
 //! The note of a write is the row's new tag, or the tag and the row's id after a creation, or the reason why nothing was written ([`Outcome`]).

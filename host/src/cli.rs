@@ -1,4 +1,4 @@
-//! The command line, with the flag names of `spin up`. It reads arguments, their environment variables, and the files of `--variable
+//! The command line, with the flag names of `spin up`. The module reads arguments, environment variables, and the files of `--variable
 //! KEY=@FILE`. `manifest.rs` reads the other files.
 
 use std::{

@@ -38,7 +38,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often to look again for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a client that doesn't read its responses has to wait before it may replace another of its connections by a new one.
+/// The minimum time between two replacements by a client that doesn't read its responses. A replacement closes an old connection for a new one.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time between two warnings about the same limit.
@@ -55,7 +55,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// The variable parts of a warning: the host's action, for example `connections closed`, and the flag of the limit that was reached.
+/// The variable parts of a warning: the host's action, for example `connections closed`, and the flag that sets the reached limit.
 type Limit = (&'static str, &'static str);
 
 /// All connections.
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Marks that the host works on the request again after a pause. Has no effect after the response has begun, even if the component
+    /// Marks that the host works on the request again after a pause. The call has no effect after the response has begun, even if the component
     /// still reads the body.
     pub fn resumes(&self) {
         self.changes(PAUSED, WORKING);
@@ -290,7 +290,7 @@ impl Table {
         Some(std::mem::take(count))
     }
 
-    /// Logs what the host did because a limit was reached, unless the same warning was logged recently.
+    /// Logs the host's action at a limit, unless the same warning was logged recently.
     fn warn(&mut self, done: &'static str, limit: &'static str) {
         if let Some(count) = self.report((done, limit)) {
             log!("warning: clients reached {limit}: {count} {done} since the last such line");

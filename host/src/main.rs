@@ -105,8 +105,8 @@ async fn run(cli: &Cli) -> Result<()> {
 /// The size of the kernel's send buffer for each connection. By default, the kernel buffers megabytes for a client that doesn't read.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// The kernel accepts more of a response only while a connection has fewer unsent bytes than this. Because of this limit, a client that
-/// doesn't read makes the host work for only a few of its pipelined requests. Bytes that were sent but not acknowledged yet don't count.
+/// The kernel accepts more of a response only while a connection has fewer unsent bytes than this. Because of this limit, a client that doesn't
+/// read makes the host work for only a few of its pipelined requests. Sent bytes without an acknowledgement don't count.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 

@@ -1,5 +1,5 @@
-//! Reads spin.toml and the runtime configuration, and checks their structure. `variables.rs` fills in the templates later. A setting that
-//! this host doesn't support is an error that names the setting.
+//! Reads spin.toml and the runtime configuration, and checks their structure. `variables.rs` fills in the templates later. If a file has a
+//! setting that this host doesn't support, the error names the setting.
 
 use std::{
     collections::BTreeMap,
@@ -176,7 +176,7 @@ pub struct OutboundPg {
 }
 
 impl RuntimeConfig {
-    /// Reads the file. Without a file, all settings have their defaults.
+    /// Reads the runtime configuration file. Without a file, all settings have their defaults.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::default());

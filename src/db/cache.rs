@@ -151,8 +151,8 @@ fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     closings
 }
 
-/// Encodes an answer: a line with the time of the read and the lengths of the following texts (the header's and the note),
-/// these texts, and the JSON. Returns `None` if the result is longer than `most_bytes`.
+/// Encodes an answer. The entry's first line has the time of the read and the lengths of three texts (generation, statement with parameters,
+/// note). These texts and the JSON follow. Returns `None` if the result is longer than `most_bytes`.
 fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<Vec<u8>> {
     let parts = [&header.generation, &header.of, note];
     let lengths = parts.map(|part| part.len().to_string()).join(" ");
@@ -263,7 +263,7 @@ impl Cache {
 
 impl Db {
     /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a miss, the
-    /// primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached, because their data may be
+    /// primary answers, and the answer is cached after the response is sent. Answers of a replica aren't cached, because their data may be
     /// older than the entry's time.
     pub async fn cached(
         &self,
@@ -349,9 +349,9 @@ impl Db {
         closing
     }
 
-    /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
-    /// the outcome of the write is unknown, the tables stay closed for the longest time that a write can take. If the store
-    /// fails, other clients may read old entries until these expire. The writer bypasses the cache.
+    /// Ends a write's closing of its tables. Later reads are cached again, unless another write has closed the tables too. If the outcome of
+    /// the write is unknown, the tables stay closed for the longest time that a write can take. If the store fails, other clients may read old
+    /// entries until these expire, but the writer bypasses the cache.
     async fn end_change(
         &self,
         tables: &[&'static str],

@@ -71,7 +71,7 @@ pub enum DbError {
     },
 }
 
-/// The length in characters at which texts of the host or the server are truncated, so that the log line keeps the advice.
+/// The maximum number of characters of a text from the host or the server. Longer texts are truncated, so that the log line keeps the advice.
 const MOST_REASON_CHARS: usize = 300;
 
 impl DbError {

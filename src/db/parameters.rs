@@ -13,7 +13,7 @@ use super::{DbError, Query};
 const MOST_ONCE_PARAMETERS: usize = 8;
 
 /// Returns the parameters of the statement that runs `query` once under a key: the key, and the name, the SQL text and the parameters of
-/// `query`. These parameters are converted to texts.
+/// `query`. The parameters of `query` are converted to texts.
 pub(super) fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbError> {
     if query.parameters.len() > MOST_ONCE_PARAMETERS {
         return Err(DbError::Other {

@@ -16,8 +16,8 @@ use crate::profile::after_response;
 /// How long a connection may idle here. The pool returns the connection to the host after one to two times this duration.
 const MAX_IDLE: Duration = Duration::from_millis(10);
 
-/// A connection older than this is returned to the host after its current use, even if this instance uses it all the time, because
-/// requests of other instances may wait for one.
+/// The age at which a connection is returned to the host after its current use. A connection in constant use is returned too, because requests
+/// of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
 /// If an open takes this much longer than three times this instance's fastest open, the pool assumes that the host has no free connections.
@@ -97,7 +97,7 @@ impl<C: Send + 'static> Pool<C> {
         })))
     }
 
-    /// Returns an idle connection, or else opens one with `open`. Has no time limit, so the caller must set one.
+    /// Returns an idle connection, or else opens one with `open`. The wait has no time limit, so the caller must set one.
     pub async fn checkout<E>(
         &self,
         open: impl Future<Output = Result<C, E>>,

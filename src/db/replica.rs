@@ -1,8 +1,8 @@
 //! Reads from a replica, and decides when the primary is read instead.
 //!
 //! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others use the primary.
-//! Reads of a client that has just written ask each time, over the connection that then reads. A separate statement asks, because a read sees
-//! only data that was replayed before it began, but would return a later position.
+//! Reads of a client that has just written ask each time, over the connection that then reads. A separate statement asks for the position,
+//! because the position may be later than the data that the same statement would see.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

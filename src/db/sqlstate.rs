@@ -1,5 +1,5 @@
-//! The meaning of each SQLSTATE for a request. One table gives the answer, whether the statement is sent once more, whether the
-//! session can be used again, and the advice for the operator. docs/operations.md has the same table.
+//! The meaning of each SQLSTATE for a request: how the request is answered, whether the statement is sent once more, whether the session can be
+//! used again, and the advice for the operator. docs/operations.md has the same table.
 //!
 //! The module also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so the
 //! code never reads them.
@@ -256,7 +256,7 @@ pub fn meaning(sqlstate: &str) -> &'static Meaning {
 
 // --- missing objects ---
 
-/// The functions that the migrations create. A test compares them with the files.
+/// The functions that the migrations create. A test compares the list with the migrations' files.
 const FUNCTIONS: &[&str] = &[
     "execute_now",
     "server_statements",
@@ -275,8 +275,8 @@ const SCHEMAS: &[&str] = &["public", "profile"];
 
 /// Returns true if the object that the server doesn't find is one that the migrations create. `texts` are the statement that was sent and, for a write with an idempotency key, the write that this statement runs.
 ///
-/// PostgreSQL has no field for the name of a missing object. But it reports the SQL text, the position in that text, and the
-/// function, if any. So the object counts as ours if one of our statements or functions names it.
+/// PostgreSQL reports no name for a missing object. But it reports the SQL text, the position in that text, and the function, if any. So the
+/// object counts as ours if one of our statements or functions names the object.
 pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {

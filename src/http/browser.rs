@@ -1,5 +1,5 @@
-//! Checks of the headers in which a browser names the page that made a request, and the host name that the page used. Only
-//! browsers name a page.
+//! Checks the headers in which a browser names the page that made a request, and the host name that the page used. Only browsers send the
+//! page's name.
 //!
 //! <https://www.w3.org/TR/fetch-metadata/> describes the check of origins. With DNS rebinding, an attacker's host name resolves to our address,
 //! so the attacker's page has our origin. Only the `Host` header shows the attacker's name.
@@ -34,7 +34,7 @@ pub fn foreign_origin(headers: &HeaderMap, trusted: &[String]) -> Option<String>
     (!is_ours).then(|| shown(origin.as_deref().unwrap_or("unknown")))
 }
 
-/// Returns the host that the request names, if a page can have chosen it: a name that is neither localhost nor in `allowed`.
+/// Returns the host name in the request if an attacker's page may have chosen it: a name that is neither localhost nor in `allowed`.
 ///
 /// IP addresses are accepted, because a page whose address is an IP address comes from the server at that address.
 pub fn foreign_host(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> Option<String> {

@@ -213,8 +213,8 @@ impl FieldType {
 }
 
 impl Schema {
-    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless
-    /// it stops early because of [`MAX_FIELD_ERRORS`] unknown or repeated members.
+    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless the
+    /// check stops early because of [`MAX_FIELD_ERRORS`] unknown or repeated members.
     pub fn check(
         &self,
         object: &str,

@@ -11,14 +11,14 @@ pub fn etag(tag: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{tag}\"")).ok()
 }
 
-/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that have our format, weak or strong. Keeps [`ANY_TAG`].
+/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that have our format, weak or strong, or are [`ANY_TAG`].
 pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
     let tags = entity_tags(headers, &IF_NONE_MATCH).into_iter();
     tags.map(|(_, tag)| tag).collect()
 }
 
-/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. A header without
-/// a usable tag is a condition that is always false, so that a client's mistake changes nothing.
+/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. If a header has no usable tag,
+/// its condition is false, so that a client's mistake changes nothing.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let mut values = headers.get_all(IF_MATCH).iter();
     match (values.next(), values.next()) {
@@ -33,8 +33,8 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch(Some(tags.map(|(_, tag)| tag).collect()))
 }
 
-/// Returns the tags in a header that have our format or are [`ANY_TAG`], each with whether it is weak. Stops reading a value at its first
-/// syntax error.
+/// Returns the tags in a header that have our format or are [`ANY_TAG`], each with a flag that is true for a weak tag. Stops reading a value at
+/// its first syntax error.
 fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {

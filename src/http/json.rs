@@ -50,8 +50,8 @@ pub fn size_error(text: &str) -> Option<String> {
     None
 }
 
-/// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. Uses no recursion, and one
-/// byte of memory for each level of nesting.
+/// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. The check uses no recursion, and one byte of
+/// memory for each level of nesting.
 pub fn check_syntax(text: &str) -> Result<(), String> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
     match lone_surrogate(text.as_bytes()) {
@@ -306,7 +306,7 @@ pub fn free_form_error(text: &str) -> Option<Cow<'static, str>> {
     })
 }
 
-/// Returns an upper limit for the number's length as PostgreSQL writes it: 1e308 takes 309 digits.
+/// Returns an upper limit for the length of a number as PostgreSQL writes the number, for example 309 digits for 1e308.
 fn number_size(number: &str) -> usize {
     let exponent = match number.split_once(['e', 'E']) {
         Some((_, exponent)) => exponent

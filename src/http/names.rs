@@ -10,8 +10,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::emoji::EmojiStatus;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// Returns a regular expression (ECMA 262) for names. It matches every name that [`error`] accepts. It also matches some names that
-/// [`error`] refuses: those with a needless joiner or variation selector, and those with an invisible character above U+FFFF.
+/// Returns a regular expression (ECMA 262) for names. The expression matches every name that [`error`] accepts, and some that [`error`]
+/// refuses: those with a needless joiner or variation selector, or with an invisible character above U+FFFF.
 #[must_use]
 pub fn regex() -> String {
     let invisible = "\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f\

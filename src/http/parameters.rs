@@ -9,7 +9,7 @@ use super::problem::ApiError;
 use crate::schema::performance::Window;
 use crate::schema::{Filter, Parameter};
 
-/// The checked parameters of a request, by name. If the request omits a parameter, its value is the default, if there is one.
+/// The checked parameters of a request, by name. If the request omits a parameter that has a default, the value is the default.
 #[derive(Debug, Default)]
 pub struct Values(Vec<(&'static str, Scalar)>);
 

@@ -79,7 +79,7 @@ fn query_budget(operation: &Operation, request: &Request, config: &Config) -> us
 }
 
 /// Calls the handler, unless there are field errors. If the handler finds that the body refers to rows that don't exist, returns the field
-/// errors for these.
+/// errors for these references.
 async fn run(
     handler: Handler,
     db: &Db,

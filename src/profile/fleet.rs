@@ -132,8 +132,7 @@ pub enum Flushed {
     Stored,
     /// No part of the batch was sent, so it may be tried again. The text is the reason.
     Unsent(Batch, String),
-    /// The batch can't be stored, or it is unknown whether it was. It is discarded, so that nothing is counted twice. The text
-    /// is the reason.
+    /// The batch can't be stored, or the outcome is unknown. The batch is discarded, so that nothing is counted twice. The text is the reason.
     Failed(String),
 }
 

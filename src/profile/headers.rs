@@ -1,4 +1,4 @@
-//! Formats a request's profile as response headers. Does no I/O.
+//! Formats a request's profile as response headers. The module does no I/O.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -259,8 +259,8 @@ fn one_line(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// Whether a character stands for itself: not a control character, such as the CSI of terminals (U+009B), and not a format
-/// character, such as those that reverse the direction of text (U+202E).
+/// Whether a character is shown unescaped. Control characters, such as the CSI of terminals (U+009B), and format characters, such as those that
+/// reverse the direction of text (U+202E), are escaped.
 fn is_shown(character: char) -> bool {
     !matches!(
         character.general_category(),

@@ -1,4 +1,4 @@
-//! The profile of one request: its statements with their durations, and the time it waited for connections.
+//! The profile of one request: its statements with their durations, and the time that the request waited for connections.
 //!
 //! Each request has a profile of its own. An instance serves several requests at once, so no part of a profile may be static. Durations are
 //! whole microseconds (`_us`).
@@ -126,14 +126,14 @@ impl RequestProfile {
         account.query_budget = Some(query_budget);
     }
 
-    /// Counts the request for its route. A request that ends before this call counts as refused, and its
-    /// duration isn't part of the route's figures.
+    /// Counts the request for its route. A request that ends before this call counts as refused, so its duration isn't part of the route's
+    /// figures.
     pub fn admit(&self) {
         self.account().is_admitted = true;
     }
 
-    /// Returns the name under which the fleet counts the request, and whether it is the name of a route. Requests that match no route or
-    /// are refused have names of their own, because any client can send them, and they must not change the figures of routes.
+    /// Returns the name under which the fleet counts the request, and whether the name is that of a route. Requests that match no route or are
+    /// refused have other names, because any client can send them, and they must not change the figures of routes.
     #[must_use]
     pub fn counted_as(&self, status: u16) -> (String, bool) {
         match &*self.account() {

@@ -360,8 +360,8 @@ mod tests {
         }
     }
 
-    /// Checks `ceil(ln(v) / ln(gamma))` with the constant written and computed as in SQL. Also checks that no value is so near
-    /// to an edge that another library's last digit could move it across.
+    /// Checks that Rust computes the same bins as `ceil(ln(v) / ln(gamma))` in SQL. Also checks that no value is so near to an edge that a
+    /// difference in the last digit could move the value across.
     #[test]
     fn sql_and_rust_compute_the_same_bin_up_to_one_hour() {
         let mut count = 0;

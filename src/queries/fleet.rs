@@ -1,4 +1,4 @@
-//! Statements that store the measurements of all instances in the schema `profile`. Doesn't depend on HTTP.
+//! Statements that store the measurements of all instances in the schema `profile`. The module doesn't depend on HTTP.
 //!
 //! No client waits for these statements, because they run after the response.
 
@@ -171,7 +171,7 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    // Keeps the newest four runs of each statement, and the slowest run in each time span. Older spans are longer. So every window
+    // Keeps the newest four runs of each statement, and the slowest run in each time span. Time spans further back are longer. So every window
     // has its slowest runs, and a statement has at most 121 rows.
     sql: constcat::concat!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)

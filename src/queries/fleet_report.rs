@@ -21,8 +21,8 @@ macro_rules! bin_ms {
     };
 }
 
-/// The percentiles and the maximum in ms. Each row has a `bin`, the number of calls `reached` up to that bin, and the number of all
-/// `calls`. src/profile/sketch.rs computes ranks in the same way.
+/// The percentiles and the maximum in ms, from rows with a `bin`, the number of calls `reached` up to that bin, and the number of all `calls`.
+/// src/profile/sketch.rs computes ranks in the same way.
 macro_rules! percentiles {
     () => {
         concat!(
@@ -41,7 +41,7 @@ macro_rules! percentiles {
 /// CTEs for the measurements in the window of $1 seconds that match the condition `$of`. The CTE `one` has a row for each kind and
 /// name; the others are its inputs.
 ///
-/// A window longer than a quarter of an hour is the latest totals minus the totals before the window, plus the minutes since the
+/// A window longer than a quarter of an hour consists of the latest totals minus the totals before the window, plus the minutes since the
 /// latest totals. Minutes are listed one by one, because the planner can't know that a range of unknown length has few rows.
 macro_rules! measured {
     ($of:literal) => {

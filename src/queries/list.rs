@@ -9,7 +9,7 @@ use super::{text, uuid};
 use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
 use crate::schema::{FieldType, Filter, Filters};
 
-/// The filters, the position and the size of a page: it begins `offset` rows after a cursor, and has at most `limit` rows.
+/// The filters, the position and the size of a page. The page begins `offset` rows after a cursor, and has at most `limit` rows.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
@@ -61,7 +61,7 @@ pub struct Items {
     pub json: Option<String>,
     /// The cursor, as `key.id`.
     pub next: Option<String>,
-    /// The page's tag. It changes if the rows change.
+    /// The page's tag, which changes if the rows change.
     pub tag: String,
 }
 
@@ -77,7 +77,7 @@ pub struct ListOf {
     pub text_bytes: Option<&'static str>,
     /// See [`PageOf`].
     pub extra_hash: &'static str,
-    /// The parent of the rows, which must exist. Its id is the parameter `$5`.
+    /// The parent row, which must exist. The parameter `$5` is the parent's id.
     pub parent: Option<Parent>,
     /// A condition for all rows of the list.
     pub condition: &'static str,
@@ -220,10 +220,10 @@ impl Combination {
 /// which follow the range, are dropped afterwards.
 ///
 /// An ORDER BY that begins with the column of a filter makes PostgreSQL read every partition of a table. So the messages of an agent or a
-/// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`: the planner
-/// doesn't know the value, and assumes an agent or channel of average size. If the planner expected fewer rows than the page needs, it
-/// would sort them all instead of reading them in order, which is slow for a busy channel. So these lists also use [`UNKNOWN_LIMIT`].
-/// The planner then assumes that the query needs a fifth of the rows.
+/// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`, so the planner
+/// doesn't know the value, and assumes an agent or channel of average size. If the planner expected fewer rows than the page needs, it would
+/// sort all of them instead of reading them in order, which is slow for a busy channel. So these lists also use [`UNKNOWN_LIMIT`], with which
+/// the planner assumes that the query needs a fifth of the rows.
 fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
     let parent_column = list.parent.as_ref().and_then(|parent| parent.column);
     let mut number = 4 + usize::from(list.parent.is_some());
@@ -470,8 +470,8 @@ impl Order {
         }
     }
 
-    /// A page's JSON: the rows that fit, without the array's brackets. For each bracket, PostgreSQL would copy the full text, which
-    /// takes a tenth of the statement's time. [`Items::of`] adds the brackets in less time.
+    /// A page's JSON: the rows that fit, without the array's brackets. [`Items::of`] adds the brackets, because for each bracket PostgreSQL
+    /// would copy the full text, which takes a tenth of the statement's time.
     pub(super) const fn json(self) -> &'static str {
         match self {
             Self::NewestLast => {
@@ -481,8 +481,8 @@ impl Order {
         }
     }
 
-    /// The cursor of the next page: the key and id of this page's last row, or of its first row for [`NewestLast`](Self::NewestLast).
-    /// `NewestLast` sorts each aggregate, because the order of an unsorted aggregate is undefined next to a sorted one.
+    /// The cursor of the next page: the key and id of this page's last row, or of its first row for [`NewestLast`](Self::NewestLast). For
+    /// `NewestLast`, each aggregate has its own sort, because an unsorted aggregate next to a sorted one has an undefined order.
     pub(super) const fn next(self) -> &'static str {
         match self {
             Self::Position => {

@@ -1,5 +1,5 @@
-//! The report: reads PostgreSQL's own statistics, and combines them with the measurements of all instances (`fleet_report.rs`)
-//! and the section on indexes (`index_report.rs`) into one JSON object.
+//! Combines PostgreSQL's own statistics, the measurements of all instances (`fleet_report.rs`) and the section on indexes (`index_report.rs`)
+//! into one JSON object, the report.
 //!
 //! `report.rs` handles sources that are missing, hidden or locked on some servers.
 
@@ -169,7 +169,7 @@ const INDEX_BUILDS: &str =
             SELECT coalesce(json_agg(index_relid::bigint), '[]') FROM pg_stat_progress_create_index
             WHERE datname = current_database())))";
 
-// The function for a table's size locks the table and its indexes, so it isn't called while another session has an exclusive
+// PostgreSQL's function for a table's size locks the table and its indexes, so the function isn't called while another session has an exclusive
 // lock.
 const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
             SELECT relation FROM pg_locks
@@ -360,8 +360,8 @@ static DATABASE: Sections = Sections {
 
 pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
-    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. It
-    // returns JSON, because the columns have other names before version 1.8.
+    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. The function returns
+    // JSON, because the columns have other names before version 1.8.
     sql: constcat::concat![
         "WITH top AS MATERIALIZED (
             SELECT regexp_replace(row->>'query', '\\s+', ' ', 'g') AS query, (row->>'calls')::bigint AS calls,

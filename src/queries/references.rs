@@ -1,4 +1,4 @@
-//! Finds references in a body to rows that don't exist. Doesn't depend on HTTP, except for JSON pointers.
+//! Finds references in a body to rows that don't exist. The module doesn't depend on HTTP, except for JSON pointers.
 //!
 //! Writes check their own references. This query runs only for an invalid request, to report all of the request's errors at once.
 
@@ -46,8 +46,8 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
     max_rows: 202,
 };
 
-/// Returns the pointers of the references whose rows don't exist, in order. `parent` is the id of the parent channel or workflow, if it is known. Sends
-/// no statement if there are no references.
+/// Returns the pointers of the references whose rows don't exist, in order. `parent` is the id of the parent channel or workflow, if the id is
+/// known. Sends no statement if there are no references.
 pub async fn dangling(
     db: &Db,
     references: &[Reference],

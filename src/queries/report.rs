@@ -1,5 +1,5 @@
-//! Reports made of sections, each with a source of its own in the database. One statement reads all sections; if it fails,
-//! each section is read alone, so that only the section of an unreadable source is missing.
+//! Reports made of sections, each with a source of its own in the database. One statement reads all sections. If that statement fails, each
+//! section is read alone, so that only the sections of unreadable sources are missing.
 //!
 //! The module doesn't depend on HTTP or on the contents of the sections.
 
@@ -55,8 +55,8 @@ pub struct Advice {
     pub name: String,
     /// The finding.
     pub detail: String,
-    /// Statements that carry out the advice, each on a line of its own, to be run one by one outside of a transaction. `None` if
-    /// only a person can write them.
+    /// Statements that carry out the advice, each on a line of its own. The operator runs them one by one outside of a transaction. `None` if
+    /// only a person can write the statements.
     pub sql: Option<String>,
     /// The index that the advice is about. The advice is dropped while that index is being built.
     #[serde(default, skip_serializing)]
@@ -167,8 +167,7 @@ impl Section {
 }
 
 impl Sections {
-    /// Reads all sections. The members of an unreadable section are null, and `unavailable` names it. Fails if no section can be
-    /// read.
+    /// Reads all sections. The members of an unreadable section are null, and `unavailable` names the section. Fails if no section can be read.
     ///
     /// Each statement takes as many of `parameters` as its text names.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Result<Parts, DbError> {

@@ -15,9 +15,9 @@ use crate::db::{Answer, Parameter};
 pub struct Row {
     /// Its JSON text.
     pub json: String,
-    /// Its entity tag. `None` if the row is gone, or if the text is not a row that has a URI of its own.
+    /// The row's entity tag. `None` if the row is gone, or if the text is not a row with a URI of its own.
     pub tag: Option<String>,
-    /// Its id, if a statement has just created it.
+    /// The row's id, if a statement has just created the row.
     pub created_id: Option<Uuid>,
 }
 
@@ -32,7 +32,7 @@ impl Row {
     }
 }
 
-/// The tags in an `If-Match` header that this API may have issued; `None` if the request has no such header, or if it is `*`.
+/// The tags in an `If-Match` header that this API may have issued; `None` if the request has no such header, or if the header is `*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IfMatch(pub Option<Vec<String>>);
 
@@ -72,9 +72,9 @@ macro_rules! row {
     };
 }
 
-/// A statement that changes one row of `$table` and returns it, if its tag is among those in `$if_match`. `$1` is the row's id. The CTE
-/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end
-/// with a FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
+/// A statement that changes one row of `$table` and returns it, if the row's tag is among those in `$if_match`. `$1` is the row's id. The CTE
+/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end with a
+/// FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
 macro_rules! change {
     (
         row: $row:literal, table: $table:literal, columns: $columns:expr, if_match: $if_match:literal,

@@ -168,8 +168,8 @@ const UNCHANGED: &str = concat!(
     " THEN 'stale ' || (SELECT tag FROM seen) ELSE 'refused ' || (SELECT status FROM current) END"
 );
 
-/// Returns a statement that writes one workflow. `change` are its CTE `workflow` and its SELECT, which may read the workflow with the
-/// statement `get`.
+/// Returns a statement that writes one workflow. `change` is the SQL of the CTE `workflow` and of the SELECT, which may read the workflow with
+/// the statement `get`.
 fn workflow_write(name: &'static str, change: &str) -> Statement {
     let get = workflow_get_sql();
     Statement {
@@ -182,8 +182,8 @@ fn workflow_write(name: &'static str, change: &str) -> Statement {
     }
 }
 
-/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that
-/// its triggers have changed the tasks before the new tag is read.
+/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that the
+/// UPDATE's triggers have changed the tasks before the new tag is read.
 fn workflow_change(name: &'static str, set: &str, allowed: &str, message: &str) -> Statement {
     let columns = workflows::COLUMNS;
     workflow_write(name, &format!(

@@ -45,7 +45,7 @@ async fn connect(builder: ConnectionBuilder, app: &App) -> Result<Connection, Er
     app.allowed_hosts
         .check(&config)
         .map_err(Error::ConnectionFailed)?;
-    // Acquires the permit before the connection, like Spin.
+    // Acquires the permit before opening the connection, like Spin.
     let permit = match &app.connection_permits {
         Some(permits) => Some(permits.acquire().await.map_err(Error::ConnectionFailed)?),
         None => None,

@@ -42,7 +42,7 @@ impl Permits {
 
     /// Returns a permit as soon as it's this caller's turn, or the reason for a refusal.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
-        // No permit is free while anyone waits for one. A waiter that has received its permit, but hasn't run yet, doesn't block others.
+        // No permit is free while a request waits for one. A waiter that has its permit, but hasn't run yet, doesn't block others.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -124,7 +124,7 @@ mod tests {
             panic!("the first has waited too long")
         };
         assert!(refusal.contains("1 of them"), "{refusal}");
-        // The first waiter leaves, so the queue is empty.
+        // After the first waiter has left, the queue is empty.
         drop(first);
         assert!(ask(&permits).is_pending());
         drop(held);

@@ -20,7 +20,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Adds a setting. If a password contains a space, a ' or an &, its second half may look like a later name.
+    /// Adds a setting. If a password contains a space, a ' or an &, the second half of the password may look like a later name.
     fn push_pair(&mut self, name: &str, value: Vec<u8>) -> Result<(), AddressError> {
         if name == "password" {
             self.unsafe_behind.get_or_insert(self.list.len());
@@ -92,7 +92,7 @@ impl Settings {
     }
 
     fn push_credentials(&mut self, text: &str) -> Result<(), AddressError> {
-        // If `text` contains `?name=`, the @ that follows it is in a parameter's value, so the address has no user and no password.
+        // If `text` contains `?name=`, the following @ belongs to a parameter's value, so the address has no user and no password.
         let names_parameter = text.split_once('?').is_some_and(|(_, after)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             after
