@@ -54,7 +54,7 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long reads of agents and channels stay in the key-value store. Zero disables the cache.
     pub cache_ttl: Duration,
-    /// How many days old statistics must be before an index without scans counts as unused.
+    /// The minimum age of statistics, in days, from which an index without scans counts as unused.
     pub unused_index_days: u32,
     /// How request durations are collected for the fleet's percentiles. `None` if profiling is off.
     pub fleet: Option<FleetSettings>,

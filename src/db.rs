@@ -257,7 +257,7 @@ impl Db {
                 },
             ) => server.pool.give_back(checkout),
             Some(DbError::Unavailable { .. }) => server.pool.forget_idle(),
-            // The connection isn't reused, because its answer may still arrive or the host failed.
+            // The connection isn't reused, because the statement's answer may still arrive, or the host failed.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 struct Project {
     /// Every file, relative to the project's folder.
     files: BTreeSet<String>,
-    /// The words of all files except documents: letters, digits and `_`.
+    /// The words of all files except documents. A word consists of letters, digits and `_`.
     words: BTreeSet<String>,
     /// The same words as `words`, except that a word may contain `-`, for options and names of packages.
     dashed: BTreeSet<String>,
@@ -32,7 +32,7 @@ struct Finding {
     what: String,
 }
 
-/// Folders that builds and runs create, or that aren't part of the project.
+/// Folders that builds and test runs create, or that aren't part of the project.
 const MADE: &[&str] = &["target", ".local", ".spin", ".git", "node_modules"];
 
 fn is_document(path: &str) -> bool {

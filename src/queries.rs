@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::db::{Answer, Db, Parameter, Statement};
 
-/// The lists. Each has statements for every combination of its filters.
+/// The lists, each with statements for every combination of its filters.
 pub static LISTS: &[&LazyLock<List>] = &[
     &agents::AGENT_LIST,
     &agents::AGENT_MESSAGE_LIST,

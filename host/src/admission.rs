@@ -213,7 +213,7 @@ impl Shared {
         if !cpu_is_free && count.permits > self.least {
             count.permits -= 1;
         } else if cpu_is_free
-            // If permits were added while no request waits, all of the next burst would get in.
+            // If permits were added while no request waits, the host would admit all requests of the next burst.
             && !count.turns.is_empty()
             && count.permits < MOST
             && count.grown_at.elapsed() > GROWTH
@@ -315,7 +315,7 @@ mod tests {
             count.permits.saturating_sub(count.taken)
         }
 
-        /// Adapts as if enough time had passed since the last growth.
+        /// Adapts the number of permits as if enough time had passed since the last growth.
         fn adapt_later(self: &Arc<Self>, cpu_is_free: bool) {
             lock(&self.count).grown_at -= 2 * GROWTH;
             self.adapt(cpu_is_free);

@@ -34,7 +34,7 @@ enum HostPattern {
 }
 
 impl AllowedHosts {
-    /// Fills in the variables of the manifest's entries and parses them. Errors show the template, not the variables' values.
+    /// Parses the manifest's entries, and fills in their variables first. Errors show the template, not the variables' values.
     pub fn parse(entries: &[String], variables: &Variables) -> Result<Self> {
         let parse = |entry: &String| {
             let parsed = variables
@@ -45,7 +45,7 @@ impl AllowedHosts {
         Ok(Self(entries.iter().map(parse).collect::<Result<_>>()?))
     }
 
-    /// Checks every host that the connection string names. The error names the first one that isn't permitted.
+    /// Checks every host that the connection string names. The error names the first forbidden host.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let ports = config.get_ports();
         for (index, host) in config.get_hosts().iter().enumerate() {

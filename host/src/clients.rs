@@ -35,7 +35,7 @@ use crate::{admission::ResponsePermit, client_network::network, lock::lock, log:
 /// The maximum time that a new connection waits for room. During this time, the host accepts no other connection.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How often to look again for a connection that can be closed.
+/// The interval between two searches for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The minimum time between two replacements by a client that doesn't read its responses. A replacement closes an old connection for a new one.
@@ -192,7 +192,7 @@ impl Connection {
     }
 }
 
-/// Removes a connection from the table when it is dropped.
+/// Owns a connection's entry in the table. Dropping the guard removes the entry.
 #[derive(Debug)]
 pub struct Guard {
     clients: Arc<Clients>,
@@ -383,7 +383,7 @@ impl Clients {
     }
 }
 
-/// A client's socket. Fails if the client reads nothing for too long.
+/// A client's socket, which fails if the client reads nothing for too long.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
@@ -518,7 +518,7 @@ mod tests {
         assert!(!one.connection.is_working());
         one.connection.resumes();
         assert!(one.connection.is_working());
-        // The component still reads the body after its response has begun.
+        // The component still reads the request's body after the response has begun.
         one.connection.responds();
         for _ in 0..2 {
             one.connection.pauses();

@@ -121,7 +121,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // Accepted sockets inherit both options.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    // Some sandboxes don't support this option. The host also works without it.
+    // Some sandboxes don't support this option. The host also works without the option.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES);
     socket.bind(address)?;

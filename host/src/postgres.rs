@@ -18,7 +18,7 @@ pub type Connection = Arc<Session>;
 pub struct ConnectionBuilder {
     /// The address: a URL, or keywords and values.
     pub address: String,
-    /// The root certificate to trust instead of the machine's.
+    /// The root certificate to trust instead of the machine's certificates.
     pub ca_root: Option<CaRoot>,
 }
 

@@ -30,7 +30,7 @@ type Arrived = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The body of a request. If it is dropped before its end, the host reads the rest.
 pub struct RequestBody {
-    /// `None` at the end, and after an error.
+    /// The rest of the body; `None` at the end, and after an error.
     rest: Option<Incoming>,
     /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
     is_awaited: bool,
@@ -111,7 +111,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Nobody waits for the client's body any longer.
+        // The request no longer waits for the client's body.
         if self.is_outside {
             self.connection.resumes();
         }

@@ -53,7 +53,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Server {
     /// The routes of the application.
     pub routes: Routes,
-    /// The instances of each component, by its id.
+    /// The instances of each component, by the component's id.
     pub components: HashMap<String, ByLane<ProxyHandler<Instances>>>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves until `stop` is cancelled, then waits for running work to end. Returns whether all of it ended in time.
+    /// Serves until `stop` is cancelled, then waits for running work to end. Returns true if all of the work ended in time.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -155,7 +155,7 @@ impl Server {
             }
             () = stop.cancelled() => {
                 let used = || used.load(Ordering::Relaxed);
-                // A first request may be on its way.
+                // A client that has just connected may be about to send its first request.
                 if !used() && timeout(FIRST_REQUEST_GRACE, connection.as_mut()).await.is_ok() {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! The answer to a statement. Every statement of the API returns at most one row, of one or two texts.
+//! The answer to a statement. Every statement of the API returns at most one row, which has one or two texts.
 
 use spin_sdk::pg::DbValue;
 

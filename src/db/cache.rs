@@ -66,7 +66,7 @@ impl Header {
         // Hashes the text, because in another version of the component a statement of the same name may return something else.
         let mut of = fingerprint(statement.sql, &[]).to_string();
         for text in texts(statement.name, parameters)? {
-            // No text contains a NUL character, so different parameters give different strings.
+            // No text contains a NUL character, so different parameters give different strings with NUL as the separator.
             of.push('\0');
             if let Some(text) = text {
                 of.push('=');
@@ -103,7 +103,7 @@ fn database(address: &str) -> String {
     format!("{:016x}", fingerprint(&parts.join(" "), &[]))
 }
 
-/// A write's closing of a table. The table's entries are neither stored nor found until `until_ms` or the write's end.
+/// A write's closing of a table, whose entries are neither stored nor found until `until_ms` or the write's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Closing {
     until_ms: u64,
@@ -161,7 +161,7 @@ fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<V
     (entry.len() <= most_bytes).then(|| entry.into_bytes())
 }
 
-/// Decodes an entry. Returns its answer if it is younger than `ttl` and matches `sought`.
+/// Decodes an entry. Returns the entry's answer if the entry is younger than `ttl` and matches `sought`.
 fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
     let mut rest = String::from_utf8(entry).ok()?;
     let line = rest.find('\n')?.checked_add(1)?;

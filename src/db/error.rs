@@ -13,16 +13,16 @@ use crate::config::address::Address;
 /// The reason why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// There is no connection, it broke, or the server can't run the statement now. Another attempt may succeed.
+    /// There is no connection, the connection broke, or the server can't run the statement now. Another attempt may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
-        /// Whether the statement may have been executed nevertheless.
+        /// Whether the statement may have been executed although it failed.
         sent: bool,
         /// Whether the statement is sent once more.
         repeat: Repeat,
         /// Whether the session can be used for the next statement.
         keeps_session: bool,
-        /// The server's SQLSTATE; `None` if the connection couldn't be opened, or broke.
+        /// The server's SQLSTATE; `None` if the connection couldn't be opened, or if it broke.
         sqlstate: Option<String>,
         /// The message of the host or the server.
         reason: String,
@@ -46,14 +46,14 @@ pub enum DbError {
         sqlstate: String,
         /// The violated constraint, if any.
         constraint: Option<String>,
-        /// The server's message, and the function that it came from.
+        /// The server's message, and the function that the message came from.
         message: String,
         /// How the request is answered.
         failure: Failure,
         /// Advice for the operator.
         advice: &'static str,
     },
-    /// The result has another form than statements must return, which means a bug in the component.
+    /// The result doesn't have the form of a statement's answer, which means a bug in the component.
     #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.

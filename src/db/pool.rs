@@ -26,13 +26,13 @@ const SCARCE_AFTER: Duration = Duration::from_millis(5);
 /// How long the pool keeps no connections after an open that failed, or was so slow that the host must have no free connections.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
 
-/// The pool of one instance, of connections of type `C`.
+/// The pool of one instance. Its connections have the type `C`.
 #[derive(Debug)]
 pub struct Pool<C>(Mutex<State<C>>);
 
 #[derive(Debug)]
 struct State<C> {
-    /// The idle connections, with the times when they were returned. The newest is taken first, so that the others expire.
+    /// The idle connections, with the times when they were returned. The newest is used first, so that the others expire.
     idle: Vec<(Checkout<C>, Instant)>,
     /// The number of requests that wait for the host to open a connection.
     opening: usize,
@@ -220,7 +220,7 @@ mod tests {
 
     type Opened = Result<u32, Infallible>;
 
-    /// Returns the connection of a checkout that needn't wait.
+    /// Checks out a connection that is available immediately.
     fn at_once(pool: &Pool<u32>, opened: u32) -> Checkout<u32> {
         let checkout = pin!(pool.checkout(ready(Opened::Ok(opened))));
         match checkout.poll(&mut Context::from_waker(Waker::noop())) {

@@ -23,7 +23,7 @@ const ASKING_LIMIT: Duration = Duration::from_millis(250);
 /// The longest wait for a read. Each read occupies one of the host's connections, which writes need too.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// When a request's reads may use the cache or the replica.
+/// The conditions under which a request's reads may use the cache or the replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Reads {
     /// How recent the client's data must be.
@@ -95,7 +95,7 @@ impl State {
         })
     }
 
-    /// Returns the verdict for reads in general, and the verdict for this client's reads.
+    /// Returns the verdict for reads in general, and the verdict for the reads of a client that requires this freshness.
     fn verdict(
         self,
         most_lag: Duration,

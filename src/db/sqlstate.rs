@@ -6,7 +6,7 @@
 
 use spin_sdk::pg::DbError as ServerError;
 
-/// How a failed statement is answered and logged.
+/// How the API answers and logs a failed statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The database can't run the statement now.
@@ -24,11 +24,11 @@ pub enum Failure {
 /// Whether the statement may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// No. The statement was not executed, and would most likely fail again.
+    /// The statement was not executed, and would most likely fail again, so it is not sent again.
     Never,
-    /// Yes. The statement was not executed, and the next attempt may succeed.
+    /// The statement was not executed, and the next attempt may succeed, so it is sent again.
     Always,
-    /// Only if executing it twice does no harm, because it may have been executed.
+    /// The statement may have been executed, so it is sent again only if executing it twice does no harm.
     IfHarmless,
 }
 
@@ -326,7 +326,7 @@ fn is_our_function(context: &str) -> bool {
 /// The position at which a statement names the missing object.
 #[derive(Debug, PartialEq, Eq)]
 enum Position<'a> {
-    /// In one of our statements, at this character, from 1.
+    /// The position is in one of our statements, at this character, counted from 1.
     InText(&'a str, usize),
     /// In SQL that isn't ours.
     Elsewhere,
@@ -356,7 +356,7 @@ fn number(text: &str) -> Option<usize> {
     text.get(..end)?.parse().ok()
 }
 
-/// Returns the name at a character, from 1, and its schema if the text has one: `public.agents`, `write_once`.
+/// Returns the name at a character, counted from 1, and the name's schema if the text has one: `public.agents`, `write_once`.
 fn name_at(text: &str, position: usize) -> (Option<&str>, &str) {
     let start = text.char_indices().nth(position.saturating_sub(1));
     let text = start.and_then(|(at, _)| text.get(at..)).unwrap_or_default();
@@ -452,7 +452,7 @@ mod tests {
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
         for (query, context, ours) in [
-            // A trigger that somebody added, with messages in two languages.
+            // The error comes from a trigger that somebody added, with messages in two languages.
             (
                 "INSERT INTO audit DEFAULT VALUES",
                 "PL/pgSQL function audit_tasks() line 3 at SQL statement",
@@ -474,7 +474,7 @@ mod tests {
                 "PL/pgSQL function public.workflow_task_added() line 2 at SQL statement",
                 true,
             ),
-            // The statement that runs for an idempotency key.
+            // The text is that of the statement that runs for an idempotency key.
             (
                 sql,
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE",

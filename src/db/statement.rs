@@ -1,7 +1,7 @@
 //! The definition of a SQL statement: its name, its constant text, the tables it writes, the indexes it uses, and the
 //! maximum number of rows it returns.
 
-/// A statement of the registry (`queries::ALL`). Tests check its indexes and rows with EXPLAIN of the same text.
+/// A statement of the registry (`queries::ALL`). Tests check the statement's indexes and rows with EXPLAIN of the same text.
 #[derive(Debug)]
 pub struct Statement {
     /// The name in logs, percentiles and tests, which begins with the object: `agent_list`.
@@ -33,7 +33,7 @@ impl Statement {
     }
 }
 
-/// The effect of a statement on the database. Tests compare it with the statement's text and with its plan.
+/// The effect of a statement on the database. Tests compare the effect with the statement's text and with its plan.
 #[derive(Debug)]
 pub enum Effect {
     /// The statement only reads.
@@ -52,7 +52,7 @@ pub enum Access {
     IndexesAndOneOf(&'static [&'static str], &'static [&'static str]),
     /// The statement uses no index, for this reason.
     Scans(&'static str),
-    /// The statement finds no rows but inserts one. These indexes enforce uniqueness.
+    /// The statement only inserts a row. These indexes enforce uniqueness.
     Inserts(&'static [&'static str]),
 }
 

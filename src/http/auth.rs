@@ -66,7 +66,7 @@ pub fn cache_control(operation: &Operation, config: &Config) -> HeaderValue {
     })
 }
 
-/// Returns the tokens that this audience accepts; none if no token is required.
+/// Returns the tokens that this audience accepts. Returns none if no token is required.
 ///
 /// If no admin token is configured, API tokens also permit the admin operations. If no API token is configured, the API requires no token, but
 /// its admin operations require an admin token if one is configured.
@@ -89,7 +89,7 @@ pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a s
         return true;
     }
     match bearer_token(headers) {
-        // Compares with all tokens, so that the time does not show which one matches.
+        // Compares with all tokens, so that the response time does not show which token matches.
         Some(token) => tokens.fold(false, |found, known| found | same(token, known.as_bytes())),
         None => false,
     }

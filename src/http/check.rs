@@ -43,7 +43,7 @@ impl FieldType {
             }
             _ => {
                 let text = match self {
-                    // A client that does not encode a plus sign sends a space.
+                    // A client that does not encode the plus sign of an offset sends a space.
                     Self::Time => text.replace(' ', "+"),
                     _ => text.to_owned(),
                 };

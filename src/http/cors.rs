@@ -73,7 +73,7 @@ pub async fn answer(
     if is_preflight {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    // Responses without CORS headers need Vary too, because a cache must not return them to a page of another origin.
+    // Responses without CORS headers need Vary too, because a cache must not return them to pages of other origins.
     let vary = HeaderValue::from_static(if is_preflight {
         "origin, access-control-request-method, access-control-request-headers"
     } else {

@@ -62,7 +62,7 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the position of a lone surrogate, an escape such as `\ud800` without its pair. PostgreSQL stores Unicode only.
+/// Returns the position of a lone surrogate, an escape such as `\ud800` without its pair, because PostgreSQL stores only valid Unicode.
 fn lone_surrogate(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -234,7 +234,7 @@ pub fn whole_number(number: &str) -> Option<Whole> {
     }
     let exponent = match exponent.parse::<i64>() {
         Ok(exponent) => exponent,
-        // The exponent doesn't fit an `i64`, so the number is far too large, or a tiny fraction.
+        // The exponent doesn't fit an `i64`, so the number is far too large, or a tiny fraction if the exponent is negative.
         Err(_) if exponent.starts_with('-') => return None,
         Err(_) => return Some(Whole::TooLarge),
     };

@@ -80,7 +80,7 @@ pub fn error(name: &str) -> Option<String> {
     None
 }
 
-/// Whether the character is visible or an ordinary space.
+/// Whether the character is visible, or is an ordinary space.
 fn is_visible(character: char) -> bool {
     match character {
         ' ' | '\u{3000}' => true,

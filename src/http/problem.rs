@@ -58,7 +58,7 @@ pub enum ApiError {
     BodyTooSlow,
     /// No tag in `If-Match` matches the row. Contains the row's current tag.
     Stale(String),
-    /// The row's state, or another row, forbids the write, for the reason in this sentence.
+    /// The row's state, or another row, forbids the write. Contains the reason as a sentence.
     Conflict(String),
     /// The request has these field errors.
     Invalid(Vec<FieldError>),

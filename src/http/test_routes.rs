@@ -40,7 +40,7 @@ async fn agent_loop(db: Db, input: Input<AgentLoopParameters>) -> Result<Reply, 
     Ok(Reply::ok("{}"))
 }
 
-/// Aborts its instance, as a bug that clippy misses would.
+/// Aborts the instance, like a bug that clippy doesn't find.
 static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",

@@ -54,7 +54,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether the key counts requests that no route has served.
+    /// Whether the key counts requests that were served by no route.
     fn is_refused(&self) -> bool {
         self.kind == Kind::Route && self.name.starts_with('(')
     }
@@ -115,13 +115,13 @@ pub struct Batch {
     pub sketches: BTreeMap<Key, Gathered>,
     /// The slowest queries.
     pub slow_queries: Vec<SlowQuerySeen>,
-    /// The number of collected samples: those in `sketches` and those that were lost.
+    /// The number of collected samples, both those in `sketches` and those that were lost.
     pub gathered: u64,
-    /// The number of samples that were collected, but lost since.
+    /// The number of samples that were collected and then discarded.
     pub lost: u64,
     /// The N of "profile 1 in N requests" with which the samples were collected.
     pub one_in: u32,
-    /// The target that the samples were judged by.
+    /// The target with which the samples were compared.
     pub target: Target,
 }
 
@@ -130,7 +130,7 @@ pub struct Batch {
 pub enum Flushed {
     /// The batch was stored.
     Stored,
-    /// No part of the batch was sent, so it may be tried again. The text is the reason.
+    /// No part of the batch was sent, so the caller may try again. The text is the reason.
     Unsent(Batch, String),
     /// The batch can't be stored, or the outcome is unknown. The batch is discarded, so that nothing is counted twice. The text is the reason.
     Failed(String),
@@ -255,7 +255,7 @@ impl Fleet {
         done
     }
 
-    /// Records a failure, and logs the first of successive failures. After too many, no flush begins for a while.
+    /// Records a failure, and logs the first of successive failures. After too many failures, no flush begins for a while.
     fn failed(&self, failures: u32, reason: &str) {
         let pause = if failures >= MOST_FAILURES {
             QUIET
@@ -291,7 +291,7 @@ pub fn now_us() -> i64 {
     })
 }
 
-/// Runs `task` concurrently with requests, and continues it after their responses are sent.
+/// Runs `task` concurrently with requests. The task continues after their responses are sent.
 pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(target_family = "wasm")]
     spin_sdk::wasip3::spawn(task);

@@ -19,7 +19,7 @@ pub const HEADERS: [HeaderName; 5] = [
     SERVER_TIMING,
 ];
 
-/// The most statements in `Server-Timing`, because headers have size limits.
+/// The maximum number of statements in `Server-Timing`, because headers have size limits.
 const MOST_STATEMENTS: usize = 50;
 
 /// Sets the profiling headers and replaces those that the handler set. Unless `visible`, sets only the request's id.

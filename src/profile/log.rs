@@ -83,7 +83,7 @@ impl Level {
 /// The format of all lines that an instance writes.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Sets the format of lines. Only the first call has an effect. Before it, the format is text.
+/// Sets the format of lines. Only the first call has an effect. Before that call, the format is text.
 pub fn set_log_format(format: LogFormat) {
     let _ = FORMAT.set(format);
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The measurements of one request. Created when the request starts, and shared by all code that serves it.
+/// The measurements of one request, created when the request starts, and shared by all code that serves the request.
 #[derive(Debug)]
 pub struct RequestProfile {
     started: Instant,

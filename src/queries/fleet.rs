@@ -196,7 +196,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     max_rows: 1,
 };
 
-/// Stores an instance's measurements and the plans of its slow queries. Compacts the stored samples if that is due.
+/// Stores an instance's measurements and the plans of its slow queries. Compacts the stored samples if compaction is due.
 pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     let slow_queries = std::mem::take(&mut batch.slow_queries);
     let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));

@@ -57,7 +57,7 @@ pub fn tag_is_in(if_none_match: &[String], tag: &str) -> bool {
 /// A page's rows as a JSON array, and the cursor of the next page if there may be one.
 #[derive(Debug)]
 pub struct Items {
-    /// The array; `None` if the client has it already.
+    /// The rows as a JSON array; `None` if the client has the page already.
     pub json: Option<String>,
     /// The cursor, as `key.id`.
     pub next: Option<String>,
@@ -124,7 +124,7 @@ impl ListOf {
     };
 }
 
-/// A list: two statements for each combination of its filters.
+/// A list, with two statements for each combination of its filters.
 pub struct List {
     /// Its description.
     pub of: ListOf,
@@ -449,7 +449,7 @@ impl Order {
         }
     }
 
-    /// The cursor: the values that the key and the id of a row are compared with.
+    /// The cursor's values, with which the key and the id of a row are compared.
     pub(super) const fn cursor(self) -> &'static str {
         match self {
             Self::Position => {

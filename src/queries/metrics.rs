@@ -171,7 +171,7 @@ struct Part {
     count: u64,
     sum_us: u64,
     within_target: u64,
-    /// Counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
+    /// The counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
     buckets: std::collections::BTreeMap<usize, u64>,
 }
 

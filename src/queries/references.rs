@@ -12,7 +12,7 @@ use crate::schema::Target;
 /// A row that a body refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Its location in the body, as a JSON pointer (RFC 6901).
+    /// The reference's location in the body, as a JSON pointer (RFC 6901).
     pub pointer: String,
     /// The type of row.
     pub to: Target,

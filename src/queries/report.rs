@@ -147,7 +147,7 @@ impl Parts {
 }
 
 impl Section {
-    /// Reads this section alone; if that fails, its members are null and `unavailable` names it.
+    /// Reads this section alone. If the read fails, the section's members are null, and `unavailable` names the section.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Parts {
         let mut parts = Parts::default();
         match self.part(db, parameters).await {
