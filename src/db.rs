@@ -428,7 +428,7 @@ impl Database {
     }
 }
 
-/// Returns the outcome of `work`. If it takes longer than `limit`, cancels it and returns `None`.
+/// Returns the outcome of `work`. If `work` takes longer than `limit`, cancels `work` and returns `None`.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
         Either::Left((outcome, _)) => Some(outcome),

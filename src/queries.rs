@@ -238,7 +238,7 @@ mod tests {
                 .collect();
             written.sort();
             written.dedup();
-            // This statement calls the function `write_once`, which inserts the key, so its text does not name the table.
+            // This statement calls the function `write_once`, which inserts the key, so the statement's text does not name the table.
             if statement.name == "write_once" {
                 written.push("idempotency_keys".to_owned());
             }

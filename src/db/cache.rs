@@ -178,7 +178,7 @@ fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
         Some(std::mem::replace(&mut rest, after))
     };
     let (generation, of, note) = (part()?, part()?, part()?);
-    // An entry from the future comes from a host whose clock is ahead, so its age is unknown.
+    // An entry from the future comes from a host whose clock is ahead, so the entry's age is unknown.
     let age_ms = sought.read_at_ms.checked_sub(read_at_ms)?;
     let is_fresh = u128::from(age_ms) < ttl.as_millis();
     let is_sought = generation == sought.generation && of == sought.of;

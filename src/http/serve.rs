@@ -127,7 +127,7 @@ async fn field_errors(db: &Db, validation: Validation, parent: Option<Uuid>) -> 
     }
 }
 
-/// Returns the router's filter for a method. GET handles HEAD as well.
+/// Returns the router's filter for a method. The filter for GET handles HEAD as well.
 fn filter(method: &str) -> MethodFilter {
     match method {
         "POST" => MethodFilter::POST,

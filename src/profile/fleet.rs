@@ -295,7 +295,7 @@ pub fn now_us() -> i64 {
 pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(target_family = "wasm")]
     spin_sdk::wasip3::spawn(task);
-    // Native builds have no host that would run the task, and only unit tests call this function there.
+    // Native builds have no host that would run the task. In native builds, only unit tests call this function.
     #[cfg(not(target_family = "wasm"))]
     drop(task);
 }

@@ -156,7 +156,7 @@ impl RequestProfile {
             .unwrap_or_else(|| NO_ROUTE.to_owned())
     }
 
-    /// Returns how many statements the route may send, once it is set.
+    /// Returns how many statements the route may send; `None` if the route isn't set yet.
     #[must_use]
     pub fn query_budget(&self) -> Option<usize> {
         self.account().query_budget

@@ -28,7 +28,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Returns the page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever is later.
+    /// Returns the page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever comes later.
     pub(super) fn from(mut self, since_us: i64) -> Self {
         let just_before = (since_us.saturating_sub(1), Uuid::max());
         if since_us > i64::MIN && just_before > (self.key, self.id) {

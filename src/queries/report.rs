@@ -169,7 +169,7 @@ impl Section {
 impl Sections {
     /// Reads all sections. The members of an unreadable section are null, and `unavailable` names the section. Fails if no section can be read.
     ///
-    /// Each statement takes as many of `parameters` as its text names.
+    /// Each statement gets the first of `parameters`, up to the highest number in its text.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Result<Parts, DbError> {
         let began = Instant::now();
         let first_error = match read(db, self.all, parameters).await {

@@ -40,7 +40,7 @@ impl Settings {
         Ok(text.map(str::to_owned))
     }
 
-    /// Whether a message may repeat a parameter's name.
+    /// Whether an error message may repeat a parameter's name.
     pub(super) fn may_name(&self, name: &str, position: usize) -> bool {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
         let is_safe = self.unsafe_behind.is_none_or(|last| position <= last);
