@@ -1,6 +1,6 @@
-//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache's
-//! store and the tables of the profiler use both parts. The replica uses only the second part, because `db/replica.rs` asks for its status
-//! once a second, whether the last status was good or bad, so a pause after a bad status would only repeat that period.
+//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache and
+//! the profiler's tables use both the pause and the limit on logs. The replica uses only the limit on logs, because `db/replica.rs` asks for
+//! the replica's status only once a second, so a pause would change nothing.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ impl Breaker {
         !std::mem::replace(&mut self.is_failing, true)
     }
 
-    /// Records a success. A pause that has begun goes on, because another call may have failed since this one began.
+    /// Records a success. A pause that has begun goes on, because another call may have failed since the successful one began.
     pub fn succeeded(&mut self) {
         self.is_failing = false;
     }

@@ -1,7 +1,7 @@
 //! The component's configuration: reads Spin variables and returns a validated [`Config`].
 //!
-//! Reads only variables, and each instance reads them once, because Spin's source of variables may be slow. The error for an
-//! invalid value names the variable. No message contains the value of a secret.
+//! The module reads only variables, and each instance reads them once, because Spin's source of variables may be slow. The error for an invalid
+//! value names the variable. No message contains the value of a secret.
 
 pub mod address;
 
@@ -15,7 +15,7 @@ use crate::profile::{FleetSettings, LogFormat, Target, Thresholds};
 
 /// All settings, validated. The README lists the variables with their defaults.
 ///
-/// Has no `Debug`, because it contains tokens.
+/// The type has no `Debug`, because it contains tokens.
 #[derive(Clone)]
 pub struct Config {
     /// The database's address, including the settings of the component's sessions.
@@ -30,7 +30,7 @@ pub struct Config {
     pub db_connect_timeout: Duration,
     /// How long a statement may run before the database cancels it and the request is answered 504.
     pub db_statement_timeout: Duration,
-    /// The size of the host's connection pool. The operator sets it here because a component can't read it.
+    /// The size of the host's connection pool, which the operator sets here because a component can't read it.
     pub db_pool_size: u32,
     /// The requirement for the durations of queries.
     pub target: Target,
@@ -44,17 +44,17 @@ pub struct Config {
     pub write_query_budget: usize,
     /// Whether only admins get the profiling headers.
     pub hides_profiling_headers: bool,
-    /// The tokens that clients send as `Authorization: Bearer …`. Several allow rotation. Empty if the API is open.
+    /// The tokens that clients send as `Authorization: Bearer …`. Several tokens allow rotation. The list is empty if the API is open.
     pub api_tokens: Vec<String>,
-    /// The tokens of administrators. Empty if there are no administrators.
+    /// The tokens of administrators. The list is empty if there are no administrators.
     pub admin_tokens: Vec<String>,
     /// The origins of pages that may use the API from a browser, such as `https://app.example.com`.
     pub cors_origins: Vec<String>,
-    /// The host names, besides localhost and IP addresses, that requests may use if no token is configured. This prevents DNS rebinding.
+    /// The host names, besides localhost and IP addresses, that requests may use if no token is configured. The check prevents DNS rebinding.
     pub allowed_hosts: Vec<String>,
     /// How long reads of agents and channels stay in the key-value store. Zero disables the cache.
     pub cache_ttl: Duration,
-    /// How many days old statistics must be before an index without scans counts as unused.
+    /// The minimum age of statistics, in days, from which an index without scans counts as unused.
     pub unused_index_days: u32,
     /// How request durations are collected for the fleet's percentiles. `None` if profiling is off.
     pub fleet: Option<FleetSettings>,
@@ -103,7 +103,7 @@ pub enum ConfigError {
         /// The other allowed word.
         second: &'static str,
     },
-    /// A token is too short to be a secret. The message doesn't repeat it.
+    /// A token is too short to be a secret. The message doesn't repeat the token.
     #[error(
         "the variable {name} has a token of fewer than 16 characters: set it to longer ones, separated by spaces"
     )]
@@ -255,7 +255,7 @@ fn parse_word(
     }
 }
 
-/// Returns a certificate's text, or `None` if the text is empty. Any other text is an error.
+/// Returns the text of a certificate, or `None` if the text is empty. A text that isn't a certificate is an error.
 fn certificate(text: String) -> Result<Option<String>, ConfigError> {
     if text.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The only access to the database. Every statement is sent through [`Db`], which counts it, times it and names it in the log.
+//! The only access to the database. [`Db`] sends every statement, counts and times it, and names it in the log.
 //!
 //! A statement goes through five steps, each of which calls the next:
 //!
@@ -8,7 +8,7 @@
 //! 4. `with_timing` **times** the statement, and records it in the request's profile.
 //! 5. `drain` sends the statement, and **drains** its result.
 //!
-//! Contains no code for tables or HTTP. No other module of the component may open a connection.
+//! The module contains no code for tables or HTTP. No other module of the component may open a connection.
 
 mod answer;
 mod cache;
@@ -57,8 +57,8 @@ pub struct Db {
 
 /// The five steps of a statement.
 impl Db {
-    /// Step 1 of 5: runs a statement on the replica or the primary, and returns its answer. A read may use the replica. If that fails,
-    /// it uses the primary. A write invalidates the cached entries of its tables.
+    /// Step 1 of 5: runs a statement on the replica or the primary, and returns its answer. A read may use the replica, and uses the primary if
+    /// the replica fails. A write invalidates the cached entries of its tables.
     pub async fn answer(
         &self,
         statement: &'static Statement,
@@ -100,7 +100,7 @@ impl Db {
         }
     }
 
-    /// Step 3 of 5: checks out a connection to the primary, runs the statement over it, and returns it to the pool unless it is broken.
+    /// Step 3 of 5: checks out a connection to the primary, runs the statement, and returns the connection to the pool unless it is broken.
     async fn with_connection(
         &self,
         statement: &'static Statement,
@@ -117,8 +117,8 @@ impl Db {
         outcome
     }
 
-    /// Step 4 of 5: runs a statement over this connection within the limit, and records its duration and outcome in the profile. The log
-    /// and the plan show the statement itself, even if the statement for idempotent writes runs it.
+    /// Step 4 of 5: runs a statement over this connection within the limit, and records its duration and outcome in the profile. The log and
+    /// the plan show the statement itself, even if the statement for idempotent writes executes it.
     async fn with_timing(
         &self,
         checkout: &Checkout<Connection>,
@@ -146,7 +146,7 @@ impl Db {
         outcome
     }
 
-    /// Step 5 of 5: sends a statement and reads its result to the end, because rows and errors arrive only while it is read.
+    /// Step 5 of 5: sends a statement and reads its result to the end. Rows and errors arrive only while the result is read.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the only place that may run SQL"
@@ -208,8 +208,8 @@ impl Db {
         self.checkout(&self.database.primary, name, limit).await
     }
 
-    /// Returns how long to wait for the primary's answer: one second longer than the statement timeout, so that PostgreSQL's error comes
-    /// first.
+    /// Returns how long to wait for the primary's answer. The limit is one second longer than the statement timeout, so that PostgreSQL's own
+    /// error comes first.
     fn primary_limit(&self) -> Duration {
         self.config().db_statement_timeout + Duration::from_secs(1)
     }
@@ -257,12 +257,12 @@ impl Db {
                 },
             ) => server.pool.give_back(checkout),
             Some(DbError::Unavailable { .. }) => server.pool.forget_idle(),
-            // The connection isn't reused, because its answer may still arrive or the host failed.
+            // The connection isn't reused, because the statement's answer may still arrive, or the host failed.
             Some(DbError::Timeout { .. } | DbError::Other { .. }) => {}
         }
     }
 
-    /// Returns a slow query for the profile, with the work that finds its plan later.
+    /// Returns a slow query for the profile, with a future that fetches its plan later.
     fn slow_query(&self, query: &Query, elapsed_us: u64) -> SlowQuery {
         let db = Self::in_the_background(self.database.clone());
         let name = query.name;
@@ -290,7 +290,7 @@ impl Db {
         let rows = Self::drain(&checkout, explain, self.primary_limit()).await;
         Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
-        // The column has the type json. The host doesn't support it and passes on the bytes of its text.
+        // The column has the type json, which the host doesn't support. The host passes on the bytes of the column's text.
         match rows.into_iter().flatten().next() {
             Some(DbValue::Unsupported(bytes)) => {
                 String::from_utf8(bytes).map_err(|error| error.to_string())
@@ -345,15 +345,15 @@ impl Db {
         has_replica && matches!(freshness, Some(Freshness::Position(_)))
     }
 
-    /// Runs every write once under this idempotency key, by the statement `once`. The parameters of `once` are the key, and the
-    /// write's name, text and parameters.
+    /// Makes every write run once under this idempotency key. The statement `once` runs the write. The parameters of `once` are the key, and
+    /// the write's name, text and parameters.
     #[must_use]
     pub fn keyed(mut self, key: String, once: &'static Statement) -> Self {
         self.key = Some((key, once));
         self
     }
 
-    /// Lets reads use the cache or the replica if these are as fresh as `reads` requires.
+    /// Lets reads use the cache or the replica if their data is as recent as `reads` requires.
     #[must_use]
     pub fn reading(mut self, reads: Reads) -> Self {
         self.reads = Some(reads);
@@ -428,7 +428,7 @@ impl Database {
     }
 }
 
-/// Returns the outcome of `work`. If it takes longer than `limit`, cancels it and returns `None`.
+/// Returns the outcome of `work`. If `work` takes longer than `limit`, cancels `work` and returns `None`.
 pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match select(pin!(work), pin!(spin_sdk::time::sleep(limit))).await {
         Either::Left((outcome, _)) => Some(outcome),

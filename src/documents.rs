@@ -1,7 +1,7 @@
 //! Tests that the files, routes, options, variables and identifiers in a document's `backticks`, links and commands exist.
 //!
-//! There are few rules, and no list of exceptions. A word is checked if it has the form of a file's path, a route, an option, a
-//! variable or an identifier. Placeholders are in capitals, or have `…`, `<` or `{`.
+//! The rules are few and have no exceptions. A word is checked if it has the form of a file's path, a route, an option, a variable or an
+//! identifier. Placeholders in capitals, or with `…`, `<` or `{`, aren't checked.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 struct Project {
     /// Every file, relative to the project's folder.
     files: BTreeSet<String>,
-    /// The words of all files except documents: letters, digits and `_`.
+    /// The words of all files except documents. A word consists of letters, digits and `_`.
     words: BTreeSet<String>,
-    /// The same words, which may also contain `-`, for options and names of packages.
+    /// The same words as `words`, except that a word may contain `-`, for options and names of packages.
     dashed: BTreeSet<String>,
     /// The variables of spin.toml.
     variables: BTreeSet<String>,
@@ -32,7 +32,7 @@ struct Finding {
     what: String,
 }
 
-/// Folders that builds and runs create, or that aren't part of the project.
+/// Folders that builds and test runs create, or that aren't part of the project.
 const MADE: &[&str] = &["target", ".local", ".spin", ".git", "node_modules"];
 
 fn is_document(path: &str) -> bool {
@@ -70,7 +70,7 @@ impl Project {
         let mut project = Self::default();
         for path in paths {
             let name = path.to_str().unwrap().trim_start_matches("./").to_owned();
-            // This file names things that don't exist, for its own tests.
+            // This file is left out, because its own tests name things that don't exist.
             if !is_document(&name)
                 && name != "src/documents.rs"
                 && let Ok(text) = std::fs::read_to_string(&path)
@@ -304,7 +304,7 @@ fn findings(project: &Project, path: &str, text: &str) -> Vec<Finding> {
                 .for_each(&mut report);
             host_fault(project, code).into_iter().for_each(&mut report);
             code.split([' ', '=', '"', '\'', '(', ')', '|'])
-                // Commands also name the reader's own files.
+                // A command may name the reader's own files, so a path without a folder isn't checked in commands.
                 .filter(|word| !is_shell || word.contains('/') || !is_path(word))
                 .filter_map(|word| project.fault(word, path))
                 .for_each(&mut report);
@@ -338,7 +338,7 @@ fn script_faults(project: &Project, code: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the error in an option without a command: a file that isn't a document must contain the option.
+/// Returns the error in an option that stands without a command. A file that isn't a document must contain the option.
 fn host_fault(project: &Project, code: &str) -> Option<String> {
     let option = code.strip_prefix("--")?;
     let name: String = option

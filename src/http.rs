@@ -1,7 +1,7 @@
 //! The HTTP layer: handles every request, and adds its profile to the response.
 //!
-//! From the outside in, it starts the clock, records the profile, applies CORS, turns errors into problem documents, trims a
-//! trailing slash, and routes the request to a handler. It contains no SQL and opens no connection.
+//! From the outside in, it starts the clock, records the profile, applies CORS, turns errors into problem documents, trims a trailing slash,
+//! and routes the request to a handler. The layer contains no SQL and opens no connection.
 
 mod agents;
 mod auth;
@@ -56,7 +56,7 @@ type Service = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// Answers one request.
 pub async fn handle(mut request: Request) -> Response {
-    // This comes first, because X-Process-Time includes reading the configuration.
+    // The clock starts first, because X-Process-Time includes reading the configuration.
     let profile = ProfileLayer::start(request.headers());
     request.extensions_mut().insert(profile);
     let method = request.method().clone();
@@ -70,7 +70,7 @@ pub async fn handle(mut request: Request) -> Response {
         response = without_body(response);
     }
     if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
-        // The router adds a length. RFC 9110, 8.6, allows none for a 204, and only the length of the omitted body for a 304.
+        // The router adds a length. RFC 9110, 8.6, forbids one for a 204, and allows only the length of the omitted body for a 304.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     response
@@ -111,8 +111,8 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     BoxCloneSyncService::new(layers.service(router))
 }
 
-/// Answers 404 to a path with an empty segment. Trimming slashes would route `//performance` to a handler that a proxy in
-/// front may block by its prefix.
+/// Answers 404 to a path with an empty segment. A proxy in front may block a prefix such as `/performance`. If slashes were trimmed,
+/// `//performance` would bypass that block.
 async fn refuse_empty_segments(request: Request, next: Next) -> Response {
     if request.uri().path().contains("//") {
         return problem::ApiError::NoRoute.into_response();

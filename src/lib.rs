@@ -31,7 +31,7 @@ pub mod profile;
 pub mod queries;
 pub mod schema;
 
-/// The component's only entry point. It receives the requests of all routes.
+/// The component's only entry point, which receives the requests of all routes.
 // Compiled for wasm only, because the names that the macro exports aren't valid in a native library.
 #[cfg(target_family = "wasm")]
 #[spin_sdk::http_service]

@@ -1,7 +1,7 @@
 //! The profiler: measures how each request uses the database, and reports it in response headers and in the log.
 //!
-//! Depends neither on our routes nor on our SQL, so that any axum app on Spin could use it. [`ProfileLayer`] is a tower layer
-//! that records its measurements in a [`RequestProfile`].
+//! The module depends neither on our routes nor on our SQL, so that any axum app on Spin could use the profiler. [`ProfileLayer`] is a tower
+//! layer that records its measurements in a [`RequestProfile`].
 
 mod fleet;
 mod headers;

@@ -1,9 +1,9 @@
 //! All SQL statements, with a file for each table. [`ALL`] lists them for tests and reports.
 //!
-//! Functions here take validated values and return JSON text as PostgreSQL built it. They don't depend on HTTP.
+//! The functions take validated values and return JSON text as PostgreSQL built it. The module doesn't depend on HTTP.
 //!
-//! Each statement returns one row: the JSON, and a note. A list's note identifies the page's rows, and has the cursor of the next page. A
-//! write's note is the row's new tag, or the tag and the row's id after a creation, or the reason why nothing was written ([`Outcome`]).
+//! Each statement returns one row: the JSON, and a note. The note of a list identifies the page's rows, and has the cursor of the next page.
+//! The note of a write is the row's new tag, or the tag and the row's id after a creation, or the reason why nothing was written ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;
@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::db::{Answer, Db, Parameter, Statement};
 
-/// The lists. Each has statements for every combination of its filters.
+/// The lists, each with statements for every combination of its filters.
 pub static LISTS: &[&LazyLock<List>] = &[
     &agents::AGENT_LIST,
     &agents::AGENT_MESSAGE_LIST,
@@ -238,7 +238,7 @@ mod tests {
                 .collect();
             written.sort();
             written.dedup();
-            // This statement calls the function `write_once`, which inserts the key, so its text does not name the table.
+            // This statement calls the function `write_once`, which inserts the key, so the statement's text does not name the table.
             if statement.name == "write_once" {
                 written.push("idempotency_keys".to_owned());
             }

@@ -1,7 +1,7 @@
 //! The data of the API: the type of each value, and one description of each resource, in a file with the resource's name.
 //!
-//! Requests are checked against these descriptions, statements take their lists of columns from them, and openapi.json is generated
-//! from them. Depends on no other module.
+//! Requests are checked against these descriptions, statements take their lists of columns from them, and openapi.json is generated from them.
+//! The module depends on no other module.
 
 pub mod agents;
 pub mod channels;
@@ -197,7 +197,7 @@ pub struct Filters {
     /// The filters, in the order of openapi.json.
     pub filters: &'static [Filter],
     /// For each combination of filters: their labels, and the indexes of which each alone suffices to read the rows in the list's order. Such
-    /// an index begins with the columns of the filters, the last filter first. Without indexes, the table is small enough to be scanned.
+    /// an index begins with the columns of the filters, the last filter first. Without indexes, the list's table is small enough to be scanned.
     pub indexes: &'static [(&'static [&'static str], &'static [&'static str])],
 }
 

@@ -1,18 +1,18 @@
-//! Limits how many requests are in instances at the same time. Each of them needs a permit.
+//! Limits the number of requests that component instances process at the same time. Each of these requests has a permit.
 //!
-//! If the CPU is saturated, more than a few requests for each core finish no sooner. Each uses memory of its own, and they evict each
-//! other's memory from the CPU's caches: 100 concurrent requests reduce the requests/s by a third. If requests wait for something else,
-//! such as a slow database or a slow client, all of them should be admitted. So the number of permits follows measurements: a request that takes
-//! longer than [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the
-//! timer fires late, the number of permits is reduced by one.
+//! If the CPU is saturated, admitting more than a few requests for each core doesn't raise the throughput. Concurrent requests also evict each
+//! other's memory from the CPU's caches, so 100 of them reduce the requests/s by a third. If requests wait for something else, such as a slow
+//! database or a slow client, all of them should be admitted. So the number of permits follows the CPU's load. A request that takes longer than
+//! [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the timer fires
+//! late, the number of permits is reduced by one.
 //!
 //! Clients take turns: a free permit goes to the next client that waits, not to the request that has waited longest.
 //!
-//! A request has no permit while it waits for its client to send the body, because slow clients would otherwise keep all others out. A
-//! response keeps its request's permit until its body has gone to the kernel. It gives the permit back earlier if its client doesn't read, or
-//! if its component produces nothing for [`MOMENT`].
+//! A request has no permit while it waits for its client to send the body, because slow clients would otherwise keep all others out. A response
+//! keeps its request's permit until the kernel has accepted the whole body. The response gives the permit back earlier if its client doesn't
+//! read, or if its component produces nothing for [`MOMENT`].
 //!
-//! This module knows neither HTTP nor components.
+//! The module depends neither on HTTP nor on components.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,14 +35,14 @@ use crate::{client_network::network, lock::lock};
 /// The maximum number of permits, which is also the maximum number of instances.
 const MOST: usize = crate::engine::MAX_INSTANCES as usize;
 
-/// A request that ends sooner doesn't change the number of permits. A response gives its permit back after its component has produced
-/// nothing for this long.
+/// A request that takes less time than this doesn't change the number of permits. A response gives its permit back after its component has
+/// produced nothing for this long.
 pub const MOMENT: Duration = Duration::from_millis(5);
 
-/// A timer that fires this much too late has waited for the CPU. Timers have a resolution of one millisecond.
+/// A timer that fires later than planned by this much shows that the CPU is saturated. Timers have a resolution of one millisecond.
 const LATE: Duration = Duration::from_millis(2);
 
-/// The least time between two additions of a permit. Slow growth shows that there are enough permits before there are far too many.
+/// The minimum time between two additions of a permit. Faster growth would add far too many permits before a timer fires late.
 const GROWTH: Duration = Duration::from_millis(1);
 
 /// The permits of one lane.
@@ -59,7 +59,7 @@ struct Shared {
 struct Count {
     /// The number of permits.
     permits: usize,
-    /// The number of taken permits. It may exceed `permits` for a while after `permits` was reduced.
+    /// The number of permits in use, which may exceed `permits` for a while after `permits` was reduced.
     taken: usize,
     grown_at: Instant,
     /// The waiting requests of each client.
@@ -69,7 +69,7 @@ struct Count {
 }
 
 impl Admission {
-    /// Starts with `least` permits, or [`MOST`] if that is less. The number never falls below this.
+    /// Starts with `least` permits, at most [`MOST`]. The number of permits never falls below the number at the start.
     pub fn at_least(least: usize) -> Self {
         let least = least.min(MOST);
         Self(Arc::new(Shared {
@@ -84,7 +84,7 @@ impl Admission {
         }))
     }
 
-    /// Registers a request of a client. It has no permit yet.
+    /// Registers a client's request, which has no permit yet.
     pub fn request(&self, client: IpAddr) -> RequestPermit {
         RequestPermit(Arc::new(Request {
             shared: self.0.clone(),
@@ -95,7 +95,7 @@ impl Admission {
     }
 }
 
-/// A registered request, with or without a permit. It can give its permit back while it waits for its client.
+/// A registered request, with or without a permit. The request can give its permit back while it waits for its client.
 #[derive(Clone, Debug)]
 pub struct RequestPermit(Arc<Request>);
 
@@ -119,8 +119,7 @@ enum State {
 impl RequestPermit {
     /// Waits for a permit, runs `work`, and returns the output and the permit, which the response then keeps.
     ///
-    /// `work` runs to its end even if the client goes away, because its instance goes on too. If another request took the permit meanwhile,
-    /// there would be one request too many.
+    /// `work` runs to its end and keeps the permit even if the client disconnects, because the instance continues to process the request.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -144,7 +143,7 @@ impl RequestPermit {
         RunToEnd(Some(Box::pin(working))).await
     }
 
-    /// Gives the permit back while the request waits for its client. Returns whether it had one.
+    /// Gives the permit back while the request waits for its client. Returns true if the request had a permit.
     pub fn release(&self) -> bool {
         let mut state = lock(&self.0.state);
         let is_admitted = matches!(*state, State::Admitted(_));
@@ -154,8 +153,8 @@ impl RequestPermit {
         is_admitted
     }
 
-    /// Waits for a permit again, at the front of its client's queue. Otherwise a large body, which arrives in many parts, would go through
-    /// the whole queue for each part.
+    /// Waits for a permit again, at the front of its client's queue. A large body arrives in many parts, and would otherwise wait in the whole
+    /// queue for each part.
     pub fn reacquire(&self) -> BoxFuture<'static, ()> {
         let request = self.clone();
         Box::pin(async move { request.acquire(true).await })
@@ -181,7 +180,7 @@ impl Drop for ResponsePermit {
     }
 }
 
-/// Work that goes on in a task of its own if it is dropped before its end. A task for each request would cost a few percent of the
+/// Work that continues in a separate task if it is dropped before its end. Starting a task for every request would cost a few percent of the
 /// requests/s.
 struct RunToEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
 
@@ -214,7 +213,7 @@ impl Shared {
         if !cpu_is_free && count.permits > self.least {
             count.permits -= 1;
         } else if cpu_is_free
-            // If permits were added while no request waits, all of the next burst would get in.
+            // If permits were added while no request waits, the host would admit all requests of the next burst.
             && !count.turns.is_empty()
             && count.permits < MOST
             && count.grown_at.elapsed() > GROWTH
@@ -228,7 +227,7 @@ impl Shared {
 
     /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
     fn hand_out(self: &Arc<Self>) {
-        // Holds a permit that was offered to a request that no longer waits. The next request gets it.
+        // Keeps a permit whose request no longer waits, and offers the permit to the next request.
         let mut unwanted = None;
         loop {
             let mut count = lock(&self.count);
@@ -316,7 +315,7 @@ mod tests {
             count.permits.saturating_sub(count.taken)
         }
 
-        /// Adapts as if enough time had passed since the last growth.
+        /// Adapts the number of permits as if enough time had passed since the last growth.
         fn adapt_later(self: &Arc<Self>, cpu_is_free: bool) {
             lock(&self.count).grown_at -= 2 * GROWTH;
             self.adapt(cpu_is_free);
@@ -409,7 +408,7 @@ mod tests {
         let (body, permit) = request.run(work).await;
         drop(permit);
         assert_eq!(permits.0.free(), 1);
-        // The rest of the request's body takes no permit after the response has given it back.
+        // After the response has given its permit back, reading the rest of the request's body takes no permit.
         body.reacquire().await;
         assert!(!body.release());
         assert_eq!(permits.0.free(), 1);

@@ -1,4 +1,4 @@
-//! Checks database addresses against a component's `allowed_outbound_hosts`. It opens no connections. Only `postgres` addresses are
+//! Checks database addresses against a component's `allowed_outbound_hosts`, without opening connections. Only `postgres` addresses are
 //! checked, because the host offers no other network access.
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ const DEFAULT_PORT: u16 = 5432;
 #[derive(Debug)]
 pub struct AllowedHosts(Vec<Pattern>);
 
-/// One entry: `scheme://host[:port]`, each part possibly `*`.
+/// One entry, `scheme://host[:port]`, in which each part may be `*`.
 #[derive(Debug)]
 struct Pattern {
     postgres: bool,
@@ -34,7 +34,7 @@ enum HostPattern {
 }
 
 impl AllowedHosts {
-    /// Fills in the variables of the manifest's entries and parses them. Errors show the template, not the variables' values.
+    /// Parses the manifest's entries, and fills in their variables first. Errors show the template, not the variables' values.
     pub fn parse(entries: &[String], variables: &Variables) -> Result<Self> {
         let parse = |entry: &String| {
             let parsed = variables
@@ -45,7 +45,7 @@ impl AllowedHosts {
         Ok(Self(entries.iter().map(parse).collect::<Result<_>>()?))
     }
 
-    /// Checks every host that the connection string names. The error names the first one that isn't permitted.
+    /// Checks every host that the connection string names. The error names the first forbidden host.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let ports = config.get_ports();
         for (index, host) in config.get_hosts().iter().enumerate() {
@@ -67,7 +67,7 @@ impl AllowedHosts {
                 }
             }
         }
-        // The loop above doesn't check a hostaddr without a host.
+        // The loop above doesn't check a hostaddr without a host, so such an address is refused.
         if config.get_hostaddrs().len() > config.get_hosts().len() {
             return Err("hostaddr needs a host beside it".into());
         }
@@ -103,7 +103,7 @@ impl Pattern {
         };
         Ok(Self {
             postgres: scheme == SCHEME || scheme == "*",
-            // Trims the host, as Spin does, because a variable's leading space is in the middle of the entry.
+            // Trims the host, as Spin does, because the value of a variable in the entry may begin with a space.
             host: HostPattern::parse(host.trim())?,
             port,
         })

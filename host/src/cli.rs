@@ -1,4 +1,4 @@
-//! The command line, with the flag names of `spin up`. It reads arguments, their environment variables, and the files of `--variable
+//! The command line, with the flag names of `spin up`. The module reads arguments, environment variables, and the files of `--variable
 //! KEY=@FILE`. `manifest.rs` reads the other files.
 
 use std::{
@@ -15,7 +15,7 @@ use clap::{
 };
 
 /// Runs a Spin application's HTTP components on this machine, without Spin
-// No `Debug`, because variables may be secrets. This isn't a doc comment, because --help would show it.
+// The type has no `Debug`, because variables may be secrets. This isn't a doc comment, because --help would show it.
 #[derive(Parser)]
 #[command(name = "reznet-host", version)]
 pub struct Cli {
@@ -73,8 +73,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line. The error is one line. For an unknown argument, it repeats only the option name, because the rest may be a
-    /// secret.
+    /// Reads the command line. The error is one line. For an unknown argument, the error repeats only the option's name, because the rest may
+    /// be a secret.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let error = match Self::try_parse_from(arguments) {
             Ok(cli) => return Ok(cli),
@@ -100,7 +100,7 @@ impl Cli {
         })
     }
 
-    /// Parses the `--variable` options. clap doesn't parse them, because its error would repeat a malformed one, which may be a secret.
+    /// Parses the `--variable` options. clap doesn't parse them, because clap's error would repeat a malformed option, which may be a secret.
     pub fn variables(&self) -> Result<Vec<(String, String)>> {
         self.variable.iter().map(|text| variable(text)).collect()
     }

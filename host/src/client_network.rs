@@ -1,8 +1,8 @@
-//! The network of a client. Limits for each client apply to a network: one IPv4 address, or one IPv6 /64 network.
+//! The network of a client: one IPv4 address, or one IPv6 /64 network. The limits for each client apply to a network.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns the address by which a client is counted: for IPv6 that of the /64 network, because each customer gets at least one.
+/// Returns the address that identifies a client in limits. For IPv6, this is the address of the /64 network, because a customer has all of it.
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {

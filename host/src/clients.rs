@@ -1,12 +1,12 @@
 //! Limits the connections of all clients and of each address, and chooses the connection that is closed to make room.
 //!
-//! A connection waits for its client while the client doesn't send a request or the rest of one, or doesn't read a response. This costs
-//! the client nothing, so a client can have many such connections. When there is no room for a new connection, the host closes the
-//! connection that has waited longest for its client, instead of refusing the new one. A connection is never closed while the host works
-//! on its request.
+//! A connection waits for its client while the client doesn't send a request or the rest of one, or doesn't read a response. Waiting
+//! connections cost the client nothing, so a client can have many of them. When there is no room for a new connection, the host closes the
+//! connection that has waited longest for its client, instead of refusing the new one. The host never closes a connection while it works on the
+//! connection's request.
 //!
-//! Each new connection of a client that reads no responses makes the host do useless work. Such a client gets room for a few new
-//! connections each second. Further ones are refused.
+//! A client that doesn't read its responses makes the host do useless work for each new connection. Such a client can replace only a limited
+//! number of its connections each second. The host refuses further connections.
 
 use std::{
     cmp::Reverse,
@@ -32,13 +32,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{admission::ResponsePermit, client_network::network, lock::lock, log::log};
 
-/// The maximum time that a new connection waits for room. The host accepts no other connection meanwhile.
+/// The maximum time that a new connection waits for room. During this time, the host accepts no other connection.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How often to look again for a connection that can be closed.
+/// The interval between two searches for a connection that can be closed.
 const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long a client that doesn't read its responses has to wait before it may replace another of its connections by a new one.
+/// The minimum time between two replacements by a client that doesn't read its responses. A replacement closes an old connection for a new one.
 const REPLACEMENT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time between two warnings about the same limit.
@@ -55,7 +55,7 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// The variable parts of a warning: the host's action, for example `connections closed`, and the flag of the limit that was reached.
+/// The variable parts of a warning: the host's action, for example `connections closed`, and the flag that sets the reached limit.
 type Limit = (&'static str, &'static str);
 
 /// All connections.
@@ -73,7 +73,7 @@ struct Table {
     /// The number of connections.
     count: usize,
     clients: HashMap<IpAddr, Client>,
-    /// The most connections since [`Clients::take_peak`].
+    /// The highest number of connections since the last call of [`Clients::take_peak`].
     peak: usize,
     /// When each warning was last logged, and how often it was suppressed since.
     reports: HashMap<Limit, (Option<Instant>, u64)>,
@@ -87,13 +87,13 @@ struct Client {
     replaced_at: Option<Instant>,
 }
 
-/// One connection. Its [`Guard`] removes it from the table.
+/// One connection, which its [`Guard`] removes from the table.
 #[derive(Debug)]
 pub struct Connection {
     client: IpAddr,
     started: Instant,
-    /// When the connection began to wait for its client or last sent data, in milliseconds after `started`. Received bytes don't count,
-    /// because a client could send a few to seem busy.
+    /// When the connection began to wait for its client or last sent data, in milliseconds after `started`. Received bytes don't count as
+    /// activity, because a client could send a few bytes to seem busy.
     waits_since: AtomicU64,
     /// The connection's state: [`WAITING`], [`WORKING`] or [`PAUSED`].
     work: AtomicU8,
@@ -105,15 +105,15 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
-/// No request is in progress, or the response to the current request has begun. The connection may be closed unless the response has a
+/// The state without a request in progress, or after the response has begun. The host may close the connection unless the response has a
 /// permit.
 const WAITING: u8 = 0;
 
 /// The host works on a request.
 const WORKING: u8 = 1;
 
-/// The host waits for more of a request's body. The connection may be closed. [`Connection::resumes`] changes only this state, so it has no
-/// effect after the response has begun.
+/// The state in which the host waits for more of a request's body, and may close the connection. [`Connection::resumes`] changes no other
+/// state, so a call after the response has begun has no effect.
 const PAUSED: u8 = 2;
 
 impl Connection {
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Marks that the host works on the request again after a pause. Has no effect after the response has begun, even if the component
+    /// Marks that the host works on the request again after a pause. The call has no effect after the response has begun, even if the component
     /// still reads the body.
     pub fn resumes(&self) {
         self.changes(PAUSED, WORKING);
@@ -163,7 +163,7 @@ impl Connection {
     /// Gives back the permit of a response that is complete or has to wait.
     pub fn release_permit(&self) {
         let permit = lock(&self.sending).take();
-        // Dropped after unlocking, because dropping it may let another request begin.
+        // The drop comes after the unlock, because it may let another request begin.
         drop(permit);
     }
 
@@ -192,7 +192,7 @@ impl Connection {
     }
 }
 
-/// Removes a connection from the table when it is dropped.
+/// Owns a connection's entry in the table. Dropping the guard removes the entry.
 #[derive(Debug)]
 pub struct Guard {
     clients: Arc<Clients>,
@@ -221,12 +221,12 @@ impl Table {
         }
     }
 
-    /// Closes a waiting connection to make room for a new connection of `newcomer`. With `any`, the candidates are `newcomer` and every
-    /// client with more connections, so a large client can't displace a small one; otherwise only `newcomer`. Closes the longest-waiting
-    /// connection of the largest candidate that has one. Returns false if no candidate has one.
+    /// Closes a waiting connection to make room for a new connection of `newcomer`. The candidates are `newcomer` and, if `any` is true, every
+    /// client with more connections, so a large client can't displace a small one. Among the candidates with a waiting connection, the largest
+    /// loses the longest-waiting one. Returns false if no candidate has a waiting connection.
     ///
-    /// For [`REPLACEMENT_INTERVAL`] after `newcomer` has replaced a connection whose response it didn't read, skips its other connections
-    /// with unread responses.
+    /// After `newcomer` has replaced a connection whose response it didn't read, its other connections with unread responses can't be replaced
+    /// for [`REPLACEMENT_INTERVAL`].
     fn make_room(&mut self, newcomer: IpAddr, any: bool) -> bool {
         let now = Instant::now();
         let own = self.count(newcomer);
@@ -273,13 +273,13 @@ impl Table {
             .map_or(0, |it| it.connections.len())
     }
 
-    /// Whether no client has more connections.
+    /// Whether no other client has more connections than this one.
     fn is_largest(&self, client: IpAddr) -> bool {
         let own = self.count(client);
         self.clients.values().all(|it| it.connections.len() <= own)
     }
 
-    /// Counts one more time that a limit was reached. If a warning is due, returns the number of times that it should report.
+    /// Counts another time that a limit was reached. If a warning is due, returns the number of times that the warning should report.
     fn report(&mut self, limit: Limit) -> Option<u64> {
         let (logged_at, count) = self.reports.entry(limit).or_default();
         *count += 1;
@@ -290,7 +290,7 @@ impl Table {
         Some(std::mem::take(count))
     }
 
-    /// Logs what the host did because a limit was reached, unless the same warning was logged recently.
+    /// Logs the host's action at a limit, unless the same warning was logged recently.
     fn warn(&mut self, done: &'static str, limit: &'static str) {
         if let Some(count) = self.report((done, limit)) {
             log!("warning: clients reached {limit}: {count} {done} since the last such line");
@@ -314,8 +314,8 @@ impl Clients {
         self.limits.timeout
     }
 
-    /// Makes room for one more connection of a client. If the host is full, closes a waiting connection, or waits for one to end, for
-    /// [`ROOM_TIMEOUT`] at most. Returns false if the client must be refused.
+    /// Makes room for one more connection of a client. If the host is full, closes a waiting connection, or waits at most [`ROOM_TIMEOUT`] for
+    /// a connection to end. Returns false if the host must refuse the client.
     pub async fn wait_for_room(&self, client: IpAddr) -> bool {
         let client = network(client);
         let until = Instant::now() + ROOM_TIMEOUT;
@@ -334,12 +334,12 @@ impl Clients {
                     return false;
                 }
             }
-            // Looks again after `ROOM_INTERVAL` too, because no notification says that a connection waits for its client again.
+            // Looks again after `ROOM_INTERVAL` too, because the host isn't notified when a connection begins to wait for its client.
             let _ = timeout(ROOM_INTERVAL, self.ended.notified()).await;
         }
     }
 
-    /// Adds a connection. Returns `None` if its client has too many and none of them can be closed.
+    /// Adds a connection. Returns `None` if the client has too many connections and none of them can be closed.
     pub fn add(self: &Arc<Self>, client: IpAddr) -> Option<Guard> {
         let client = network(client);
         let mut table = lock(&self.table);
@@ -383,7 +383,7 @@ impl Clients {
     }
 }
 
-/// A client's socket. Fails if the client reads nothing for too long.
+/// A client's socket, which fails if the client reads nothing for too long.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
@@ -518,7 +518,7 @@ mod tests {
         assert!(!one.connection.is_working());
         one.connection.resumes();
         assert!(one.connection.is_working());
-        // The component still reads the body after its response has begun.
+        // The component still reads the request's body after the response has begun.
         one.connection.responds();
         for _ in 0..2 {
             one.connection.pauses();
@@ -537,15 +537,15 @@ mod tests {
         let three = clients.add(address(1)).unwrap();
         assert!(one.connection.closing.is_cancelled());
         three.connection.mark_unread();
-        // A time in the future, so that the test doesn't depend on its own speed.
+        // Uses a time in the future, so that the test doesn't depend on its own speed.
         let replaced_at = Instant::now() + Duration::from_mins(1);
         let mut table = lock(&clients.table);
         table.clients.get_mut(&address(1)).unwrap().replaced_at = Some(replaced_at);
         drop(table);
         assert!(clients.add(address(1)).is_none());
         assert!(!two.connection.closing.is_cancelled());
-        // The rate limit applies only to connections whose responses the client doesn't read. A connection whose response it reads is
-        // replaced at any time, even if a connection with an unread response has waited longer.
+        // The rate limit applies only to connections with unread responses. A connection whose response the client reads can be replaced at any
+        // time, even if a connection with an unread response has waited longer.
         two.connection.wrote();
         assert!(clients.add(address(1)).is_some());
         assert!(two.connection.closing.is_cancelled());
@@ -573,7 +573,7 @@ mod tests {
             !clients.wait_for_room(address(1)).await,
             "the largest client is refused"
         );
-        // `add` doesn't check the total. The host works on both connections, so it can close neither.
+        // `add` doesn't check the total number of connections. The host works on both connections, so neither of them can be closed.
         let two = clients.add(address(2)).unwrap();
         two.connection.begins();
         let waiting = Instant::now();

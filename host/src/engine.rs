@@ -1,4 +1,4 @@
-//! Sets up wasmtime: compilation, its cache, the memory pool, and the interfaces that a component can import. It doesn't handle requests.
+//! Sets up wasmtime: compilation, its cache, the memory pool, and the interfaces that a component can import.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -22,12 +22,12 @@ const MAX_MEMORY_BYTES: usize = 128 << 20;
 pub fn build() -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)
-        // A component built from Rust has one core module and a few small glue modules.
+        // A component built from Rust has one core module and a few small glue modules, so eight instances for each component suffice.
         .total_core_instances(8 * MAX_INSTANCES)
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
-        // The memory of ended instances is returned to the kernel, so a burst of instances leaves little behind.
+        // The memory of ended instances is returned to the kernel, so the host needs little memory after a burst of instances.
         .max_memory_size(MAX_MEMORY_BYTES);
     let mut config = Config::new();
     config
@@ -36,7 +36,7 @@ pub fn build() -> Result<Engine> {
         .epoch_interruption(true)
         // Without zeroing, wasmtime returns no memory of a freed stack to the kernel.
         .async_stack_zeroing(true);
-    // The cache is in the user's cache folder. Its keys include code, settings and wasmtime's version, so stale code is never loaded.
+    // The cache is in the user's cache folder. The cache's keys include code, settings and wasmtime's version, so stale code is never loaded.
     match Cache::new(CacheConfig::new()) {
         Ok(cache) => _ = config.cache(Some(cache)),
         Err(error) => {

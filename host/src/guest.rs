@@ -1,5 +1,5 @@
-//! The data of one instance of a component: its WASI contexts, its resources, and a reference to the data that all instances share. A guest
-//! has no files, environment, arguments or network; it can reach only the database and the key-value store.
+//! The data of one instance of a component: its WASI contexts, its resources, and a reference to the data that all instances share. A guest has
+//! no files, environment, arguments or network, and can reach only the database and the key-value store.
 
 use std::sync::Arc;
 
@@ -86,12 +86,12 @@ type Sent = (
 );
 
 impl WasiHttpHooks for HttpHooks {
-    /// Lets components see a request's Host header, as in Spin. wasmtime hides it by default.
+    /// Lets components see a request's Host header, as in Spin. By default, wasmtime hides this header.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name| *name != http::header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
     }
 
-    /// Refuses every request. Components import the HTTP client even if they never use it, so it must exist.
+    /// Refuses every request. Components import the HTTP client even if they never use it, so this function must exist.
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -1,5 +1,5 @@
-//! Starts, limits and ends the instances of components. wasmtime's `ProxyHandler` does the work, as in Spin. This module contains its
-//! settings and the shutdown.
+//! Starts, limits and ends the instances of components. wasmtime's `ProxyHandler` manages the instances, as in Spin. This module contains the
+//! settings of the `ProxyHandler`, and the shutdown.
 
 use std::{
     pin::Pin,
@@ -34,11 +34,11 @@ use crate::{
     log::log,
 };
 
-/// Long enough to mean "never", and short enough to add to the current time.
+/// A duration that is long enough to mean "never", and short enough to add to the current time.
 const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 
-/// How many ticks a guest may compute without a pause; 300 ticks are 3 s. Meanwhile, requests queue for its instance although
-/// another instance could take them. Without a limit, one endless loop would block them forever.
+/// How many ticks a guest may compute without a pause; 300 ticks are 3 s. While the guest computes, requests queue for its instance although
+/// another instance could take them. Without a limit, an endless loop would block these requests forever.
 const MAX_TICKS: u32 = 300;
 
 /// An instance that is older than this multiple of the idle timeout ends as soon as it has no work. wasmtime gives requests to idle
@@ -54,7 +54,7 @@ pub struct Reuse {
     pub concurrent_requests: usize,
     /// How long an instance without work is kept.
     pub idle_timeout: Duration,
-    /// How long a request may take until its response, and work after the response until its end. `None` sets no limit.
+    /// How long a request may take until its response begins, and how long work after the response may take. `None` sets no limit.
     pub request_timeout: Option<Duration>,
 }
 
@@ -175,12 +175,12 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// Decides whether an instance accepts another request, and logs the error that ended it.
+/// Decides whether an instance accepts another request, and logs the error that ended the instance.
 pub struct Worker {
     component: String,
     reuse: Reuse,
     request_timeout: Duration,
-    /// The number of ticks since the guest last paused. It has paused whenever wasmtime asks for more requests.
+    /// The number of ticks since the guest last paused. Whenever wasmtime asks for more requests, the guest has paused.
     ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
     _permit: OwnedSemaphorePermit,

@@ -1,12 +1,12 @@
-//! The key-value store "default", in memory, shared by all components that may use it. Its contents are lost when the host ends. It never
-//! evicts values; a full store refuses new ones. The interface that guests call is in `interfaces/key_value.rs`.
+//! The key-value store "default", in memory, which all components with access to it share. The contents are lost when the host ends. A full
+//! store refuses new values instead of evicting old ones. The interface that guests call is in `interfaces/key_value.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::lock::lock;
 
-/// The name of the only store. Spin also provides it without configuration.
+/// The name of the only store, which Spin also provides without configuration.
 pub const LABEL: &str = "default";
 
 /// The maximum size of all keys and values together.
@@ -46,7 +46,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a key. It need not exist.
+    /// Removes a key, which need not exist.
     pub fn delete(&self, key: &str) {
         let mut contents = lock(&self.0);
         contents.bytes -= contents.held(key);

@@ -8,19 +8,19 @@ use hyper::body::Body;
 
 use crate::admission::Admission;
 
-/// The maximum size of a body in the ordinary lane. No measurement led to this value; useful bodies are smaller.
+/// The maximum size of a body in the ordinary lane. The value is a guess, not the result of a measurement; useful bodies are smaller.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 
-/// The class of a request. It determines the request's permits and instances.
+/// The class of a request, which determines the request's permits and instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Requests that belong to neither of the other lanes.
     Ordinary,
-    /// Requests with a large body, or with one of unknown size. They have instances of their own, because an instance
-    /// that checks a large body can't process its other requests meanwhile.
+    /// Requests with a body that is large or of unknown size. They have separate instances, because an instance that checks a large body can't
+    /// process its other requests meanwhile.
     Large,
-    /// GET and HEAD requests that are for the health path and have no large body. They have permits and instances of their own, because an
-    /// orchestrator restarts a host that doesn't answer them.
+    /// GET and HEAD requests that are for the health path and have no large body. They have separate permits and instances, because an
+    /// orchestrator restarts a host that doesn't answer health checks.
     Health,
 }
 
@@ -61,13 +61,13 @@ impl<T> ByLane<T> {
     }
 }
 
-/// Creates the permits of each lane. Each lane begins with its minimum, which depends on the number of cores.
+/// Creates the permits of each lane. The initial number, which is also the minimum, depends on the number of cores.
 pub fn admission() -> ByLane<Admission> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     ByLane {
-        // Measured: the throughput is the same with 4 to 16 for each core.
+        // In measurements, the throughput was the same with 4 to 16 permits for each core.
         ordinary: Admission::at_least(cores.saturating_mul(8)),
-        // With two or more cores, large bodies leave at least one to others while the CPU is saturated.
+        // On two or more cores, large bodies leave at least one core to other requests while the CPU is saturated.
         large: Admission::at_least(cores.div_ceil(2)),
         health: Admission::at_least(cores),
     }

@@ -1,5 +1,5 @@
-//! Log lines for the operator, on stderr. If the reader of stderr has gone, `eprintln!` panics. That would end requests, or the task that
-//! waits for the stop signal.
+//! Writes log lines for the operator to stderr. `eprintln!` panics if the reader of stderr has gone, and the panic would end requests, or the
+//! task that waits for the stop signal.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ macro_rules! log {
 
 pub(crate) use log;
 
-/// Escapes control and format characters. A request's path may contain any of them, and a terminal may interpret them.
+/// Escapes control and format characters, because a request's path may contain them and a terminal may interpret them.
 pub fn printable(line: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == ' ' || c.is_ascii_graphic();
     if line.chars().all(is_plain) {

@@ -53,7 +53,7 @@ use crate::{
     variables::{ComponentVariables, Variables},
 };
 
-/// The variable that restricts access to an application, if the application declares it.
+/// The application variable that contains the API's tokens. An application need not declare this variable.
 const API_TOKEN: &str = "api_token";
 
 fn main() -> ExitCode {
@@ -105,8 +105,8 @@ async fn run(cli: &Cli) -> Result<()> {
 /// The size of the kernel's send buffer for each connection. By default, the kernel buffers megabytes for a client that doesn't read.
 const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// The kernel accepts more of a response only while a connection has fewer unsent bytes than this. Because of this limit, a client that
-/// doesn't read makes the host work for only a few of its pipelined requests. Bytes that were sent but not acknowledged yet don't count.
+/// The kernel accepts more of a response only while a connection has fewer unsent bytes than this. Because of this limit, a client that doesn't
+/// read makes the host work for only a few of its pipelined requests. Sent bytes without an acknowledgement don't count.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 
@@ -121,7 +121,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // Accepted sockets inherit both options.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    // Some sandboxes don't support this option. The host also works without it.
+    // Some sandboxes don't support this option. The host also works without the option.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES);
     socket.bind(address)?;
@@ -188,7 +188,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     })
 }
 
-/// Prints the address and the routes. Scripts rely on the first line: once it is printed, connections are accepted.
+/// Prints the address and the routes. Scripts wait for the first line, because connections are accepted once it is printed.
 fn announce(local: SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in &routes.0 {

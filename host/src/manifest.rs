@@ -1,5 +1,5 @@
-//! Reads spin.toml and the runtime configuration, and checks their structure. `variables.rs` fills in the templates later. A setting that
-//! this host doesn't support is an error that names the setting.
+//! Reads spin.toml and the runtime configuration, and checks their structure. `variables.rs` fills in the templates later. If a file has a
+//! setting that this host doesn't support, the error names the setting.
 
 use std::{
     collections::BTreeMap,
@@ -49,12 +49,12 @@ struct Application {
 pub struct Variable {
     #[serde(rename = "description")]
     _description: Option<String>,
-    /// Whether the application needs a value to start. Mutually exclusive with a default.
+    /// Whether the application needs a value to start. A required variable can't have a default.
     #[serde(default)]
     pub required: bool,
     /// The value if no other is set.
     pub default: Option<String>,
-    /// Accepted and ignored, because this host never prints the value of a variable.
+    /// The host accepts and ignores this setting, because the host never prints the value of a variable.
     #[serde(default, rename = "secret")]
     _secret: bool,
 }
@@ -176,7 +176,7 @@ pub struct OutboundPg {
 }
 
 impl RuntimeConfig {
-    /// Reads the file. Without a file, all settings have their defaults.
+    /// Reads the runtime configuration file. Without a file, all settings have their defaults.
     pub fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else {
             return Ok(Self::default());

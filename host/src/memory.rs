@@ -9,10 +9,10 @@ use crate::clients::Clients;
 /// The time between two checks of the number of connections.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The least decrease in connections that ends a burst. Fewer connections take little memory.
+/// The minimum decrease in connections that counts as the end of a burst. Fewer connections take little memory.
 const BURST: usize = 32;
 
-/// How often memory is returned after a burst: several times, because instances end up to some 10 s later than connections.
+/// How many times memory is returned after a burst. One time isn't enough, because instances end up to some 10 s later than connections.
 const TRIMS: u32 = 8;
 
 /// Returns memory to the kernel after each burst of connections. Never ends.

@@ -17,7 +17,7 @@ use wasmtime_wasi::{
 
 use crate::lock::lock;
 
-/// The maximum length of an unfinished line. A longer one is written in pieces, so that a component can't fill the host's memory with it.
+/// The maximum length of an unfinished line. A longer line is written in pieces, so that a component can't fill the host's memory with it.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// The destination of the lines.

@@ -1,5 +1,4 @@
-//! A guest's database connections: their permits, their pools, and the session of each. The interface that guests call is in
-//! `interfaces/postgres.rs`.
+//! A guest's database connections, with their permits, pools and sessions. The interface that guests call is in `interfaces/postgres.rs`.
 
 mod permits;
 mod pool;
@@ -19,7 +18,7 @@ pub type Connection = Arc<Session>;
 pub struct ConnectionBuilder {
     /// The address: a URL, or keywords and values.
     pub address: String,
-    /// The root certificate to trust instead of the machine's.
+    /// The root certificate to trust instead of the machine's certificates.
     pub ca_root: Option<CaRoot>,
 }
 

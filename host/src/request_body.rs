@@ -1,8 +1,8 @@
 //! Request bodies, and the lingering close (RFC 9112, 9.6): a client that is still sending its body must be able to read an early
 //! response.
 //!
-//! A socket that is closed with unread data in it resets the connection, and a reset deletes the response in the client's
-//! buffer. So the host reads the rest of a body that a component doesn't read, for a limited time.
+//! If a socket is closed while it has unread data, the kernel resets the connection, and the client may lose a response that it has not read.
+//! So the host reads the rest of a body that a component doesn't read, for a limited time.
 //!
 //! A request gives its permit back while it waits for its client to send more of the body.
 
@@ -30,7 +30,7 @@ type Arrived = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// The body of a request. If it is dropped before its end, the host reads the rest.
 pub struct RequestBody {
-    /// `None` at the end, and after an error.
+    /// The rest of the body; `None` at the end, and after an error.
     rest: Option<Incoming>,
     /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
     is_awaited: bool,
@@ -111,7 +111,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Nobody waits for the client's body any longer.
+        // The request no longer waits for the client's body.
         if self.is_outside {
             self.connection.resumes();
         }

@@ -1,5 +1,5 @@
-//! Response bodies. A response keeps the permit of its request until its whole body has gone to the kernel, so that many responses of one
-//! client don't make others wait for the CPU. It gives the permit back earlier if it has to wait for its client or its component.
+//! Response bodies. A response keeps the permit of its request until the kernel has accepted the whole body, so that many responses of one
+//! client don't make others wait for the CPU. The response gives the permit back earlier if it has to wait for its client or its component.
 
 use std::{
     pin::Pin,
@@ -24,7 +24,7 @@ pub struct ResponseBody {
     body: WasiBody,
     connection: Arc<Connection>,
     started: Instant,
-    /// How long the response still keeps its permit; set while it waits for its component.
+    /// The timer after which the response gives its permit back, set while the response waits for its component.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Finds the component for a path, and sets the request headers that Spin sets. Does no I/O.
+//! Finds the component for a path, and sets the request headers that Spin sets. The module does no I/O.
 
 use std::net::SocketAddr;
 
@@ -67,7 +67,7 @@ impl Routes {
 }
 
 impl Route {
-    /// Sets Spin's headers. They replace headers with the same names from the client.
+    /// Sets Spin's headers, which replace headers with the same names from the client.
     pub fn set_headers<B>(&self, request: &mut Request<B>, client: SocketAddr) {
         let uri = request.uri();
         let raw = self.raw.as_str();

@@ -1,5 +1,5 @@
-//! The HTTP/1 server: accepts connections, routes requests to components, refuses requests, and shuts down gracefully. It streams bodies in
-//! both directions without reading them.
+//! The HTTP/1 server: accepts connections, routes requests to components, refuses requests, and shuts down gracefully. The server streams
+//! bodies in both directions without interpreting them.
 
 use std::{
     collections::HashMap,
@@ -42,9 +42,9 @@ use crate::{
 
 /// The response to a connection that is refused because its client has too many.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-/// The pause after a failed accept. If file descriptors have run out, for example, some may be closed meanwhile.
+/// The pause after a failed accept. If file descriptors have run out, for example, connections may be closed during the pause.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At shutdown, how long connections without a request yet may still send one.
+/// At shutdown, how long a connection that has had no request may still send its first one.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Server {
     /// The routes of the application.
     pub routes: Routes,
-    /// The instances of each component, by its id.
+    /// The instances of each component, by the component's id.
     pub components: HashMap<String, ByLane<ProxyHandler<Instances>>>,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves until `stop` is cancelled, then waits for running work to end. Returns whether all of it ended in time.
+    /// Serves until `stop` is cancelled, then waits for running work to end. Returns true if all of the work ended in time.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -155,12 +155,12 @@ impl Server {
             }
             () = stop.cancelled() => {
                 let used = || used.load(Ordering::Relaxed);
-                // A first request may be on its way.
+                // A client that has just connected may be about to send its first request.
                 if !used() && timeout(FIRST_REQUEST_GRACE, connection.as_mut()).await.is_ok() {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                // Without a complete request by now, there's nothing to wait for.
+                // Without a complete request by now, the host need not wait for a response.
                 if used() {
                     let _ = connection.await;
                 }
@@ -183,8 +183,8 @@ impl Server {
             .answer_from(request, client, local, (lane, permit), connection)
             .await;
         if is_chunked {
-            // The request may also have had a Content-Length, which hyper ignores. A proxy that used it sees the next request at
-            // another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
+            // The request may also have had a Content-Length, which hyper ignores. A proxy that used the Content-Length sees the next request
+            // at another position, so the host must not read further requests from this connection (RFC 9112, 6.1).
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
@@ -205,7 +205,7 @@ impl Server {
             Err((status, text)) => return plain(status, text),
         };
         let path = uri.path();
-        // Spin's own paths, which aren't routed to components.
+        // Answers Spin's own paths, which aren't routed to components.
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
                 "health" => plain(StatusCode::OK, "OK"),

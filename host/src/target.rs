@@ -1,6 +1,6 @@
 //! Finds the full URI of a request from its target and its Host header (RFC 9112, 3.2).
 //!
-//! Refuses every request that a proxy in front could read differently. hyper has already refused differing
+//! The module refuses every request that a proxy in front of the host could interpret differently. hyper has already refused differing
 //! Content-Length lines, a Transfer-Encoding that doesn't end in chunked, folded header lines, and bare carriage returns.
 
 use std::net::{Ipv6Addr, SocketAddr};

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{bindings::spin::variables::variables::Error, manifest::Variable};
 
-/// The values of the application's variables. Neither this type nor the next has `Debug`, because values may be secrets.
+/// The values of the application's variables. The type has no `Debug`, because values may be secrets.
 #[derive(Default)]
 pub struct Variables(BTreeMap<String, String>);
 
@@ -80,7 +80,7 @@ impl Variables {
     }
 }
 
-/// The variables of one component, with their values.
+/// The variables of one component, with their values. The type has no `Debug`, because values may be secrets.
 pub struct ComponentVariables {
     component: String,
     values: HashMap<String, String>,
@@ -118,7 +118,7 @@ impl ComponentVariables {
     }
 }
 
-/// Checks a name by Spin's rule, so that it also works as an environment variable.
+/// Checks a name by Spin's rule, so that the name also works as an environment variable.
 fn check_name(name: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {

@@ -1,10 +1,10 @@
 //! Parses the address of a PostgreSQL database, adds the settings of the component's sessions, and writes a new address.
 //!
-//! Accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq works on all
-//! hosts, has no effect (`Support::Ignored`), or is refused. The host's connection pool uses the address as its key, so equal
-//! settings give equal text.
+//! The parser accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq works on all hosts,
+//! has no effect (`Support::Ignored`), or is refused. The host's connection pool uses the written address as its key, so equal settings give
+//! equal text.
 //!
-//! Opens no connection. No message repeats a value, because the password may be anywhere in a malformed address.
+//! The module opens no connection. No message repeats a value, because the password may be anywhere in a malformed address.
 
 mod parameters;
 mod settings;
@@ -24,7 +24,7 @@ pub const APPLICATION_NAME: &str = "reznet-edge";
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// All characters but the unreserved ones of RFC 3986.
+/// The characters that are percent-encoded: all but the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -45,7 +45,7 @@ pub enum AddressError {
         "names a Unix socket, but a component connects by TCP only: set its host to the server's name or IP address"
     )]
     UnixSocket,
-    /// A parameter that hosts don't support, or that belongs to another library.
+    /// The address has a parameter that hosts don't support, or that belongs to another library.
     #[error("has the parameter {name}, {reason}")]
     Parameter {
         /// The parameter.
@@ -53,7 +53,7 @@ pub enum AddressError {
         /// The reason for the refusal, and the advice.
         reason: &'static str,
     },
-    /// A parameter whose name may be a part of the password.
+    /// The address has an unknown parameter, whose name may be a part of the password.
     #[error(
         "has an unknown parameter (parameter {position}, counted from 1): remove it, or put a value with spaces between single quotes \
          (a ' in it as \\')"
@@ -62,7 +62,7 @@ pub enum AddressError {
         /// The position among the parameters, from 1.
         position: usize,
     },
-    /// A parameter whose value isn't supported.
+    /// The address has a value of a parameter that isn't supported.
     #[error("has a value of the parameter {name} that isn't supported: use {allowed}")]
     Value {
         /// The parameter.
@@ -102,13 +102,13 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Adds the options that every session of the component needs, and keeps the user's options. PostgreSQL uses the last value of an
-    /// option, so the user's value of `jit` applies, and the component's time zone, isolation level and time limit.
+    /// Adds the options that every session of the component needs, and keeps the operator's options. PostgreSQL uses the last value of an
+    /// option. So the operator's `jit` applies, but not the operator's time zone, isolation level and time limit.
     #[must_use]
     pub fn with_session_settings(mut self, statement_timeout_ms: u32) -> Self {
         let user = without_open_escape(&self.options);
         let separator = if user.is_empty() { "" } else { " " };
-        // JIT costs tens of milliseconds on queries that take one. Statements and time limits rely on the other options.
+        // JIT costs tens of milliseconds on queries that otherwise take one. Statements and time limits rely on the other options.
         self.options = format!(
             "-c jit=off{separator}{user} -c TimeZone=UTC -c default_transaction_isolation=read\\ committed \
              -c statement_timeout={statement_timeout_ms}"
@@ -203,7 +203,7 @@ impl Address {
             let may_name = settings.may_name(name, *position);
             address.set(name, utf8(value)?, may_name, *position)?;
         }
-        // If this is set, libpq always checks the server's name.
+        // With `sslrootcert=system`, libpq always checks the server's name.
         if settings.bytes("sslrootcert") == Some(b"system") {
             address
                 .parameters
@@ -264,7 +264,7 @@ impl Address {
                     .trim()
                     .parse()
                     .map_err(|_| unsupported(parameter.allowed))?;
-                // Zero and negative numbers mean the default.
+                // Zero and negative numbers mean the driver's default.
                 match u32::try_from(number).unwrap_or(0).div_ceil(divisor) {
                     0 => self.parameters.remove(parameter.driver),
                     number => self.parameters.insert(parameter.driver, number.to_string()),
@@ -734,7 +734,7 @@ mod tests {
             prop_assert_eq!(read, address);
         }
 
-        /// Neither the message nor the parts that may be shown contain any of a password that wasn't encoded.
+        /// Checks that neither the message nor the parts that may be shown contain any part of an unencoded password.
         #[test]
         fn output_and_errors_never_contain_any_part_of_the_password(
             password in "[XYZ789@:/?#%&=+' \\\\,\\[\\]]{1,24}",

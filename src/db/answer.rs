@@ -1,4 +1,4 @@
-//! The answer to a statement. Every statement of the API returns at most one row, of one or two texts.
+//! The answer to a statement. Every statement of the API returns at most one row, which has one or two texts.
 
 use spin_sdk::pg::DbValue;
 
@@ -9,7 +9,7 @@ use super::DbError;
 pub struct Answer {
     /// The JSON that PostgreSQL built.
     pub json: Option<String>,
-    /// The second text, for example where the next page begins, or why a write changed nothing.
+    /// The second text, for example the cursor of the next page, or the reason why a write changed nothing.
     pub note: Option<String>,
 }
 

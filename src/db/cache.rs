@@ -1,14 +1,15 @@
-//! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is
-//! optional: if it fails, a statement is sent to the database, and the answer is the same.
+//! Caches reads in the key-value store for some seconds. A write to a table invalidates all entries of the table. The cache is optional: if it
+//! fails, the database answers, and the answer is the same.
 //!
-//! Each table has a generation in the store, which a write replaces. An entry has the generation that was current before its statement was
-//! sent. An entry that was read before a write and stored after it has the old generation, so it isn't found. While a write is in progress, or its outcome is unknown, the table is closed: its entries are neither stored nor found. The
-//! generation then lists each of these writes with a deadline. A write that ends removes only itself from the list, because other writes
-//! may still be in progress. The deadline opens the table again if the instance of a write disappears.
+//! Each table has a generation (a version label) in the store, which a write replaces. An entry has the generation from before its statement
+//! was sent. So an entry that was read before a write and stored after the write has the old generation, and isn't found. While a write is in
+//! progress, or its outcome is unknown, the table is closed, so its entries are neither stored nor found. The generation then lists each such
+//! write with a deadline. When a write ends, only that write is removed from the list, because others may still be in progress. After the
+//! deadline, the table is open again even if the instance of the write has disappeared.
 //!
 //! Each table has a fixed number of slots. A new entry replaces the entry in its slot.
 //!
-//! Contains no table names. The caller passes them.
+//! The module contains no table names. The caller passes them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,11 +24,11 @@ use super::{Answer, Db, DbError, Freshness, Statement, within};
 use crate::breaker::Breaker;
 use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_us};
 
-/// The prefix of a table's keys, the number of slots, and the most bytes of an entry. A table takes 96 MiB at most.
+/// The prefix of a table's keys, the number of slots, and the maximum size of an entry in bytes. A table takes 96 MiB at most.
 const ROWS: (&str, u64, usize) = ("row", 8192, 8 * 1024);
 const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 
-/// The longest wait for the store. It is short because the database can answer instead.
+/// The longest wait for the store, which is short because the database can answer instead.
 const LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a store isn't read after it failed.
@@ -62,10 +63,10 @@ struct Header {
 
 impl Header {
     fn of(statement: &'static Statement, parameters: &[ParameterValue]) -> Result<Self, DbError> {
-        // Uses the text, because in another version a statement of the same name may return something else.
+        // Hashes the text, because in another version of the component a statement of the same name may return something else.
         let mut of = fingerprint(statement.sql, &[]).to_string();
         for text in texts(statement.name, parameters)? {
-            // No text contains a NUL character, so different parameters give different strings.
+            // No text contains a NUL character, so different parameters give different strings with NUL as the separator.
             of.push('\0');
             if let Some(text) = text {
                 of.push('=');
@@ -80,12 +81,12 @@ impl Header {
     }
 }
 
-/// Returns the key prefix, the number of slots and the most bytes of an entry for a statement's answers.
+/// Returns the key prefix, the number of slots and the maximum size of an entry for a statement's answers.
 fn part(statement: &Statement) -> (&'static str, u64, usize) {
     if statement.max_rows == 1 { ROWS } else { LISTS }
 }
 
-/// Returns the slot for the answer of a statement with these parameters. Other answers share it.
+/// Returns the slot for the answer of a statement with these parameters. Several answers may share a slot.
 fn place(statement: &Statement, parameters: &[ParameterValue]) -> String {
     let (part, places, _) = part(statement);
     let place = fingerprint(statement.sql, parameters) % places;
@@ -102,14 +103,14 @@ fn database(address: &str) -> String {
     format!("{:016x}", fingerprint(&parts.join(" "), &[]))
 }
 
-/// A write's closing of a table. The table's entries are neither stored nor found until `until_ms` or the write's end.
+/// A write's closing of a table, whose entries are neither stored nor found until `until_ms` or the write's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Closing {
     until_ms: u64,
     id: u64,
 }
 
-/// The most closings of a table. More are merged into one, which lasts as long as the longest of them.
+/// The maximum number of closings of a table. If there are more, all are merged into one, which lasts as long as the longest of them.
 const MOST_CLOSINGS: usize = 64;
 
 /// Returns the closings in a generation, without the expired ones.
@@ -127,7 +128,7 @@ fn closings(generation: &str, now_ms: u64) -> Vec<Closing> {
         .collect()
 }
 
-/// Returns the generation of a table with these closings. Without closings, it is a new random one.
+/// Returns the generation of a table with these closings, or a new random generation if there are no closings.
 fn generation(closings: &[Closing]) -> String {
     if closings.is_empty() {
         return Uuid::new_v4().to_string();
@@ -144,14 +145,14 @@ fn begun(mut closings: Vec<Closing>, closing: Closing) -> Vec<Closing> {
     if closings.len() > MOST_CLOSINGS {
         let until_ms = closings.iter().map(|closing| closing.until_ms).max();
         let until_ms = until_ms.unwrap_or(closing.until_ms);
-        // No write has id 0, so no write removes this closing. It ends at `until_ms`.
+        // No write has the id 0, so no write removes the merged closing, which ends at `until_ms`.
         closings = vec![Closing { until_ms, id: 0 }];
     }
     closings
 }
 
-/// Encodes an answer: a line with the time of the read and the lengths of the following texts (the header's and the note),
-/// these texts, and the JSON. Returns `None` if the result is longer than `most_bytes`.
+/// Encodes an answer. The entry's first line has the time of the read and the lengths of three texts (generation, statement with parameters,
+/// note). These texts and the JSON follow. Returns `None` if the result is longer than `most_bytes`.
 fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<Vec<u8>> {
     let parts = [&header.generation, &header.of, note];
     let lengths = parts.map(|part| part.len().to_string()).join(" ");
@@ -160,7 +161,7 @@ fn entry(header: &Header, json: &str, note: &str, most_bytes: usize) -> Option<V
     (entry.len() <= most_bytes).then(|| entry.into_bytes())
 }
 
-/// Decodes an entry. Returns its answer if it is younger than `ttl` and matches `sought`.
+/// Decodes an entry. Returns the entry's answer if the entry is younger than `ttl` and matches `sought`.
 fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
     let mut rest = String::from_utf8(entry).ok()?;
     let line = rest.find('\n')?.checked_add(1)?;
@@ -177,7 +178,7 @@ fn found(entry: Vec<u8>, sought: &Header, ttl: Duration) -> Option<Answer> {
         Some(std::mem::replace(&mut rest, after))
     };
     let (generation, of, note) = (part()?, part()?, part()?);
-    // An entry from the future comes from a host whose clock is ahead, so its age is unknown.
+    // An entry from the future comes from a host whose clock is ahead, so the entry's age is unknown.
     let age_ms = sought.read_at_ms.checked_sub(read_at_ms)?;
     let is_fresh = u128::from(age_ms) < ttl.as_millis();
     let is_sought = generation == sought.generation && of == sought.of;
@@ -213,7 +214,7 @@ impl Cache {
         [&self.database, "/", table, "/", place].concat()
     }
 
-    /// Returns a table's generation, which is empty if the table was never written to.
+    /// Returns a table's generation, which is empty if no write has changed the table yet.
     async fn generation(&self, table: &str) -> Result<String, Error> {
         let generation = self.store().await?.get(self.key(table, "")).await?;
         Ok(String::from_utf8(generation.unwrap_or_default()).unwrap_or_default())
@@ -243,7 +244,7 @@ impl Cache {
         self.state().breaker.is_open(Instant::now())
     }
 
-    /// Records the outcome of an operation. Returns true for the first of successive failures, to be logged.
+    /// Records the outcome of an operation. Returns true for the first of successive failures, which the caller logs.
     fn learn(&self, failed: bool) -> bool {
         let mut state = self.state();
         if failed {
@@ -262,7 +263,7 @@ impl Cache {
 
 impl Db {
     /// Reads one table like [`answer`](Self::answer), but from the cache if possible, unless the client has just written. On a miss, the
-    /// primary answers, and the answer is stored once the response is sent. Answers of a replica aren't cached, because their data may be
+    /// primary answers, and the answer is cached after the response is sent. Answers of a replica aren't cached, because their data may be
     /// older than the entry's time.
     pub async fn cached(
         &self,
@@ -315,7 +316,7 @@ impl Db {
         Ok(answer)
     }
 
-    /// Runs `work`, which executes `statement`. If that is a write, invalidates the cached entries of its tables before and after it.
+    /// Runs `work`, which executes `statement`. Before and after a write, invalidates the cached entries of the write's tables.
     pub(super) async fn invalidating(
         &self,
         statement: &Statement,
@@ -332,11 +333,11 @@ impl Db {
         outcome
     }
 
-    /// Invalidates the entries of tables before a write. Nothing is cached for the longest time that the write can take,
-    /// because if this request is lost, the end of the write is unknown.
+    /// Invalidates the entries of tables before a write. Reads of these tables aren't cached for the longest time that the write can take,
+    /// because the end of the write stays unknown if this request is lost.
     async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
-        // A write with an idempotency key may be sent twice.
+        // A write with an idempotency key may be sent twice, so the time is doubled.
         let longest = (config.db_connect_timeout + self.primary_limit()).saturating_mul(2);
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let closing = Closing {
@@ -348,9 +349,9 @@ impl Db {
         closing
     }
 
-    /// Ends a write's closing of its tables, so that later reads are cached again, unless another write has closed them too. If
-    /// the outcome of the write is unknown, the tables stay closed for the longest time that a write can take. If the store
-    /// fails, other clients may read old entries until these expire. The writer bypasses the cache.
+    /// Ends a write's closing of its tables. Later reads are cached again, unless another write has closed the tables too. If the outcome of
+    /// the write is unknown, the tables stay closed for the longest time that a write can take. If the store fails, other clients may read old
+    /// entries until these expire, but the writer bypasses the cache.
     async fn end_change(
         &self,
         tables: &[&'static str],
@@ -374,8 +375,8 @@ impl Db {
         }
     }
 
-    /// Gives tables a new generation. The store has no transactions, so if two writes begin at the same moment, one may
-    /// overwrite the other's closing. That matters only if the request of the other write is lost as well.
+    /// Gives tables a new generation. The store has no transactions, so if two writes begin at the same moment, one may overwrite the other's
+    /// closing. The overwritten closing matters only if the request of its write is lost as well.
     async fn change_closings(
         &self,
         tables: &[&'static str],

@@ -1,7 +1,7 @@
 //! The errors of statements, grouped by the possible reactions of a caller.
 //!
-//! The texts are for the log. They must not reach a client, because they contain SQLSTATEs, hosts and server messages. They
-//! contain no password, because the host gets the address as one validated text and repeats only the server's name and port.
+//! The texts are for the log. These texts must not reach a client, because they contain SQLSTATEs, hosts and server messages. No text contains
+//! a password, because the host gets the address as one validated text and repeats only the server's name and port.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use crate::config::address::Address;
 /// The reason why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// There is no connection, it broke, or the server can't run the statement now. Another attempt may succeed.
+    /// There is no connection, the connection broke, or the server can't run the statement now. Another attempt may succeed.
     #[error("{reason}: {advice}")]
     Unavailable {
-        /// Whether the statement may have been executed nevertheless.
+        /// Whether the statement may have been executed although it failed.
         sent: bool,
         /// Whether the statement is sent once more.
         repeat: Repeat,
         /// Whether the session can be used for the next statement.
         keeps_session: bool,
-        /// The server's SQLSTATE; `None` if the connection couldn't be opened, or broke.
+        /// The server's SQLSTATE; `None` if the connection couldn't be opened, or if it broke.
         sqlstate: Option<String>,
         /// The message of the host or the server.
         reason: String,
@@ -46,14 +46,14 @@ pub enum DbError {
         sqlstate: String,
         /// The violated constraint, if any.
         constraint: Option<String>,
-        /// The server's message, and the function that it came from.
+        /// The server's message, and the function that the message came from.
         message: String,
         /// How the request is answered.
         failure: Failure,
         /// Advice for the operator.
         advice: &'static str,
     },
-    /// The result has another form than statements must return, which means a bug in the component.
+    /// The result doesn't have the form of a statement's answer, which means a bug in the component.
     #[error("{statement} returned {found} where a text and a note were expected")]
     Decode {
         /// The statement's name.
@@ -61,7 +61,7 @@ pub enum DbError {
         /// A description of the result.
         found: String,
     },
-    /// Another failure between host and server, for example because of a parameter of the wrong type. Usually a bug in the component.
+    /// Another failure between host and server, usually because of a bug in the component, such as a parameter of the wrong type.
     #[error("{statement} failed: {reason}")]
     Other {
         /// The statement's name.
@@ -71,7 +71,7 @@ pub enum DbError {
     },
 }
 
-/// The length in characters at which texts of the host or the server are truncated, so that the log line keeps the advice.
+/// The maximum number of characters of a text from the host or the server. Longer texts are truncated, so that the log line keeps the advice.
 const MOST_REASON_CHARS: usize = 300;
 
 impl DbError {
@@ -100,7 +100,7 @@ impl DbError {
         }
     }
 
-    /// Whether the server can't be reached. A server that refused the statement can be reached.
+    /// Whether the server is unreachable. A server that refused the statement is reachable.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unavailable { sqlstate: None, .. })
@@ -117,7 +117,7 @@ impl DbError {
         }
     }
 
-    /// Whether the statement is sent once more; `is_harmless` says that executing it twice does no harm.
+    /// Whether to send the statement once more. `is_harmless` means that the statement may be executed twice without harm.
     pub(super) fn repeats(&self, is_harmless: bool) -> bool {
         match self {
             Self::Unavailable { repeat, .. } => match repeat {
@@ -164,8 +164,7 @@ impl DbError {
         }
     }
 
-    /// Classifies a failure of `statement`. `texts` are the SQL that was sent, and the SQL that it runs for an idempotency
-    /// key.
+    /// Classifies a failure of `statement`. `texts` are the SQL that was sent and, for a write with an idempotency key, the SQL of the write.
     pub(super) fn from_host(statement: &'static str, texts: &[&str], error: Error) -> Self {
         let error = match error {
             Error::PgError(error) => error,
@@ -273,7 +272,7 @@ fn cut(text: &str) -> &str {
     end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// Whether the connection broke. The host passes on tokio-postgres's error as Debug text with these kinds.
+/// Whether the connection broke. The host passes on tokio-postgres's error as Debug text, which contains the kind of error.
 fn is_broken_connection(reason: &str) -> bool {
     ["kind: Closed", "kind: Io", "connection closed"]
         .iter()
@@ -285,8 +284,8 @@ fn host_variable(name: &str) -> String {
     name.replace("url", "host")
 }
 
-/// Advice on a failed connection. There's no SQLSTATE, and the server's text may be in any language. So the advice names all
-/// causes, and words that it recognises only add the most likely cause.
+/// Advice on a failed connection. There is no SQLSTATE, and the server's text may be in any language. So the advice lists all causes. If the
+/// text has known words, the advice also names the most likely cause.
 fn connection_advice(reason: &str, address: &Address, name: &'static str) -> Cow<'static, str> {
     // Messages of the host itself.
     if reason.starts_with("address postgres://") && reason.ends_with(" is not permitted") {

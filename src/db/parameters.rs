@@ -1,6 +1,6 @@
-//! A statement's parameters: as texts for a write with an idempotency key, and hashed.
+//! Converts a statement's parameters to texts for a write with an idempotency key, and to hashes.
 //!
-//! Contains no SQL, and sends nothing.
+//! The module contains no SQL, and sends nothing.
 
 use std::hash::Hasher as _;
 
@@ -9,11 +9,11 @@ use twox_hash::XxHash64;
 
 use super::{DbError, Query};
 
-/// The most parameters of a write with an idempotency key, because the function `write_once` of migration 0007 passes on this many.
+/// The maximum number of parameters of a write with an idempotency key. The function `write_once` of migration 0007 passes on this many.
 const MOST_ONCE_PARAMETERS: usize = 8;
 
 /// Returns the parameters of the statement that runs `query` once under a key: the key, and the name, the SQL text and the parameters of
-/// `query`. These parameters are converted to texts.
+/// `query`. The parameters of `query` are converted to texts.
 pub(super) fn once_parameters(key: &str, query: &Query) -> Result<Vec<ParameterValue>, DbError> {
     if query.parameters.len() > MOST_ONCE_PARAMETERS {
         return Err(DbError::Other {
@@ -48,7 +48,7 @@ pub(super) fn texts(
     texts.collect()
 }
 
-/// The most bytes of text in parameters that are kept for a plan.
+/// The maximum size in bytes of the text in parameters that are kept for a slow query's plan.
 const MOST_KEPT_BYTES: usize = 64 * 1024;
 
 /// Whether the parameters are small enough to be kept for a plan.
@@ -64,8 +64,8 @@ pub(super) fn is_small(parameters: &[ParameterValue]) -> bool {
         <= MOST_KEPT_BYTES
 }
 
-/// Returns a hash of a statement and its parameters. Two statements may have the same hash. Instances that share a cache must compute the
-/// same hash even if different compilers built them, so this doesn't use `std::hash::Hash`.
+/// Returns a hash of a statement and its parameters. Two statements may have the same hash. Instances that share a cache must compute the same
+/// hash even if different compilers built them, so this function doesn't use `std::hash::Hash`.
 pub(super) fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64 {
     let mut hasher = XxHash64::with_seed(0);
     let mut write = |kind: u8, bytes: &[u8]| {
@@ -89,7 +89,7 @@ pub(super) fn fingerprint(statement: &str, parameters: &[ParameterValue]) -> u64
                     );
                 }
             }
-            // NULL. No statement takes parameters of other types.
+            // The value is NULL, because no statement takes parameters of other types.
             _ => write(6, &[]),
         }
     }

@@ -1,42 +1,42 @@
 //! Keeps connections of the host's pool for this instance's next statements, because Spin resets a connection at each checkout,
 //! which costs a round trip.
 //!
-//! Many instances share few connections, so an instance may keep one only briefly. Otherwise requests of other instances would wait for it. While the
-//! host has no free connections, a returned connection goes to the host immediately. Otherwise it idles here for 20 ms at
-//! most. The pool doesn't pass it to a request that waits for one, because a task of one request can't wake a task of another:
-//! with wit-bindgen that traps. Such a request waits until the host has a connection.
+//! Many instances share few connections, so an instance may keep an idle connection only briefly. While the host has no free connections, a
+//! returned connection goes to the host immediately. At other times, the connection idles here for 20 ms at most. The pool doesn't pass it to a
+//! waiting request of the same instance, because wit-bindgen traps if a task of one request wakes a task of another. A waiting request gets its
+//! connection from the host.
 //!
-//! Contains no SQL. A broken connection is dropped, not kept.
+//! The module contains no SQL. A broken connection is dropped, not kept.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::profile::after_response;
 
-/// How long a connection may idle here. It is returned to the host after this time, or at most twice as long.
+/// How long a connection may idle here. The pool returns the connection to the host after one to two times this duration.
 const MAX_IDLE: Duration = Duration::from_millis(10);
 
-/// A connection older than this is returned to the host after its current use, even if this instance uses it all the time, because
-/// requests of other instances may wait for one.
+/// The age at which a connection is returned to the host after its current use. A connection in constant use is returned too, because requests
+/// of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// If opening a connection takes this much longer than three times this instance's fastest open, the host has no free connections.
+/// If an open takes this much longer than three times this instance's fastest open, the pool assumes that the host has no free connections.
 const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
-/// How long the pool keeps no connections after such an open, or after a failed one.
+/// How long the pool keeps no connections after an open that failed, or was so slow that the host must have no free connections.
 const SCARCE_FOR: Duration = Duration::from_secs(1);
 
-/// The pool of one instance, of connections of type `C`.
+/// The pool of one instance. Its connections have the type `C`.
 #[derive(Debug)]
 pub struct Pool<C>(Mutex<State<C>>);
 
 #[derive(Debug)]
 struct State<C> {
-    /// The idle connections, with the times when they were returned. The newest is taken first, so that the others expire.
+    /// The idle connections, with the times when they were returned. The newest is used first, so that the others expire.
     idle: Vec<(Checkout<C>, Instant)>,
     /// The number of requests that wait for the host to open a connection.
     opening: usize,
-    /// The time at which the first of these requests began to wait, or at which one of them last got its connection.
+    /// The time at which the first of the waiting requests began to wait, or at which one of them last got its connection.
     opening_since: Instant,
     /// The duration of the fastest open.
     fastest: Option<Duration>,
@@ -45,7 +45,7 @@ struct State<C> {
     returning: bool,
 }
 
-/// A connection for the exclusive use of one request. Dropping it returns it to the host.
+/// A connection for the exclusive use of one request. Dropping the checkout returns the connection to the host.
 #[derive(Debug)]
 pub struct Checkout<C> {
     connection: C,
@@ -97,7 +97,7 @@ impl<C: Send + 'static> Pool<C> {
         })))
     }
 
-    /// Returns an idle connection, or else opens one with `open`. Has no time limit, so the caller must set one.
+    /// Returns an idle connection, or else opens one with `open`. The wait has no time limit, so the caller must set one.
     pub async fn checkout<E>(
         &self,
         open: impl Future<Output = Result<C, E>>,
@@ -108,7 +108,7 @@ impl<C: Send + 'static> Pool<C> {
         }
         let opening = Opening::count(self);
         let connection = open.await.inspect_err(|_| {
-            // The host may have refused immediately because other requests wait for connections. So this pool must keep none.
+            // The host may have refused because other requests wait for connections, so this pool must keep none.
             self.state().scarce_until = Some(Instant::now() + SCARCE_FOR);
         })?;
         opening.succeeded();
@@ -118,7 +118,7 @@ impl<C: Send + 'static> Pool<C> {
         })
     }
 
-    /// Keeps a working connection for the next request. Returns it to the host if it is old or the host may have no free ones.
+    /// Keeps a working connection for the next request, or returns it to the host if it is old or the host may have no free connections.
     pub fn give_back(self: &Arc<Self>, checkout: Checkout<C>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -136,7 +136,7 @@ impl<C: Send + 'static> Pool<C> {
         }
     }
 
-    /// Returns the idle connections to the host. Called if a connection broke, because these may be broken too.
+    /// Returns the idle connections to the host after a connection broke, because the idle ones may be broken too.
     pub fn forget_idle(&self) {
         let idle = std::mem::take(&mut self.state().idle);
         drop(idle);
@@ -220,7 +220,7 @@ mod tests {
 
     type Opened = Result<u32, Infallible>;
 
-    /// Returns the connection of a checkout that needn't wait.
+    /// Checks out a connection that is available immediately.
     fn at_once(pool: &Pool<u32>, opened: u32) -> Checkout<u32> {
         let checkout = pin!(pool.checkout(ready(Opened::Ok(opened))));
         match checkout.poll(&mut Context::from_waker(Waker::noop())) {
@@ -255,7 +255,7 @@ mod tests {
             pool.give_back(two);
             assert_eq!(pool.state().idle.len(), 1);
         }
-        // The wait was cancelled, as by a time limit.
+        // The wait was cancelled, for example by a time limit.
         assert!(!pool.state().is_scarce(Instant::now()));
     }
 

@@ -1,8 +1,8 @@
 //! Reads from a replica, and decides when the primary is read instead.
 //!
-//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others use the
-//! primary. Reads of a client that has just written ask each time, over the connection that then reads. The reading statement can't ask for
-//! the position itself. It sees only the data that was replayed before it began, but would get a later position.
+//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others use the primary.
+//! Reads of a client that has just written ask each time, over the connection that then reads. A separate statement asks for the position,
+//! because the position may be later than the data that the same statement would see.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::profile::{self, Level};
 /// How long a replica's reported status stays valid, and how long the replica isn't used after it was found to be down.
 const STANDING_FOR: Duration = Duration::from_secs(1);
 
-/// The longest wait for a connection, and for the replica's status. It is short because the primary can answer instead.
+/// The longest wait for a connection and for the replica's status, which is short because the primary can answer instead.
 const ASKING_LIMIT: Duration = Duration::from_millis(250);
 
 /// The longest wait for a read. Each read occupies one of the host's connections, which writes need too.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// When a request's reads may use the cache or the replica.
+/// The conditions under which a request's reads may use the cache or the replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Reads {
     /// How recent the client's data must be.
@@ -95,7 +95,7 @@ impl State {
         })
     }
 
-    /// Returns the verdict for reads in general, and the verdict for this client's reads.
+    /// Returns the verdict for reads in general, and the verdict for the reads of a client that requires this freshness.
     fn verdict(
         self,
         most_lag: Duration,
@@ -128,7 +128,7 @@ impl Replica {
         }
     }
 
-    /// Returns the verdict while it is valid. `None` means that the caller must ask the replica, while others use the primary.
+    /// Returns the verdict while it is valid. `None` means that the caller must ask the replica, while other requests use the primary.
     fn verdict(&self, now: Instant) -> Option<Result<(), PassedOver>> {
         let mut standing = self.standing();
         let holds = |since: Instant| now.saturating_duration_since(since) < STANDING_FOR;
@@ -140,7 +140,7 @@ impl Replica {
         None
     }
 
-    /// Stores a verdict. Returns true for the first of successive bad verdicts, to be logged.
+    /// Stores a verdict. Returns true for the first of successive bad verdicts, which the caller logs.
     fn learn(&self, verdict: Result<(), PassedOver>) -> bool {
         let mut standing = self.standing();
         standing.since = Some(Instant::now());
@@ -234,7 +234,7 @@ impl Db {
         })
     }
 
-    /// Stops using the replica for a while. Logs this if the replica's status was good before.
+    /// Stops using the replica for a while, and logs the reason if the replica's status was good before.
     fn gone(&self, replica: &Replica, error: &DbError) -> PassedOver {
         replica.server.pool.forget_idle();
         let reason = reason(error);

@@ -1,12 +1,12 @@
-//! The meaning of each SQLSTATE for a request. One table gives the answer, whether the statement is sent once more, whether the
-//! session can be used again, and the advice for the operator. docs/operations.md has the same table.
+//! The meaning of each SQLSTATE for a request: how the request is answered, whether the statement is sent once more, whether the session can be
+//! used again, and the advice for the operator. docs/operations.md has the same table.
 //!
-//! Also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so
-//! this code never reads them.
+//! The module also decides whether the migrations create an object that PostgreSQL doesn't find. PostgreSQL's messages are translated, so the
+//! code never reads them.
 
 use spin_sdk::pg::DbError as ServerError;
 
-/// How a failed statement is answered and logged.
+/// How the API answers and logs a failed statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The database can't run the statement now.
@@ -24,20 +24,20 @@ pub enum Failure {
 /// Whether the statement may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// No. The statement was not executed, and would most likely fail again.
+    /// The statement was not executed, and would most likely fail again, so it is not sent again.
     Never,
-    /// Yes. The statement was not executed, and the next attempt may succeed.
+    /// The statement was not executed, and the next attempt may succeed, so it is sent again.
     Always,
-    /// Only if executing it twice does no harm, because it may have been executed.
+    /// The statement may have been executed, so it is sent again only if executing it twice does no harm.
     IfHarmless,
 }
 
 /// The meaning of a SQLSTATE.
 #[derive(Debug)]
 pub struct Meaning {
-    /// Five characters, or two for all other SQLSTATEs of a class.
+    /// The SQLSTATE of five characters, or the first two for all other SQLSTATEs of a class.
     pub sqlstate: &'static str,
-    /// The answer. If the missing object isn't ours, [`Failure::Failed`] replaces [`Failure::NotMigrated`].
+    /// The answer to the request. If the missing object isn't ours, [`Failure::Failed`] replaces [`Failure::NotMigrated`].
     pub failure: Failure,
     /// Whether the statement is sent once more.
     pub repeat: Repeat,
@@ -256,7 +256,7 @@ pub fn meaning(sqlstate: &str) -> &'static Meaning {
 
 // --- missing objects ---
 
-/// The functions that the migrations create. A test compares them with the files.
+/// The functions that the migrations create. A test compares the list with the migrations' files.
 const FUNCTIONS: &[&str] = &[
     "execute_now",
     "server_statements",
@@ -275,23 +275,23 @@ const SCHEMAS: &[&str] = &["public", "profile"];
 
 /// Returns true if the object that the server doesn't find is one that the migrations create. `texts` are the statement that was sent and, for a write with an idempotency key, the write that this statement runs.
 ///
-/// PostgreSQL has no field for the name of a missing object. But it reports the SQL text, the position in that text, and the
-/// function, if any. So the object counts as ours if one of our statements or functions names it.
+/// PostgreSQL reports no name for a missing object. But it reports the SQL text, the position in that text, and the function, if any. So the
+/// object counts as ours if one of our statements or functions names the object.
 pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
     let context = extra(error, "where_");
     let (text, position) = match Position::of(&error.as_text, texts) {
         Some(Position::InText(text, position)) => (text, position),
-        // The SQL of a function names the object. It is either one of our functions, or that of a trigger that somebody added.
+        // The SQL of a function names the object. The function is either one of ours, or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
-        // Errors while planning have no position. If the statement is a function's, the context begins with that statement.
-        // Errors at the first call of a function, which resolves the types of its variables, have no position either.
+        // Planning errors have no position, and neither have errors at the first call of a function, which resolves the types of its variables.
+        // If the failed statement is a function's, the context begins with that statement.
         None => {
             return context
                 .is_none_or(|context| begins_with_one(context, texts) || is_our_function(context));
         }
     };
     if error.code == "42703" {
-        // The columns of pg_stat_statements differ from version to version.
+        // Versions of pg_stat_statements have different columns, so the missing column may be one of this view's.
         return !text.contains("pg_stat_statements");
     }
     match name_at(text, position) {
@@ -307,7 +307,7 @@ pub fn extra<'a>(error: &'a ServerError, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.as_str())
 }
 
-/// Whether the first statement of a context, which is the innermost one, is one of `texts`. The words before it are translated.
+/// Whether the first statement of a context, which is the innermost one, is one of `texts`. The words before the statement are translated.
 fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     texts.iter().any(|text| {
         let found = context.split_once(text);
@@ -315,7 +315,7 @@ fn begins_with_one(context: &str, texts: &[&str]) -> bool {
     })
 }
 
-/// Returns true if the innermost function in an error's CONTEXT is one that the migrations create. The server translates this line, except
+/// Returns true if the innermost function in an error's CONTEXT is one that the migrations create. The server translates the CONTEXT, except
 /// for the function's name.
 fn is_our_function(context: &str) -> bool {
     let line = context.lines().next().unwrap_or_default();
@@ -326,7 +326,7 @@ fn is_our_function(context: &str) -> bool {
 /// The position at which a statement names the missing object.
 #[derive(Debug, PartialEq, Eq)]
 enum Position<'a> {
-    /// In one of our statements, at this character, from 1.
+    /// The position is in one of our statements, at this character, counted from 1.
     InText(&'a str, usize),
     /// In SQL that isn't ours.
     Elsewhere,
@@ -356,7 +356,7 @@ fn number(text: &str) -> Option<usize> {
     text.get(..end)?.parse().ok()
 }
 
-/// Returns the name at a character, from 1, and its schema if the text has one: `public.agents`, `write_once`.
+/// Returns the name at a character, counted from 1, and the name's schema if the text has one: `public.agents`, `write_once`.
 fn name_at(text: &str, position: usize) -> (Option<&str>, &str) {
     let start = text.char_indices().nth(position.saturating_sub(1));
     let text = start.and_then(|(at, _)| text.get(at..)).unwrap_or_default();
@@ -452,7 +452,7 @@ mod tests {
         let sql = "INSERT INTO public.tasks (description) VALUES ($1)";
         let once = "SELECT * FROM public.write_once($1, $2, $3, $4)";
         for (query, context, ours) in [
-            // A trigger that somebody added, with messages in two languages.
+            // The error comes from a trigger that somebody added, with messages in two languages.
             (
                 "INSERT INTO audit DEFAULT VALUES",
                 "PL/pgSQL function audit_tasks() line 3 at SQL statement",
@@ -474,7 +474,7 @@ mod tests {
                 "PL/pgSQL function public.workflow_task_added() line 2 at SQL statement",
                 true,
             ),
-            // The statement that runs for an idempotency key.
+            // The text is that of the statement that runs for an idempotency key.
             (
                 sql,
                 "PL/pgSQL-Funktion write_once(text,text,text,text[]) Zeile 9 bei EXECUTE",

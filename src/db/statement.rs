@@ -1,18 +1,18 @@
 //! The definition of a SQL statement: its name, its constant text, the tables it writes, the indexes it uses, and the
 //! maximum number of rows it returns.
 
-/// A statement of the registry (`queries::ALL`). Tests check its indexes and rows with EXPLAIN of the same text.
+/// A statement of the registry (`queries::ALL`). Tests check the statement's indexes and rows with EXPLAIN of the same text.
 #[derive(Debug)]
 pub struct Statement {
-    /// The name in logs, percentiles and tests. The object comes first: `agent_list`.
+    /// The name in logs, percentiles and tests, which begins with the object: `agent_list`.
     pub name: &'static str,
     /// The constant text with parameters such as `$1`, each cast to its type.
     pub sql: &'static str,
-    /// Whether it only reads, or which tables it writes.
+    /// Whether the statement only reads, or the tables that it writes.
     pub effect: Effect,
-    /// How it finds its rows.
+    /// How the statement finds its rows.
     pub access: Access,
-    /// The most rows it may put into its answer.
+    /// The maximum number of rows in the statement's answer.
     pub max_rows: u32,
 }
 
@@ -33,12 +33,12 @@ impl Statement {
     }
 }
 
-/// The effect of a statement on the database. Tests compare it with the statement's text and with its plan.
+/// The effect of a statement on the database. Tests compare the effect with the statement's text and with its plan.
 #[derive(Debug)]
 pub enum Effect {
-    /// It only reads.
+    /// The statement only reads.
     Reads,
-    /// It writes to these tables. Tables outside of the schema `public` are named with their schema. Foreign keys and triggers may
+    /// The statement writes to these tables. Tables outside of the schema `public` are named with their schema. Foreign keys and triggers may
     /// change other tables.
     Writes(&'static [&'static str]),
 }
@@ -46,13 +46,13 @@ pub enum Effect {
 /// How a statement finds its rows.
 #[derive(Debug)]
 pub enum Access {
-    /// By these indexes, named as in the migrations.
+    /// The statement uses these indexes, named as in the migrations.
     Indexes(&'static [&'static str]),
-    /// By all indexes of the first list and any of the second. Those of the second list cost the same, so the planner may use any.
+    /// The statement uses all indexes of the first list and one of the second. The planner may choose any, because they cost the same.
     IndexesAndOneOf(&'static [&'static str], &'static [&'static str]),
-    /// Without an index, for this reason.
+    /// The statement uses no index, for this reason.
     Scans(&'static str),
-    /// The statement finds no rows but inserts one. These indexes enforce uniqueness.
+    /// The statement only inserts a row. These indexes enforce uniqueness.
     Inserts(&'static [&'static str]),
 }
 

@@ -66,10 +66,10 @@ pub fn cache_control(operation: &Operation, config: &Config) -> HeaderValue {
     })
 }
 
-/// Returns the tokens that this audience accepts; none if no token is required.
+/// Returns the tokens that this audience accepts. Returns none if no token is required.
 ///
-/// Without admin tokens, API tokens also open the admin operations. Without API tokens, the API requires no token, but its
-/// admin operations require an admin token if one is configured.
+/// If no admin token is configured, API tokens also permit the admin operations. If no API token is configured, the API requires no token, but
+/// its admin operations require an admin token if one is configured.
 fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str> + Clone {
     let (api, admin) = (&config.api_tokens[..], &config.admin_tokens[..]);
     let (own, also) = match audience {
@@ -89,7 +89,7 @@ pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a s
         return true;
     }
     match bearer_token(headers) {
-        // Compares with all tokens, so that the time does not show which one matches.
+        // Compares with all tokens, so that the response time does not show which token matches.
         Some(token) => tokens.fold(false, |found, known| found | same(token, known.as_bytes())),
         None => false,
     }

@@ -1,8 +1,8 @@
-//! Checks of the headers in which a browser names the page that made a request, and the host name that the page used. Only
-//! browsers name a page.
+//! Checks the headers in which a browser names the page that made a request, and the host name that the page used. Only browsers send the
+//! page's name.
 //!
-//! Other origins: <https://www.w3.org/TR/fetch-metadata/>. DNS rebinding: an attacker's host name resolves to our address, so
-//! the attacker's page has our origin. Only the `Host` header shows the name.
+//! <https://www.w3.org/TR/fetch-metadata/> describes the check of origins. With DNS rebinding, an attacker's host name resolves to our address,
+//! so the attacker's page has our origin. Only the `Host` header shows the attacker's name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Uri};
 /// The maximum number of characters of a header that an error quotes.
 const MAX_SHOWN: usize = 100;
 
-/// Returns the origin of the page that made a browser send this request, if it is neither ours nor one of `trusted`.
+/// Returns the origin of the page that made a browser send this request, unless the origin is ours or one of `trusted`.
 pub fn foreign_origin(headers: &HeaderMap, trusted: &[String]) -> Option<String> {
     let origin = text(headers, ORIGIN.as_str());
     if origin
@@ -34,7 +34,7 @@ pub fn foreign_origin(headers: &HeaderMap, trusted: &[String]) -> Option<String>
     (!is_ours).then(|| shown(origin.as_deref().unwrap_or("unknown")))
 }
 
-/// Returns the host that the request names, if a page can have chosen it: a name that is neither localhost nor in `allowed`.
+/// Returns the host name in the request if an attacker's page may have chosen it: a name that is neither localhost nor in `allowed`.
 ///
 /// IP addresses are accepted, because a page whose address is an IP address comes from the server at that address.
 pub fn foreign_host(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> Option<String> {

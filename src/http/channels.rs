@@ -1,4 +1,4 @@
-//! The routes under /api/channels: their input, their responses, and one query for each.
+//! The routes under /api/channels: their input, their responses, and one query for each route.
 
 use uuid::Uuid;
 

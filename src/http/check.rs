@@ -31,7 +31,7 @@ impl FieldType {
     /// Parses the text of a parameter; the error says what is wrong with it.
     pub fn parse(&self, text: &str) -> Result<Scalar, Cow<'static, str>> {
         match *self {
-            // The original API accepts these words; Python clients write True.
+            // The original API accepts all of these words. Python clients send True.
             Self::Boolean => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Ok(Scalar::Boolean(true)),
                 "false" | "0" | "no" | "off" => Ok(Scalar::Boolean(false)),
@@ -43,7 +43,7 @@ impl FieldType {
             }
             _ => {
                 let text = match self {
-                    // A client that does not encode a plus sign sends a space.
+                    // A client that does not encode the plus sign of an offset sends a space.
                     Self::Time => text.replace(' ', "+"),
                     _ => text.to_owned(),
                 };
@@ -52,8 +52,8 @@ impl FieldType {
         }
     }
 
-    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends it to `out` in the form that
-    /// statements expect. The output is valid only if there are no field errors.
+    /// Checks the JSON value `text`, which is at `pointer` in the body, and appends the value to `out` in the form that statements expect. The
+    /// output is valid only if there are no field errors.
     pub fn check(
         &self,
         text: &str,
@@ -168,7 +168,7 @@ impl FieldType {
         })?;
         let (min, max) = match *self {
             Self::Integer { min, max } => (min, max),
-            // The upper limit is the position before the task that has the dependency; the first task can't have one.
+            // The upper limit is the position before the task that has the dependency, so the first task can't have a dependency.
             _ => (0, list_position(pointer).unwrap_or(i64::MAX) - 1),
         };
         let error = match number {
@@ -213,8 +213,8 @@ impl FieldType {
 }
 
 impl Schema {
-    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless
-    /// it stops early because of [`MAX_FIELD_ERRORS`] unknown or repeated members.
+    /// Checks the members of an object: unknown, missing and repeated ones, and the value of each. Appends the object to `out`, unless the
+    /// check stops early because of [`MAX_FIELD_ERRORS`] unknown or repeated members.
     pub fn check(
         &self,
         object: &str,
@@ -298,7 +298,7 @@ impl Schema {
     }
 }
 
-/// How often a member is in the body, with its value if it is there once.
+/// How often a member is in the body, with the member's value if the member is there once.
 enum Given<'a> {
     Absent,
     Once(&'a str),

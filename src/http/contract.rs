@@ -1,7 +1,7 @@
 //! The input and the answers of each operation, as tables: `check` compares every request with them, and a test generates
 //! openapi.json from them.
 //!
-//! Contains descriptions only, and doesn't depend on the router or the database.
+//! The module contains descriptions only, and doesn't depend on the router or the database.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Operation {
 /// The clients that may call an operation if tokens are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Requires no token, because the response has no confidential data and its clients can't send a token.
+    /// Requires no token, because the response has no confidential data and the operation's clients can't send a token.
     Everyone,
     /// Requires an API token or an admin token.
     Clients,
@@ -55,7 +55,7 @@ pub enum Audience {
     Administrators,
 }
 
-/// The result of checking a request: its field errors, and the rows that it refers to, which may not exist.
+/// The result of checking a request: its field errors, and its references to rows, which may not exist.
 #[derive(Debug, Default)]
 pub struct Validation {
     /// The field errors, at most [`MAX_FIELD_ERRORS`].
@@ -157,7 +157,7 @@ impl Operation {
         self.method == "GET"
     }
 
-    /// Whether the operation writes a row and returns it with its tag, as GET does. Deleting a workflow returns no tag.
+    /// Whether the operation writes a row and returns it with its tag, as GET does. The deletion of a workflow returns no tag.
     #[must_use]
     pub fn answers_a_row(&self) -> bool {
         self.method != "GET" && self.id != "workflow_delete"
@@ -189,10 +189,10 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The time limit for receiving a body.
 pub const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The maximum number of field errors in a response. More would not help the client.
+/// The maximum number of field errors in a response. More errors would not help the client.
 pub const MAX_FIELD_ERRORS: usize = 50;
 
-/// Whether the text is a UUID with hyphens. The parser accepts other forms, which openapi.json does not promise.
+/// Whether the text is a UUID with hyphens. The parser also accepts other forms, which openapi.json does not allow.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {
     text.len() == 36 && Uuid::try_parse(text).is_ok()
@@ -231,7 +231,7 @@ impl Cursor {
 
 /// Returns a time in microseconds since 1970, the unit of keyset cursors; `None` if the text isn't a time (RFC 3339).
 pub fn epoch_us(text: &str) -> Option<i64> {
-    // RFC 3339 requires a year of four digits without a sign. PostgreSQL's times begin in 4714 BC.
+    // RFC 3339 requires a year of four digits without a sign. This check also keeps the time within PostgreSQL's range.
     let year = text.bytes().take_while(u8::is_ascii_digit).count();
     if year != 4 {
         return None;

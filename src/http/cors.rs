@@ -24,8 +24,8 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Returns the CORS rules for pages of these origins; `None` without origins.
 ///
-/// A page may send any header, because its origin is trusted, and tracing libraries keep adding headers (`baggage`,
-/// `sentry-trace`). `*` would not suffice, because it excludes `Authorization`.
+/// A page may send any header, because its origin is trusted, and tracing libraries keep adding headers (`baggage`, `sentry-trace`). The answer
+/// repeats the requested headers, because `*` would exclude `Authorization`.
 pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -73,14 +73,14 @@ pub async fn answer(
     if is_preflight {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    // Responses without CORS headers need Vary too, because a cache must not return them to a page of another origin.
+    // Responses without CORS headers need Vary too, because a cache must not return them to pages of other origins.
     let vary = HeaderValue::from_static(if is_preflight {
         "origin, access-control-request-method, access-control-request-headers"
     } else {
         "origin"
     });
     response.headers_mut().append(VARY, vary);
-    // Pages may read the timing too: <https://www.w3.org/TR/resource-timing/#sec-timing-allow-origin>.
+    // Pages of other origins may also read the timing: <https://www.w3.org/TR/resource-timing/#sec-timing-allow-origin>.
     if let Some(origin) = response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned() {
         let name = HeaderName::from_static("timing-allow-origin");
         response.headers_mut().insert(name, origin);

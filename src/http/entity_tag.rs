@@ -11,14 +11,14 @@ pub fn etag(tag: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{tag}\"")).ok()
 }
 
-/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that have our format, weak or strong. Keeps [`ANY_TAG`].
+/// Returns the tags in `If-None-Match` (RFC 9110, 13.1.2) that have our format, weak or strong, or are [`ANY_TAG`].
 pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
     let tags = entity_tags(headers, &IF_NONE_MATCH).into_iter();
     tags.map(|(_, tag)| tag).collect()
 }
 
-/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. A header without
-/// a usable tag is a condition that is always false, so that a client's mistake changes nothing.
+/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. If a header has no usable tag,
+/// its condition is false, so that a client's mistake changes nothing.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let mut values = headers.get_all(IF_MATCH).iter();
     match (values.next(), values.next()) {
@@ -33,12 +33,12 @@ pub fn if_match(headers: &HeaderMap) -> IfMatch {
     IfMatch(Some(tags.map(|(_, tag)| tag).collect()))
 }
 
-/// Returns the tags in a header that have our format or are [`ANY_TAG`], each with whether it is weak. Stops reading a value at its first
-/// syntax error.
+/// Returns the tags in a header that have our format or are [`ANY_TAG`], each with a flag that is true for a weak tag. Stops reading a value at
+/// its first syntax error.
 fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     let mut tags = Vec::new();
     for value in headers.get_all(name) {
-        // Our tags are ASCII; other bytes are only skipped.
+        // Our tags are ASCII, so the conversion of other bytes changes none of them.
         let value = String::from_utf8_lossy(value.as_bytes());
         let mut rest = value.as_ref();
         loop {
@@ -65,8 +65,8 @@ fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Vec<(bool, String)> {
     tags
 }
 
-/// Returns our tag without a proxy's suffix; `None` if `tag` can't be one of ours. Proxies that compress bodies append the name
-/// of the coding: Apache sends `"…-gzip"`. The row is the same.
+/// Returns our tag without a proxy's suffix; `None` if `tag` can't be one of ours. Proxies that compress bodies append the name of the coding
+/// to the tag of the same row, as Apache does with `"…-gzip"`.
 fn our_tag(tag: &str) -> Option<&str> {
     let (ours, suffix) = tag.split_at_checked(TAG_LENGTH)?;
     let coding = suffix.trim_start_matches(['-', ';', '+']);

@@ -7,8 +7,8 @@ use super::contract::{Audience, Operation};
 use super::reply::Reply;
 use crate::schema::FieldType;
 
-/// The properties that operations with an HTML page share. A page contains no data, so it needs no token. Its script requests
-/// the data, with a token if one is required.
+/// The properties that operations with an HTML page share. A page contains no data, so it needs no token. The page's script requests the data,
+/// with a token if one is required.
 pub const OPERATION: Operation = Operation {
     answer: FieldType::Text {
         min: 1,

@@ -31,7 +31,7 @@ pub struct Input<P = ()> {
     pub parameters: P,
     /// The body, as JSON text for a statement.
     pub body: String,
-    /// The tags of `If-Match`: a write is executed only if the row has one of them.
+    /// The tags of `If-Match`. A write is executed only if the row has one of these tags.
     pub if_match: IfMatch,
     /// The path and the query, for links.
     pub uri: RequestUri,
@@ -59,7 +59,7 @@ pub struct RequestUri {
 /// The parsed input of a request. Every value is valid if there are no field errors.
 #[derive(Debug)]
 pub struct RawInput {
-    /// The idempotency key: a write with the same key is executed only once.
+    /// The idempotency key. Writes with the same key are executed only once.
     pub idempotency_key: Option<String>,
     /// The parameters, by name.
     pub values: Values,
@@ -85,8 +85,8 @@ impl RawInput {
         let mut validation = Validation::default();
         let path_parameters = path_parameters(&mut parts, &mut validation).await;
         let query = parts.uri.query().unwrap_or_default();
-        // A repeated parameter is an error, so these parameters alone cause more than MAX_FIELD_ERRORS errors, and further ones can't
-        // change the answer.
+        // A repeated parameter is an error. So these first parameters alone cause more than MAX_FIELD_ERRORS errors if there are further ones,
+        // and the further ones can't change the answer.
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
             .take(operation.parameters.len() + MAX_FIELD_ERRORS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -245,7 +245,7 @@ async fn read_all(mut body: Body) -> Result<Vec<u8>, ApiError> {
     Ok(all)
 }
 
-/// Whether the one `Content-Type` says that the body is JSON in UTF-8. US-ASCII is a subset of UTF-8; `utf8` is another spelling.
+/// Whether the only `Content-Type` declares JSON in UTF-8. US-ASCII, a subset of UTF-8, and the spelling `utf8` are also accepted.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next(), types.next()) else {

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-/// The maximum nesting of a body. It leaves four levels for the records around a free-form object; valid bodies need fewer.
+/// The maximum nesting of a body, with four levels for the records around a free-form object. Valid bodies need fewer levels.
 const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
 
 /// The maximum number of values in a body. A member counts twice, and so does an empty array or object. Valid bodies have far fewer.
@@ -50,8 +50,8 @@ pub fn size_error(text: &str) -> Option<String> {
     None
 }
 
-/// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. Uses no recursion, and one
-/// byte of memory for each level of nesting.
+/// Checks that `text` is one JSON value whose strings are Unicode; the error has the position. The check uses no recursion, and one byte of
+/// memory for each level of nesting.
 pub fn check_syntax(text: &str) -> Result<(), String> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
     match lone_surrogate(text.as_bytes()) {
@@ -62,7 +62,7 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the position of a lone surrogate, an escape such as `\ud800` without its pair. PostgreSQL stores Unicode only.
+/// Returns the position of a lone surrogate, an escape such as `\ud800` without its pair, because PostgreSQL stores only valid Unicode.
 fn lone_surrogate(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -145,7 +145,7 @@ pub fn is_string(literal: &str, text: &str) -> bool {
     string(literal).is_some_and(|string| string == text)
 }
 
-/// Whether the character is white space of RFC 8259. Unicode has more white space.
+/// Whether the character is white space in JSON (RFC 8259). Unicode has more white space.
 fn is_white_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r')
 }
@@ -216,7 +216,7 @@ pub enum Whole {
     TooLarge,
 }
 
-/// Reads a JSON number as a whole number; `None` if it has a fraction. Computes with decimal digits: a float would turn
+/// Reads a JSON number as a whole number; `None` if it has a fraction. The function computes with decimal digits, because a float would turn
 /// 99.9999999999999999999 into 100.
 pub fn whole_number(number: &str) -> Option<Whole> {
     let (number, sign) = match number.strip_prefix('-') {
@@ -234,7 +234,7 @@ pub fn whole_number(number: &str) -> Option<Whole> {
     }
     let exponent = match exponent.parse::<i64>() {
         Ok(exponent) => exponent,
-        // The exponent doesn't fit an `i64`, so the number is far too large, or a tiny fraction.
+        // The exponent doesn't fit an `i64`, so the number is far too large, or a tiny fraction if the exponent is negative.
         Err(_) if exponent.starts_with('-') => return None,
         Err(_) => return Some(Whole::TooLarge),
     };
@@ -255,8 +255,8 @@ pub fn whole_number(number: &str) -> Option<Whole> {
 /// The maximum size of a free-form object in bytes. The limit is low, because a page of a list contains up to 200 of them.
 pub const MAX_OBJECT_BYTES: usize = 16 * 1024;
 
-/// The maximum nesting of a free-form object, including the object itself. Responses put at most three levels around one, and common
-/// parsers read 64 levels (.NET; Ruby reads 100, `serde_json` 127).
+/// The maximum nesting of a free-form object, including the object itself. Responses put at most three levels around one, and common parsers
+/// read at least 64 levels (.NET reads 64, Ruby 100, `serde_json` 127).
 pub const MAX_OBJECT_DEPTH: usize = 60;
 
 /// Returns the error of a free-form object that PostgreSQL can't store or common JSON parsers can't read; `None` if the object is
@@ -306,7 +306,7 @@ pub fn free_form_error(text: &str) -> Option<Cow<'static, str>> {
     })
 }
 
-/// Returns an upper limit for the number's length as PostgreSQL writes it: 1e308 takes 309 digits.
+/// Returns an upper limit for the length of a number as PostgreSQL writes the number, for example 309 digits for 1e308.
 fn number_size(number: &str) -> usize {
     let exponent = match number.split_once(['e', 'E']) {
         Some((_, exponent)) => exponent
@@ -349,7 +349,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
 /// The error for a NUL character, which PostgreSQL can't store, even in JSON.
 pub const NUL_ERROR: &str = "contains a NUL character";
 
-/// Returns the UTF-16 code unit of the escape `\uXXXX` at this position. Without an escape returns 1, which passes all checks.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at this position, or 1, which passes all checks, if there is no escape.
 fn code_unit(literal: &[u8], at: usize) -> u16 {
     let digits = match literal.get(at..at + 6) {
         Some([b'\\', b'u', digits @ ..]) => std::str::from_utf8(digits).unwrap_or_default(),
@@ -537,7 +537,7 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            // serde_json reads some other numbers as a neighbouring float.
+            // `serde_json` reads some other numbers as a neighbouring float, so they aren't generated.
             any::<i32>().prop_map(|number| Value::from(f64::from(number) / 4.0)),
             "[a\"\\\\/{}\\[\\]:, \u{0}\n\u{e4}\u{1f600}]{0,6}".prop_map(Value::from),
         ];

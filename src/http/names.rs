@@ -10,8 +10,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_properties::emoji::EmojiStatus;
 use unicode_properties::{GeneralCategory, UnicodeEmoji, UnicodeGeneralCategory};
 
-/// Returns a regular expression (ECMA 262) for names. It matches every name that [`error`] accepts. It also matches some names that
-/// [`error`] refuses: those with a needless joiner or variation selector, and those with an invisible character above U+FFFF.
+/// Returns a regular expression (ECMA 262) for names. The expression matches every name that [`error`] accepts, and some that [`error`]
+/// refuses: those with a needless joiner or variation selector, or with an invisible character above U+FFFF.
 #[must_use]
 pub fn regex() -> String {
     let invisible = "\\u0000-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f\
@@ -80,11 +80,11 @@ pub fn error(name: &str) -> Option<String> {
     None
 }
 
-/// Whether the character is visible or an ordinary space.
+/// Whether the character is visible, or is an ordinary space.
 fn is_visible(character: char) -> bool {
     match character {
         ' ' | '\u{3000}' => true,
-        // Combining grapheme joiner, Hangul fillers, Khmer inherent vowels, variation selectors, an empty Braille cell, and
+        // The list has the combining grapheme joiner, Hangul fillers, Khmer inherent vowels, variation selectors, an empty Braille cell, and
         // code points that are reserved for more invisible characters.
         '\u{34f}'
         | '\u{115f}'
@@ -165,8 +165,8 @@ fn joins_emoji(before: &str, after: &str) -> bool {
     last.chars().next_back().is_some_and(is_emoji) && after.chars().next().is_some_and(is_emoji)
 }
 
-/// Returns whether U+FE0F after `before` displays an emoji: after a character that also has a text form, such as `❤`, or after the digit of
-/// a keycap.
+/// Whether U+FE0F after `before` displays an emoji. It does after a character that also has a text form, such as `❤`, and after the digit of a
+/// keycap.
 fn makes_emoji(before: &str, after: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;

@@ -9,7 +9,7 @@ use super::problem::ApiError;
 use crate::schema::performance::Window;
 use crate::schema::{Filter, Parameter};
 
-/// The checked parameters of a request, by name. If the request omits a parameter, its value is the default, if there is one.
+/// The checked parameters of a request, by name. If the request omits a parameter that has a default, the value is the default.
 #[derive(Debug, Default)]
 pub struct Values(Vec<(&'static str, Scalar)>);
 
@@ -34,7 +34,7 @@ impl Values {
         value.map(|(_, value)| value)
     }
 
-    /// Returns the value of each filter; `None` if the filter isn't given. The value of a boolean filter is not used.
+    /// Returns the value of each filter; `None` if the request doesn't have the filter. The value of a boolean filter is not used.
     #[must_use]
     pub fn filters(&self, filters: &[Filter]) -> Vec<Option<String>> {
         let value = |filter: &Filter| match self.scalar(filter.parameter.name)? {

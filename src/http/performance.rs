@@ -1,4 +1,4 @@
-//! The routes under /api/performance, and the page that shows them. They report the performance of all instances together.
+//! The routes under /api/performance, which report the performance of all instances together, and the page that shows the reports.
 
 use axum::http::HeaderValue;
 

@@ -33,7 +33,7 @@ pub enum ApiError {
     Unauthorized(Audience),
     /// A page of this origin made a browser send the request.
     ForeignOrigin(String),
-    /// The API is open, and this host is not one of its names.
+    /// The API is open, and the request's host is not one of the API's names.
     ForeignHost(String),
     /// The path has no route.
     NoRoute,
@@ -58,11 +58,11 @@ pub enum ApiError {
     BodyTooSlow,
     /// No tag in `If-Match` matches the row. Contains the row's current tag.
     Stale(String),
-    /// The row's state, or another row, forbids the write, for the reason in this sentence.
+    /// The row's state, or another row, forbids the write. Contains the reason as a sentence.
     Conflict(String),
     /// The request has these field errors.
     Invalid(Vec<FieldError>),
-    /// The body refers to rows that don't exist. The route finds out which, and returns [`Self::Invalid`] instead.
+    /// The body refers to rows that don't exist. The route determines these rows, and returns [`Self::Invalid`] instead.
     Dangling,
     /// The database doesn't meet the requirements of this version.
     NotReady {
@@ -93,7 +93,7 @@ pub struct Unready {
 pub struct Finding {
     /// The type of requirement, for example `privilege`.
     pub kind: String,
-    /// The object concerned, by the name that we use for it.
+    /// The object that doesn't meet the requirement, by the name that we use for the object.
     pub object: String,
     /// The difference from the requirement.
     pub detail: String,
@@ -144,8 +144,8 @@ impl From<DbError> for ApiError {
     }
 }
 
-/// Returns the client's message for a violated constraint. Apart from foreign keys, only a bug violates other constraints,
-/// because input is checked first.
+/// Returns the client's message for a violated constraint. Input is checked first, so only a bug can violate a constraint that is neither
+/// listed here nor a foreign key.
 fn on_constraint(name: &str) -> Option<&'static str> {
     Some(match name {
         "idx_agents_name" => "An agent with this name already exists. Choose another name.",
@@ -153,7 +153,7 @@ fn on_constraint(name: &str) -> Option<&'static str> {
         "workflow_tasks_count_check" => {
             "The workflow has 1,000 tasks, the maximum, so no task can be added to it."
         }
-        // A position in the request is checked first, so the database assigned this one after the last task.
+        // A position in the request is checked first, so the database assigned the violating position after the last task.
         "workflow_tasks_order_index_check" => {
             "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
         }
@@ -301,7 +301,7 @@ const UNMIGRATED_DETAIL: &str = "The database lacks migrations. Run scripts/migr
 const BUG_DETAIL: &str =
     "An internal error occurred. The log has the details under this request_id.";
 
-/// Attaches the error to the response. [`render`] writes the document, because it has the path and the request id.
+/// Attaches the error to the response. [`render`], which has the path and the request id, writes the document.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -399,7 +399,7 @@ fn document(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    // Only a new request shows whether the error persists.
+    // The response must not be cached, because only a new request shows whether the error persists.
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -413,7 +413,7 @@ fn document(
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        // RFC 9110, 12.5.3: the response names the codings that a request may have.
+        // The response names the codings that a request may have, according to RFC 9110, 12.5.3.
         let none = HeaderValue::from_static("identity");
         response.headers_mut().insert(ACCEPT_ENCODING, none);
     }

@@ -1,7 +1,7 @@
-//! The read-your-writes token: a WAL position at or after the client's last write. A client that sends the token back sees its
-//! own writes, even if a replica or the cache serves the read. Browsers send it as a cookie, other clients as a header.
+//! The read-your-writes token: a WAL position at or after the client's last write. A client that sends the token back sees its own writes, even
+//! if a replica or the cache serves the read. Browsers send the token as a cookie, other clients as a header.
 //!
-//! The token isn't secret. A forged token can only request newer data.
+//! The token isn't secret, because a forged token can only request newer data.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
 
 const COOKIE_NAME: &str = "reznet_written=";
 
-/// The token if the position is unknown, or if there is no replica and only the cache must be bypassed.
+/// The token for a write at an unknown position, and for a component without a replica, where only the cache must be bypassed.
 const LATEST: &str = "latest";
 
-/// How long a browser keeps the token, in addition to the maximum lag of a replica or the cache.
+/// The time that a browser keeps the token, in addition to the maximum lag of a replica or the cache.
 const KEPT: Duration = Duration::from_mins(1);
 
 /// Lets a client's reads use the replica and the cache, as far as its read-your-writes token allows. Other operations use the primary.
@@ -34,8 +34,8 @@ pub fn allow_stale_reads(db: Db, operation: &Operation, headers: &HeaderMap) -> 
     }
 }
 
-/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may still
-/// have taken effect, so its client gets a token too. Its WAL position is unknown, so that token is `latest`.
+/// After a write, sets the header and the cookie with the token, so that the client's next reads see the write. A failed write may still have
+/// taken effect at an unknown WAL position, so its client gets the token `latest`.
 pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
     let config = db.config();
     let has_replica = config.db_read_address.is_some();
@@ -57,11 +57,11 @@ pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
     add_token(headers, position, hidden_for);
 }
 
-/// Returns how current the data must be for a client with these headers: the maximum of all tokens.
+/// Returns the freshness that the tokens in these headers require: the maximum of all tokens.
 fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
-        // A value that isn't UTF-8 may contain a token, so it requires the latest data.
+        // A value that isn't UTF-8 may contain a token, so its client gets the latest data.
         values.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or(COOKIE_NAME))
     };
     let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));

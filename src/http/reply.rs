@@ -30,7 +30,7 @@ pub struct Reply {
 enum Tag {
     /// The same tag means the same bytes.
     Strong(String),
-    /// The same tag means the same rows, which may be written differently: 1.0 and 1.00 in a free-form object.
+    /// The same tag means the same rows, possibly in different text, such as 1.0 and 1.00 in a free-form object.
     Weak(String),
 }
 
@@ -161,8 +161,8 @@ impl IntoResponse for Reply {
     }
 }
 
-/// Returns the row of a write, or the error that says why the write did nothing. `refused` turns a forbidding state into a
-/// sentence.
+/// Returns the row of a write, or the error that says why the write did nothing. `refused` returns the error's sentence for the state that
+/// forbids the write.
 pub fn written(
     outcome: Outcome,
     absent: ApiError,
@@ -182,7 +182,7 @@ pub const NOT_STORED: ApiError = ApiError::Bug(
     "the database has not stored a new row and has given no reason: look for a trigger that returns NULL",
 );
 
-/// Returns a sentence for [`written`], for writes that no state forbids.
+/// The argument `refused` of [`written`], for writes that no state forbids.
 pub fn never(state: &str) -> String {
     format!("The row is {state}.")
 }

@@ -79,7 +79,7 @@ fn query_budget(operation: &Operation, request: &Request, config: &Config) -> us
 }
 
 /// Calls the handler, unless there are field errors. If the handler finds that the body refers to rows that don't exist, returns the field
-/// errors for these.
+/// errors for these references.
 async fn run(
     handler: Handler,
     db: &Db,
@@ -127,7 +127,7 @@ async fn field_errors(db: &Db, validation: Validation, parent: Option<Uuid>) -> 
     }
 }
 
-/// Returns the router's filter for a method. GET handles HEAD as well.
+/// Returns the router's filter for a method. The filter for GET handles HEAD as well.
 fn filter(method: &str) -> MethodFilter {
     match method {
         "POST" => MethodFilter::POST,

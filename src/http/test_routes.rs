@@ -1,5 +1,5 @@
-//! Routes for the profiler's tests, which do things that product handlers must not do. Only builds with the feature
-//! `test-routes` contain them; the shipped component has none.
+//! Routes for the profiler's tests, which break the rules for product handlers. Only builds with the feature `test-routes` contain them; the
+//! shipped component has none.
 
 use axum::Router;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ async fn agent_loop(db: Db, input: Input<AgentLoopParameters>) -> Result<Reply, 
     Ok(Reply::ok("{}"))
 }
 
-/// Aborts its instance, as a bug that clippy misses would.
+/// Aborts the instance, like a bug that clippy doesn't find.
 static TRAP: Operation = Operation {
     id: "trap",
     path: "/test/trap",

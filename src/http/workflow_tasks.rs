@@ -1,4 +1,4 @@
-//! The routes for workflow tasks and for claiming one: their input, their responses, and one query for each.
+//! The routes for workflow tasks and for claiming one: their input, their responses, and one query for each route.
 
 use serde::Deserialize;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! The routes under /api/workflows, except for tasks: their input, their responses, and one query for each.
+//! The routes under /api/workflows, except for tasks: their input, their responses, and one query for each route.
 
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
-//! Percentiles for the whole fleet. Collects the durations of an instance's requests by minute, and passes them on in batches
-//! after responses are sent. No request waits for this, and none fails because of it.
+//! Percentiles of the fleet, which is all instances together. Collects the durations of an instance's requests by minute, and stores them in
+//! batches after responses are sent. No request waits for the storage, and no request fails because of it.
 //!
-//! Contains no SQL. The caller passes the function that stores a batch.
+//! The module contains no SQL. The caller passes the function that stores a batch.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ use crate::breaker::Breaker;
 /// How long, in minutes, a batch waits for a database that is down. Older samples are discarded and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
 
-/// The most slow queries of one batch, which has the slowest and the newest run of each statement. Each gets an EXPLAIN.
+/// The maximum number of slow queries in a batch, which has the slowest and the newest run of each statement. Each query gets an EXPLAIN.
 const MOST_SLOW_QUERIES: usize = 30;
 
-/// How many failures in a row make an instance wait for [`QUIET`] before it tries again.
+/// The number of successive failures after which an instance waits for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
 
-/// The minimum wait before an instance stores a batch of refused requests only. Any client can send any number of them, and each
+/// The minimum wait before an instance stores a batch that has only refused requests. Any client can send any number of such requests, and each
 /// batch is a write to the database.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
@@ -37,11 +37,11 @@ const QUIET: Duration = Duration::from_secs(30);
 pub struct FleetSettings {
     /// How long samples are collected before they are flushed.
     pub flush_interval: Duration,
-    /// Profile 1 in N requests. Each one counts N times.
+    /// The N of "profile 1 in N requests". Each profiled request counts N times.
     pub one_in: u32,
 }
 
-/// The subject of a sketch. The minute comes first, so that old sketches can be split off.
+/// The key of a sketch in a batch. The minute is the first field, so that old sketches can be split off.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Minutes since 1970.
@@ -54,13 +54,13 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether the key counts requests that no route has served.
+    /// Whether the key counts requests that were served by no route.
     fn is_refused(&self) -> bool {
         self.kind == Kind::Route && self.name.starts_with('(')
     }
 }
 
-/// The name for all samples of a kind together, because their percentiles don't follow from those of each name.
+/// The name for all samples of a kind together, whose percentiles can't be computed from the percentiles of each name.
 pub const ALL: &str = "";
 
 /// The kind of a sample. Each kind is counted separately. The variants are in the order of their names.
@@ -115,13 +115,13 @@ pub struct Batch {
     pub sketches: BTreeMap<Key, Gathered>,
     /// The slowest queries.
     pub slow_queries: Vec<SlowQuerySeen>,
-    /// The number of collected samples: those in `sketches` and those that were lost.
+    /// The number of collected samples, both those in `sketches` and those that were lost.
     pub gathered: u64,
-    /// The number of samples that were collected, but lost since.
+    /// The number of samples that were collected and then discarded.
     pub lost: u64,
-    /// The N of the 1 in N requests that were profiled.
+    /// The N of "profile 1 in N requests" with which the samples were collected.
     pub one_in: u32,
-    /// The target that the samples were judged by.
+    /// The target with which the samples were compared.
     pub target: Target,
 }
 
@@ -130,10 +130,9 @@ pub struct Batch {
 pub enum Flushed {
     /// The batch was stored.
     Stored,
-    /// No part of the batch was sent, so it may be tried again. The text is the reason.
+    /// No part of the batch was sent, so the caller may try again. The text is the reason.
     Unsent(Batch, String),
-    /// The batch can't be stored, or it is unknown whether it was. It is discarded, so that nothing is counted twice. The text
-    /// is the reason.
+    /// The batch can't be stored, or the outcome is unknown. The batch is discarded, so that nothing is counted twice. The text is the reason.
     Failed(String),
 }
 
@@ -177,8 +176,8 @@ impl Fleet {
         })
     }
 
-    /// Records a request that has just been answered. The first one starts a task that waits a little and then flushes all
-    /// samples collected by then. The host keeps the instance until the task ends.
+    /// Records a request that has just been answered. The first recorded request starts a task that waits a little and then flushes all samples
+    /// collected by then. The host keeps the instance until the task ends.
     pub fn gather(self: &Arc<Self>, profile: &RequestProfile, totals: &Totals, status: StatusCode) {
         let one_in = u64::from(self.settings.one_in);
         // The choice doesn't depend on the request's id, because a client may choose the id.
@@ -256,7 +255,7 @@ impl Fleet {
         done
     }
 
-    /// Records a failure, and logs the first of successive failures. After too many, no flush begins for a while.
+    /// Records a failure, and logs the first of successive failures. After too many failures, no flush begins for a while.
     fn failed(&self, failures: u32, reason: &str) {
         let pause = if failures >= MOST_FAILURES {
             QUIET
@@ -292,11 +291,11 @@ pub fn now_us() -> i64 {
     })
 }
 
-/// Runs `task` concurrently with requests, and continues it after their responses are sent.
+/// Runs `task` concurrently with requests. The task continues after their responses are sent.
 pub fn after_response(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(target_family = "wasm")]
     spin_sdk::wasip3::spawn(task);
-    // Native builds have no host that would run the task. Only unit tests get here.
+    // Native builds have no host that would run the task. In native builds, only unit tests call this function.
     #[cfg(not(target_family = "wasm"))]
     drop(task);
 }
@@ -393,7 +392,7 @@ impl Batch {
         }
         self.gathered = self.gathered.saturating_add(earlier.gathered);
         self.lost = self.lost.saturating_add(earlier.lost);
-        // No sample may have been added since, so these may be unset.
+        // If no sample was added since, the batch doesn't have these values yet.
         (self.one_in, self.target) = (earlier.one_in, earlier.target);
     }
 

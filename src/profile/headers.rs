@@ -1,4 +1,4 @@
-//! Formats a request's profile as response headers. Does no I/O.
+//! Formats a request's profile as response headers. The module does no I/O.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,7 +19,7 @@ pub const HEADERS: [HeaderName; 5] = [
     SERVER_TIMING,
 ];
 
-/// The most statements in `Server-Timing`, because headers have size limits.
+/// The maximum number of statements in `Server-Timing`, because headers have size limits.
 const MOST_STATEMENTS: usize = 50;
 
 /// Sets the profiling headers and replaces those that the handler set. Unless `visible`, sets only the request's id.
@@ -41,8 +41,8 @@ pub fn insert(headers: &mut HeaderMap, profile: &RequestProfile, totals: &Totals
     }
 }
 
-/// Returns the `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. It lists each statement by name
-/// if the client may see them.
+/// Returns the `Server-Timing` value, in milliseconds: <https://www.w3.org/TR/server-timing/>. The value lists each statement by name if the
+/// client may see the statements.
 fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     let queries = match totals.query_count {
         1 => "1 query".to_owned(),
@@ -71,7 +71,7 @@ fn server_timing(totals: &Totals, profile: &RequestProfile) -> String {
     all.join(", ")
 }
 
-/// Formats microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Exact, unlike a float.
+/// Formats microseconds as milliseconds with two decimals, rounded half up: 45234 → "45.23". Computes with integers, because floats round.
 pub fn ms(us: u64) -> String {
     let hundredths = us / 10 + u64::from(us % 10 >= 5);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)

@@ -14,8 +14,8 @@ use super::{Fleet, RequestProfile, Thresholds, headers, log};
 /// Measures every request that passes, and sets `X-Process-Time`, `X-Query-Count`, `X-Query-Time`, `Server-Timing` and
 /// `X-Request-Id` on its response.
 ///
-/// Handlers find the [`RequestProfile`] in the request's extensions, as an `Arc`. If the extensions contain one already, the
-/// layer uses it, so that an entry point can start the clock before it builds its service.
+/// Handlers find the [`RequestProfile`] in the request's extensions, as an `Arc`. If the extensions already contain a profile, the layer uses
+/// that profile, so that an entry point can start the clock before it builds its service.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -64,9 +64,8 @@ impl ProfileLayer {
         self
     }
 
-    /// Starts the clock for a request with these headers, and gives the request an id: its `X-Request-Id`, which a proxy may
-    /// have set, else the trace id of its `traceparent` (<https://www.w3.org/TR/trace-context/>), else a new id.
-    /// Invalid ids are ignored.
+    /// Starts the clock for a request with these headers, and gives the request an id. The id is the valid `X-Request-Id`, which a proxy may
+    /// have set, else the trace id of the valid `traceparent` (<https://www.w3.org/TR/trace-context/>), else a new id.
     #[must_use]
     pub fn start(headers: &HeaderMap) -> Arc<RequestProfile> {
         let text = |name| {
@@ -142,8 +141,8 @@ fn is_request_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._:+/=@".contains(&byte))
 }
 
-/// Returns the trace id of a `traceparent` header: version, 32 hex digits that aren't all zero, and so on. Returns `None` for
-/// an invalid header, because the standard says to ignore it.
+/// Returns the trace id of a `traceparent` header: the field after the version, 32 hex digits that aren't all zero. Returns `None` for an
+/// invalid header, because the standard says to ignore it.
 fn trace_id(traceparent: &str) -> Option<String> {
     let fields: Vec<_> = traceparent.split('-').collect();
     let &[version, trace, parent, flags, ref further @ ..] = &*fields else {

@@ -22,14 +22,14 @@ pub struct Thresholds {
     pub request_warn_us: u64,
     /// A request that took this long is an error.
     pub request_error_us: u64,
-    /// If a request runs a statement with this many different sets of parameters, that is logged, because it may be an N+1 query.
+    /// A request that runs a statement with this many different sets of parameters is logged, because it may have an N+1 query.
     pub repeated_query_count: usize,
-    /// If a request runs a statement this often with the same parameters, that is logged.
+    /// A request that runs a statement this often with the same parameters is logged.
     pub duplicate_query_count: usize,
 }
 
 impl Default for Thresholds {
-    /// Query: 100 and 500 ms. Request: 200 ms and 1 s. Five repetitions, two duplicates.
+    /// Returns 100 and 500 ms for queries, 200 ms and 1 s for requests, five repetitions, and two duplicates.
     fn default() -> Self {
         Self {
             query_warn_us: 100_000,
@@ -83,7 +83,7 @@ impl Level {
 /// The format of all lines that an instance writes.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Sets the format of lines. Only the first call has an effect. Before it, the format is text.
+/// Sets the format of lines. Only the first call has an effect. Before that call, the format is text.
 pub fn set_log_format(format: LogFormat) {
     let _ = FORMAT.set(format);
 }
@@ -259,8 +259,8 @@ fn one_line(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// Whether a character stands for itself: not a control character, such as the CSI of terminals (U+009B), and not a format
-/// character, such as those that reverse the direction of text (U+202E).
+/// Whether a character is shown unescaped. Control characters, such as the CSI of terminals (U+009B), and format characters, such as those that
+/// reverse the direction of text (U+202E), are escaped.
 fn is_shown(character: char) -> bool {
     !matches!(
         character.general_category(),

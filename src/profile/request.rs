@@ -1,7 +1,7 @@
-//! The profile of one request: its statements with their durations, and the time it waited for connections.
+//! The profile of one request: its statements with their durations, and the time that the request waited for connections.
 //!
-//! Each request has a profile of its own. An instance serves several requests at once, so no part of it may be static.
-//! Durations are whole microseconds (`_us`).
+//! Each request has a profile of its own. An instance serves several requests at once, so no part of a profile may be static. Durations are
+//! whole microseconds (`_us`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The measurements of one request. Created when the request starts, and shared by all code that serves it.
+/// The measurements of one request, created when the request starts, and shared by all code that serves the request.
 #[derive(Debug)]
 pub struct RequestProfile {
     started: Instant,
@@ -48,19 +48,19 @@ pub struct CacheLookup {
 /// A statement that was sent, whether it succeeded or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementRun {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
-    /// Whether it ended in an error.
+    /// Whether the statement ended in an error.
     pub failed: bool,
-    /// A hash of its parameters. Equal parameters have equal hashes.
+    /// A hash of the statement's parameters. Equal parameters have equal hashes.
     pub parameters: u64,
 }
 
 /// A statement so slow that its plan is recorded.
 pub struct SlowQuery {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The time from the call until the last row and the outcome were received.
     pub elapsed_us: u64,
@@ -93,7 +93,7 @@ pub struct Totals {
 /// A statement that one request ran more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repetition {
-    /// Its name in the registry.
+    /// The statement's name in the registry.
     pub name: &'static str,
     /// The number of different parameters with which it ran.
     pub different_count: usize,
@@ -126,14 +126,14 @@ impl RequestProfile {
         account.query_budget = Some(query_budget);
     }
 
-    /// Counts the request for its route. A request that ends before this call counts as refused, and its
-    /// duration isn't part of the route's figures.
+    /// Counts the request for its route. A request that ends before this call counts as refused, so its duration isn't part of the route's
+    /// figures.
     pub fn admit(&self) {
         self.account().is_admitted = true;
     }
 
-    /// Returns the name under which the fleet counts the request, and whether it is the name of a route. Requests that match no route or
-    /// are refused have names of their own, because any client can send them, and they must not change the figures of routes.
+    /// Returns the name under which the fleet counts the request, and whether the name is that of a route. Requests that match no route or are
+    /// refused have other names, because any client can send them, and they must not change the figures of routes.
     #[must_use]
     pub fn counted_as(&self, status: u16) -> (String, bool) {
         match &*self.account() {
@@ -156,7 +156,7 @@ impl RequestProfile {
             .unwrap_or_else(|| NO_ROUTE.to_owned())
     }
 
-    /// Returns how many statements the route may send, once it is set.
+    /// Returns how many statements the route may send; `None` if the route isn't set yet.
     #[must_use]
     pub fn query_budget(&self) -> Option<usize> {
         self.account().query_budget
@@ -205,8 +205,7 @@ impl RequestProfile {
         self.account().read_from = Some(read_from);
     }
 
-    /// Returns the last source that [`record_read_from`](Self::record_read_from) recorded. Without a replica or a cache, none is
-    /// recorded.
+    /// Returns the source that [`record_read_from`](Self::record_read_from) recorded last; `None` if there is neither a replica nor a cache.
     #[must_use]
     pub fn read_from(&self) -> Option<&'static str> {
         self.account().read_from

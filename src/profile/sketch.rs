@@ -1,9 +1,9 @@
-//! A compact histogram of durations. Its percentiles are within 1 % of the exact ones. Histograms can be merged without loss,
-//! so the quantiles of many instances come from their merged histograms.
+//! A compact histogram of durations. Its percentiles are within 1 % of the exact ones. Histograms can be merged without loss, so the
+//! percentiles of many instances are computed from their merged histograms.
 //!
-//! This is a `DDSketch` (Masson, Rim and Lee, PVLDB 12, 2019: <https://www.vldb.org/pvldb/vol12/p2195-masson.pdf>) over whole
-//! microseconds (`_us`). It needs no clock, no database and no waiting. It never panics, even on invalid database rows, and
-//! sums saturate at `u64::MAX`.
+//! This is a `DDSketch` (Masson, Rim and Lee, PVLDB 12, 2019: <https://www.vldb.org/pvldb/vol12/p2195-masson.pdf>) over whole microseconds
+//! (`_us`). The module uses no clock and no database. Its functions never wait and never panic, even on invalid database rows. Sums saturate at
+//! `u64::MAX`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::Target;
 
 /// The durations of one statement or route: counts in bins, each 2 % wider than the one below, and exact totals.
 ///
-/// It has at most 2,220 bins for any number of durations, and a few dozen in practice.
+/// A sketch has at most 2,220 bins for any number of durations, and a few dozen in practice.
 ///
 /// ```
 /// use reznet_edge::profile::{Sketch, Target};
@@ -30,7 +30,7 @@ use super::Target;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sketch {
-    /// The number of durations in each bin, by the bin's index. No number is 0.
+    /// The number of durations in each bin that isn't empty, by the bin's index.
     bins: BTreeMap<i32, u64>,
     /// The sum of the bins, stored so that it needn't be computed.
     count: u64,
@@ -54,7 +54,7 @@ impl Sketch {
     /// α: the largest relative error of an estimate.
     pub const ALPHA: f64 = 0.01;
 
-    /// γ = (1 + α) / (1 − α): the ratio of a bin's width to that of the bin below. The same float as 101.0 / 99.0.
+    /// γ = (1 + α) / (1 − α): the ratio of a bin's width to that of the bin below. As a float, γ is equal to 101.0 / 99.0.
     pub const GAMMA: f64 = (1.0 + Self::ALPHA) / (1.0 - Self::ALPHA);
 
     /// ln γ, computed from γ as a float.
@@ -74,9 +74,9 @@ impl Sketch {
 
     /// Restores a stored sketch from its bins, as (index, count) in any order, and its totals.
     ///
-    /// Rows are not trusted. Counts with the same index are added up, and an index out of range counts as the nearest bin.
-    /// Totals that contradict the bins are corrected: errors, and durations within target, are at most the count, and the
-    /// maximum is no lower than the highest bin. So lost rows can't cause a percentile of 0.
+    /// Rows may be invalid. Counts with the same index are added up, and an index out of range counts as the nearest bin. Totals that
+    /// contradict the bins are corrected: errors, and durations within target, are at most the count, and the maximum is no lower than the
+    /// highest bin. So lost rows can't cause a percentile of 0.
     ///
     /// ```
     /// use reznet_edge::profile::{Sketch, Target};
@@ -110,7 +110,7 @@ impl Sketch {
         self.record_weighted(elapsed_us, failed, target, 1);
     }
 
-    /// Adds one duration that counts `weight` times, for example if only 1 in `weight` requests is profiled. 0 adds nothing.
+    /// Adds one duration that counts `weight` times, for example if only 1 in `weight` requests is profiled. A weight of 0 adds nothing.
     pub fn record_weighted(&mut self, elapsed_us: u64, failed: bool, target: Target, weight: u64) {
         if weight == 0 {
             return;
@@ -138,9 +138,9 @@ impl Sketch {
 
     /// Returns the `q`-quantile in microseconds, for example p95 for 0.95. Returns `None` if the sketch is empty.
     ///
-    /// It is an estimate of the value of rank ⌊q·(count − 1)⌋ in ascending order, counted from 0 (the paper's lower quantile),
-    /// within [`ALPHA`](Self::ALPHA) of it and never above the maximum. A `q` outside 0 to 1 is replaced by the nearer limit,
-    /// and NaN by 0. It isn't rounded, because whole microseconds are too coarse below 100.
+    /// The result is an estimate of the value of rank ⌊q·(count − 1)⌋ in ascending order, counted from 0 (the paper's lower quantile), within
+    /// [`ALPHA`](Self::ALPHA) of that value and never above the maximum. A `q` outside 0 to 1 is replaced by the nearer limit, and NaN by 0.
+    /// The result isn't rounded, because whole microseconds are too coarse below 100.
     ///
     /// ```
     /// use reznet_edge::profile::{Sketch, Target};
@@ -183,7 +183,7 @@ impl Sketch {
         self.count == 0
     }
 
-    /// Returns the non-empty bins as (index, count), by index. These are stored in the database.
+    /// Returns the non-empty bins as (index, count), by index, in the form that the database stores.
     pub fn bins(&self) -> impl Iterator<Item = (i32, u64)> {
         self.bins.iter().map(|(&index, &count)| (index, count))
     }
@@ -196,8 +196,8 @@ impl Sketch {
     /// CASE WHEN us = 0 THEN -1 ELSE ceil(ln(us::float8) / ln(101::float8 / 99))::int END
     /// ```
     ///
-    /// Logarithms of two libraries may differ in the last digit. Up to an hour, no whole microsecond is so near to a bin's edge
-    /// that this matters. A longer duration could be in the adjacent bin.
+    /// Logarithms of two libraries may differ in the last digit. Up to an hour, no whole microsecond is so near to a bin's edge that the
+    /// difference changes the bin. A longer duration could be in the adjacent bin.
     ///
     /// ```
     /// use reznet_edge::profile::Sketch;
@@ -360,8 +360,8 @@ mod tests {
         }
     }
 
-    /// Checks `ceil(ln(v) / ln(gamma))` with the constant written and computed as in SQL. Also checks that no value is so near
-    /// to an edge that another library's last digit could move it across.
+    /// Checks that Rust computes the same bins as `ceil(ln(v) / ln(gamma))` in SQL. Also checks that no value is so near to an edge that a
+    /// difference in the last digit could move the value across.
     #[test]
     fn sql_and_rust_compute_the_same_bin_up_to_one_hour() {
         let mut count = 0;
@@ -369,7 +369,7 @@ mod tests {
             let in_sql = float(elapsed_us).ln() / (101.0_f64 / 99.0).ln();
             let index = f64::from(Sketch::bin_index(elapsed_us));
             assert_eq!(in_sql.ceil().to_bits(), index.to_bits(), "{elapsed_us}");
-            // The last digit of these numbers is 2e-13.
+            // The last digit of these numbers is 2e-13, so a difference in the last digit doesn't reach the edge.
             assert!((in_sql - in_sql.round()).abs() > 2e-11, "{elapsed_us}");
             count += 1;
         }
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn no_quantile_is_above_the_maximum() {
-        // The lowest value of a bin. Without the limit by the maximum, its estimate would be 1 % too high.
+        // Tests the lowest value of a bin, whose estimate would be 1 % too high without the limit by the maximum.
         let index = 1_000;
         let elapsed_us = whole(Sketch::GAMMA.powi(index - 1)) + 1;
         assert_eq!(Sketch::bin_index(elapsed_us), index);
@@ -625,7 +625,7 @@ mod tests {
         TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
     }
 
-    /// Returns a sample in whole microseconds, as recorded. The estimates are of these values, not of the floats.
+    /// Returns a sample in whole microseconds, as recorded, because the estimates refer to these values and not to the floats.
     fn sample(distribution: impl Distribution<f64>, rng: &mut TestRng) -> Vec<u64> {
         distribution
             .sample_iter(rng)
@@ -634,8 +634,8 @@ mod tests {
             .collect()
     }
 
-    /// Compares p50, p95 and p99 with those of the sorted values, for one sketch of all values, and for one that is merged from
-    /// many sketches in random order, each value in a random one.
+    /// Compares p50, p95 and p99 with those of the sorted values, for two sketches: one of all values, and one that is merged from many
+    /// sketches in random order. Each value is in a random one of these.
     fn keeps_the_promise(mut values_us: Vec<u64>, rng: &mut TestRng) -> Result<(), TestCaseError> {
         let one = sketch_of(&values_us);
 
@@ -682,7 +682,7 @@ mod tests {
             keeps_the_promise(values_us, &mut rng)?;
         }
 
-        /// Durations with and without a cache, far apart, so that the percentiles of the two modes are independent.
+        /// Tests durations with and without a cache that are far apart, so that the percentiles of the two modes are independent.
         #[test]
         fn quantiles_of_bimodal_durations_are_within_alpha(seed in seed(), ln_fast_us in 3.0..6.0, ln_slow_us in 9.0..15.0, slow_part in 0.01..0.6) {
             let mut rng = rng(seed);
@@ -701,7 +701,7 @@ mod tests {
             keeps_the_promise(vec![elapsed_us; VALUES], &mut rng(seed))?;
         }
 
-        /// Includes shapes under 1, whose mean is infinite.
+        /// Includes distributions with a shape under 1, whose mean is infinite.
         #[test]
         fn quantiles_of_heavy_tailed_durations_are_within_alpha(seed in seed(), least_us in 1.0..10_000.0, shape in 0.5..3.0) {
             let mut rng = rng(seed);

@@ -1,18 +1,18 @@
-//! The requirement for the durations of queries. This is the only place in the component that compares a duration with it.
+//! The requirement for the durations of queries. No other module of the component compares a duration with the requirement.
 
 use std::fmt;
 
 /// The requirement: `percent` of the queries take less than `limit_us`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The limit in microseconds. It is a whole number of milliseconds.
+    /// The limit in microseconds, which is a whole number of milliseconds.
     pub limit_us: u64,
     /// How many of 100 queries must be under the limit.
     pub percent: u32,
 }
 
 impl Target {
-    /// Whether a query of this duration is within the target. A query that takes exactly the limit is not.
+    /// Whether a query of this duration is within the target. A query that takes exactly the limit is not within the target.
     #[must_use]
     pub fn is_met_by(self, elapsed_us: u64) -> bool {
         elapsed_us < self.limit_us

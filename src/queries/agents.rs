@@ -1,4 +1,4 @@
-//! Statements on the table `agents`, and on an agent's messages and channel. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `agents`, and on an agent's messages and channel. The functions return JSON text and don't depend on HTTP.
 
 use std::sync::LazyLock;
 
@@ -95,7 +95,7 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes the members of an agent that the body has.
+/// Changes an agent's members, as far as the body has them.
 pub async fn agent_update(
     db: &Db,
     id: Uuid,
@@ -174,8 +174,8 @@ pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<
 
 pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
-    // Of concurrent statements, one inserts the row. The others wait for it, and DO UPDATE returns the row to them. DO NOTHING
-    // would return no row, because their snapshots are older than the row. An archived channel is reopened.
+    // If several sessions run the statement, one inserts the row. The others wait, and DO UPDATE returns the row to them. DO NOTHING would
+    // return no row, because their snapshots are older than the row. An archived channel is reopened.
     sql: constcat::concat![
         "WITH existing AS (SELECT ",
         channels::COLUMNS,

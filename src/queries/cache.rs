@@ -1,5 +1,5 @@
-//! The tables whose reads are cached in the key-value store until a write changes them, and the report on cache hits. Doesn't
-//! depend on HTTP.
+//! The tables whose reads are cached in the key-value store until a write changes them, and the report on cache hits. The module doesn't depend
+//! on HTTP.
 
 use super::fleet_report::{bin_ms, measured, percentiles, window_from};
 use super::text;

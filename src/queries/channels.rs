@@ -1,4 +1,4 @@
-//! Statements on the table `channels`, and on a channel's messages. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `channels`, and on a channel's messages. The functions return JSON text and don't depend on HTTP.
 
 use std::sync::LazyLock;
 
@@ -83,7 +83,7 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes the members of a channel that the body has.
+/// Changes a channel's members, as far as the body has them.
 pub async fn channel_update(
     db: &Db,
     id: Uuid,
@@ -134,7 +134,7 @@ pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outc
 
 pub(super) static CHANNEL_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
     List::new(ListOf {
-        // A page is read from its newest row backwards, and shown oldest first. The next page is older.
+        // A page is read from its newest row backwards, and shown with the oldest row first. The next page has older rows.
         name: "channel_message_list",
         table: "messages",
         columns: messages::COLUMNS,

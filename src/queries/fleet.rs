@@ -1,6 +1,6 @@
-//! Statements that store the measurements of all instances in the schema `profile`. Doesn't depend on HTTP.
+//! Statements that store the measurements of all instances in the schema `profile`. The module doesn't depend on HTTP.
 //!
-//! No client waits for these statements.
+//! No client waits for these statements, because they run after the response.
 
 use super::{health, names, text};
 use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
@@ -8,10 +8,10 @@ use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
 pub(super) static FLEET_FLUSH: Statement = Statement {
     name: "fleet_flush",
-    // Only inserts rows, so it never waits for another flush. `flush` reads the number of written samples, so that its duration
-    // includes their insertion. Compaction is due with a probability of 1 in 500 for each row, so that no flush has to count the
-    // pending rows. There are more than 5,000 of them only once in 20,000 compactions. A probability for each flush would not
-    // bound them, because the number of rows in a flush varies.
+    // The statement only inserts rows, so it never waits for another flush. The CTE `flush` reads the number of written samples, so that its
+    // duration includes their insertion. Compaction is due with a probability of 1 in 500 for each row, so that no flush has to count the
+    // pending rows. More than 5,000 rows are pending only once in 20,000 compactions. A probability for each flush would not limit the pending
+    // rows, because the number of rows in a flush varies.
     sql: constcat::concat!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
@@ -37,7 +37,7 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
 
 pub(super) static FLEET_COMPACT: Statement = Statement {
     name: "fleet_compact",
-    // If several sessions find that compaction is due, one does it, and the others don't wait for it. It takes only the oldest
+    // If several sessions find that compaction is due, one session compacts, and the others don't wait. The statement takes only the oldest
     // samples, because a large backlog might not fit within the statement timeout.
     sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
@@ -94,8 +94,8 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
 
 pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
-    // If several sessions find that ten minutes are over, one does the work, and the others don't wait for it. It adds up one hour
-    // at most; the next rollup continues. Of totals older than two days, only the last of each hour are kept.
+    // If several sessions find that ten minutes are over, one session runs the rollup, and the others don't wait. A rollup adds up one hour at
+    // most, and the next rollup continues. Of totals older than two days, only the last of each hour are kept.
     sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
             FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
@@ -154,7 +154,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
 
 pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
     name: "fleet_index_scans",
-    // A separate statement, because a server may hide the view, and totals don't need it.
+    // This statement is separate, because a server may hide the view, and totals don't need the view.
     sql: constcat::concat!["WITH scans AS (
             INSERT INTO profile.index_scans
             SELECT now(), index.relname, sum(idx_scan)
@@ -171,7 +171,7 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    // Keeps the newest four runs of each statement, and the slowest run in each time span. Older spans are longer. So every window
+    // Keeps the newest four runs of each statement, and the slowest run in each time span. Time spans further back are longer. So every window
     // has its slowest runs, and a statement has at most 121 rows.
     sql: constcat::concat!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
@@ -196,7 +196,7 @@ pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     max_rows: 1,
 };
 
-/// Stores an instance's measurements and the plans of its slow queries. Compacts the stored samples if that is due.
+/// Stores an instance's measurements and the plans of its slow queries. Compacts the stored samples if compaction is due.
 pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     let slow_queries = std::mem::take(&mut batch.slow_queries);
     let count = |count: u64| Parameter::Int64(i64::try_from(count).unwrap_or(i64::MAX));
@@ -209,7 +209,7 @@ pub async fn flush(db: Db, mut batch: Batch) -> Flushed {
     ];
     match db.answer(&FLEET_FLUSH, parameters).await {
         Ok(Answer { note, .. }) => {
-            // If one of these fails, a later flush does its work.
+            // If one of these statements fails, a later flush repeats its work.
             if note.is_some()
                 && let Ok(Answer { note: Some(_), .. }) =
                     db.answer(&FLEET_COMPACT, Vec::new()).await

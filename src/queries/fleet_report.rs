@@ -8,7 +8,7 @@ use crate::profile::Target;
 use crate::schema::performance::Window;
 use crate::schema::time;
 
-/// The duration in ms that a bin represents: 2γ^i/(γ+1) µs, γ = 1.01/0.99. 0 for a bin below 0.
+/// The duration in ms that a bin represents: 2γ^i/(γ+1) µs with γ = 1.01/0.99, or 0 for a bin below 0.
 macro_rules! bin_ms {
     ($bin:literal) => {
         concat!(
@@ -21,8 +21,8 @@ macro_rules! bin_ms {
     };
 }
 
-/// The percentiles and the maximum in ms. Each row has a `bin`, the number of calls `reached` up to that bin, and the number of all
-/// `calls`. src/profile/sketch.rs computes ranks in the same way.
+/// The percentiles and the maximum in ms, from rows with a `bin`, the number of calls `reached` up to that bin, and the number of all `calls`.
+/// src/profile/sketch.rs computes ranks in the same way.
 macro_rules! percentiles {
     () => {
         concat!(
@@ -41,7 +41,7 @@ macro_rules! percentiles {
 /// CTEs for the measurements in the window of $1 seconds that match the condition `$of`. The CTE `one` has a row for each kind and
 /// name; the others are its inputs.
 ///
-/// A window longer than a quarter of an hour is the latest totals minus the totals before the window, plus the minutes since the
+/// A window longer than a quarter of an hour consists of the latest totals minus the totals before the window, plus the minutes since the
 /// latest totals. Minutes are listed one by one, because the planner can't know that a range of unknown length has few rows.
 macro_rules! measured {
     ($of:literal) => {
@@ -193,7 +193,7 @@ const MEASURED: &str = concat!(
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
 
-/// The three slowest runs and the newest run of each statement, 60 at most. Each statement's slowest run takes precedence.
+/// The three slowest runs and the newest run of each statement, 60 runs at most. The slowest run of each statement takes precedence.
 const SLOW_QUERIES: &str = concat!(
     "SELECT json_build_object('members', json_build_object('slow_queries', (
             SELECT coalesce(json_agg(json_build_object(

@@ -9,7 +9,7 @@ const MIGRATIONS: &str = include_str!("../../requirements/migrations.txt");
 /// A named index that queries rely on, with its definition in the form of PostgreSQL's `pg_get_indexdef`.
 #[derive(Clone, Copy, Debug)]
 pub struct NamedIndex {
-    /// Its name.
+    /// The index's name.
     pub name: &'static str,
     /// The statement that creates it.
     pub definition: &'static str,
@@ -49,7 +49,7 @@ named_indexes! {
 
 pub(super) static READINESS: Statement = Statement {
     name: "readiness",
-    // scripts/migrate runs the same text, so both have the same requirements. Warnings and details for the operator are left out.
+    // scripts/migrate runs the same text, so it checks the same requirements. Here, warnings and details for the operator are left out.
     sql: constcat::concat![
         "SELECT json_build_object(
             'missing_migrations',
@@ -105,7 +105,7 @@ mod tests {
         for index in INDEXES {
             assert!(migration.contains(&format!(" {index} ON ")), "{index}");
         }
-        // A dump of the schema after all migrations.
+        // The file is a dump of the schema after all migrations.
         let schema = std::fs::read_to_string("tests/migrations/schema.sql").unwrap();
         for index in NAMED_INDEXES {
             let definition = format!("\n{};\n", index.definition);

@@ -1,10 +1,10 @@
-//! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or
-//! useless. Reads the catalogue only. `performance.rs` reads the statistics about indexes.
+//! The report's section on indexes: whether the named indexes are as declared, and which other indexes are missing or useless. The section
+//! reads the catalogue only. `performance.rs` reads the statistics about indexes.
 
 use crate::db::{Access, Effect, Statement};
 
-/// Foreign keys without an index, because the rows that they refer to are hardly ever deleted. If rows are deleted, the report
-/// advises an index.
+/// Foreign keys that need no index, because the rows that they refer to are hardly ever deleted. If rows are deleted, the report advises an
+/// index.
 pub(super) const EXEMPT_KEYS: &[&str] = &[
     "messages_thread_id_fkey",
     "tasks_assigned_to_fkey",
@@ -14,11 +14,11 @@ pub(super) const EXEMPT_KEYS: &[&str] = &[
 
 /// The section's SQL. $1 is a JSON object with `named` and `exempt_keys`.
 ///
-/// In the SQL of the advice every name is quoted and has its schema, because the session's settings are unknown. Statements are
-/// separated by line breaks, and have to run outside of a transaction, because most are CONCURRENTLY.
+/// In the SQL of the advice, every name is quoted and has its schema, because the settings of the operator's session are unknown. Each
+/// statement is on a line of its own, and has to run outside of a transaction, because most are CONCURRENTLY.
 ///
-/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned
-/// table ONLY, where it is invalid at first, and CONCURRENTLY on each partition; attaching the last one makes it valid.
+/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned table ONLY, and is
+/// invalid at first. Another is created CONCURRENTLY on each partition; attaching the last makes the first valid.
 pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             SELECT named, exempt_keys FROM json_to_record($1::text::json) AS asked (named json, exempt_keys text[])
         ), relation AS MATERIALIZED (

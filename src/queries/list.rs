@@ -1,4 +1,4 @@
-//! Lists: the two statements of each list, and the functions that read a page with them. Contains nothing that is specific to one table.
+//! Lists: the two statements of each list, and the functions that read a page with them. The module has nothing that is specific to one table.
 
 use std::hash::Hasher;
 
@@ -9,7 +9,7 @@ use super::{text, uuid};
 use crate::db::{Access, Answer, Db, DbError, Effect, Parameter, Statement};
 use crate::schema::{FieldType, Filter, Filters};
 
-/// The filters, the position and the size of a page: it begins `offset` rows after a cursor, and has at most `limit` rows.
+/// The filters, the position and the size of a page. The page begins `offset` rows after a cursor, and has at most `limit` rows.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
@@ -28,7 +28,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Returns the page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever is later.
+    /// Returns the page of [`Order::Oldest`] that begins at the cursor or at a time (microseconds since 1970), whichever comes later.
     pub(super) fn from(mut self, since_us: i64) -> Self {
         let just_before = (since_us.saturating_sub(1), Uuid::max());
         if since_us > i64::MIN && just_before > (self.key, self.id) {
@@ -57,11 +57,11 @@ pub fn tag_is_in(if_none_match: &[String], tag: &str) -> bool {
 /// A page's rows as a JSON array, and the cursor of the next page if there may be one.
 #[derive(Debug)]
 pub struct Items {
-    /// The array; `None` if the client has it already.
+    /// The rows as a JSON array; `None` if the client has the page already.
     pub json: Option<String>,
     /// The cursor, as `key.id`.
     pub next: Option<String>,
-    /// The page's tag. It changes if the rows change.
+    /// The page's tag, which changes if the rows change.
     pub tag: String,
 }
 
@@ -77,7 +77,7 @@ pub struct ListOf {
     pub text_bytes: Option<&'static str>,
     /// See [`PageOf`].
     pub extra_hash: &'static str,
-    /// The parent of the rows, which must exist. Its id is the parameter `$5`.
+    /// The parent row, which must exist. The parameter `$5` is the parent's id.
     pub parent: Option<Parent>,
     /// A condition for all rows of the list.
     pub condition: &'static str,
@@ -124,7 +124,7 @@ impl ListOf {
     };
 }
 
-/// A list: two statements for each combination of its filters.
+/// A list, with two statements for each combination of its filters.
 pub struct List {
     /// Its description.
     pub of: ListOf,
@@ -132,13 +132,13 @@ pub struct List {
     pub combinations: Vec<Combination>,
 }
 
-/// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only what the page's tag needs.
+/// A combination of a list's filters: the statement that reads a page, and the cheaper statement that reads only the data for the page's tag.
 pub struct Combination {
     /// The filters, in the order of the parameters of the statements.
     pub filters: Vec<&'static Filter>,
     /// Reads a page.
     pub page: Statement,
-    /// Reads what a page's tag needs.
+    /// Reads the data for a page's tag.
     pub tag: Statement,
 }
 
@@ -214,16 +214,16 @@ impl Combination {
 
 /// Returns the FROM, ORDER BY and LIMIT of a list's statement.
 ///
-/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages,
-/// PostgreSQL would read all messages by time until it has found enough of that agent's. If the agent has been quiet for long, it
-/// would read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with
-/// other values, which follow the range, are dropped afterwards.
+/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages, PostgreSQL
+/// would read all messages by time until it has found enough of that agent's messages. If the agent has not written for long, PostgreSQL would
+/// read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with other values,
+/// which follow the range, are dropped afterwards.
 ///
 /// An ORDER BY that begins with the column of a filter makes PostgreSQL read every partition of a table. So the messages of an agent or a
-/// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`: the planner
-/// doesn't know the value, and assumes an agent or channel of average size. If the planner expected fewer rows than the page needs, it
-/// would sort them all instead of reading them in order, which is slow for a busy channel. So these lists also use [`UNKNOWN_LIMIT`].
-/// The planner then assumes that the query needs a fifth of the rows.
+/// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`, so the planner
+/// doesn't know the value, and assumes an agent or channel of average size. If the planner expected fewer rows than the page needs, it would
+/// sort all of them instead of reading them in order, which is slow for a busy channel. So these lists also use [`UNKNOWN_LIMIT`], with which
+/// the planner assumes that the query needs a fifth of the rows.
 fn rows(list: &ListOf, filters: &[&'static Filter]) -> String {
     let parent_column = list.parent.as_ref().and_then(|parent| parent.column);
     let mut number = 4 + usize::from(list.parent.is_some());
@@ -286,11 +286,11 @@ fn access(list: &ListOf, labels: &[&str]) -> Access {
     }
 }
 
-/// Returns the tag of a page, [`TAG_LENGTH`] digits long. It changes with the rows, the list's statement and the version, and is
-/// the same on all servers.
+/// Returns the tag of a page, [`TAG_LENGTH`] digits long. The tag changes with the rows, the list's statement and the version, and is the same
+/// on all servers.
 fn page_tag(list: &Combination, rows: &str) -> String {
     let mut hasher = XxHash64::with_seed(0);
-    // Other parts of the response, such as the Link header, may change with the version.
+    // The tag includes the version, because other parts of the response, such as the Link header, may change with the version.
     for part in [list.page.sql, rows, VERSION] {
         hasher.write(part.as_bytes());
     }
@@ -315,7 +315,7 @@ impl Items {
 
 /// Returns a page of a list, or only its tag if the client has the page already; `None` if the parent row doesn't exist.
 ///
-/// If pages of the list may be cached, always reads the page. Reading only tags would never fill the cache.
+/// If pages of the list may be cached, always reads the page, because reading only tags would never fill the cache.
 pub(super) async fn items(
     db: &Db,
     all: &'static List,
@@ -356,7 +356,7 @@ pub(super) async fn items(
         let answer = db.cached(all.of.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // After a write by the client, the page has most likely changed. Each statement would first ask the replica for its WAL position.
+    // After a client's write, the tag isn't read first. The page has likely changed, and each statement would also query the replica.
     if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
@@ -378,8 +378,8 @@ pub(super) async fn items(
 /// Converts a key to a time, in SQL. Accepts any key, because clients may invent cursors. A key before PostgreSQL's first time
 /// becomes `-infinity`.
 ///
-/// PostgreSQL multiplies intervals by floats. Whole hours and the remaining microseconds, added separately, stay exact. A single interval of microseconds would be rounded after
-/// the year 2255.
+/// Whole hours and the remaining microseconds are added separately, because PostgreSQL multiplies intervals by floats. A single interval of
+/// microseconds would be rounded after the year 2255.
 macro_rules! key_time {
     ($parameter:literal) => {
         concat!(
@@ -412,12 +412,12 @@ macro_rules! time_key {
 pub enum Order {
     /// By time, the oldest first.
     Oldest,
-    /// Like [`Oldest`](Self::Oldest), with NULLS FIRST. Only `agents_created_at_idx` has this order, so PostgreSQL uses no other index. The rows
-    /// have the same order, because the columns are never NULL.
+    /// Like [`Oldest`](Self::Oldest), with NULLS FIRST. Only `agents_created_at_idx` has this order, so PostgreSQL uses no other index. NULLS
+    /// FIRST doesn't change the order of the rows, because the columns are never NULL.
     OldestNullsFirst,
     /// By time, the newest first.
     Newest,
-    /// Pages like [`Newest`](Self::Newest), but the rows of a page are oldest first. The next page is older.
+    /// Like [`Newest`](Self::Newest), but the rows of a page are shown oldest first. The next page has older rows.
     NewestLast,
     /// By position.
     Position,
@@ -449,7 +449,7 @@ impl Order {
         }
     }
 
-    /// The cursor: the values that the key and the id of a row are compared with.
+    /// The cursor's values, with which the key and the id of a row are compared.
     pub(super) const fn cursor(self) -> &'static str {
         match self {
             Self::Position => {
@@ -470,8 +470,8 @@ impl Order {
         }
     }
 
-    /// A page's JSON: the rows that fit, without the array's brackets. For each bracket, PostgreSQL would copy the full text, which
-    /// takes a tenth of the statement's time. [`Items::of`] adds the brackets in less time.
+    /// A page's JSON: the rows that fit, without the array's brackets. [`Items::of`] adds the brackets, because for each bracket PostgreSQL
+    /// would copy the full text, which takes a tenth of the statement's time.
     pub(super) const fn json(self) -> &'static str {
         match self {
             Self::NewestLast => {
@@ -481,8 +481,8 @@ impl Order {
         }
     }
 
-    /// The cursor of the next page: the key and id of this page's last row, or of its first row for [`NewestLast`](Self::NewestLast).
-    /// `NewestLast` sorts each aggregate, because the order of an unsorted aggregate is undefined next to a sorted one.
+    /// The cursor of the next page: the key and id of this page's last row, or of its first row for [`NewestLast`](Self::NewestLast). For
+    /// `NewestLast`, each aggregate has its own sort, because an unsorted aggregate next to a sorted one has an undefined order.
     pub(super) const fn next(self) -> &'static str {
         match self {
             Self::Position => {
@@ -507,25 +507,25 @@ impl Order {
     }
 }
 
-/// The part of a page's tag that depends on its rows: their number, and a hash of the rows that may fit. Hashes their values instead
-/// of their JSON, because building the JSON takes most of a page's time.
+/// The part of a page's tag that depends on its rows: their number, and a hash of the rows that may fit. The hash is of the rows' values
+/// instead of their JSON, because building the JSON takes most of a page's time.
 pub(super) const ROWS_TAG: &str = "count(*) || '.' || coalesce(sum(hash), 0)";
 
-/// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row
-/// is hashed with its own seed; otherwise two rows that swap a value would keep their sum.
+/// The hash of a row that may fit into the page. A record's hash is the sum of its columns' hashes (times powers of 31). So each row is hashed
+/// with a seed of its own; with equal seeds, the sum over two rows would not change if the rows swapped a value.
 ///
-/// `extra_hash` is the hash of a jsonb column's text. It is needed if the column can change without a change of the row's times, because
-/// PostgreSQL gives some jsonb values that differ only in their nesting the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
+/// `extra_hash` is the hash of a jsonb column's text. The text's hash is needed if the column can change without a change of the row's times,
+/// because PostgreSQL gives some jsonb values that differ only in their nesting the same hash (`{"a": [1], "b": 2}`, `{"a": [1, "b", 2]}`).
 pub(super) const ROW_HASH: &str = "CASE WHEN 2097152 > before THEN hash_record_extended(item, uuid_hash_extended(id, 0)) # extra_hash END AS hash";
 
 /// LIMIT and OFFSET of a page.
 pub(super) const LIMIT: &str = " LIMIT $3::int OFFSET $4::bigint";
 
-/// Like [`LIMIT`], but the planner doesn't know the values; see [`rows`].
+/// Like [`LIMIT`], but the planner doesn't know the values; [`rows`] explains the reason.
 pub(super) const UNKNOWN_LIMIT: &str = " LIMIT (SELECT $3::int) OFFSET (SELECT $4::bigint)";
 
-/// A statement that reads a page of rows: its `json` and its `note`. The page ends after `limit` rows, or after the row that reaches
-/// 2 MiB of JSON, because sixteen requests share an instance's memory.
+/// A statement that reads a page of rows, and returns the columns `json` and `note`. The page ends after `limit` rows, or after the row that
+/// reaches 2 MiB of JSON, because sixteen requests share an instance's memory.
 pub(super) struct PageOf<'a> {
     /// The first column: an expression on the rows `page`, which have the columns `key`, `id`, `hash`, `json` and `fits`.
     pub json: &'a str,
@@ -535,7 +535,7 @@ pub(super) struct PageOf<'a> {
     pub key: &'a str,
     /// The columns of a row as the API shows it.
     pub columns: &'a str,
-    /// The length of a row's long texts. It is cheap to compute, and shows which rows can't fit, so that these aren't converted to JSON.
+    /// The length of a row's long texts. The length is cheap to compute, so rows that can't fit are excluded before the conversion to JSON.
     pub text_bytes: Option<&'a str>,
     /// See [`ROW_HASH`].
     pub extra_hash: &'a str,

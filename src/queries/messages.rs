@@ -1,4 +1,4 @@
-//! Statements on the table `messages`. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `messages`. The functions return JSON text and don't depend on HTTP.
 
 use std::sync::LazyLock;
 
@@ -48,7 +48,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a message in a channel from a JSON body with its members. Refused if the channel is archived.
+/// Creates a message in a channel from a JSON body with its members. Returns `Refused` if the channel is archived.
 pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(channel_id), text(body)];
     Ok(db.answer(&MESSAGE_CREATE, parameters).await?.into())
@@ -74,7 +74,7 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
         table: "messages",
         columns: messages::COLUMNS,
         text_bytes: Some("octet_length(stored.content)"),
-        // The cursor implies this, but only this condition lets PostgreSQL skip the partitions before the cursor.
+        // The cursor implies this condition, but PostgreSQL skips the partitions before the cursor only because of the condition.
         condition: concat!("created_at >= ", key_time!("$1")),
         order: Order::Oldest,
         filters: &messages::MESSAGE_LIST,
@@ -84,7 +84,7 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 ///
-/// The time and the cursor are both lower bounds. Only the later one is sent, because PostgreSQL might begin at either of them.
+/// The time and the cursor are both lower bounds. Only the later bound is sent, because PostgreSQL might begin to read at either of them.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     items(db, &MESSAGE_LIST, page.from(since_us), None).await
 }

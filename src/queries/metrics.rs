@@ -1,8 +1,8 @@
 //! All measurements of the fleet for Prometheus, as `OpenMetrics` text.
 //!
-//! Names, labels and buckets are OpenTelemetry's
-//! (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>). There are only histograms and gauges, because their
-//! text is the same in `OpenMetrics` and in Prometheus' older format. So readers of either format can read it.
+//! Names, labels and buckets are OpenTelemetry's (<https://opentelemetry.io/docs/specs/semconv/database/database-metrics/>). There are only
+//! histograms and gauges, because their text is the same in `OpenMetrics` and in Prometheus' older format, so readers of either format can
+//! parse it.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -31,8 +31,8 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-// Adds the minutes since the latest totals to those totals. The sums never decrease, unless PostgreSQL crashes, because the tables
-// are UNLOGGED. Each bin is counted in the first bucket that includes it. Samples that different targets judged are separate rows.
+// Adds the minutes since the latest totals to those totals. The sums decrease only if PostgreSQL crashes, which empties the UNLOGGED tables.
+// Each bin is counted in the first bucket that includes it. Samples that different targets judged are separate rows.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (
@@ -152,7 +152,7 @@ struct Metrics {
 struct Connections {
     idle: i64,
     used: i64,
-    /// Sessions whose state is hidden from the component's role.
+    /// The number of sessions whose state is hidden from the component's role.
     unknown: i64,
 }
 
@@ -162,7 +162,7 @@ struct Samples {
     flushed: i64,
 }
 
-/// The part of a histogram that one target judged. The parts of a histogram follow each other.
+/// The part of a histogram whose samples one target judged. In the list, the parts of a histogram are adjacent.
 #[derive(Deserialize)]
 struct Part {
     kind: String,
@@ -171,12 +171,12 @@ struct Part {
     count: u64,
     sum_us: u64,
     within_target: u64,
-    /// Counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
+    /// The counts by the bucket's index in [`BUCKETS`]. The index after the last one is for durations above all bounds.
     buckets: std::collections::BTreeMap<usize, u64>,
 }
 
 impl Part {
-    /// Returns the number of durations up to a bound of [`BUCKETS`]. It is exact if the bound is the part's target. Otherwise it is
+    /// Returns the number of durations up to a bound of [`BUCKETS`]. The number is exact if the bound is the part's target, and otherwise
     /// approximate, because a bin may contain the bound.
     fn reached(&self, index: usize, bound_us: u64) -> u64 {
         if self.target_us == bound_us {
@@ -228,7 +228,7 @@ fn write(out: &mut String, metrics: &Metrics, target: Target) -> std::fmt::Resul
         family(out, name, "gauge", help)?;
         writeln!(out, "{name} {value}")?;
     }
-    // Not OpenTelemetry's db_client_connection_count, because a gauge can't have the suffix _count, which is for histograms.
+    // The name isn't OpenTelemetry's db_client_connection_count, because only histograms may have the suffix _count.
     let pool = "db_client_connections";
     if let Some(connections) = &metrics.connections {
         family(
@@ -436,9 +436,9 @@ mod tests {
         for (bound, count) in [
             ("0.001", 2),
             ("0.01", 2),
-            // One of the first part is exactly under 50 ms, although two are in the bins up to it.
+            // In the first part, one duration is under 50 ms, although the bins up to 50 ms contain two.
             ("0.05", 7),
-            // Five of the second part are exactly under 100 ms, although six are in the bins up to it.
+            // In the second part, five durations are under 100 ms, although the bins up to 100 ms contain six.
             ("0.1", 8),
             ("0.5", 12),
             ("+Inf", 13),

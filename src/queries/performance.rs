@@ -1,7 +1,7 @@
-//! The report: reads PostgreSQL's own statistics, and combines them with the measurements of all instances (`fleet_report.rs`)
-//! and the section on indexes (`index_report.rs`) into one JSON object.
+//! Combines PostgreSQL's own statistics, the measurements of all instances (`fleet_report.rs`) and the section on indexes (`index_report.rs`)
+//! into one JSON object, the report.
 //!
-//! On some servers a source is missing, hidden or locked. `report.rs` handles that.
+//! `report.rs` handles sources that are missing, hidden or locked on some servers.
 
 use std::collections::BTreeMap;
 
@@ -88,9 +88,9 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Reports the scans of each index, and recommends dropping unused indexes. The scans of a table's partitions are added up. The named
-// indexes are compared with the calls of their statements elsewhere (`index_contract`). Indexes that a foreign key needs, and partial
-// indexes, are never reported as unused, because ours contain only active rows, and there may be no active rows for days.
+// Reports the scans of each index, and recommends dropping unused indexes. The scans of a table's partitions are added up. The named indexes
+// are compared with the calls of their statements elsewhere (`index_contract`). Indexes that a foreign key needs, and partial indexes, are
+// never reported as unused. Our partial indexes contain only active rows, and for days there may be none.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys, ARRAY(SELECT name FROM json_to_recordset(named) AS of (name text)) AS named
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[], named json)
@@ -169,7 +169,7 @@ const INDEX_BUILDS: &str =
             SELECT coalesce(json_agg(index_relid::bigint), '[]') FROM pg_stat_progress_create_index
             WHERE datname = current_database())))";
 
-// The function for a table's size locks the table and its indexes, so it isn't called while another session has an exclusive
+// PostgreSQL's function for a table's size locks the table and its indexes, so the function isn't called while another session has an exclusive
 // lock.
 const TABLE_SIZES: &str = "WITH locked AS MATERIALIZED (
             SELECT relation FROM pg_locks
@@ -360,8 +360,8 @@ static DATABASE: Sections = Sections {
 
 pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     name: "performance_top_statements",
-    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. It
-    // returns JSON, because the columns have other names before version 1.8.
+    // The function of migrations/0014_server_statements.sql finds the view, because the extension may be in any schema. The function returns
+    // JSON, because the columns have other names before version 1.8.
     sql: constcat::concat![
         "WITH top AS MATERIALIZED (
             SELECT regexp_replace(row->>'query', '\\s+', ' ', 'g') AS query, (row->>'calls')::bigint AS calls,
@@ -387,7 +387,7 @@ pub(super) static PERFORMANCE_TOP_STATEMENTS: Statement = Statement {
     max_rows: 10,
 };
 
-/// The server's own statistics on statements. A separate statement reads them, unless the extension isn't installed.
+/// The server's own statistics on statements, which a separate statement reads if the extension is installed.
 static TOP_STATEMENTS: Section = Section {
     statement: &PERFORMANCE_TOP_STATEMENTS,
     source: "pg_stat_statements",
@@ -396,7 +396,7 @@ static TOP_STATEMENTS: Section = Section {
     needed_by: &[],
 };
 
-/// Facts that one section reports to others. `None` means unknown, because that section can't be read.
+/// Facts that one section reports to others. `None` means that the fact is unknown, because the section can't be read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Facts {

@@ -1,6 +1,6 @@
-//! Finds references in a body to rows that don't exist. Doesn't depend on HTTP, except for JSON pointers.
+//! Finds references in a body to rows that don't exist. The module doesn't depend on HTTP, except for JSON pointers.
 //!
-//! Writes check their own references. This query runs only for a request that is invalid already, to report all errors at once.
+//! Writes check their own references. This query runs only for an invalid request, to report all of the request's errors at once.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::schema::Target;
 /// A row that a body refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Its location in the body, as a JSON pointer (RFC 6901).
+    /// The reference's location in the body, as a JSON pointer (RFC 6901).
     pub pointer: String,
     /// The type of row.
     pub to: Target,
@@ -46,8 +46,8 @@ pub(super) static REFERENCE_CHECK: Statement = Statement {
     max_rows: 202,
 };
 
-/// Returns the pointers of the references whose rows don't exist, in order. `parent` is the id of the parent channel or workflow, if it is known. Sends
-/// no statement if there are no references.
+/// Returns the pointers of the references whose rows don't exist, in order. `parent` is the id of the parent channel or workflow, if the id is
+/// known. Sends no statement if there are no references.
 pub async fn dangling(
     db: &Db,
     references: &[Reference],

@@ -7,9 +7,9 @@ use crate::db::{Access, Db, Effect, Freshness, Reads, Statement, within};
 
 pub(super) static REPLICA_STATE: Statement = Statement {
     name: "replica_state",
-    // If the primary is idle, the age of the last replayed transaction is not the lag. So a replica has no lag if it is connected to its sender, and has
-    // replayed all WAL that it received and all that the sender last reported. A promoted replica counts as far behind, because its
-    // data may differ from the primary's.
+    // While the primary is idle, the last replayed transaction gets old although the replica doesn't lag. So a replica has no lag if it is
+    // connected to its sender, and has replayed all WAL that it received and all that the sender last reported. A promoted replica counts as
+    // far behind, because its data may differ from the primary's.
     sql: constcat::concat!["SELECT CASE
                 WHEN NOT pg_is_in_recovery() THEN 1000000000
                 WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (
@@ -27,7 +27,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
 
 pub(super) static WRITE_POSITION: Statement = Statement {
     name: "write_position",
-    // A separate statement after the write's commit, because within the write the position of the commit isn't known yet.
+    // This is a separate statement after the write's commit, because the position of the commit isn't known before the commit.
     sql: constcat::concat!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     effect: Effect::Reads,
     access: Access::Scans("it reads no table, only what the server knows of itself"),

@@ -1,7 +1,7 @@
-//! Reports made of sections, each with a source of its own in the database. One statement reads all sections; if it fails,
-//! each section is read alone, so that only the section of an unreadable source is missing.
+//! Reports made of sections, each with a source of its own in the database. One statement reads all sections. If that statement fails, each
+//! section is read alone, so that only the sections of unreadable sources are missing.
 //!
-//! Doesn't depend on HTTP or on the contents of the sections.
+//! The module doesn't depend on HTTP or on the contents of the sections.
 
 use std::time::Instant;
 
@@ -22,11 +22,11 @@ pub struct Sections {
 pub struct Section {
     /// Reads this section alone. Returns one [`Part`].
     pub statement: &'static Statement,
-    /// The table, view or function that it reads, for messages.
+    /// The table, view or function that the statement reads, for messages.
     pub source: &'static str,
     /// Whether our migrations create the source; other sources belong to the server.
     pub is_ours: bool,
-    /// The members of the report that it fills; they are null if it can't be read.
+    /// The members of the report that the section fills; they are null if the section can't be read.
     pub members: &'static [&'static str],
     /// Members of other sections that are incomplete without this section, each with a text for the missing part, such as "advice on …".
     pub needed_by: &'static [(&'static str, &'static str)],
@@ -55,8 +55,8 @@ pub struct Advice {
     pub name: String,
     /// The finding.
     pub detail: String,
-    /// Statements that carry out the advice, each on a line of its own, to be run one by one outside of a transaction. `None` if
-    /// only a person can write them.
+    /// Statements that carry out the advice, each on a line of its own. The operator runs them one by one outside of a transaction. `None` if
+    /// only a person can write the statements.
     pub sql: Option<String>,
     /// The index that the advice is about. The advice is dropped while that index is being built.
     #[serde(default, skip_serializing)]
@@ -70,11 +70,11 @@ pub struct Advice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// It has to be changed.
+    /// The finding has to be fixed.
     Error,
-    /// It should be looked at.
+    /// The operator should examine the finding.
     Warning,
-    /// It may be improved.
+    /// The finding is a possible improvement.
     Info,
 }
 
@@ -83,7 +83,7 @@ pub enum Level {
 pub struct Unavailable {
     /// The report's member.
     pub section: String,
-    /// The reason why it is missing, and the action to take.
+    /// The reason why the section is missing, and the action to take.
     pub reason: String,
 }
 
@@ -147,7 +147,7 @@ impl Parts {
 }
 
 impl Section {
-    /// Reads this section alone; if that fails, its members are null and `unavailable` names it.
+    /// Reads this section alone. If the read fails, the section's members are null, and `unavailable` names the section.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Parts {
         let mut parts = Parts::default();
         match self.part(db, parameters).await {
@@ -167,10 +167,9 @@ impl Section {
 }
 
 impl Sections {
-    /// Reads all sections. The members of an unreadable section are null, and `unavailable` names it. Fails if no section can be
-    /// read.
+    /// Reads all sections. The members of an unreadable section are null, and `unavailable` names the section. Fails if no section can be read.
     ///
-    /// Each statement takes as many of `parameters` as its text names.
+    /// Each statement gets the first of `parameters`, up to the highest number in its text.
     pub async fn read(&self, db: &Db, parameters: &[Parameter]) -> Result<Parts, DbError> {
         let began = Instant::now();
         let first_error = match read(db, self.all, parameters).await {
@@ -262,7 +261,7 @@ fn shapeless(statement: &Statement) -> DbError {
     }
 }
 
-/// Returns the reason why a section's source can't be read, and what to do. Logs errors that it doesn't recognise.
+/// Returns the reason why a section's source can't be read, and the action to take. Logs errors without a known reason.
 fn why(db: &Db, section: &Section, error: &DbError) -> String {
     if let DbError::Timeout { .. } = error {
         let limit_ms = db.config().db_statement_timeout.as_millis();

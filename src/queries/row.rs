@@ -1,9 +1,9 @@
-//! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`.
-//! Doesn't depend on a table.
+//! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`. The module
+//! doesn't depend on a table.
 //!
-//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write
-//! that depends on a tag locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag,
-//! one writer would succeed as well, but the others would get the tag of an old version.
+//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write that depends on a tag
+//! locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag, still only one writer would succeed,
+//! but the others would get the tag of an old version.
 
 use uuid::Uuid;
 
@@ -15,9 +15,9 @@ use crate::db::{Answer, Parameter};
 pub struct Row {
     /// Its JSON text.
     pub json: String,
-    /// Its entity tag. `None` if the row is gone, or if the text is not a row that has a URI of its own.
+    /// The row's entity tag. `None` if the row is gone, or if the text is not a row with a URI of its own.
     pub tag: Option<String>,
-    /// Its id, if a statement has just created it.
+    /// The row's id, if a statement has just created the row.
     pub created_id: Option<Uuid>,
 }
 
@@ -32,7 +32,7 @@ impl Row {
     }
 }
 
-/// The tags in an `If-Match` header that this API may have issued; `None` if the request has no such header, or if it is `*`.
+/// The tags in an `If-Match` header that this API may have issued; `None` if the request has no such header, or if the header is `*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IfMatch(pub Option<Vec<String>>);
 
@@ -72,9 +72,9 @@ macro_rules! row {
     };
 }
 
-/// A statement that changes one row of `$table` and returns it, if its tag is among those in `$if_match`. `$1` is the row's id. The CTE
-/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end
-/// with a FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
+/// A statement that changes one row of `$table` and returns it, if the row's tag is among those in `$if_match`. `$1` is the row's id. The CTE
+/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end with a
+/// FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
 macro_rules! change {
     (
         row: $row:literal, table: $table:literal, columns: $columns:expr, if_match: $if_match:literal,
@@ -113,8 +113,8 @@ macro_rules! tag_matches {
     };
 }
 
-/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and its
-/// tag. `created` adds the row's id after the tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
+/// The answer of a write whose CTE `$row` returns the row: the row's JSON, with the member `message` unless that is NULL, and the row's tag.
+/// `created` adds the row's id after the tag. If there is no row, the note is the reason `$why`, which [`Outcome`](super::Outcome) parses.
 macro_rules! written {
     (row: $row:literal, message: $message:literal, otherwise: $why:expr) => {
         concat!(

@@ -1,4 +1,4 @@
-//! Counts of the rows in tables. Doesn't depend on HTTP; returns JSON text.
+//! Counts of the rows in tables. The functions return JSON text and don't depend on HTTP.
 
 use crate::db::{Access, Db, DbError, Effect, Statement};
 use crate::schema::time;

@@ -1,4 +1,4 @@
-//! Statements on the table `tasks`, which are not part of a workflow. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `tasks`, which are not part of a workflow. The functions return JSON text and don't depend on HTTP.
 
 use std::sync::LazyLock;
 
@@ -88,7 +88,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes the members of a task that the body has. A status in the body also sets the task's times.
+/// Changes a task's members, as far as the body has them. A status in the body also sets the task's times.
 pub async fn task_update(
     db: &Db,
     id: Uuid,

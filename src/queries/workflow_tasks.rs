@@ -1,7 +1,7 @@
-//! Statements on the table `workflow_tasks`. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `workflow_tasks`. The functions return JSON text and don't depend on HTTP.
 //!
-//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't,
-//! because it affects no other row.
+//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't lock that row,
+//! because a claim affects no other row.
 
 use std::sync::LazyLock;
 
@@ -87,7 +87,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a task of a workflow from a JSON body with its members. Refused if the workflow is completed or cancelled.
+/// Creates a task of a workflow from a JSON body with its members. Returns `Refused` if the workflow is completed or cancelled.
 pub async fn workflow_task_create(
     db: &Db,
     workflow_id: Uuid,
@@ -168,7 +168,7 @@ pub(super) static WORKFLOW_TASK_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Updates a task's state, output or error. Refused if its current state doesn't allow that.
+/// Updates a task's state, output or error. Returns `Refused` if the task's current state doesn't allow the update.
 pub async fn workflow_task_update(
     db: &Db,
     workflow_id: Uuid,
@@ -187,8 +187,8 @@ pub async fn workflow_task_update(
 
 /// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
 ///
-/// Sorts by NULLS FIRST because only the table's indexes for claims have this order. With the default order, PostgreSQL might read
-/// all of `idx_workflow_tasks_order` until it finds a task. Sorts by `agent_id` first because PostgreSQL doesn't treat
+/// The statement sorts by NULLS FIRST, because only the table's indexes for claims have this order. With the default order, PostgreSQL might
+/// read all of `idx_workflow_tasks_order` until it finds a task. `agent_id` comes first in the sort order, because PostgreSQL doesn't treat
 /// `agent_id IS NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
@@ -255,7 +255,7 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     max_rows: 1,
 };
 
-/// Claims the next ready task for an agent, in one workflow or in all. Prefers tasks assigned to the agent to unassigned tasks.
+/// Claims the next ready task for an agent, in one workflow or in all. Prefers tasks assigned to the agent to unassigned tasks. Returns
 /// `Absent` if there is no such task.
 pub async fn workflow_task_claim(
     db: &Db,

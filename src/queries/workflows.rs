@@ -1,4 +1,4 @@
-//! Statements on the table `workflows`. Doesn't depend on HTTP; returns JSON text.
+//! Statements on the table `workflows`. The functions return JSON text and don't depend on HTTP.
 //!
 //! Triggers (`migrations/0004_workflow_states.sql`) apply the effects of a change: tasks become ready, and a workflow completes or
 //! fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the other.
@@ -67,7 +67,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
             FROM workflow, new_task
             RETURNING ",
         workflow_tasks::COLUMNS,
-        // The same JSON as in WORKFLOW_GET, so that the tag is the same.
+        // Builds the same JSON as WORKFLOW_GET, so that the tag is the same.
         "), whole AS (
             SELECT workflow.*, (
                 SELECT ('[' || coalesce(string_agg(row_to_json(workflow_task)::text, ',' ORDER BY order_index, id), '') || ']')::json
@@ -85,12 +85,12 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a workflow with its tasks from a JSON body. Refused if the body names no orchestrator and no orchestrator is active.
+/// Creates a workflow with its tasks from a JSON body. Returns `Refused` if the body names no orchestrator and no orchestrator is active.
 pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
 
-/// Returns the text of [`WORKFLOW_GET`]. Writes run it too, for the workflow's tag.
+/// Returns the text of [`WORKFLOW_GET`], which writes also run to compute the workflow's tag.
 fn workflow_get_sql() -> String {
     let order = Order::Position;
     let (json, next, columns) = (order.json(), order.next(), workflows::COLUMNS);
@@ -168,8 +168,8 @@ const UNCHANGED: &str = concat!(
     " THEN 'stale ' || (SELECT tag FROM seen) ELSE 'refused ' || (SELECT status FROM current) END"
 );
 
-/// Returns a statement that writes one workflow. `change` are its CTE `workflow` and its SELECT, which may read the workflow with the
-/// statement `get`.
+/// Returns a statement that writes one workflow. `change` is the SQL of the CTE `workflow` and of the SELECT, which may read the workflow with
+/// the statement `get`.
 fn workflow_write(name: &'static str, change: &str) -> Statement {
     let get = workflow_get_sql();
     Statement {
@@ -182,8 +182,8 @@ fn workflow_write(name: &'static str, change: &str) -> Statement {
     }
 }
 
-/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that
-/// its triggers have changed the tasks before the new tag is read.
+/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that the
+/// UPDATE's triggers have changed the tasks before the new tag is read.
 fn workflow_change(name: &'static str, set: &str, allowed: &str, message: &str) -> Statement {
     let columns = workflows::COLUMNS;
     workflow_write(name, &format!(
@@ -216,7 +216,7 @@ pub(super) static WORKFLOW_DELETE: LazyLock<Statement> = LazyLock::new(|| {
     )
 });
 
-/// Deletes a workflow with its tasks. Refused while the workflow is executing.
+/// Deletes a workflow with its tasks. Returns `Refused` while the workflow is executing.
 pub async fn workflow_delete(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&WORKFLOW_DELETE, parameters).await?.into())

@@ -15,8 +15,8 @@ const AGENT_NAME: FieldType = FieldType::Pattern {
     form: "must be up to 99 letters, digits, _ . and -, with or without a leading @",
 };
 static AGENT_NAME_REGEX: Pattern = Pattern::new("^@?[A-Za-z0-9_.-]{1,99}$");
-/// The name in a request that creates or renames an agent. It can't begin with a dot, because clients resolve
-/// `/api/agents/name/..` before they send it.
+/// The name in a request that creates or renames an agent. Such a name can't begin with a dot, because clients resolve `/api/agents/name/..`
+/// before they send the request.
 const NEW_AGENT_NAME: FieldType = FieldType::Pattern {
     regex: &NEW_AGENT_NAME_REGEX,
     form: "must be up to 99 letters, digits, _ . and -, not beginning with a dot, with or without a leading @",

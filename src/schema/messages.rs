@@ -60,7 +60,7 @@ pub static CHANNEL_MESSAGE: Schema = Schema {
 /// A new message.
 pub static MESSAGE_CREATE: Schema = Schema {
     name: "MessageCreate",
-    // The text comes before the three columns of its author, and so do its errors.
+    // In requests, the text precedes the three columns of its author, so the text's errors come first.
     members: concat_slices!([Member]: CREATE.split_at(3).1.split_at(1).0, CREATE.split_at(3).0, CREATE.split_at(4).1),
     example: r#"{"content": "@backend, can you look at this?", "author_name": "maria"}"#,
 };

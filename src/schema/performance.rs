@@ -7,11 +7,11 @@ use super::{FieldType, Schema, members};
 pub enum Window {
     /// A quarter of an hour, read from the data of each minute.
     QuarterHour,
-    /// An hour. Like longer windows, it is read from totals, so it may cover up to ten minutes more. Its series are read from minutes.
+    /// An hour. Windows from an hour on are read from totals, and may cover ten minutes more. The hour's series are read from minutes.
     Hour,
     /// A day.
     Day,
-    /// A week. It may cover up to an hour more, because only hourly totals are kept after two days.
+    /// A week. The window may cover up to an hour more, because only hourly totals are kept after two days.
     Week,
 }
 

@@ -24,10 +24,10 @@ use crate::{
     postgres::{CaRoot, Connection, ConnectionBuilder, Session},
 };
 
-/// The maximum size of a buffered result, as in Spin. For streamed rows, it limits each row.
+/// The maximum size of a buffered result, as in Spin. If rows are streamed, the limit applies to each row.
 const MAX_RESULT_BYTES: usize = 128 << 20;
-/// The maximum number of prepared statements of a connection. At the limit, all of them are dropped. The limit is needed because guests may
-/// send any number of different statements.
+/// The maximum number of prepared statements of a connection. At the limit, the connection drops all of them. The limit is needed because
+/// guests may send any number of different statements.
 const MAX_PREPARED: usize = 256;
 
 type QueryStreams = (
@@ -45,7 +45,7 @@ async fn connect(builder: ConnectionBuilder, app: &App) -> Result<Connection, Er
     app.allowed_hosts
         .check(&config)
         .map_err(Error::ConnectionFailed)?;
-    // Acquires the permit before the connection, like Spin.
+    // Acquires the permit before opening the connection, like Spin.
     let permit = match &app.connection_permits {
         Some(permits) => Some(permits.acquire().await.map_err(Error::ConnectionFailed)?),
         None => None,
@@ -255,7 +255,7 @@ async fn start_query(
     start(session, statement, parameters).await
 }
 
-/// Sends a statement. If this succeeds, the caller must call [`Session::ended`] at the end of the stream.
+/// Sends a statement. If sending succeeds, the caller must call [`Session::ended`] at the end of the stream.
 async fn start(
     session: &Session,
     statement: &str,
@@ -285,22 +285,22 @@ fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(
         .map(|parameter| &**parameter as &(dyn ToSql + Sync))
 }
 
-/// Returns the statement from the connection's cache, or prepares it. Spin prepares it for every query, which costs a round trip and
-/// PostgreSQL's parsing.
+/// Returns the statement from the connection's cache, or prepares it. Spin prepares each statement for every query, which costs a round trip
+/// and PostgreSQL's parsing.
 async fn prepared(client: &Object, statement: &str) -> Result<Statement, tokio_postgres::Error> {
     if client.statement_cache.size() >= MAX_PREPARED {
         client.statement_cache.clear();
     }
     let result = client.prepare_cached(statement).await;
     if result.is_err() {
-        // Otherwise, a statement that couldn't be prepared would stay in the cache without being counted.
+        // Without this call, a statement that couldn't be prepared would stay in the cache without being counted.
         client.statement_cache.remove(statement, &[]);
     }
     result
 }
 
-/// Returns whether a prepared statement has become unusable and nothing has run yet. Either its table has changed ("cached plan must not
-/// change result type"), or the guest has deallocated it. Functions may raise the first SQLSTATE too, but not from this routine.
+/// Returns whether a prepared statement has become unusable and nothing has run yet. Either its table has changed ("cached plan must not change
+/// result type"), or the guest has deallocated the statement. Functions may raise the first SQLSTATE too, but not from the same routine.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| {
         *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME
@@ -309,7 +309,7 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// Converts a row. `bytes` is the size of all rows that must be kept: for streamed rows, the size of this row.
+/// Converts a row. `bytes` is the size to check: of all rows so far if the result is buffered, or of this row if rows are streamed.
 fn convert(row: &PgRow, bytes: usize) -> Result<Row, Error> {
     if bytes > MAX_RESULT_BYTES {
         return Err(error::query_text(format!(

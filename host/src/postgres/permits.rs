@@ -1,6 +1,6 @@
-//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once
-//! the oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. An immediate refusal is better than a wait until the
-//! timeout, also for the requests ahead in the queue.
+//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once the
+//! oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. For all requests, also those ahead in the queue, an immediate
+//! refusal is better than a wait until the timeout.
 //!
 //! Spin's queue has no limit.
 
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lock::lock;
 
-/// Once the oldest waiter has waited for this long, new requests are refused. It is half of the component's default connect timeout.
+/// Once the oldest waiter has waited for this long, new requests are refused. The value is half of the component's default connect timeout.
 const TOO_LONG: Duration = Duration::from_secs(1);
 
 /// The permits and the queue for them.
@@ -42,7 +42,7 @@ impl Permits {
 
     /// Returns a permit as soon as it's this caller's turn, or the reason for a refusal.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
-        // No permit is free while anyone waits for one. A waiter that has received its permit, but hasn't run yet, doesn't block others.
+        // No permit is free while a request waits for one. A waiter that has its permit, but hasn't run yet, doesn't block others.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }
@@ -124,7 +124,7 @@ mod tests {
             panic!("the first has waited too long")
         };
         assert!(refusal.contains("1 of them"), "{refusal}");
-        // The first waiter leaves, so the queue is empty.
+        // After the first waiter has left, the queue is empty.
         drop(first);
         assert!(ask(&permits).is_pending());
         drop(held);

@@ -1,5 +1,5 @@
 //! The connection pools of one component: one for each address and root certificate, created on first use. Callers check the address
-//! before, and decide how long a guest keeps a connection.
+//! beforehand, and decide how long a guest keeps a connection.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ const POOL_SIZE: usize = 64;
 /// The maximum number of pools, as in Spin.
 const MAX_POOLS: usize = 16;
 
-/// The root certificates that the machine trusts. They are read once, and only if a connection may use TLS.
+/// The root certificates that the machine trusts, read once, and only if a connection may use TLS.
 static SYSTEM_ROOTS: LazyLock<Vec<CertificateDer<'static>>> =
     LazyLock::new(|| rustls_native_certs::load_native_certs().certs);
 
@@ -82,7 +82,7 @@ impl Pools {
         }
         let pool = Pool::builder(manager(config, ca_root)?)
             .max_size(POOL_SIZE)
-            // The connection used last has prepared statements, and its server process is warm. Spin uses the connections in turn.
+            // The last used connection has prepared statements and a warm server process. Spin uses the connections in turn.
             .queue_mode(QueueMode::Lifo)
             .build()?;
         pools.insert(key, pool.clone());

@@ -1,9 +1,9 @@
 //! A guest's session and its cleanup. A session that a statement may have changed is reset before another guest gets it. A session with an
-//! unfinished statement is closed. If the server has become read-only or doesn't respond, its idle sessions are closed too, because the
-//! problem affects all of them.
+//! unfinished statement is closed. If the server has become read-only or doesn't respond, the server's idle sessions are closed too, because
+//! the problem affects all of them.
 //!
-//! Spin resets each session whenever it's taken from the pool, which costs a round trip for every request. Nearly all statements can't
-//! change a session, so this host resets only sessions that may have changed. It does so after use, when no request waits for the session.
+//! Spin resets a session whenever a guest takes it from the pool, which costs a round trip for every request. Nearly all statements can't
+//! change a session, so this host resets only sessions that may have changed. The reset runs after use, when no request waits for the session.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::lock::lock;
 /// If a guest abandons a statement after at least this long, the server may be unresponsive.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-/// The time limit of a reset, because an unresponsive server must not keep the permit.
+/// The time limit of a reset. Without this limit, an unresponsive server would keep the permit.
 const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection taken from its pool. On drop, the connection returns to the pool, and its permit goes to the next guest.
@@ -34,7 +34,7 @@ pub struct Session {
     /// The number of statements that have begun but not ended.
     unfinished: AtomicUsize,
     last_begun: Mutex<Instant>,
-    /// Whether the server has become read-only. After a failover, its address may lead to another server.
+    /// Whether the server has become read-only, for example because of a failover. The address may then lead to another server.
     is_read_only: AtomicBool,
 }
 
@@ -61,7 +61,7 @@ impl Session {
         self.client.as_ref().expect("only the drop takes it")
     }
 
-    /// Records that a statement's result or error has arrived. Isn't called for an abandoned statement, whose result may still come.
+    /// Records that a statement's result or error has arrived. Must not be called for an abandoned statement, whose result may still arrive.
     pub fn ended(&self, error: Option<&tokio_postgres::Error>) {
         if error.and_then(tokio_postgres::Error::code) == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
         {
@@ -84,14 +84,14 @@ impl Drop for Session {
             if waited >= SUSPICIOUS_AFTER {
                 close_idle(&client, waited);
             }
-            // The next guest would wait for the result of the abandoned statement. PostgreSQL ends the statement by its own timeout.
+            // Without the close, the next guest would wait for the abandoned statement, which runs until PostgreSQL's own timeout.
             drop(Object::take(client));
         } else if *self.changed.get_mut() {
             let permit = self.permit.take();
             tokio::spawn(async move {
                 let done = timeout(RESET_TIMEOUT, reset(&client)).await;
                 if !matches!(done, Ok(Ok(()))) {
-                    // The session isn't reset, so no other guest may get it.
+                    // The reset failed, so no other guest may get the session.
                     drop(Object::take(client));
                 }
                 drop(permit);
@@ -100,16 +100,16 @@ impl Drop for Session {
     }
 }
 
-/// Closes the pool's idle sessions that were last used at least `unused_for` ago. The others stay, because the server has responded to them
-/// since.
+/// Closes the pool's idle sessions that were last used at least `unused_for` ago. The other sessions stay open, because the server has
+/// responded to them since.
 fn close_idle(client: &Object, unused_for: Duration) {
     if let Some(pool) = Object::pool(client) {
         pool.retain(|_, metrics| metrics.last_used() < unused_for);
     }
 }
 
-/// Undoes all changes that a guest may have made to a session, except prepared statements. It rolls back first, because an open transaction
-/// would keep its locks.
+/// Undoes all changes that a guest may have made to a session, except prepared statements. The rollback comes first, because an open
+/// transaction would keep its locks.
 async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("ROLLBACK").await?;
     let clean = RecyclingMethod::Clean;
@@ -118,11 +118,11 @@ async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
         .await
 }
 
-/// Returns whether a statement may change its session. Reading and writing rows can't, except with the functions and forms in `CHANGING`.
-/// Functions that the database defines aren't inspected; they should use SET LOCAL.
+/// Returns whether a statement may change its session. Statements that read or write rows can't, except with the functions and forms in
+/// `CHANGING`. Functions that the database defines aren't inspected, so they should use SET LOCAL.
 fn may_change_session(statement: &str) -> bool {
     const PLAIN: [&str; 5] = ["select", "with", "insert", "update", "delete"];
-    // set_config, pg_advisory_lock (but not pg_advisory_xact_lock), setval, SELECT INTO TEMP, dblink_connect …
+    // The list matches set_config, pg_advisory_lock (but not pg_advisory_xact_lock), setval, SELECT INTO TEMP, dblink_connect …
     const CHANGING: [&str; 7] = [
         "set_config",
         "advisory_lock",

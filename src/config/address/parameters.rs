@@ -3,7 +3,7 @@
 /// A parameter of libpq, and whether and how it is supported.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
-    /// The driver's name for it.
+    /// The driver's name for the parameter.
     pub(super) driver: &'static str,
     pub(super) support: Support,
     /// The supported values, for the message about any other value.
@@ -14,7 +14,7 @@ pub(super) struct Parameter {
 pub(super) enum Support {
     /// The server's command-line options.
     Options,
-    /// One of these values, each with the driver's value; `None` if that is the driver's default.
+    /// One of these values, each with the driver's value, or with `None` if the driver has the same default.
     Values(&'static [(&'static str, Option<&'static str>)]),
     /// A whole number in libpq's unit.
     Number {
@@ -174,7 +174,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     refused("sslcrldir", NO_LISTS),
     refused("sslkey", NO_CLIENT_CERTIFICATE),
     refused("sslkeylogfile", NO_FILES),
-    // The driver's require checks the certificate and its name, like libpq's verify-full.
+    // The driver's `require` checks the certificate and its name, like libpq's `verify-full`.
     values(
         "sslmode",
         "disable, prefer, require, verify-ca or verify-full",

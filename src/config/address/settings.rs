@@ -2,11 +2,11 @@
 
 use super::{AddressError, utf8};
 
-/// The settings of an address in order: position (from 1), name, value. The last value of a name counts.
+/// The settings of an address in order, each with its position (from 1), name and value. The last value of a repeated name counts.
 #[derive(Default)]
 pub(super) struct Settings {
     pub(super) list: Vec<(usize, String, Vec<u8>)>,
-    /// A name after this position may be a part of the password.
+    /// The position after which a name may be a part of the password.
     unsafe_behind: Option<usize>,
 }
 
@@ -20,7 +20,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Adds a setting. If a password contains a space, a ' or an &, its second half may look like a later name.
+    /// Adds a setting. If a password contains a space, a ' or an &, the second half of the password may look like a later name.
     fn push_pair(&mut self, name: &str, value: Vec<u8>) -> Result<(), AddressError> {
         if name == "password" {
             self.unsafe_behind.get_or_insert(self.list.len());
@@ -40,7 +40,7 @@ impl Settings {
         Ok(text.map(str::to_owned))
     }
 
-    /// Whether a message may repeat a parameter's name.
+    /// Whether an error message may repeat a parameter's name.
     pub(super) fn may_name(&self, name: &str, position: usize) -> bool {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
         let is_safe = self.unsafe_behind.is_none_or(|last| position <= last);
@@ -92,7 +92,7 @@ impl Settings {
     }
 
     fn push_credentials(&mut self, text: &str) -> Result<(), AddressError> {
-        // If `text` contains `?name=`, the @ that follows it is in a parameter's value, so the address has no user and no password.
+        // If `text` contains `?name=`, the following @ belongs to a parameter's value, so the address has no user and no password.
         let names_parameter = text.split_once('?').is_some_and(|(_, after)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             after
@@ -196,7 +196,7 @@ fn unescaped(text: &str, ends: impl Fn(char) -> bool) -> (String, &str) {
     }
 }
 
-/// Decodes percent-encoding. Unlike the driver, and like libpq, refuses a % without two hexadecimal digits.
+/// Decodes percent-encoding. Refuses a % without two hexadecimal digits, like libpq but unlike the driver.
 fn decoded(text: &str) -> Result<Vec<u8>, AddressError> {
     let is_encoded = |after: &str| {
         let digits = after.as_bytes().get(..2);

@@ -1,4 +1,4 @@
-//! Converts database errors to the form that Spin gives them. The texts are the same as Spin's, because guests match on them.
+//! Converts database errors to the form that Spin gives them. The texts are the same as Spin's, because guests may compare them.
 
 use tokio_postgres::error::DbError;
 

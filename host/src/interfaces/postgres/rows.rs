@@ -1,5 +1,5 @@
-//! Streams a query's rows to the guest. An error comes after the rows, in a separate future, so a guest that stops reading early doesn't
-//! get it. Spin does the same, and tests rely on it.
+//! Streams a query's rows to the guest. An error comes after the rows, in a separate future, so a guest that stops reading early doesn't get
+//! the error. Spin behaves in the same way, and tests rely on this.
 
 use std::{
     pin::Pin,
@@ -18,12 +18,12 @@ use super::{convert, error, types};
 use crate::bindings::spin::postgres::postgres::{Column, Error, Row};
 use crate::postgres::Connection;
 
-/// The maximum number of rows that wait for the guest, as in Spin. A guest that awaits the outcome while more rows than this are unread
-/// hangs in Spin, so it should hang here.
+/// The maximum number of rows that wait for the guest, as in Spin. If more rows are unread while a guest awaits the outcome, the guest hangs in
+/// Spin, so it should hang here too.
 const WAITING_ROWS: usize = 4;
 
-/// Reads the stream in a separate task, until its end or until the guest drops the rows. The columns are sent with the first row; without
-/// rows, they are never sent.
+/// Reads the stream in a separate task, until the stream ends or the guest drops the rows. The columns are sent with the first row, so a result
+/// without rows sends no columns.
 pub fn send(
     stream: RowStream,
     session: Connection,

@@ -1,5 +1,5 @@
-//! Converts values between PostgreSQL and the WIT types, type by type as Spin does, so that components behave the same on both hosts. A
-//! value that can't be converted is an error or, as `unsupported`, the raw bytes; it never causes a panic.
+//! Converts values between PostgreSQL and the WIT types, type by type as Spin does, so that components behave the same on both hosts. A value
+//! that can't be converted gives an error or, as `unsupported`, the raw bytes, but never a panic.
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::{BufMut as _, BytesMut};
@@ -74,8 +74,8 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::INT4 => get(row, index, DbValue::Int32),
         Type::INT8 => get(row, index, DbValue::Int64),
         Type::TEXT | Type::VARCHAR | Type::BPCHAR => get(row, index, DbValue::Str),
-        // For timestamptz this fails with the driver's "cannot convert", because Spin reads it as a NaiveDateTime too. A portable component
-        // has to cast it.
+        // A timestamptz fails with the driver's "cannot convert", because Spin reads a timestamptz as a NaiveDateTime too. A portable component
+        // has to cast the value.
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             get(row, index, |v| DbValue::Datetime(from_datetime(v)))
         }
@@ -102,7 +102,7 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => {
             get(row, index, DbValue::ArrayStr)
         }
-        // For example json, name, "char", oid, enums, and domains over such types.
+        // The other types are, for example, json, name, "char", oid, enums, and domains over such types.
         _ => get(row, index, |v: Raw| DbValue::Unsupported(v.0)),
     }
 }
@@ -243,7 +243,7 @@ where
     Ok(Range::new(bound(lower, &convert)?, bound(upper, &convert)?))
 }
 
-/// NULL for a parameter of any type. The driver's own NULL has the type of its `Option`.
+/// A NULL for a parameter of any type. The driver's own NULL is limited to the type of its `Option`.
 #[derive(Debug)]
 struct Null;
 
@@ -259,7 +259,7 @@ impl ToSql for Null {
     to_sql_checked!();
 }
 
-/// The bytes of a type that the WIT doesn't have.
+/// The bytes of a value whose type the WIT doesn't have.
 struct Raw(Vec<u8>);
 
 impl FromSql<'_> for Raw {
@@ -272,7 +272,7 @@ impl FromSql<'_> for Raw {
     }
 }
 
-/// The text of a JSON value. It is not parsed into a tree of values, which would change long numbers.
+/// The text of a JSON value. The text isn't parsed into a tree of values, because a tree would change long numbers.
 #[derive(Debug)]
 struct PgJson(Vec<u8>);
 
@@ -332,7 +332,7 @@ impl FromSql<'_> for PgInterval {
     accepts!(INTERVAL);
 }
 
-/// A decimal as a range bound. Rust forbids implementing the range crate's trait for the decimal crate's type, so this is a type of its own.
+/// A decimal as a range bound. Rust forbids implementing the range crate's trait for the decimal crate's type, so a wrapper type is needed.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 struct RangeDecimal(Decimal);
 
