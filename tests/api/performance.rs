@@ -279,69 +279,65 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
 /// Every agent takes 3 ms to read. That is within 100 ms, but not within 1 ms.
 #[tokio::test]
 async fn verdict_metrics_and_samples_follow_the_configured_target() {
-    let database = Database::migrated().await;
-    let client = database.client().await;
-    client
-        .batch_execute(
-            "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
-             CREATE POLICY sleeps ON agents USING (pg_sleep(0.003) IS NOT NULL)",
-        )
-        .await
-        .unwrap();
-    let variables = |target_ms| {
-        [
+    for (verdict, target_ms, within) in [("pass", "100", 1.0), ("fail", "1", 0.0)] {
+        // A database for each target, because a minute with samples of several targets has no verdict.
+        let database = Database::migrated().await;
+        let client = database.client().await;
+        client
+            .batch_execute(
+                "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
+                 CREATE POLICY sleeps ON agents USING (pg_sleep(0.003) IS NOT NULL)",
+            )
+            .await
+            .unwrap();
+        let variables = [
             ("query_target_ms", target_ms),
             ("query_target_percent", "60"),
-        ]
-    };
-    let lenient = Edge::start_with(&database, &variables("100"), &[]).await;
-    let strict = Edge::start_with(&database, &variables("1"), &[]).await;
-    for edge in [&lenient, &strict] {
+        ];
+        let edge = Edge::start_with(&database, &variables, &[]).await;
         for _ in 0..150 {
             edge.get("/api/agents/name/orchestrator").await;
         }
-    }
-    for (edge, verdict, target_ms, within) in
-        [(&lenient, "pass", 100, 1.0), (&strict, "fail", 1, 0.0)]
-    {
         let (mut report, mut statement) = (Value::Null, Value::Null);
         for _ in 0..200 {
-            report = self::report(edge).await;
+            report = self::report(&edge).await;
             let statements = report["statements"].as_array().expect("a list");
             let found = statements
                 .iter()
                 .find(|one| one["name"] == "agent_get_by_name");
             statement = found.cloned().unwrap_or_default();
-            if statement["calls"] == 300 {
+            if statement["calls"] == 150 {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        assert_eq!(statement["calls"], 300, "those of both targets: {report}");
+        assert_eq!(statement["calls"], 150, "{report}");
         assert_eq!(statement["within_target"], within, "{statement}");
         let nfr = &report["nfr"];
         assert_eq!(nfr["verdict"], verdict, "{nfr}");
-        assert_eq!(nfr["target_ms"], target_ms);
+        assert_eq!(nfr["target_ms"].to_string(), target_ms);
         assert_eq!(nfr["target_percent"], 60);
         let text = format!("< {target_ms}ms per query (60th percentile)");
         assert_eq!(report["nfr_target"], text);
-    }
 
-    let metrics = strict.get("/api/performance/metrics").await;
-    let text = String::from_utf8_lossy(&metrics.body).into_owned();
-    for line in [
-        "reznet_query_target_seconds 0.001\n",
-        "reznet_query_target_ratio 0.6\n",
-        "db_query_summary=\"agent_get_by_name\",le=\"0.001\"} 0\n",
-    ] {
-        assert!(text.contains(line), "{line}: {text}");
+        let metrics = edge.get("/api/performance/metrics").await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        let seconds = if target_ms == "1" { "0.001" } else { "0.1" };
+        let judged = if target_ms == "1" { 0 } else { 150 };
+        for line in [
+            format!("reznet_query_target_seconds {seconds}\n"),
+            "reznet_query_target_ratio 0.6\n".to_owned(),
+            format!("db_query_summary=\"agent_get_by_name\",le=\"{seconds}\"}} {judged}\n"),
+        ] {
+            assert!(text.contains(&line), "{line}: {text}");
+        }
+        let count = "reznet_judged_operation_duration_seconds_count";
+        let count = text
+            .lines()
+            .find(|line| line.starts_with(count) && line.contains("agent_get_by_name"))
+            .and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
+        assert_eq!(count, Some(150), "{text}");
     }
-    let judged = "reznet_judged_operation_duration_seconds_count";
-    let judged = text
-        .lines()
-        .find(|line| line.starts_with(judged) && line.contains("agent_get_by_name"))
-        .and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
-    assert_eq!(judged, Some(150), "{text}");
 }
 
 #[tokio::test]
