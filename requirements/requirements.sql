@@ -130,8 +130,8 @@ differing_columns AS MATERIALIZED (
     WHERE relation.oid IS NOT NULL AND (atttypid = expected_type.oid AND atttypmod = -1) IS NOT TRUE
     GROUP BY object
 ),
--- The differences between an existing relation with one of our names and the relation that our migration creates. If the migration was
--- applied, the relation is ours and was changed; otherwise the relation belongs to another application.
+-- Lists the existing relations that have one of our names, but differ from the relation that our migration creates. If the relation has
+-- the right type and the migration was applied, the relation is ours and was changed. Otherwise it belongs to another application.
 foreign_relation AS MATERIALIZED (
     SELECT object, made_by, is_like_ours,
            CASE
