@@ -1,6 +1,6 @@
--- The privileges that the role reznet_migrate lacks on objects of another role, and the missing default privileges for future
--- objects. migrations/0005_roles.sql grants them once; a restore without privileges (pg_dump -x) loses them. Read-only. Returns a
--- row for each missing GRANT, and whether the current user may run it.
+-- Finds the privileges that the role reznet_migrate lacks on objects of another role, and the missing default privileges for future
+-- objects. migrations/0005_roles.sql grants these privileges once, and a restore without privileges (pg_dump -x) loses them. Returns one
+-- row for each missing GRANT, with a flag whether the current user may run it. Changes nothing.
 WITH owner AS MATERIALIZED (
     SELECT relowner AS oid, pg_get_userbyid(relowner) AS name FROM pg_class
     WHERE relname = 'agents' AND relnamespace = to_regnamespace('public') AND relkind = 'r'
@@ -8,7 +8,8 @@ WITH owner AS MATERIALIZED (
 migrate AS MATERIALIZED (
     SELECT given.name, pg_roles.oid FROM (VALUES ('reznet_migrate')) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
--- Only logins of reznet_migrate can grant default privileges on objects that reznet_migrate creates.
+-- Lists the expected default privileges. Only members of reznet_migrate can change the default privileges for objects that
+-- reznet_migrate creates.
 default_privilege (grantor_oid, grantor, kind, privileges, grantee) AS (
     SELECT owner.oid, owner.name, 'r', 'SELECT, INSERT, UPDATE, DELETE', 'reznet_app' FROM owner
     UNION ALL

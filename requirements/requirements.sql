@@ -1,17 +1,17 @@
--- Checks whether a database has what the API needs. Returns one row for each finding, and none if nothing is missing. Read-only.
--- Never fails because an object is missing. scripts/migrate runs this text with psql; GET /api/health/ready runs it as a part
--- of its statement.
+-- Checks whether a database meets the API's requirements. Returns one row for each finding, and no row if the database meets all of them.
+-- Changes nothing, and doesn't fail if an object is missing. scripts/migrate runs this text with psql; GET /api/health/ready runs it as a
+-- part of its statement.
 --
--- $1 text    the role whose privileges are checked; NULL: the current user
+-- $1 text    the role whose privileges are checked; NULL means the current user
 -- $2 text[]  the migrations that must be applied, by file name without .sql
 --
--- severity    error, or warning: the API works without it
+-- severity    error, or warning if the API works in spite of the finding
 -- kind        server, encoding, session, foreign (an object with our name that is not ours), differs (an object of ours that was
 --             changed), migration, index, missing, privilege, statistics, role, inherit, trigger, row_security
 -- object      our name of the object
--- detail      what is wrong, in one sentence that anybody may see: it names our own objects only
+-- detail      the problem in one sentence, which any client may see, so it names our own objects only
 -- difference  details that only the operator may see
--- statement   the SQL that corrects it, or NULL
+-- statement   the SQL that corrects the finding, or NULL
 -- may_run     whether the current user may run that statement
 --
 -- Lists the columns of the first version of each table, so that a database between two migrations is not refused.
@@ -99,7 +99,7 @@ relation AS MATERIALIZED (
     SELECT expected_relation.*, schema || '.' || expected_relation.name AS object, pg_class.oid, relkind, relispartition, relowner,
            relrowsecurity, relforcerowsecurity
     FROM expected_relation
-    -- OFFSET 0 keeps the planner from reading whole catalogs, here and below.
+    -- OFFSET 0, here and below, prevents a plan that reads the entire catalog.
     LEFT JOIN LATERAL (
         SELECT * FROM pg_class WHERE relname = expected_relation.name AND relnamespace = to_regnamespace(schema) OFFSET 0
     ) AS pg_class ON true
@@ -130,7 +130,8 @@ differing_columns AS MATERIALIZED (
     WHERE relation.oid IS NOT NULL AND (atttypid = expected_type.oid AND atttypmod = -1) IS NOT TRUE
     GROUP BY object
 ),
--- The differences between a relation with our name and ours. If its migration was applied, the relation is ours and was changed.
+-- Lists the existing relations that have one of our names, but differ from the relation that our migration creates. If the relation has
+-- the right type and the migration was applied, the relation is ours and was changed. Otherwise it belongs to another application.
 foreign_relation AS MATERIALIZED (
     SELECT object, made_by, is_like_ours,
            CASE
@@ -152,8 +153,8 @@ ledger AS MATERIALIZED (
                AND object NOT IN (SELECT object FROM foreign_relation) AS is_readable
     FROM relation WHERE name = 'migration_ledger'
 ),
--- ts_stat runs a query given as text, so the ledger is read only if it exists, is ours and is readable. In FROM, a missing ledger
--- would make the whole statement fail.
+-- ts_stat runs a query given as text, so the statement reads the ledger only if the ledger exists, is ours and is readable. With the
+-- ledger in FROM, a missing ledger would make the entire statement fail.
 applied AS MATERIALIZED (
     SELECT word AS name
     FROM ts_stat(CASE WHEN (SELECT is_readable FROM ledger)
@@ -184,7 +185,7 @@ FROM (
     FROM foreign_relation
     WHERE is_like_ours AND made_by IN (SELECT name FROM applied)
     UNION ALL
-    -- A type that belongs to no relation prevents a table of that name.
+    -- If a type has one of our names and belongs to no relation, the migration can't create the table of this name.
     SELECT 4, 'error', 'foreign', object, object || ' is not this application''s', 'it is a type, not a table', NULL, false
     FROM relation JOIN pg_namespace ON nspname = schema JOIN pg_type ON typnamespace = pg_namespace.oid AND typname = relation.name
     WHERE relation.oid IS NULL AND typrelid = 0
@@ -218,7 +219,7 @@ FROM (
     UNION ALL
     SELECT 5, 'error', 'migration', needed, 'the migration ' || needed || ' is not applied', NULL, NULL, false
     FROM unnest($2::text[]) AS needed
-    -- A ledger that can't be read is a finding of its own.
+    -- If the ledger can't be read, another finding reports this, and no migration is reported as missing.
     WHERE needed NOT IN (SELECT name FROM applied) AND NOT (SELECT is_there AND NOT is_readable FROM ledger)
     UNION ALL
     SELECT 6, 'error', 'index', expected_index.name, 'the index ' || expected_index.name || ' is missing or invalid', NULL, NULL, false
@@ -262,7 +263,7 @@ FROM (
         FROM unnest(string_to_array(privileges, ',')) AS privilege
         WHERE CASE
             WHEN has_table_privilege(api.oid, relation.oid, privilege) THEN false
-            -- Grants on every column are as good as a grant on the table, except for DELETE, which has no column privileges.
+            -- Grants on all columns count as a grant on the table. DELETE has no column privileges, so it needs a grant on the table.
             WHEN privilege = 'DELETE' THEN true
             ELSE EXISTS (
                 SELECT FROM pg_attribute
@@ -283,7 +284,7 @@ FROM (
     FROM api, me
     WHERE pg_has_role(api.oid, 'pg_read_all_stats', 'USAGE') IS NOT TRUE
     UNION ALL
-    -- Logins that are members of the role without inheriting its privileges.
+    -- Finds logins that are members of the role, but don't inherit its privileges.
     SELECT DISTINCT 10, 'warning', 'inherit', 'role', 'a login of the API does not inherit the privileges of its role', 'it is ' || member.rolname,
            CASE WHEN current_setting('server_version_num')::int < 160000 THEN format('ALTER ROLE %I INHERIT', member.rolname)
            ELSE format('GRANT %I TO %I WITH INHERIT TRUE', api.name, member.rolname) END, may_create_roles

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""A client in Python, with the standard library alone: lists page by page, writes that may safely be repeated, changes that
-overwrite nobody else's, errors as the API words them, and what each answer cost. The same as client.ts and client.rs.
+"""A client in Python that uses only the standard library. It shows how to read lists page by page, repeat writes safely, change
+rows without overwriting the changes of other clients, print the API's errors, and count the queries of each answer. client.ts and
+client.rs are the same client in other languages.
 
     python3 examples/clients/client.py http://127.0.0.1:3000
 
-Where the API wants a token, it's taken from REZNET_TOKEN.
+If the API requires a token, set it in REZNET_TOKEN.
 """
 
 import json
@@ -20,7 +21,7 @@ ATTEMPTS = 5
 
 
 class Problem(Exception):
-    """What the API refused, in its own words (RFC 9457)."""
+    """A problem document that the API returned (RFC 9457)."""
 
     def __init__(self, problem):
         faults = "; ".join(fault["detail"] for fault in problem.get("errors", []))
@@ -29,7 +30,7 @@ class Problem(Exception):
 
 
 class RezNet:
-    """The API at an address, as http://127.0.0.1:3000."""
+    """The API at an address, such as http://127.0.0.1:3000."""
 
     def __init__(self, address, token=None):
         self.address = address.rstrip("/")
@@ -75,7 +76,7 @@ class RezNet:
             time.sleep(float(wait))
 
     def pages(self, path):
-        """Every item of a list, page after page; nothing twice, whatever others write meanwhile."""
+        """Returns every item of a list, page by page. No item is returned twice, even if other clients write during the reads."""
         while path:
             items, path, _ = self.request("GET", path)
             yield from items
@@ -112,7 +113,7 @@ def main():
     def with_a_note(channel):
         topic = (channel["topic"] or "")[:400]
         if not overtaken:
-            # Another client changes the row first, once. This client's change must not undo that change.
+            # At the first call, another client changes the row before this client does. Neither change may be lost.
             overtaken.append(True)
             api.request("PATCH", path, {"topic": topic + " Python was here."})
         return {"topic": topic + " And again."}

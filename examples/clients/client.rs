@@ -1,5 +1,6 @@
-//! A client in Rust, with ureq: lists page by page, writes that are safe to repeat, changes that don't overwrite other
-//! clients' changes, errors as the API words them, and what each answer cost. Does the same as client.py and client.ts.
+//! A client in Rust that uses ureq. It shows how to read lists page by page, repeat writes safely, change rows without overwriting the
+//! changes of other clients, print the API's errors, and count the queries of each answer. client.py and client.ts are the same client in
+//! other languages.
 //!
 //!     cargo run -p reznet-tests --bin client -- http://127.0.0.1:3000
 //!
@@ -42,7 +43,7 @@ struct Problem(Value);
 impl RezNet {
     fn new(address: &str, token: Option<String>) -> Self {
         let config = Agent::config_builder()
-            // Returns an error status as a response, to read its problem document.
+            // With this setting, ureq returns a response for an error status too, so that the client can read the problem document.
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)));
         Self {
@@ -229,7 +230,7 @@ fn main() -> Result<()> {
         let topic = channel["topic"].as_str().unwrap_or_default();
         let before: String = topic.chars().take(400).collect();
         if !overtaken {
-            // Another client changes the row first, once. This client's change must not undo that change.
+            // At the first call, another client changes the row before this client does. Neither change may be lost.
             overtaken = true;
             let other = json!({"topic": format!("{before} Rust was here.")});
             api.request("PATCH", &path, Some(&other))?;

@@ -1,6 +1,6 @@
-// A client in TypeScript, for Node.js 20 and browsers, with fetch alone: lists page by page, writes that are safe to repeat,
-// changes that don't overwrite other clients' changes, errors as the API words them, and what each answer cost. Does the same as
-// client.py and client.rs.
+// A client in TypeScript, for Node.js 20 and browsers, that uses only fetch. It shows how to read lists page by page, repeat writes
+// safely, change rows without overwriting the changes of other clients, print the API's errors, and count the queries of each answer.
+// client.py and client.rs are the same client in other languages.
 //
 //     npm install typescript @types/node
 //     npx tsc --target es2022 --lib es2022,dom --module nodenext --types node client.ts
@@ -72,7 +72,7 @@ class RezNet {
     }
   }
 
-  /** Returns every item of a list, page by page. No item comes twice, whatever other clients write meanwhile. */
+  /** Returns every item of a list, page by page. No item is returned twice, even if other clients write during the reads. */
   async *pages<T>(path: string): AsyncGenerator<T> {
     for (let next: string | undefined = path; next; ) {
       const page: { value: T[]; next?: string } = await this.request<T[]>('GET', next);
@@ -120,7 +120,7 @@ let overtaken = false;
 const changed = await api.change<Channel>(path, async ({ topic }) => {
   const before = (topic ?? '').slice(0, 400);
   if (!overtaken) {
-    // Another client changes the row first, once. This client's change must not undo that change.
+    // At the first call, another client changes the row before this client does. Neither change may be lost.
     overtaken = true;
     await api.request('PATCH', path, { topic: `${before} TypeScript was here.` });
   }
