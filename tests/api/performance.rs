@@ -25,7 +25,7 @@ async fn performance_database_reports_pool_indexes_and_sizes() {
     };
     assert!(
         count("checked_out") >= 1,
-        "the one that asks is checked out: {pool}"
+        "the report's own connection must count as checked out: {pool}"
     );
     assert_eq!(
         count("checked_in") + count("checked_out"),
@@ -118,8 +118,8 @@ async fn report(edge: &Edge) -> Value {
     edge.get("/api/performance/database").await.json()
 }
 
-/// Returns the advice once it's as expected, or after 20 s. Statistics of scans arrive late, and before PostgreSQL 15 those of an ANALYZE
-/// too. A long-running query must also run for a while first.
+/// Returns the advice once it equals `expected`, or after 20 s. PostgreSQL publishes statistics of scans with a delay, and before version
+/// 15 also the statistics of an ANALYZE. Advice about a long-running query appears only after the query has run for a while.
 async fn advice_in_the_end(
     edge: &Edge,
     expected: &BTreeSet<(String, String)>,
@@ -149,7 +149,7 @@ async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     let young = Edge::start_with(&database, &variables, &[]).await;
     let old = [&variables[..], &[("unused_index_days", "0")]].concat();
     let old = Edge::start_with(&database, &old, &[]).await;
-    // The age of the statistics makes no difference.
+    // `old` reports unused indexes at once, `young` only after days of statistics. A healthy database has no advice from either.
     assert_eq!(
         advice_in_the_end(&young, &BTreeSet::new()).await,
         BTreeSet::new()
@@ -270,13 +270,13 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
         assert_eq!(nfr["queries"], queries);
         let within = nfr["within_target"].as_f64().unwrap();
         assert!((within - f64::from(fast) / f64::from(queries)).abs() < 1e-6);
-        // As in src/profile/sketch.rs, the p95 of 100 queries is the 95th: the last of 95 quick ones.
+        // In src/profile/sketch.rs, the p95 of 100 queries is the 95th fastest query. So with 5 slow queries of 100, the p95 is still fast.
         let p95_is_slow = slow * 20 > queries;
         assert_eq!(nfr["p95_ms"].as_f64() > Some(100.0), p95_is_slow, "{nfr}");
     }
 }
 
-/// Every agent takes 3 ms to read. That is within 100 ms, but not within 1 ms.
+/// Reading an agent takes 3 ms, which is within a target of 100 ms, but not within a target of 1 ms.
 #[tokio::test]
 async fn verdict_metrics_and_samples_follow_the_configured_target() {
     let database = Database::migrated().await;
@@ -317,7 +317,10 @@ async fn verdict_metrics_and_samples_follow_the_configured_target() {
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        assert_eq!(statement["calls"], 300, "those of both targets: {report}");
+        assert_eq!(
+            statement["calls"], 300,
+            "the calls under both targets must be counted: {report}"
+        );
         assert_eq!(statement["within_target"], within, "{statement}");
         let nfr = &report["nfr"];
         assert_eq!(nfr["verdict"], verdict, "{nfr}");
@@ -349,8 +352,8 @@ async fn samples_of_another_target_do_not_count_in_the_verdict() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;
-    // 100 queries judged by 100 ms; 1,000 judged by 1 ms or by several targets, all of them over it. Totals from before the window
-    // have 5 queries of each.
+    // Inserts 100 queries with the target 100 ms, all within it, and 1,000 queries with the target 1 ms or several targets, none within
+    // it. The totals from before the window have 5 queries for each target.
     client
         .batch_execute(
             "INSERT INTO profile.totals
@@ -370,7 +373,7 @@ async fn samples_of_another_target_do_not_count_in_the_verdict() {
     assert_eq!(nfr["verdict"], "pass", "{nfr}");
     assert_eq!(nfr["queries"], 100);
     assert_eq!(nfr["within_target"], 1.0);
-    // The percentiles are of all queries, so they are known even if none was judged.
+    // The percentiles cover all queries, including those of other targets.
     assert!(nfr["p95_ms"].is_f64(), "{nfr}");
 
     let hour = edge.get("/api/performance/database?window=1h").await.json()["nfr"].clone();

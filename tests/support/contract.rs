@@ -99,8 +99,8 @@ pub fn coverage_file(suite: &str) -> PathBuf {
     project().join(format!("target/tests/coverage-{suite}.txt"))
 }
 
-/// Fails if the response's length isn't in its header. Without it Spin sends chunks, and the last one waits 44 ms for the
-/// client's delayed acknowledgement.
+/// Fails if a response with a body lacks a correct Content-Length. Without this header, Spin sends the body in chunks, and the last chunk
+/// waits 44 ms for the client's delayed acknowledgement.
 fn check_length(method: &Method, answer: &Answer) {
     let length = answer.headers.get("content-length");
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];

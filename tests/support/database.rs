@@ -1,6 +1,6 @@
 //! Databases for tests: each test has its own, cloned from a template that `scripts/migrate` has migrated.
 //!
-//! They need a cluster. `REZNET_TEST_DATABASE_URL` has its address and `REZNET_TEST_APP_DATABASE_URL` the component's address;
+//! The tests need a running PostgreSQL cluster. `REZNET_TEST_DATABASE_URL` has the cluster's address and `REZNET_TEST_APP_DATABASE_URL` the component's address;
 //! `scripts/test` starts a cluster and sets both. If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that
 //! suites can run on that layout too.
 
@@ -184,7 +184,7 @@ impl Cluster {
         self.postgres("start", &options);
     }
 
-    /// Kills all its processes, so that it must recover at its next start.
+    /// Kills all processes of the cluster, so that PostgreSQL must run crash recovery at the next start.
     pub fn crash(&self) {
         self.postgres("stop", &["--immediate"]);
     }
@@ -192,7 +192,7 @@ impl Cluster {
     /// Returns the cluster's `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
-        host(&self.url().parse().expect("it's an address"))
+        host(&self.url().parse().expect("the URL is valid"))
     }
 
     /// Returns the data directory; PostgreSQL requires that only the server's user has access.
@@ -201,20 +201,20 @@ impl Cluster {
         self.folder.join("cluster/data")
     }
 
-    /// Stops the cluster as an operator would; its sessions end.
+    /// Stops the cluster with `scripts/postgres stop`, which ends all sessions.
     pub fn stop(&self) {
         self.postgres("stop", &[]);
     }
 
     /// Opens a session for the test.
     pub async fn client(&self) -> Client {
-        connect(&self.url().parse().expect("it's an address")).await
+        connect(&self.url().parse().expect("the URL is valid")).await
     }
 
     /// Opens a superuser's session. The superuser can connect by the Unix socket only.
     pub async fn superuser(&self) -> Client {
         let client = self.try_superuser().await;
-        client.expect("the superuser may come in")
+        client.expect("the superuser can connect")
     }
 
     /// Like [`superuser`](Self::superuser), for a server that may be down.
@@ -266,7 +266,7 @@ impl Cluster {
             "scripts/postgres {command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        // The only command that prints a password, because programs need it.
+        // `url` prints a password for programs, so its output must not be in the logs.
         if command != "url" {
             crate::keep_output(&output);
         }
