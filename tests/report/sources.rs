@@ -1,4 +1,4 @@
-//! If a source of the report can't be read, only its section is missing, and the report says why.
+//! If a source of the report can't be read, only the section of this source is missing, and the report gives the reason.
 
 use std::collections::BTreeSet;
 
@@ -132,7 +132,7 @@ async fn unreadable_source_removes_only_its_own_report_section() {
         "nothing is missing at first"
     );
     let first = edge.get("/api/performance/database").await;
-    assert_eq!(first.query_count(), 3, "as long as nothing is missing");
+    assert_eq!(first.query_count(), 3, "while all sources are readable");
 
     for (view, missing, named) in [
         (
@@ -255,7 +255,7 @@ async fn unreadable_source_removes_only_its_own_report_section() {
     assert_eq!(
         report(&edge).await["unavailable"],
         serde_json::json!([]),
-        "all is there again"
+        "every section is present again"
     );
 }
 
