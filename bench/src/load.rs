@@ -141,7 +141,7 @@ fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
             .header("if-none-match", "*")
             .body(Full::default()),
         ("GET", None) => Request::get(format!("{server}{rest}")).body(Full::default()),
-        // An unknown method, or an unexpected part, gets an error here, because a URI must not contain a space.
+        // An unknown method, or an unexpected part, causes an error here, because a URI must not contain a space.
         _ => Request::get(format!("{server}{path}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))

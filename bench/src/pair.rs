@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(1500);
 /// Both servers' figures, and the ratios between them.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// For each round, the figures of the first server and of the other.
+    /// The figures of both servers in each round, the first server's first.
     pub rounds: Vec<(Figures, Figures)>,
     /// The medians of the rounds' ratios.
     pub median: Ratios,

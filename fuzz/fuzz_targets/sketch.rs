@@ -19,8 +19,8 @@ const TOLERANCE: f64 = 0.01 * (1.0 + 1e-9);
 /// The number of steps in which quantiles are tested. Floats represent each quantile exactly, so rounding doesn't change a rank.
 const QUANTILES: u32 = 128;
 
-/// A duration: its bits, the number of bits to cut off so that every magnitude occurs, whether it failed, its weight, and the part that
-/// records it.
+/// The input for one duration: 64 random bits, the number of bits to cut off, whether the run failed, the weight, and the part that records
+/// the duration. Cutting off bits makes every magnitude occur.
 type Run = (u64, u8, bool, u8, u8);
 
 fuzz_target!(|runs: Vec<Run>| {

@@ -120,7 +120,8 @@ BEGIN
 END
 $$;
 
--- Repeats a write to messages on the mirror, as one statement. So a foreign key between rows of the statement is checked as on messages.
+-- Repeats a write to messages on the mirror. A trigger calls this function once per statement, so that a foreign key between rows of the
+-- statement holds on the mirror as on messages.
 CREATE OR REPLACE FUNCTION messages_mirror_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -435,8 +436,8 @@ BEGIN
 END
 $$;
 
--- Creates partitions for the coming months. If this wasn't called in time, the last partition has messages of months that have begun. Then
--- it gets an end after these months. A CHECK constraint proves this bound beforehand, so that no session waits while PostgreSQL scans the
+-- Creates partitions for the coming months. If the last call is too long ago, the last partition has messages of months that have begun.
+-- Then this partition gets an end after these months. A CHECK constraint proves this bound beforehand, so that no session waits while PostgreSQL scans the
 -- rows.
 CREATE OR REPLACE PROCEDURE messages_add_months(ahead integer DEFAULT 3) LANGUAGE plpgsql AS $$
 DECLARE

@@ -494,7 +494,7 @@ async fn with_api_token_any_host_name_is_served() {
         let answer = ask(&edge, &Method::GET, "/api/agents", &token[..1]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{host}");
     }
-    // Without an API token, or with one that is only white space, the API is open. So the host name must be checked.
+    // If only the admin token is set, or the API token is only white space, the API is open. So the component must check the host name.
     for variables in [[("admin_token", ADMIN)], [("api_token", " \n")]] {
         let edge = Edge::start_with(&database, &variables, &[]).await;
         let foreign = [("host", FOREIGN_HOSTS[0])];

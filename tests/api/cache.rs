@@ -273,7 +273,7 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
         .header("content-type", "application/json")
         .body(Full::from(json!({"is_busy": true}).to_string()))
         .unwrap();
-    // The request times out, so its response has no token.
+    // The request times out, so its response has no read-your-writes token.
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;

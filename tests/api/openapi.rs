@@ -1,4 +1,4 @@
-//! /api/openapi.json, and checks of every operation it describes.
+//! /api/openapi.json, and checks of every operation that the document describes.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;

@@ -14,7 +14,7 @@ const MESSAGES: usize = 100_000;
 async fn with_messages() -> Database {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Several messages share a time, so that the id must distinguish them.
+    // Several messages share a time, so that cursors must distinguish them by the id.
     client
         .batch_execute(&format!(
             "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
@@ -246,7 +246,7 @@ async fn paging_reaches_rows_with_any_valid_timestamp() {
     let edge = Edge::start(&database).await;
     let client = database.client().await;
     let general = channel(&edge, "general").await;
-    // Each time has two rows, so the id must distinguish them.
+    // Each time has two rows, so that cursors must distinguish them by the id.
     let rows = |columns: &str, values: &str| {
         let times = TIMES
             .map(|time| format!("('{time}'::timestamptz)"))

@@ -146,7 +146,8 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
     streams
 }
 
-/// Sends a body of 1 MiB that would be a hundred times as large as a parsed tree, with a reference to a row that doesn't exist.
+/// Sends a body of 1 MiB with a reference to a row that doesn't exist. Parsed into a tree, the body would need a hundred times as much
+/// memory.
 async fn large_tree(edge: &Edge, from: &str) -> String {
     let head =
         r#"{"description":"x","assigned_to":"00000000-0000-4000-8000-000000000000","context":"#;

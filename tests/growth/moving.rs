@@ -96,7 +96,7 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
                 .await
                 .expect("the session belongs to the same user");
         } else {
-            // Kills the script. The statement that its session runs continues for a while.
+            // Kills the script. PostgreSQL continues the current statement of the session for a while.
             let group = format!("-{}", running.id());
             let _ = std::process::Command::new("kill")
                 .args(["-KILL", "--", &group])

@@ -1,4 +1,4 @@
-//! Secrets: no answer and no log line contains a part of a secret, in any form in which an operator may write it.
+//! Secrets: no answer and no log line contains a part of a secret, whatever form the operator uses for the secret.
 
 use std::process::{Command, Stdio};
 

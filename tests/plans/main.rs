@@ -38,7 +38,7 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
         .await
         .unwrap();
     client.batch_execute(reads::UNEVEN).await.unwrap();
-    // VACUUM can't run in a transaction with the inserts.
+    // Sends VACUUM separately, because it can't run in a transaction with the inserts.
     client
         .batch_execute("VACUUM (ANALYZE) channels, messages, tasks, workflows, workflow_tasks")
         .await

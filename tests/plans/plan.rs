@@ -10,7 +10,7 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_s
 /// Tables that grow with use. A sequential scan of such a table takes longer every day, so no statement may scan one.
 const LARGE: [&str; 3] = ["messages", "workflows", "workflow_tasks"];
 
-/// A partition with fewer rows may be scanned, because it has only a page or two.
+/// A statement may scan a partition with fewer rows, because such a partition has only a page or two.
 const FEW_ROWS: f32 = 1000.0;
 
 /// The most rows that may be sorted: the largest page size.

@@ -55,7 +55,7 @@ const MANY_AGENTS: &str = "
     FROM generate_series(1, 20000) AS n;
     ANALYZE agents";
 
-/// IDs of rows that have many related rows, few, and none.
+/// IDs of rows with many related rows, with few, and with none.
 struct Ids {
     agents: Vec<String>,
     channels: Vec<String>,

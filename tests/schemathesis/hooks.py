@@ -86,7 +86,7 @@ def before_call(ctx, case, kwargs):
     if "If-Match" in headers:
         headers["If-Match"] = "*"
     path = case.path_parameters or {}
-    # Generated IDs never name a workflow and one of its tasks, so replaces both in half of the requests.
+    # Replaces both IDs in half of the requests, because generated IDs never name a workflow and one of its tasks.
     if is_uuid(path.get("task_id")) and is_uuid(path.get("id")) and path["task_id"][-1] in "02468ace":
         path["id"], path["task_id"] = WORKFLOW, TASK
     # Replaces null by a random ID, because a sequence of requests uses a reference from a response even if the reference is null.

@@ -1,5 +1,5 @@
-//! Checks the database against the ledger, its states against the state machines, and the host against its earlier measurements.
-//! Reads only.
+//! Compares the database with the ledger, the states of rows with the state machines, and the host's resources with earlier measurements.
+//! These checks only read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -147,7 +147,7 @@ async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
 /// Resources of the host that must not grow.
 #[derive(Debug)]
 pub struct Leaks {
-    /// Open files and sockets, without the connections to the database.
+    /// The number of open files and sockets, without the connections to the database.
     file_count: usize,
     memory_kib: u64,
 }

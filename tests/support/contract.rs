@@ -47,7 +47,7 @@ impl Operation {
         filled.collect::<Vec<_>>().join("/")
     }
 
-    /// Returns a valid body if the operation takes one: the first example of its schema.
+    /// Returns a valid body if the operation takes a body. The body is the first example of the schema.
     #[must_use]
     pub fn example(&self) -> Option<Value> {
         let body = &self.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];

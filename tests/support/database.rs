@@ -128,7 +128,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Uses a child process because there is no runtime to wait on here. A database that can't be dropped is deleted with the cluster.
+        // Uses a child process, because `drop` can't wait for async code. If this fails, the database is deleted later with the cluster.
         let _ = psql(
             &url(&self.server, server_database(&self.server)),
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
@@ -166,7 +166,7 @@ impl Cluster {
     fn start_with(options: &[&str]) -> Self {
         let id = Uuid::new_v4();
         let folder = std::env::temp_dir().join(format!("reznet-test-{}", id.simple()));
-        // Below the ephemeral range, so that no connection takes the port while the server is down.
+        // Chooses a port below the ephemeral range, so that no outgoing connection takes the port while the server is down.
         let port = 20_000 + id.as_u128() % 8_000;
         let options = options.iter().map(ToString::to_string);
         let options = options.chain(["--port".to_owned(), port.to_string()]);
@@ -301,7 +301,7 @@ pub fn migrate(url: &str) -> Result<(), String> {
 
 fn migrated_template() -> Result<String, String> {
     let server = server();
-    // One template for each process, so that a killed suite leaves nothing that affects another.
+    // Each process has its own template, so that the template of a killed suite doesn't affect other suites.
     let name = format!("reznet_template_{}", std::process::id());
     let server_url = url(&server, server_database(&server));
     psql(&server_url, &format!("DROP DATABASE IF EXISTS {name}"))?;
@@ -309,7 +309,7 @@ fn migrated_template() -> Result<String, String> {
     let url = url(&server, &name);
     migrate(&url)?;
     if std::env::var_os("REZNET_TEST_BY_MONTH").is_some() {
-        // The oldest message is a year old, so that there are many partitions.
+        // Inserts a message that is a year old, so that there are many partitions.
         let old = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
             SELECT id, 'user', 'u', 'x', now() - interval '1 year' FROM channels LIMIT 1";
         psql(&url, old)?;

@@ -1,6 +1,6 @@
 //! A running host with the component in it, and an HTTP client for it.
 //!
-//! The host is `$SPIN up` if `SPIN` is set, otherwise our own, with the same manifest, flags and variables.
+//! The host is `$SPIN up` if `SPIN` is set, otherwise our own host. Both get the same manifest, flags and variables.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -237,7 +237,7 @@ impl Edge {
         let of_tag = u32::from(request.headers().contains_key(IF_NONE_MATCH));
         let answer = self.exchange(request).await;
         let answer = answer.map_err(|error| format!("{method} {uri}: {error}"))?;
-        // Test routes may break the rules for all others.
+        // Skips the checks for test routes, because these routes may break the rules.
         if !uri.path().starts_with("/test/") {
             answer.check(&method, uri.path(), self.repeats + of_tag);
             crate::contract::check(&method, uri.path(), &answer);
@@ -433,7 +433,7 @@ impl Answer {
         for secret in ["reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
-        // The problems that readiness lists may name missing privileges.
+        // Removes the list of readiness's problems, because it may contain the names of missing privileges, such as SELECT.
         let mut without_problems = problem.clone();
         if let Some(members) = without_problems.as_object_mut() {
             members.remove("problems");

@@ -1,4 +1,4 @@
-//! A TCP proxy between the component and PostgreSQL that causes network faults on request. It doesn't parse the protocol.
+//! A TCP proxy between the component and PostgreSQL that causes network faults on request. The proxy doesn't parse the protocol.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub enum Fault {
     Drop,
     /// Closes every connection.
     Cut,
-    /// Closes the first connection that receives so many bytes from the server, then changes to [`Fault::None`].
+    /// Closes the first connection that has received this many bytes from the server, and then changes to [`Fault::None`].
     CutAfter(usize),
 }
 
