@@ -243,8 +243,8 @@ impl Contest {
         Ok(text)
     }
 
-    /// Appends to `text` whether the requirement holds: 95 % of queries under 100 ms, and the median response under 200 ms. The figures come from
-    /// the headers of the first server's responses, at the highest concurrency up to 100.
+    /// Appends to `text` whether the requirement holds: 95 % of queries under 100 ms, and the median response under 200 ms.
+    /// The figures come from the headers of the first server's responses, at the highest concurrency up to 100.
     fn requirement(&self, runs: &BTreeMap<Case, Vec<Vec<Run>>>, text: &mut String) -> Result<()> {
         let at = self.concurrency.iter().copied().filter(|&n| n <= 100).max();
         let Some(at) = at else { return Ok(()) };

@@ -419,7 +419,8 @@ async fn ten_clients(edge: &Edge, duration: Duration) -> Honest {
     all
 }
 
-/// Gives this thread the lowest priority. Real attackers run on other machines, so the attackers of this test must not take CPU time from the host.
+/// Gives this thread the lowest priority. Real attackers run on other machines, so the attackers of this test must not take CPU time
+/// from the host.
 /// On other systems than Linux, or without `renice`, the thread keeps its priority.
 fn lower_priority() {
     // /proc/thread-self is a symbolic link to PROCESS/task/THREAD, so the last segment is the thread's id.

@@ -1,5 +1,6 @@
 //! TLS in front of PostgreSQL, with a certificate from an authority that only the test knows. The server answers the TLS request in the
-//! same way as PostgreSQL (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted data to PostgreSQL.
+//! same way as PostgreSQL (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted
+//! data to PostgreSQL.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
