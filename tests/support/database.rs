@@ -1,8 +1,8 @@
 //! Databases for tests: each test has its own, cloned from a template that `scripts/migrate` has migrated.
 //!
 //! The tests need a running PostgreSQL cluster. `REZNET_TEST_DATABASE_URL` has the cluster's address and
-//! `REZNET_TEST_APP_DATABASE_URL` the component's address. `scripts/test` starts a cluster and sets both. If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that
-//! suites can run on that layout too.
+//! `REZNET_TEST_APP_DATABASE_URL` the component's address. `scripts/test` starts a cluster and sets both.
+//! If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that suites can run on that layout too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
