@@ -6,11 +6,11 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 LOCAL="$ROOT/.local"
-# Exported because shellcheck can't see that the scripts use it.
+# LOCAL is exported, because shellcheck can't see that the scripts use it.
 export LOCAL
 
 # shown TEXT: prints the text, with ? for control and format characters, except tabs and line ends. Names and messages from a
-# database may contain them, and a terminal interprets them: ESC and U+009B begin commands, U+202E reverses the text after it.
+# database may contain such characters, and a terminal interprets them: ESC and U+009B begin commands, U+202E reverses the text after it.
 shown() {
   local LC_ALL=C
   case "$1" in
@@ -51,7 +51,7 @@ sha256_of_stdin() {
   printf '%s' "${sum%% *}"
 }
 
-command_of() { # PID: prints its command line, or nothing; works without ps (minimal containers) too
+command_of() { # PID: prints the process's command line, or nothing; works without ps (minimal containers) too
   if [ -z "$1" ]; then
     return
   elif [ -r "/proc/$1/cmdline" ]; then
@@ -61,12 +61,12 @@ command_of() { # PID: prints its command line, or nothing; works without ps (min
   fi
 }
 
-port_taken() { # HOST PORT: succeeds if something listens there
+port_taken() { # HOST PORT: succeeds if a program listens at this address
   (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null
 }
 
 # lock FILE: takes the lock, and waits while another process holds it. The file is a symlink to the owner's process ID, because
-# creating a symlink and its content is atomic. unlock releases the lock, and so does the end of the owner's process.
+# a symlink is created together with its content, atomically. unlock releases the lock. A lock whose owner has ended is free.
 lock() {
   local owner said=""
   until ln -s "$$" "$1" 2>/dev/null; do
@@ -88,8 +88,8 @@ unlock() { if [ "$(readlink "$1" 2>/dev/null)" = "$$" ]; then rm -f "$1"; fi; }
 
 # --- installing missing programs ---
 
-# need WHAT DEBIAN FEDORA ARCH MACOS: installs the packages for the system, if it is Debian or Ubuntu and the user is root. Otherwise
-# fails with the command that installs them.
+# need WHAT DEBIAN FEDORA ARCH MACOS: on Debian and Ubuntu, installs the packages if the user is root. Otherwise fails with the command
+# that installs the packages on this system.
 need() {
   if is_root && has apt-get; then
     say "installing $2 (apt-get; takes up to a minute)"
@@ -110,15 +110,15 @@ apt_install() {
   local install="apt-get install -y --no-install-recommends"
   export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
   mkdir -p "$LOCAL"
-  # The package lists may be absent (fresh containers) or out of date, so updates them if the first attempt fails.
+  # If the first attempt fails, updates the package lists, which may be absent (fresh containers) or out of date.
   $install "$@" >"$LOCAL/apt.log" 2>&1 </dev/null ||
     { apt-get update && $install "$@"; } >>"$LOCAL/apt.log" 2>&1 </dev/null
 }
 
 # --- Rust ---
 
-# need_rust [TARGET]: installs the pinned Rust, the C linker it needs, and the target. If it can't, fails with the command that
-# installs them.
+# need_rust [TARGET]: installs the pinned Rust, the C linker that Rust needs, and the target. If the installation is impossible, fails with
+# the command for the user.
 need_rust() {
   local channel sysroot
   if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then export PATH="$HOME/.cargo/bin:$PATH"; fi
@@ -172,7 +172,7 @@ http_status() {
 # Makes the path absolute, because servers are started from another folder.
 case "${REZNET_POSTGRES_BIN:-/}" in /*) ;; *) REZNET_POSTGRES_BIN="$PWD/$REZNET_POSTGRES_BIN" ;; esac
 
-# Prints the folders that may contain PostgreSQL's programs, best first. The folder in REZNET_POSTGRES_BIN comes first.
+# Prints the folders that may contain PostgreSQL's programs, in order of preference. The folder in REZNET_POSTGRES_BIN comes first.
 postgres_folders() {
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then printf '%s\n' "$REZNET_POSTGRES_BIN"; fi
   if has pg_config; then pg_config --bindir; fi
@@ -184,8 +184,8 @@ postgres_folders() {
   printf '%s\n' "$PATH" | tr ':' '\n'
 }
 
-# find_postgres MAJOR: prints the folder with a complete server, of that major version if possible. Accepts any version in
-# REZNET_POSTGRES_BIN, and a folder without psql, because builds of the server alone have none.
+# find_postgres MAJOR: prints the folder of a complete server, of that major version if possible. In REZNET_POSTGRES_BIN, accepts any
+# version, and a folder without psql, because a build of the server alone has no psql.
 find_postgres() {
   local folder first="" program
   if [ -n "${REZNET_POSTGRES_BIN:-}" ]; then
@@ -212,7 +212,7 @@ FOLDERS
 
 major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; } # FOLDER
 
-# need_postgres: sets PG_BIN to the folder of the server's programs, and installs them if they are missing and it can.
+# need_postgres: sets PG_BIN to the folder of the server's programs. If they are missing, installs them as need does.
 need_postgres() {
   PG_BIN="$(find_postgres "")"
   if [ -n "$PG_BIN" ]; then return; fi
@@ -227,7 +227,7 @@ need_postgres() {
   if [ -z "$PG_BIN" ]; then fail "PostgreSQL's programs aren't in the expected folders: put their folder on PATH"; fi
 }
 
-# need_psql: sets PSQL. Debian's own /usr/bin/psql is a slow wrapper, so it comes last.
+# need_psql: sets PSQL to the path of psql. Prefers the folders of the servers, because Debian's /usr/bin/psql is a slow wrapper.
 need_psql() {
   local folder
   PSQL=""
@@ -246,7 +246,7 @@ FOLDERS
 # --- database URLs ---
 
 # Names of libpq's parameters, each with its environment variable. Parameters without a variable, or with a variable that older
-# programs do not know, are passed to psql as arguments; none of those is a secret.
+# programs do not know, are passed to psql as arguments. No such parameter is a secret.
 URL_PARAMETERS=" user=PGUSER password=PGPASSWORD host=PGHOST hostaddr=PGHOSTADDR port=PGPORT dbname=PGDATABASE options=PGOPTIONS
  application_name=PGAPPNAME connect_timeout=PGCONNECT_TIMEOUT client_encoding=PGCLIENTENCODING sslmode=PGSSLMODE
  sslcompression=PGSSLCOMPRESSION sslcert=PGSSLCERT sslkey=PGSSLKEY sslrootcert=PGSSLROOTCERT sslcrl=PGSSLCRL
@@ -303,10 +303,10 @@ set_parameter() { # NAME VALUE: stores a parameter of the URL. Fails if libpq ha
   esac
 }
 
-# parse_url URL: the only parser of database URLs. Sets url_variables (VARIABLE=value, for libpq), url_conninfo (parameters
-# without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. In that case any
-# part may contain a part of the password, so no part may be shown or passed to a program. Sets url_unknown to the name of a
-# parameter that is not libpq's, and url_private to the values that messages must not repeat.
+# parse_url URL: parses a database URL; no other code may parse one. Sets url_variables (VARIABLE=value, for libpq), url_conninfo
+# (parameters without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any
+# part of the URL may contain a part of the password, so no part may be shown or passed to a program. If libpq doesn't know a parameter,
+# sets url_unknown to the parameter's name. Sets url_private to the values that messages must not repeat.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" after_password="" LC_ALL=C
   url_variables=() url_private=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
@@ -374,7 +374,7 @@ parse_url() {
     host="$decoded"
     percent_decode "${part#*=}" || return 1
     if ! set_parameter "$host" "$decoded"; then
-      # After a password, the name may be the rest of a password that contains an &.
+      # Shows no name after a password, because the name may be the rest of a password that contains an &.
       case "$after_password$host" in *[!a-z_]* | "") ;; *) url_unknown="$host" ;; esac
       return 1
     fi
@@ -387,13 +387,13 @@ choose_database() {
   if [ -n "${1:-}" ]; then
     DATABASE_URL="$1" DATABASE_SOURCE=--database
   elif [ -n "${DATABASE_URL:-}" ]; then
-    DATABASE_SOURCE="${DATABASE_SOURCE:-\$DATABASE_URL}" # set by scripts/up, which took it from somewhere else
+    DATABASE_SOURCE="${DATABASE_SOURCE:-\$DATABASE_URL}" # scripts/up exports both, and knows the original source
   elif [ -s "$LOCAL/database-url" ]; then
     DATABASE_URL="$(cat "$LOCAL/database-url")" DATABASE_SOURCE=.local/database-url
   else
     fail "no database given: set DATABASE_URL, give --database postgres://..., or run scripts/up for a private one"
   fi
-  # Editors and secret stores add a newline to a value.
+  # Removes white space, because editors and secret stores add a newline to a value.
   trim "$DATABASE_URL"
   DATABASE_URL="$trimmed"
   case "$DATABASE_URL" in
@@ -412,7 +412,7 @@ require_url() { # parses DATABASE_URL, or fails without showing any of it
  characters of the user and the password percent-encoded (@ as %40, / as %2F, : as %3A, % as %25)"
 }
 
-# Prints the database for messages, without the password. Call parse_url first.
+# Prints the database's address for messages, without the password. Call parse_url first.
 database_label() {
   local host="$url_host"
   case "$host" in *,*) ;; *:*) host="[$host]" ;; esac
@@ -424,7 +424,8 @@ database_label() {
 database_psql() {
   local parameter
   require_url
-  # psql never asks for a password (-w). Messages of psql and libpq are in English; the server's are in its own language.
+  # psql never asks for a password (-w). LC_ALL=C makes the messages of psql and libpq English. The server's messages are in its own
+  # language.
   local -x PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" LC_ALL=C
   for parameter in ${url_variables[@]+"${url_variables[@]}"}; do
     # The caller's options come last, because the last of several values applies.
@@ -435,11 +436,12 @@ database_psql() {
   "$PSQL" -X -q -w -v ON_ERROR_STOP=1 ${url_conninfo:+-d "$url_conninfo"} "$@"
 }
 
-# The possible causes of a failed connection. psql shows no SQLSTATE for it, and the server's text is in the server's language.
+# The possible causes of a failed connection, for texts that connection_advice doesn't recognise. psql shows no SQLSTATE for a failed
+# connection, and the server's text may be in another language.
 CONNECTION_CAUSES="check the address and the port, the user and the password, the name of the database, the privileges LOGIN and\
  CONNECT, pg_hba.conf, TLS (sslmode), and whether all connections are taken"
 
-# connection_advice LINE: prints the advice on one failed attempt, or all possible causes if it doesn't recognise the text.
+# connection_advice LINE: prints the advice on one failed attempt, or all possible causes if the text of LINE is unknown.
 connection_advice() {
   case "$1" in
     *": FATAL:  password authentication failed for user "* | *"no password supplied")
@@ -466,15 +468,15 @@ connection_advice() {
 # explain_database FILE: fails with one line about a failed connection: the text that psql wrote to FILE, and the advice.
 explain_database() {
   local text advice="" line each
-  # A line that begins with a tab continues the line before.
+  # Removes lines that begin with white space, because they continue the line before.
   text="$(sed -e 's/^psql: error: //' -e 's/^[^ ]*:[0-9]*: //' -e '/^[[:space:]]/d' -e '/^$/d' "$1")"
-  # libpq quotes a value that it can't use.
+  # Replaces private values in the text, because libpq quotes a value that it can't use.
   for each in ${url_private[@]+"${url_private[@]}"}; do
     text="${text//\"$each\"/\"…\"}"
   done
   while IFS= read -r line; do
     each="$(connection_advice "$line")"
-    # Each of several addresses may fail for another reason.
+    # If several addresses failed for different reasons, the advice is the list of all possible causes.
     if [ -n "$advice" ] && [ "$advice" != "$each" ]; then each="$CONNECTION_CAUSES"; fi
     advice="$each"
   done <<TEXT
@@ -485,7 +487,7 @@ TEXT
 
 # Settings for a script's session, which override those of the role and the database, so that no value depends on a language or a
 # format.
-# shellcheck disable=SC2034 # the scripts use it
+# shellcheck disable=SC2034 # the scripts use this variable
 SESSION_SETTINGS="RESET ALL; SET search_path = public; SET client_min_messages = warning; SET DateStyle = ISO; SET TimeZone = 'UTC';
 SET IntervalStyle = postgres; SET bytea_output = hex; SET extra_float_digits = 1; SET standard_conforming_strings = on;
 SET quote_all_identifiers = off; SET row_security = on; SET jit = off; SET default_transaction_read_only = off;

@@ -1,4 +1,4 @@
-# tests/serve.sh: gives a suite that is a script its own database, and a host that serves it. Sourced after scripts/lib.sh.
+# tests/serve.sh: functions that create a database and start a host, for suites that are scripts. Source this file after scripts/lib.sh.
 #
 # Needs REZNET_TEST_DATABASE_URL and REZNET_TEST_APP_DATABASE_URL (scripts/test starts a cluster), and the component and the
 # host built.
@@ -26,7 +26,7 @@ make_database() {
   scripts/migrate --database "$url" >/dev/null
 }
 
-# start_host NAME: serves the database, with the variables of the environment. Sets api, and log to the path of its log.
+# start_host NAME: serves the database, with the variables of the environment. Sets api to the URL, and log to the path of the host's log.
 start_host() {
   local hostport="${server##*@}"
   hostport="${hostport%%/*}"

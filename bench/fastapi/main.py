@@ -1,7 +1,7 @@
-"""The benchmark's routes as the API's original is made: FastAPI, SQLAlchemy's ORM with psycopg, pydantic models, uvicorn.
+"""Serves the benchmark's routes with the technology of the original API: FastAPI, SQLAlchemy's ORM with psycopg, pydantic models, uvicorn.
 
-Served by scripts/bench with two workers. It does what the component does for these routes, and nothing else: no
-authentication, no middleware, no logging of requests.
+scripts/bench starts this server with two workers. For these routes the server gives the same answers as the component. It has no
+authentication, no middleware and no request log.
 """
 
 import os

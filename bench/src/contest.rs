@@ -17,10 +17,10 @@ use crate::process::{self, Usage};
 /// The servers to compare, and the load.
 #[derive(Args, Clone, Debug)]
 pub struct Contest {
-    /// A server, as NAME=URL=PID. CPU time and memory include those of its child processes. The others are compared with the first server
+    /// A server, as NAME=URL=PID. Its CPU time and memory include its child processes. Every other server is compared with the first one
     #[arg(long = "server", required = true)]
     servers: Vec<Server>,
-    /// PID of PostgreSQL's main process; its CPU time includes that of its child processes
+    /// PID of PostgreSQL's main process. The measured CPU time includes its child processes
     #[arg(long)]
     postgres: u32,
     /// Requests, as NAME=PATH, or NAME=POST PATH BODY
@@ -97,7 +97,7 @@ struct Case {
 }
 
 impl Contest {
-    /// Runs all cases and returns Markdown: a table for each workload, then whether the requirement holds.
+    /// Runs all cases and returns Markdown, with a table for each workload and a sentence on whether the requirement holds.
     pub async fn run(&self) -> Result<String> {
         let mut runs: BTreeMap<Case, Vec<Vec<Run>>> = BTreeMap::new();
         let cases = self.cases();
@@ -117,7 +117,7 @@ impl Contest {
                     let server = (turn + round) % self.servers.len();
                     all[server] = Some(self.one(case, &self.servers[server]).await?);
                 }
-                // The first round only warms up.
+                // Discards the first round, which only warms up the servers.
                 if round > 0 {
                     rounds.push(all.into_iter().flatten().collect());
                 }
@@ -153,7 +153,7 @@ impl Contest {
         };
         let before = (process::usage(server.pid)?, process::usage(self.postgres)?);
         let figures = load.run(&server.url).await?;
-        // Work that remains after the last response counts too.
+        // Waits, because CPU time that a server uses just after the last response must count too.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let after = (process::usage(server.pid)?, process::usage(self.postgres)?);
         let each = |before: &Usage, after: &Usage| {
@@ -243,8 +243,8 @@ impl Contest {
         Ok(text)
     }
 
-    /// Appends to `text` whether 95 % of queries took less than 100 ms and half of the responses less than 200 ms. The figures come from
-    /// the headers of the first server's responses, at the highest concurrency up to 100.
+    /// Appends to `text` whether the requirement holds: 95 % of queries under 100 ms, and the median response under 200 ms.
+    /// The figures come from the headers of the first server's responses, at the highest concurrency up to 100.
     fn requirement(&self, runs: &BTreeMap<Case, Vec<Vec<Run>>>, text: &mut String) -> Result<()> {
         let at = self.concurrency.iter().copied().filter(|&n| n <= 100).max();
         let Some(at) = at else { return Ok(()) };

@@ -141,7 +141,7 @@ fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
             .header("if-none-match", "*")
             .body(Full::default()),
         ("GET", None) => Request::get(format!("{server}{rest}")).body(Full::default()),
-        // The space makes this address invalid.
+        // An unknown method, or an unexpected part, causes an error here, because a URI must not contain a space.
         _ => Request::get(format!("{server}{path}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))
@@ -156,7 +156,7 @@ async fn answer(http: &Http, request: Request<Full<Bytes>>) -> Result<Sample> {
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    // Servers without a profiler don't send these headers.
+    // A missing header counts as 0, because servers without a profiler don't send these headers.
     let query_count = header("x-query-count").map_or(Ok(0), str::parse)?;
     let microseconds = |name| header(name).map_or(Ok(0), microseconds);
     Ok(Sample {
@@ -184,7 +184,7 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     for sample in samples {
         *by_status.entry(sample.status).or_default() += 1;
     }
-    // Refused requests end early, so they would make the percentiles look better.
+    // Excludes refused requests, because they end early and would lower the percentiles.
     let succeeded = samples
         .iter()
         .filter(|sample| (200..300).contains(&sample.status) || sample.status == 304);

@@ -19,12 +19,12 @@ enum Command {
     Pair {
         /// URL of the measured server
         server: String,
-        /// URL of the server that it's compared with
+        /// URL of the server to compare with
         against: String,
         /// Number of rounds; the server that goes first alternates
         #[arg(long, default_value_t = 11)]
         rounds: usize,
-        /// Path and query for the other server if they differ; several are sent in turn
+        /// Path and query for the other server, if it gets other requests; several are sent in turn
         #[arg(long = "against-path")]
         against_paths: Vec<String>,
         #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Serves the benchmark's routes natively, to show the machine's limit. It runs the component's own statements, each prepared once per
-//! connection, without input checks, profiler or sandbox.
+//! Serves the benchmark's routes natively, to show the machine's limit. This server runs the component's own statements and prepares each
+//! once per connection. It has no input checks, no profiler and no sandbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,9 +78,9 @@ impl Asked {
 type Database = State<Arc<Pool>>;
 type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// The start of an ascending list: microseconds since 1970, and an ID.
+/// The cursor of an ascending list's first page: microseconds since 1970, and an ID.
 const FIRST: (i64, Uuid) = (i64::MIN / 1000, Uuid::nil());
-/// The start of a descending list.
+/// The cursor of a descending list's first page.
 const LAST: (i64, Uuid) = (253_402_300_799_999_999, Uuid::max());
 
 async fn agent_list(State(pool): Database, Query(asked): Query<Asked>) -> Response {
@@ -142,7 +142,7 @@ async fn json(pool: &Pool, name: &str, parameters: &[Parameter<'_>]) -> Result<O
     let statement = client.prepare_cached(sql).await?;
     let row = client.query_opt(&statement, parameters).await?;
     let json: Option<String> = row.and_then(|row| row.get(0));
-    // The statement returns a list without its brackets.
+    // Adds the brackets, because the statement returns a list without them.
     Ok(json.map(|json| {
         if name.contains("_list") {
             format!("[{json}]")

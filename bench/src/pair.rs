@@ -1,4 +1,5 @@
-//! Loads two servers in turn. Other activity on the machine affects both, so the ratio of their times is more reliable than either time.
+//! Loads two servers in turn. Other load on the machine affects both servers, so the ratio of their times is more reliable than the times
+//! themselves.
 
 use std::time::Duration;
 
@@ -7,17 +8,17 @@ use serde::Serialize;
 
 use crate::load::{Figures, Load};
 
-/// The pause after a run. Its remaining work, such as the profiler's last flush, ends before the next run begins.
+/// The pause after a run, in which the server finishes its work, such as the profiler's last flush.
 const PAUSE: Duration = Duration::from_millis(1500);
 
 /// Both servers' figures, and the ratios between them.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// For each round, the figures of the first server and of the other.
+    /// The figures of both servers in each round, the first server's first.
     pub rounds: Vec<(Figures, Figures)>,
     /// The medians of the rounds' ratios.
     pub median: Ratios,
-    /// The first server's p50 minus the other's, in microseconds: the median of the rounds.
+    /// The median of the rounds' differences between the first server's p50 and the other's, in microseconds.
     pub p50_more_us: f64,
     /// The first and third quartiles of the rounds' p95 ratios.
     pub p95_quartiles: (f64, f64),

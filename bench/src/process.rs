@@ -12,7 +12,7 @@ const TICKS_PER_S: f64 = 100.0;
 pub struct Usage {
     /// CPU time in milliseconds, including that of children that have ended.
     pub cpu_ms: f64,
-    /// Resident memory in MiB. Memory that processes share is counted for each of them.
+    /// Resident memory in MiB. Memory that several processes share is counted once for each process.
     pub memory_mib: f64,
 }
 
@@ -22,7 +22,7 @@ pub fn usage(pid: u32) -> Result<Usage> {
     let children = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(&children).with_context(|| children)?;
     for child in children.split_whitespace() {
-        // A child that ends at this moment isn't counted, which is negligible over seconds.
+        // Ignores a child that has ended since the list was read. Over seconds, the error is negligible.
         if let Ok(of_child) = child.parse().map_err(Into::into).and_then(usage_of_child) {
             usage.cpu_ms += of_child.cpu_ms;
             usage.memory_mib += of_child.memory_mib;
@@ -45,7 +45,7 @@ fn of_one(pid: u32) -> Result<Usage> {
         .map(|field| field.parse().unwrap_or_default())
         .collect();
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
-    // utime, stime, and the same of terminated children.
+    // Sums utime, stime, cutime and cstime. The last two are the times of terminated children.
     let ticks: f64 = (14..=17).map(field).sum();
     let pages = field(24);
     Ok(Usage {

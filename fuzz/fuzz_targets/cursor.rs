@@ -1,6 +1,6 @@
-//! Fuzz target: keyset cursors. A written cursor is read back unchanged, and text in any other form is rejected.
+//! Fuzz target: keyset cursors. A written cursor must be read back unchanged, and text in any other form must be rejected.
 //!
-//! The form comes from openapi.json. This target must not check it with the component's own parser.
+//! The form comes from openapi.json. This target must check the form without the component's own parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -20,10 +20,10 @@ fuzz_target!(|input: (i64, u128, Vec<(u8, char)>, String)| {
     assert_eq!(
         read.as_deref(),
         Some(valid.as_str()),
-        "a valid cursor is read back unchanged"
+        "a valid cursor must be read back unchanged"
     );
 
-    // A nearly valid cursor, with up to 19 digits, finds more bugs than random text.
+    // Checks a nearly valid cursor, which finds more bugs than random text.
     let mut nearly: Vec<char> = format!("{key}.{digits}").chars().collect();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);
@@ -50,7 +50,7 @@ fn check(text: &str) {
         Some((key, id)),
         "{text:?} is written as {written:?}, which is read differently"
     );
-    // Leading zeros of the key are lost, and a key outside of i64 becomes the nearest i64. Nothing else changes.
+    // Only the key may change: it loses leading zeros, and a key outside of i64 becomes the nearest i64.
     let (number, rest) = text.split_once('.').expect("is_cursor has checked this");
     let number: i128 = number.parse().expect("is_cursor has checked this");
     let number = number.clamp(i64::MIN.into(), i64::MAX.into());

@@ -1,8 +1,9 @@
-//! Fuzz target: requests, read as every operation reads them. The parsed form of an accepted request is written out; that request must be
-//! accepted too, with the same meaning. A rejected request has field errors, [`MAX_FIELD_ERRORS`] at most.
+//! Fuzz target: requests. Every operation parses each request. If an operation accepts a request, this target rebuilds the request from the
+//! parsed input. The operation must accept the rebuilt request too, with the same meaning. If an operation rejects a request, the answer
+//! must have 1 to [`MAX_FIELD_ERRORS`] field errors.
 //!
-//! An input has three lines: the path parameter, the query, and the body. Operations and their members come from the component's own
-//! tables, so this file must not list them.
+//! An input has three lines: the path parameter, the query, and the body. The names of parameters and members come from
+//! the component's own tables, so that this file needn't list them.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -39,7 +40,7 @@ fn check(reader: &Reader, first: &Accepted) {
         text => serde_json::from_str(text).expect("an accepted body is JSON"),
     };
     for value in first.parameters.values().chain([&body]) {
-        // PostgreSQL would refuse a NUL character.
+        // No accepted body may contain a NUL character, because PostgreSQL would refuse it.
         assert!(
             !holds_nul(value),
             "{name} accepts a NUL character: {first:?}"
@@ -93,7 +94,7 @@ fn asked(data: &[u8]) -> Asked {
 
 // --- generation of inputs ---
 
-/// Values that some check depends on, in addition to those of the examples.
+/// Values at the limits of checks. Mutations use these values and the values of the examples.
 const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446744073709551615,
     -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
     "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "4A922D03-4C26-4CA9-A1CE-5625FD2F50F6", "4a922d034c264ca9a1ce5625fd2f50f6",
@@ -125,7 +126,7 @@ static MEMBERS: LazyLock<Vec<(&'static str, Value)>> = LazyLock::new(members);
 static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(words);
 
 static ALL_VALUES: LazyLock<Vec<Value>> = LazyLock::new(|| {
-    let mut values: Vec<Value> = serde_json::from_str(VALUES).expect("they're JSON");
+    let mut values: Vec<Value> = serde_json::from_str(VALUES).expect("VALUES is JSON");
     values.extend(NUMBERS.map(|number| format!("#{number}").into()));
     values.extend(WORDS.iter().map(|&word| word.into()));
     EXAMPLES
@@ -143,7 +144,7 @@ fn add_parts(value: &Value, parts: &mut Vec<Value>) {
     parts.push(value.clone());
 }
 
-// Random bytes are almost never a valid JSON body. So most mutations change the path, the query or a value in the body.
+// Random bytes are almost never a valid JSON body. So most mutations change the path, the query or a value in the body instead of bytes.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let mut dice = Dice(seed.into());
     if dice.falls_on_one_of(4) {
@@ -235,7 +236,8 @@ fn change_value(value: &mut Value, dice: &mut Dice) {
     }
 }
 
-/// Adds a member, usually one that some operation knows, with a valid value. If the rest of the body is valid too, the request is accepted.
+/// Adds a member with a valid value, usually a member of some operation's body. If the rest of the body is valid, that operation accepts
+/// the request.
 fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
     let (name, fitting) = dice.one(&MEMBERS);
     let name = if dice.falls_on_one_of(8) { "\0" } else { name };
@@ -248,7 +250,7 @@ fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
     members.insert(name.to_owned(), value.clone());
 }
 
-/// Pseudo-random numbers from a seed (SplitMix64), because the fuzzer must be able to repeat a mutation.
+/// Generates pseudo-random numbers from a seed (SplitMix64), so that the fuzzer can repeat a mutation.
 struct Dice(u64);
 
 impl Dice {

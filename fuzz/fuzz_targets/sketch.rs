@@ -1,5 +1,5 @@
-//! Fuzz target: the sketch of durations. Sketches that are recorded in parts and merged in any order equal a single sketch. Counts are
-//! exact, and every percentile is within the promised tolerance of the exact one.
+//! Fuzz target: the sketch of durations. Sketches of parts, merged in any order, must equal a single sketch of all durations. Counts must
+//! be exact, and every percentile must be within the documented tolerance of the exact percentile.
 //!
 //! This target must compute the exact values from the durations themselves, never from a sketch.
 #![no_main]
@@ -10,17 +10,17 @@ use reznet_edge::profile::{Sketch, Target};
 /// The number of instances that record durations.
 const PARTS: usize = 8;
 
-/// The maximum weight of a duration. It is small because each duration is sorted as often as its weight.
+/// The maximum weight of a duration. The weight is small because the exact list repeats each duration as often as its weight.
 const MAX_WEIGHT: u8 = 4;
 
-/// 1 %, plus rounding errors of floats. The README promises this number, so it isn't taken from the sketch.
+/// 1 %, plus rounding errors of floats. The number is the promise in the README, so this target must not take it from the sketch.
 const TOLERANCE: f64 = 0.01 * (1.0 + 1e-9);
 
 /// The number of steps in which quantiles are tested. Floats represent each quantile exactly, so rounding doesn't change a rank.
 const QUANTILES: u32 = 128;
 
-/// A duration: its bits, the number of bits to cut off so that every magnitude occurs, whether it failed, its weight, and the part that
-/// records it.
+/// The input for one duration: 64 random bits, the number of bits to cut off, whether the run failed, the weight, and the part that records
+/// the duration. Cutting off bits makes every magnitude occur.
 type Run = (u64, u8, bool, u8, u8);
 
 fuzz_target!(|runs: Vec<Run>| {
@@ -43,7 +43,7 @@ fuzz_target!(|runs: Vec<Run>| {
     parts.iter().for_each(|part| merged.merge(part));
     assert_eq!(merged, whole, "merged in order");
     let mut backwards = Sketch::new();
-    // Writes and reads each part, as instances and the database do.
+    // Converts each part to totals and bins and back, as instances do when they store and load a sketch.
     for part in parts.iter().rev() {
         backwards.merge(&Sketch::from_bins(part.bins(), *part.totals()));
     }
@@ -53,7 +53,8 @@ fuzz_target!(|runs: Vec<Run>| {
     );
 
     let count = |of: &dyn Fn(u64) -> bool| {
-        u64::try_from(values_us.iter().filter(|&&us| of(us)).count()).expect("it fits")
+        u64::try_from(values_us.iter().filter(|&&us| of(us)).count())
+            .expect("the count fits in u64")
     };
     assert_eq!(whole.count(), count(&|_| true));
     assert_eq!(

@@ -1,7 +1,7 @@
-//! Fuzz target: the header `traceparent`. For any header, a request's id is 32 lower-case hex digits. They are the trace id if the header
-//! is valid by the standard (<https://www.w3.org/TR/trace-context/>), otherwise a random UUID.
+//! Fuzz target: the header `traceparent`. For any header, a request's id must be 32 lower-case hex digits. The id is the trace
+//! id if the header is valid by the standard (<https://www.w3.org/TR/trace-context/>), otherwise a random UUID.
 //!
-//! This target must not check a header with the component's own parser.
+//! This target must check a header without the component's own parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +13,7 @@ const FORBIDDEN: u8 = 0xff;
 /// The position of the trace id.
 const TRACE: std::ops::Range<usize> = 3..35;
 
-/// A header's four fields, bytes to change in it with their positions, and the bytes of another header.
+/// The four fields of a header, edits to this header as positions and new bytes, and the bytes of another header.
 type Input = (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>);
 
 fuzz_target!(|input: Input| {
@@ -25,7 +25,7 @@ fuzz_target!(|input: Input| {
     } else {
         assert_random(id.as_deref(), &valid);
     }
-    // Version 0 ends there. Later versions may have more fields, after another hyphen.
+    // In version 0, nothing may follow the flags. In later versions, more fields may follow after another hyphen.
     let more = check(format!("{valid}-more").as_bytes());
     if version == 0 {
         assert_random(more.as_deref(), "version 00 with a further field");
@@ -35,7 +35,7 @@ fuzz_target!(|input: Input| {
         "no hyphen before the further field",
     );
 
-    // A nearly valid header finds more bugs than random bytes.
+    // Checks a nearly valid header, which finds more bugs than random bytes.
     let mut nearly = valid.into_bytes();
     for (at, new) in edits {
         let at = usize::from(at) % (nearly.len() + 1);

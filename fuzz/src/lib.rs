@@ -1,4 +1,4 @@
-//! Code that the fuzz targets share: it parses a request as each operation does, and creates examples of valid input.
+//! Code that the fuzz targets share. It parses a request as each operation parses it, and creates examples of valid input.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub enum Reading {
     NoRoute,
     /// The body isn't JSON.
     NotJson,
-    /// The number of field errors.
+    /// The operation rejects the request with this number of field errors.
     Faults(usize),
-    /// The handler would get the request.
+    /// The operation accepts the request, so its handler would run.
     Accepted(Accepted),
     /// A result that no request from a fuzz target may have.
     Unexpected(String),
@@ -50,7 +50,7 @@ pub enum Reading {
 pub struct Accepted {
     /// The parameters' values.
     pub parameters: Map<String, Value>,
-    /// The body in the form that statements get.
+    /// The body in the form in which statements receive it.
     pub body: String,
     /// The rows that the body refers to, as JSON pointers and ids.
     pub references: Vec<(String, String)>,
@@ -90,7 +90,7 @@ impl Reader {
         self.operation.id
     }
 
-    /// Sends the operation a request, and returns the result.
+    /// Sends a request to the operation, and returns the result.
     #[must_use]
     pub fn read(&self, asked: &Asked) -> Reading {
         let request = Request::builder()
@@ -102,7 +102,7 @@ impl Reader {
             Ok(request) => request,
             Err(error) => return Reading::Unexpected(error.to_string()),
         };
-        // Nothing waits, because the complete body is in memory.
+        // The future completes immediately, because the complete body is in memory.
         let Some(Ok(response)) = self.router.clone().oneshot(request).now_or_never() else {
             return Reading::Unexpected("it waited".to_owned());
         };
@@ -205,7 +205,7 @@ fn sample(field_type: &FieldType) -> Value {
                 .collect::<Map<_, _>>()
                 .into()
         }
-        // The list must be empty, because the first item of the outer list has no earlier item.
+        // A list of earlier positions must be empty, because the first item of the outer list has no earlier item.
         FieldType::List {
             of: FieldType::EarlierPosition,
             ..
@@ -270,7 +270,7 @@ pub fn words() -> Vec<&'static str> {
     words
 }
 
-/// Returns two bodies for every operation with a body: its example, and one with all members.
+/// Returns two bodies for every operation with a body: the example, and a body with all members.
 #[must_use]
 pub fn examples() -> Vec<Value> {
     let bodies = routes::all()

@@ -1,23 +1,23 @@
 -- migrate: no-transaction
--- The table messages in partitions by month: for databases that keep more messages than fit in memory, and want to part
--- with old ones at once. docs/operations.md has how, when, and the way back; docs/benchmarks.md what it costs and gains.
+-- Partitions the table messages by month. This layout is for databases with more messages than fit in memory, and for operators who
+-- want to remove old messages quickly. docs/operations.md explains the use and the undo, docs/benchmarks.md has the cost and the gain.
 --
---   scripts/migrate optional messages_by_month      while the API is in use; safe to run again after any interruption
---   scripts/migrate undo messages_by_month          one table again, in the same way
+--   scripts/migrate optional messages_by_month      partitions messages while the API is in use; safe to run again after any interruption
+--   scripts/migrate undo messages_by_month          moves messages back to one table, in the same way
 --
--- A second table, messages_mirror, is made in the other layout. Triggers on messages mirror each write in its own
--- transaction; what was there before is copied in batches; both are compared; then they change names. From then on
--- writes are mirrored the other way round, so the way back is another change of names, until:
+-- The migration creates a second table, messages_mirror, in the new layout. Triggers on messages mirror each write in the transaction of
+-- the write. The migration copies the existing rows in batches, compares the tables, and then swaps their names. After the swap, triggers
+-- mirror each write in the other direction. So an undo only swaps the names again, until the mirror is dropped:
 --
---   CALL messages_mirror_drop();                    drops the mirror: only messages is left, and nothing is mirrored
---   CALL messages_add_months();                     by cron, daily or monthly: partitions for the next three months
---   CALL messages_detach_before('2025-06-01');      makes months before that tables of their own, to be dumped or dropped
+--   CALL messages_mirror_drop();                    drops the mirror and its triggers
+--   CALL messages_add_months();                     creates partitions for the next three months; run it by cron, daily or monthly
+--   CALL messages_detach_before('2025-06-01');      detaches the months before a date as separate tables, to be dumped or dropped
 --
--- Strong locks are asked for 200 ms at a time, so that nobody queues behind them for longer; lock_timeout says for how long
--- in all, 0 is without an end. They're held for milliseconds. What a partitioned table can't have as it was: ids are unique
--- in a month, not across months, and triggers stand in for the foreign key messages_thread_id_fkey.
+-- An attempt to get a strong lock ends after 200 ms, so that no session queues behind it for longer. lock_timeout limits the total time
+-- of all attempts; 0 means no limit. Strong locks are kept for milliseconds only. The partitioned table differs in two ways: ids are
+-- unique within a month, not across months, and triggers replace the foreign key messages_thread_id_fkey.
 
--- As one transaction, tried again where a lock isn't to be had.
+-- Runs a step in one transaction. If the step doesn't get a lock, tries again later.
 CREATE OR REPLACE PROCEDURE messages_try(step text) LANGUAGE plpgsql AS $$
 DECLARE
     patience CONSTANT interval := nullif(current_setting('lock_timeout'), '0')::interval;
@@ -40,8 +40,8 @@ BEGIN
 END
 $$;
 
--- The partitions there are, of messages or of its mirror, oldest first. Their bounds pass through text, so here and below the
--- format and the time zone of times don't depend on the session.
+-- Returns the partitions of messages or of its mirror, oldest first. Their bounds are parsed from text. So this function and those below
+-- set the format and the time zone of times, instead of using the session's.
 CREATE OR REPLACE FUNCTION messages_partitions()
 RETURNS TABLE (parent regclass, partition regclass, starts_at timestamptz, ends_at timestamptz)
 LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
@@ -53,7 +53,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET 
     ORDER BY starts_at
 $$;
 
--- Gives a table the rights of another, and no others: default privileges may have given it some.
+-- Gives a table exactly the privileges of another table, and revokes those that it got from default privileges.
 CREATE OR REPLACE FUNCTION messages_grant_as(target regclass, source regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -76,7 +76,8 @@ BEGIN
 END
 $$;
 
--- Partitions are reached through messages, with its rights: nobody needs any on them. They're named by their first month.
+-- Creates a partition, named by its first month. Queries reach partitions through messages and need only the privileges on messages, so
+-- the partition gets no privileges.
 CREATE OR REPLACE FUNCTION messages_make_partition(parent regclass, month timestamptz, starts_at text, ends_at text)
 RETURNS void LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
 DECLARE
@@ -87,14 +88,15 @@ BEGIN
 END
 $$;
 
--- When the month that a time is in begins, at UTC; with 1, the month after.
+-- Returns the start of a time's month in UTC, or of the month that is `later` months after it.
 CREATE OR REPLACE FUNCTION messages_month(at timestamptz, later integer DEFAULT 0) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
     SELECT (date_trunc('month', at AT TIME ZONE 'UTC') + later * interval '1 month') AT TIME ZONE 'UTC'
 $$;
 
--- In place of the foreign key: the message that a thread begins with is there when another joins it, and stays while there
--- are others. One that went with its month is the exception. As the tables' owner, as foreign keys are checked.
+-- Replaces the foreign key of threads. A message can join a thread only if the first message exists, and the first message can't be
+-- deleted while the thread has others. An exception is a first message that was detached with its month. The function runs as the table's
+-- owner, like the check of a foreign key.
 CREATE OR REPLACE FUNCTION messages_thread_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -108,7 +110,7 @@ BEGIN
         END IF;
         RETURN NULL;
     END IF;
-    -- Locked until the transaction ends, so that it isn't deleted meanwhile.
+    -- Locks the first message until the transaction ends, so that no other session deletes it meanwhile.
     PERFORM FROM messages WHERE id = NEW.thread_id FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE foreign_key_violation USING CONSTRAINT = 'messages_thread_id_fkey', TABLE = 'messages', SCHEMA = 'public',
@@ -118,7 +120,8 @@ BEGIN
 END
 $$;
 
--- Does to the mirror what was done to messages. By statement, so that a foreign key between the rows holds as it did there.
+-- Repeats a write to messages on the mirror. A trigger calls this function once per statement, so that a foreign key between rows of the
+-- statement holds on the mirror as on messages.
 CREATE OR REPLACE FUNCTION messages_mirror_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -130,7 +133,7 @@ BEGIN
             author_name = made.author_name, content = made.content, thread_id = made.thread_id,
             metadata = made.metadata, created_at = made.created_at
         FROM gone JOIN made USING (id) WHERE mirror.id = gone.id AND mirror.created_at = gone.created_at;
-        -- Those that aren't copied yet.
+        -- Inserts updated messages that aren't copied yet.
         INSERT INTO messages_mirror SELECT * FROM made ON CONFLICT DO NOTHING;
     ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM messages_mirror AS mirror USING gone
@@ -156,7 +159,7 @@ BEGIN
 END
 $$;
 
--- What others have attached to messages and would be left behind on the old table; NULL where there's nothing.
+-- Returns the objects that were added to messages and would stay with the old table; NULL if there are none.
 CREATE OR REPLACE FUNCTION messages_attached() RETURNS text
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT string_agg(found, ', ') FROM (
@@ -186,7 +189,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     ) AS attached (found)
 $$;
 
--- Makes the mirror, in the layout that messages hasn't, and has writes mirrored from now on. All of it or nothing.
+-- Creates the mirror in the layout that messages doesn't have, and the triggers that mirror writes. Runs in one transaction.
 CREATE OR REPLACE FUNCTION messages_mirror_begin() RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' SET client_min_messages = warning AS $$
 DECLARE
@@ -213,8 +216,8 @@ BEGIN
     END LOOP;
 
     IF by_month THEN
-        -- From the oldest message to three months from now. What's older than five years shares the first, which takes
-        -- all that's older, as the last takes all that's newer: no message is ever refused for its time.
+        -- Creates partitions from the month of the oldest message, or of five years ago, to three months from now. The first partition
+        -- also takes all older messages, and the last all newer ones, so that no message is refused because of its time.
         SELECT messages_month(least(greatest(min(created_at), now() - interval '5 years'), now())) INTO month FROM messages;
         ending := messages_month(now(), 3);
         PERFORM messages_make_partition('messages_mirror', month, 'MINVALUE', quote_literal(messages_month(month, 1)));
@@ -229,7 +232,7 @@ BEGIN
         (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'messages'::regclass));
 
     CREATE TABLE messages_mirroring (
-        -- Copied are the messages until this one, in the order of these two.
+        -- The last copied message. Messages are copied in the order of created_at and id.
         created_at  timestamptz NOT NULL DEFAULT '-infinity',
         id          uuid        NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
         copied      bigint      NOT NULL DEFAULT 0,
@@ -243,7 +246,7 @@ BEGIN
     WHERE reltuples > 0 AND relkind = 'r' AND (oid = 'messages'::regclass
         OR oid IN (SELECT partition FROM messages_partitions() WHERE parent = 'messages'::regclass));
 
-    -- What others wait for comes last, in the order that the API's statements take these tables.
+    -- Takes the locks that block other sessions last, in the order in which the API's statements lock these tables.
     LOCK TABLE channels IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE messages IN SHARE ROW EXCLUSIVE MODE;
     FOR definition IN
@@ -262,7 +265,7 @@ BEGIN
 END
 $$;
 
--- Copies the next messages. They're locked against changes meanwhile: a change before is copied, one after is mirrored.
+-- Copies the next messages, and locks them against changes meanwhile. So an earlier change is copied, and a later change is mirrored.
 CREATE OR REPLACE FUNCTION messages_mirror_copy(batch integer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET synchronous_commit = off AS $$
 DECLARE
@@ -285,7 +288,7 @@ BEGIN
 END
 $$;
 
--- The foreign key that a plain table has again, once its rows are all there.
+-- Adds the foreign key of threads to a mirror that is a plain table, after all rows are copied.
 CREATE OR REPLACE FUNCTION messages_mirror_thread_key() RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -298,7 +301,7 @@ BEGIN
 END
 $$;
 
--- Fails where messages and mirror differ in what's between two times. Both are seen as they were at one moment.
+-- Fails if messages and the mirror differ in the rows between two times. One statement reads both tables, so it sees both at one moment.
 CREATE OR REPLACE FUNCTION messages_mirror_compare(starts_at timestamptz, ends_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -317,7 +320,7 @@ BEGIN
 END
 $$;
 
--- The two change names, and so do their indexes. From now on writes are mirrored the other way round.
+-- Swaps the names of messages and the mirror, and of their indexes. After the swap, triggers mirror writes in the other direction.
 CREATE OR REPLACE FUNCTION messages_mirror_swap() RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -350,7 +353,7 @@ BEGIN
 END
 $$;
 
--- All of it: messages by month, or in one table.
+-- Runs all steps that move messages to partitions by month, or back to one table.
 CREATE OR REPLACE PROCEDURE messages_move(by_month boolean) LANGUAGE plpgsql AS $$
 DECLARE
     state record;
@@ -370,7 +373,7 @@ BEGIN
         SELECT * INTO STRICT state FROM messages_mirroring;
         EXIT WHEN state.is_copied;
         IF state.copied * 20 / greatest(state.expected, 1) > told THEN
-            -- What scripts/migrate shows of this session.
+            -- Reports the progress in application_name, which scripts/migrate prints.
             told := state.copied * 20 / greatest(state.expected, 1);
             PERFORM set_config('application_name', 'scripts/migrate: copied ' || state.copied || ' messages', false);
         END IF;
@@ -416,7 +419,7 @@ BEGIN
 END
 $$;
 
--- Ends the last partition where a month begins, and makes another one for what comes after.
+-- Ends the last partition at the start of a month, and creates a partition for later messages.
 CREATE OR REPLACE FUNCTION messages_split(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' SET client_min_messages = warning AS $$
 DECLARE
@@ -433,8 +436,9 @@ BEGIN
 END
 $$;
 
--- Partitions for the months to come. Where it wasn't called in time, the last one holds months that have begun: it ends
--- after them, and is proved to before it's touched, so that nobody waits for its rows to be looked through.
+-- Creates partitions for the coming months. If the last call is too long ago, the last partition has messages of months that have begun.
+-- Then this partition gets an end after these months. A CHECK constraint proves this bound beforehand, so that no session waits while PostgreSQL scans the
+-- rows.
 CREATE OR REPLACE PROCEDURE messages_add_months(ahead integer DEFAULT 3) LANGUAGE plpgsql AS $$
 DECLARE
     last record;
@@ -455,7 +459,7 @@ BEGIN
         IF newest IS NULL THEN
             month := messages_month(last.starts_at, 1);
         ELSE
-            -- Not where a month is about to begin: its messages would be refused until it has a partition.
+            -- Chooses a month that begins more than a day from now. Until the partition ends there, its CHECK refuses messages of that month.
             month := messages_month(greatest(newest, now() + interval '1 day'), 1);
             CALL messages_try(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS messages_ends_check,
                 ADD CONSTRAINT messages_ends_check CHECK (created_at < %L) NOT VALID', last.partition, month));
@@ -466,14 +470,14 @@ BEGIN
 END
 $$;
 
--- Takes months that end by a time out of messages: each is a table of its own then, by the partition's name.
+-- Detaches a partition, which becomes a separate table of the same name.
 CREATE OR REPLACE FUNCTION messages_detach(leaving regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     LOCK TABLE channels IN ACCESS EXCLUSIVE MODE;
     LOCK TABLE messages IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('ALTER TABLE messages DETACH PARTITION %s', leaving);
-    -- So that dropping it locks nothing that others use.
+    -- Drops the foreign key, so that dropping the detached table later doesn't lock channels.
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT messages_channel_id_fkey', leaving);
 END
 $$;
@@ -496,7 +500,7 @@ BEGIN
 END
 $$;
 
--- They're the owner's alone.
+-- Only the owner may call these functions and procedures.
 DO $$
 DECLARE
     made text;
@@ -510,7 +514,7 @@ $$;
 
 CALL messages_move(by_month => true);
 
--- What's declared is otherwise then, for scripts/migrate verify: nothing runs this.
+-- Tells scripts/migrate verify how the schema differs from migrations/ after this migration. These statements never run here.
 \if false
 ALTER TABLE messages DROP CONSTRAINT messages_thread_id_fkey, DROP CONSTRAINT messages_pkey;
 ALTER TABLE messages ADD CONSTRAINT messages_pkey PRIMARY KEY (id, created_at);

@@ -1,9 +1,9 @@
 -- migrate: no-transaction
--- Undoes messages_by_month.sql: messages in one table again, as migrations/0001_schema.sql has it, while the API is in use.
--- Where the mirror is still there, the two change names again; otherwise the one table is made, and filled, as the months
--- were. Safe to run again after any interruption, also where it was never applied.
+-- Undoes messages_by_month.sql while the API is in use. Messages are in one table again, as in migrations/0001_schema.sql. If the mirror
+-- still exists, swaps the names again. Otherwise creates and fills the single table in the way in which the partitions were created. Safe
+-- to run again after any interruption, and on a database without messages_by_month.
 --
--- It ends with an error where a thread's first message went with its month, since a foreign key can't be to nothing:
+-- Fails if a thread's first message was detached with its month, because the foreign key needs the message. To remove such references:
 --   UPDATE messages SET thread_id = NULL WHERE thread_id IS NOT NULL
 --   AND NOT EXISTS (SELECT FROM messages AS first WHERE first.id = messages.thread_id);
 

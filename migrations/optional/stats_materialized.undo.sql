@@ -1,5 +1,5 @@
--- Undoes stats_materialized.sql: GET /api/stats counts when it's asked, as migrations/0009_stats.sql has it. Safe to run
--- again, also where it was never applied.
+-- Undoes stats_materialized.sql. GET /api/stats counts for each response again, as in migrations/0009_stats.sql. Safe to run again, and on
+-- a database without stats_materialized.
 
 CREATE OR REPLACE VIEW stats AS
 SELECT agents, messages, tasks, workflows, NULL::timestamptz AS counted_at FROM stats_count();

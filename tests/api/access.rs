@@ -24,7 +24,7 @@ async fn ask(edge: &Edge, method: &Method, path: &str, headers: &[(&str, &str)])
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    edge.send(request.body(Full::default()).expect("it's valid"))
+    edge.send(request.body(Full::default()).expect("the request is valid"))
         .await
 }
 
@@ -318,7 +318,7 @@ async fn pages_are_public_have_a_csp_and_run_no_query() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // The pages contain no data. They request it with the token that their reader enters.
+    // The pages contain no data. Their scripts request the data with the token that the user enters.
     for path in PAGES {
         let answer = edge.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -331,7 +331,8 @@ async fn pages_are_public_have_a_csp_and_run_no_query() {
     }
 }
 
-/// Headers that a browser adds to a write by a page of another origin. Without HTTPS or a loopback address, it adds only `Origin`.
+/// Headers that a browser adds if a page of another origin sends a write. Without HTTPS or a loopback address, the browser adds only
+/// `Origin`.
 const FOREIGN_PAGES: [&[(&str, &str)]; 6] = [
     &[
         ("origin", "https://evil.example"),
@@ -366,7 +367,7 @@ async fn pages_of_other_origins_may_not_write() {
         };
         for operation in operations() {
             let path = operation.path_with(NOBODY);
-            // This GET creates the channel if it doesn't exist.
+            // A GET of dm-channel counts as a write, because the GET creates the channel if there is none.
             let is_write =
                 operation.method != Method::GET || operation.path.ends_with("/dm-channel");
             for page in FOREIGN_PAGES {
@@ -379,7 +380,7 @@ async fn pages_of_other_origins_may_not_write() {
                     assert!(detail.contains("the variable cors_origins"), "{what}");
                 }
             }
-            // Requests of programs and of our own pages have such headers. The pages may be behind a proxy that replaces the Host header.
+            // Programs and our own pages send the following headers. The last set occurs behind a proxy that replaces the Host header.
             let own_origin = edge.url();
             for page in [
                 &[][..],
@@ -493,7 +494,7 @@ async fn with_api_token_any_host_name_is_served() {
         let answer = ask(&edge, &Method::GET, "/api/agents", &token[..1]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{host}");
     }
-    // An admin token alone leaves the API open, and so do tokens of white space.
+    // If only the admin token is set, or the API token is only white space, the API is open. So the component must check the host name.
     for variables in [[("admin_token", ADMIN)], [("api_token", " \n")]] {
         let edge = Edge::start_with(&database, &variables, &[]).await;
         let foreign = [("host", FOREIGN_HOSTS[0])];

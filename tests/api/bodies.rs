@@ -252,7 +252,8 @@ async fn only_utf_8_charsets_and_identity_encoding_are_accepted() {
     }
 }
 
-/// A tree of such a body would need a hundred times the memory of its text, and an instance has 128 MiB for sixteen requests.
+/// Parsed into a tree, such a body would need a hundred times the memory of its text. An instance has 128 MiB for sixteen requests, so a
+/// few trees would exhaust its memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn deep_and_wide_bodies_do_not_affect_other_requests() {
     let database = Database::migrated().await;
@@ -322,7 +323,7 @@ async fn text_that_is_not_json_is_400() {
         let detail: Value = answer.json()["errors"][0]["detail"].clone();
         assert_eq!(detail, "must be a JSON object");
     }
-    // The limits are checked before the syntax, so these get 422 although they are invalid JSON.
+    // The limits are checked before the syntax, so these bodies get 422 although they are invalid JSON.
     for body in ["[".repeat(65), format!("[{}", "0,".repeat(100_000))] {
         let answer = send(&edge, &Method::POST, "/api/tasks", &body).await;
         assert_eq!(faults(&answer), [""]);

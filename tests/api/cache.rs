@@ -1,5 +1,5 @@
 //! The key-value store as a cache of agents and channels. A hit runs no query and returns the same body. A client always sees its own
-//! writes, and those of others after the configured seconds at most.
+//! writes. A client sees the writes of other clients after the configured seconds at most.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ fn is_hit(answer: &Answer) -> bool {
     says_so
 }
 
-/// Repeats a request until it's a hit, because a response is cached after it's sent.
+/// Repeats a request until the cache answers it. The component stores a response in the cache only after sending the response, so the
+/// second request may still be a miss.
 async fn until_hit(edge: &Edge, path: &str) -> Answer {
     let patience = Instant::now() + Duration::from_secs(5);
     loop {
@@ -180,7 +181,7 @@ async fn other_host_serves_stale_rows_at_most_cache_seconds_never_to_writer() {
     let cookie = written.header("set-cookie");
     assert!(
         cookie.ends_with("; Max-Age=63; Path=/api; HttpOnly; SameSite=Lax"),
-        "a minute longer than anything is kept: {cookie}"
+        "the cookie must last a minute longer than cache entries: {cookie}"
     );
     let cookie = cookie.split(';').next().unwrap_or_default();
     let mut stale_count = 0;
@@ -205,7 +206,7 @@ async fn other_host_serves_stale_rows_at_most_cache_seconds_never_to_writer() {
     }
     assert!(
         stale_count > 0,
-        "the other host has kept nothing: it shows nothing"
+        "the other host served no stale row, so its cache was never used"
     );
 }
 
@@ -243,7 +244,7 @@ async fn concurrent_reads_are_never_older_than_acknowledged_writes() {
     let (hits, ()) = futures_util::future::join(join_all((0..8).map(read)), write).await;
     assert!(
         hits.iter().sum::<u32>() > 100,
-        "{hits:?}: it was hardly read"
+        "too few cache hits: {hits:?}"
     );
 }
 
@@ -272,7 +273,7 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
         .header("content-type", "application/json")
         .body(Full::from(json!({"is_busy": true}).to_string()))
         .unwrap();
-    // The request times out, so its response has no token.
+    // The request times out, so its response has no read-your-writes token.
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;

@@ -54,7 +54,7 @@ async fn channel_create_and_update_refuse_a_taken_name() {
     assert_eq!(
         answer.json()["topic"],
         "What goes in",
-        "what isn't given stays"
+        "a PATCH without topic must not change the topic"
     );
     assert_eq!(answer.json()["channel_type"], "private");
     let answer = edge.patch(&path, &json!({"topic": null})).await;

@@ -154,7 +154,7 @@ async fn request_with_content_length_and_chunked_closes_connection() {
     }
 }
 
-/// Sends a body of `length` bytes, even if the server answers early, and only then reads the answer.
+/// Sends a body of `length` bytes, and reads the answer only after the whole body is sent, even if the server answers early.
 async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(edge.url().trim_start_matches("http://")).await?;
     stream.write_all(head.as_bytes()).await?;
@@ -162,7 +162,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
     for _ in 0..length / chunk.len() {
         stream.write_all(&chunk).await?;
     }
-    // Waits, because a reset of the connection, which deletes the answer, may arrive a little later.
+    // Waits before reading. If the server resets the connection, the reset may arrive a little later, and it deletes the unread answer.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await?;

@@ -15,7 +15,7 @@ async fn send(edge: &Edge, method: Method, path: &str, key: &str, body: &Value) 
         .header("content-type", "application/json")
         .header("idempotency-key", key)
         .body(Full::from(body.to_string()))
-        .expect("it's valid");
+        .expect("the request is valid");
     edge.send(request).await
 }
 
@@ -164,7 +164,10 @@ async fn write_without_effect_is_not_stored_under_its_key() {
     assert_eq!(refused.status, StatusCode::CONFLICT, "{refused:?}");
     let sql = "UPDATE channels SET is_archived = false WHERE name = 'planning'";
     let client = database.client().await;
-    client.execute(sql, &[]).await.expect("it's reopened");
+    client
+        .execute(sql, &[])
+        .await
+        .expect("the channel can be reopened");
     let written = post(&edge, &path, "k", &body).await;
     assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
     assert_eq!(post(&edge, &path, "k", &body).await.body, written.body);
@@ -197,12 +200,15 @@ async fn idempotency_keys_expire_after_a_day() {
         client
             .query_one(sql, &[&key])
             .await
-            .expect("it's there")
+            .expect("the keys can be read")
             .get(0)
     };
     assert!(kept("old").await);
     let age = "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'";
-    client.execute(age, &[]).await.expect("it can be aged");
+    client
+        .execute(age, &[])
+        .await
+        .expect("the keys can be aged");
     post(&edge, &path, "new", &body).await;
     assert!(!kept("old").await && kept("new").await);
     assert_ne!(post(&edge, &path, "old", &body).await.body, first.body);

@@ -59,13 +59,13 @@ fn faults(answer: &Answer) -> Vec<String> {
             fault["pointer"]
                 .as_str()
                 .or(fault["parameter"].as_str())
-                .expect("a place")
+                .expect("a pointer or a parameter")
                 .to_owned()
         })
         .collect()
 }
 
-/// Returns the id of an agent with which every installation begins.
+/// Returns the id of an agent of the starting data.
 async fn agent(edge: &Edge, name: &str) -> String {
     text(
         &edge.get(&format!("/api/agents/name/{name}")).await.json(),
@@ -74,7 +74,7 @@ async fn agent(edge: &Edge, name: &str) -> String {
     .to_owned()
 }
 
-/// Returns the id of a channel with which every installation begins.
+/// Returns the id of a channel of the starting data.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! /api/openapi.json, and checks of every operation it describes.
+//! /api/openapi.json, and checks of every operation that the document describes.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -48,7 +48,7 @@ async fn every_operation_refuses_an_unknown_query_parameter() {
     for operation in operations() {
         let path = format!("{}?bogus=1", operation.path_with(NOBODY));
         let answer = send_example(&edge, &operation, &path).await;
-        // Some examples refer to rows that don't exist, which the response reports as well.
+        // Some examples refer to rows that don't exist, so the response also has an error for each of these references.
         let references = faults(&answer).split_off(1);
         assert_eq!(faults(&answer)[0], "bogus", "{}", operation.id);
         assert!(references.iter().all(|place| place.starts_with('/')));
@@ -146,7 +146,7 @@ async fn every_member_of_another_type(edge: &Edge, operation: &Operation, exampl
     found.sort();
     assert_eq!(
         found, expected,
-        "{}: all faults in one answer",
+        "{}: one answer must list all field errors",
         operation.id
     );
 }
@@ -202,7 +202,7 @@ async fn allowed_methods_match_openapi_plus_head_and_options() {
     }
 }
 
-/// A client that sends one byte and no more must not occupy a permit for good.
+/// A client that sends only one byte of its body must not occupy one of the host's admission permits forever.
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_408() {
     let database = Database::migrated().await;

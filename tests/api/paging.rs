@@ -14,7 +14,7 @@ const MESSAGES: usize = 100_000;
 async fn with_messages() -> Database {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Several messages share a time, so that the id must distinguish them.
+    // Several messages share a time, so that cursors must distinguish them by the id.
     client
         .batch_execute(&format!(
             "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
@@ -48,8 +48,8 @@ async fn follow(edge: &Edge, first: String) -> (Vec<String>, Vec<f64>) {
 
 fn assert_each_once(seen: &[String]) {
     let distinct: HashSet<_> = seen.iter().collect();
-    assert_eq!(distinct.len(), MESSAGES, "some are missing");
-    assert_eq!(seen.len(), MESSAGES, "some came twice");
+    assert_eq!(distinct.len(), MESSAGES, "messages are missing");
+    assert_eq!(seen.len(), MESSAGES, "messages came twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +79,7 @@ async fn next_links_return_each_message_once_during_concurrent_writes() {
     assert_each_once(&oldest_first.0);
 }
 
-/// Compares medians of alternating requests, because the machine is shared.
+/// Requests the first and the last page in turn, and compares the median times, because other load on the machine distorts single times.
 #[tokio::test]
 async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
     let database = with_messages().await;
@@ -90,7 +90,7 @@ async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
     );
     for first in [general, "/api/messages?limit=50".to_owned()] {
         let mut last = first.clone();
-        // Skips to the end by offset, and reads one page by cursor from there.
+        // Gets the cursor of the last page from the page before it, which is read by offset.
         let separator = format!("{first}&offset={}", MESSAGES - 100);
         if let Some(next) = edge.get(&separator).await.next() {
             last = next;
@@ -104,7 +104,7 @@ async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
         let (first_ms, last_ms) = (median(first_ms), median(last_ms));
         assert!(
             last_ms <= 1.5 * first_ms,
-            "{first}: {last_ms} ms after {first_ms} ms"
+            "{first}: the last page takes {last_ms} ms, the first {first_ms} ms"
         );
     }
 }
@@ -156,7 +156,7 @@ async fn every_list_has_a_limit_an_offset_and_a_next_page() {
         while let Some(page) = next {
             let answer = edge.get(&page).await;
             for id in ids(&answer) {
-                assert!(paged.insert(id), "{path}: one came twice");
+                assert!(paged.insert(id), "{path}: a row came twice");
             }
             next = answer.next();
         }
@@ -200,7 +200,7 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
             // A page may exceed 2 MiB by one message.
             assert!(answer.body.len() < 2 * 1024 * 1024 + 700_000);
             for name in each(&answer, "author_name") {
-                assert!(seen.insert(name), "{page}: one came twice");
+                assert!(seen.insert(name), "{page}: a message came twice");
             }
             next = answer.next();
         }
@@ -246,7 +246,7 @@ async fn paging_reaches_rows_with_any_valid_timestamp() {
     let edge = Edge::start(&database).await;
     let client = database.client().await;
     let general = channel(&edge, "general").await;
-    // Each time has two rows, so the id must distinguish them.
+    // Each time has two rows, so that cursors must distinguish them by the id.
     let rows = |columns: &str, values: &str| {
         let times = TIMES
             .map(|time| format!("('{time}'::timestamptz)"))

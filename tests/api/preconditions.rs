@@ -1,4 +1,4 @@
-//! Writes that depend on `If-Match`: nothing is done unless the row still has the tag that the client read.
+//! Writes with `If-Match`: a write changes the row only if the row still has the tag that the client read.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use support::{Answer, Database, Edge};
 
 use super::{NOBODY, agent, channel, text};
 
-/// A write that may depend on a tag. Each write has its own row.
+/// A write that accepts `If-Match`. Each write has its own row.
 struct Write {
     method: Method,
     path: String,
@@ -259,7 +259,7 @@ async fn write_with_matching_if_match_returns_the_new_etag() {
                 assert!(!done.headers.contains_key("etag"));
             } else {
                 assert_eq!(done.header("etag"), now.header("etag"), "{operation}");
-                // Activating an agent that is active changes updated_at; all others change more.
+                // Activating an active agent changes only updated_at, which is enough to change the tag. All other writes change more.
                 assert_ne!(now.header("etag"), tag, "{operation}");
             }
         }

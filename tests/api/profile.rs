@@ -128,7 +128,7 @@ async fn trace_id_of_traceparent_becomes_the_request_id() {
     assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
 }
 
-/// Requests that share an instance are independent: each gets its own numbers.
+/// Concurrent requests to one instance must each report only their own queries.
 #[tokio::test]
 async fn requests_that_share_an_instance_have_separate_query_counts() {
     let database = Database::migrated().await;

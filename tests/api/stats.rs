@@ -45,6 +45,6 @@ async fn stats_estimate_the_message_count_of_a_large_table() {
     let total = messages["total"].as_f64().expect("a number");
     assert!(
         (114_000.0..126_000.0).contains(&total),
-        "{total} where there are 120,000"
+        "the estimate is {total}, but there are 120,000 messages"
     );
 }

@@ -209,7 +209,7 @@ async fn sequential_workflow_keeps_one_ready_task_when_tasks_are_added() {
         .iter()
         .map(|answer| answer.json()["order_index"].as_i64())
         .collect();
-    assert_eq!(places.len(), 10, "each has a place of its own");
+    assert_eq!(places.len(), 10, "each task must have its own order_index");
     let ready = edge.get(&format!("{path}?status=ready")).await;
     assert_eq!(each(&ready, "description"), ["before"]);
 }
@@ -323,7 +323,7 @@ async fn restart_restores_task_assignments_and_clears_output() {
     assert_eq!(agents, [json!(null), json!(qa)]);
     assert!(
         tasks[0]["output"].is_null(),
-        "nothing is left of the first try: {tasks}"
+        "nothing of the first run may remain: {tasks}"
     );
 }
 
@@ -369,7 +369,7 @@ async fn claim_never_gives_a_task_to_two() {
     assert_eq!(distinct.len(), TASKS);
 }
 
-/// 20 writers work on DAGs whose tasks end at the same time. Each workflow completes once, and no request hangs.
+/// 20 clients complete tasks of DAG workflows at the same time. Each workflow must complete exactly once, and no request may hang.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
     const WORKFLOWS: usize = 30;
@@ -387,7 +387,7 @@ async fn a_workflow_completes_exactly_once_whoever_ends_its_last_tasks() {
         .unwrap();
     let edge = Edge::start(&database).await;
     let backend = agent(&edge, "backend").await;
-    // Eight parallel tasks, then eight that each depend on all of them, then one.
+    // The workflow has eight parallel tasks, then eight tasks that each depend on all of the first eight, then a last task.
     let layer: Vec<usize> = (0..8).collect();
     let mut tasks: Vec<Value> = layer
         .iter()

@@ -96,7 +96,7 @@ async fn workflow_create_reports_every_missing_reference() {
     assert_eq!(
         answer.query_count(),
         2,
-        "the write, and what's wrong with it"
+        "one query for the write, one that finds the missing references"
     );
     let body = json!({"execution_strategy": "later", "channel_id": NOBODY, "tasks": [
         {"description": "a", "depends_on": [0], "agent_id": NOBODY}, {"depends_on": "a"}, 1]});
@@ -111,8 +111,16 @@ async fn workflow_create_reports_every_missing_reference() {
         "/tasks/0/agent_id",
     ];
     let answer = edge.post("/api/workflows", &body).await;
-    assert_eq!(faults(&answer), expected, "all in one answer");
-    assert_eq!(answer.query_count(), 1, "the write isn't tried");
+    assert_eq!(
+        faults(&answer),
+        expected,
+        "one answer must list all field errors"
+    );
+    assert_eq!(
+        answer.query_count(),
+        1,
+        "the query that finds missing references, but no write"
+    );
     assert_eq!(
         edge.get("/api/workflows").await.json(),
         json!([]),
@@ -216,7 +224,7 @@ async fn parallel_workflow_makes_all_tasks_ready_at_start() {
     assert_eq!(
         added.json()["status"],
         "ready",
-        "it's ready as soon as it's there"
+        "a task that is added to a running parallel workflow is ready at once"
     );
 }
 
@@ -266,7 +274,7 @@ async fn a_failed_task_fails_its_workflow_which_can_be_started_again() {
     assert_eq!(
         statuses(&failed),
         ["completed", "failed", "pending"],
-        "nobody may take up what's left"
+        "after a failure, no remaining task may be claimed"
     );
 
     let again = act(&edge, &workflow, "start").await;
@@ -348,7 +356,7 @@ async fn workflow_with_all_tasks_skipped_completes_at_start() {
     assert_eq!(get(&edge, &workflow).await["status"], "completed");
 }
 
-/// Outputs of 100,000 characters that JSON writes as six each, so ten tasks are six megabytes.
+/// Each output has 100,000 characters, and JSON writes each character as six bytes. So ten tasks are six megabytes.
 #[tokio::test]
 async fn workflow_with_long_outputs_links_to_its_remaining_tasks() {
     let database = Database::migrated().await;

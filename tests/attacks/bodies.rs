@@ -1,5 +1,5 @@
-//! A small body that becomes a large tree, with a reference that the database must look up. The attacker sends 1 MiB, and the server may
-//! use only a few times as much memory.
+//! Small bodies that a parser could turn into large trees, with a reference that the database must look up. Each body has at most 1 MiB,
+//! and the server may use only a few times as much memory for it.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn shapes() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The number of concurrent attacks. It is the number of requests that an instance serves at once.
+/// The number of concurrent attacks, equal to the number of requests that an instance serves at once.
 const AT_ONCE: usize = 16;
 
 /// A request of an attack: its description, method, path and body.
@@ -70,7 +70,7 @@ fn attacks() -> Vec<Attack> {
                     with_member(&example, name, &value),
                 ));
             }
-            // Here the shape itself is the body.
+            // The whole body is the shape.
             attacks.push((
                 format!("{} {path}: {shape}", operation.method),
                 operation.method.clone(),
@@ -150,7 +150,7 @@ async fn small_bodies_with_large_json_trees_do_not_affect_other_requests() {
         calm >> 10,
         grown >> 10
     );
-    // With Spin, the serving process is a child of the process that is measured.
+    // On Spin the memory isn't checked, because the serving process is a child of the measured process.
     if std::env::var_os("SPIN").is_none() {
         let of_bodies = (AT_ONCE * BYTES / 1024) as u64;
         assert!(

@@ -26,15 +26,15 @@ const ATTACKER: &str = "127.0.0.2:0";
 /// The number of pages that a client requests at once and doesn't read.
 const PIPELINED: usize = 100;
 
-/// The longest median time of a health check during an attack. On an idle machine it is far below 100 ms. It was over 10 s when slow
-/// uploads occupied all permits.
+/// The longest permitted median time of a health check during an attack. On an idle machine the median is far below 100 ms. When slow
+/// uploads could still occupy all admission permits, the median was over 10 s.
 const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long after the attacks the test waits for the host's memory to fall to 120 % of its value before them. Instances end some seconds
-/// later than connections.
+/// How long after the attacks the test waits for the host's memory to fall to 120 % of its value before them. Memory
+/// falls late, because instances end some seconds after their connections.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The running attack locks this, because the tests measure each attack alone.
+/// Each test locks this mutex for its whole duration, so that the tests measure each attack alone.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -51,7 +51,7 @@ fn address(edge: &Edge) -> String {
 async fn connect(edge: &Edge, from: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    // Small buffers fill sooner.
+    // With a small receive buffer, the host sooner fails to write to this client.
     socket.set_recv_buffer_size(4096)?;
     socket.bind(from.parse().expect("an address"))?;
     socket
@@ -138,7 +138,7 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
         let Ok(mut stream) = connect(edge, from).await else {
             continue;
         };
-        // A connection that the host has refused is useless.
+        // Keeps only the connections that the host accepts.
         if let Ok(Ok(())) = timeout(Duration::from_millis(500), stream.write_all(bytes)).await {
             streams.push(stream);
         }
@@ -146,7 +146,8 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
     streams
 }
 
-/// Sends a body of 1 MiB whose tree would be a hundred times as large, with a reference to a row that doesn't exist.
+/// Sends a body of 1 MiB with a reference to a row that doesn't exist. Parsed into a tree, the body would need a hundred times as much
+/// memory.
 async fn large_tree(edge: &Edge, from: &str) -> String {
     let head =
         r#"{"description":"x","assigned_to":"00000000-0000-4000-8000-000000000000","context":"#;
@@ -185,10 +186,13 @@ async fn clients_that_read_nothing_do_not_block_other_clients() {
     for from in [ATTACKER, "127.0.0.1:0"] {
         let streams = unread_responses(&edge, 1000, from).await;
         assert!(streams.len() > 500, "{}", streams.len());
-        // These connections delay others from their address until their requests are done and only unread responses remain.
+        // The attack delays other connections from its address only until its requests are done and only unread responses remain.
         let patience = Instant::now() + Duration::from_secs(10);
         while get(&edge, "/api/agents").await.0 != "200" {
-            assert!(Instant::now() < patience, "no answer beside {from}");
+            assert!(
+                Instant::now() < patience,
+                "no answer during the attack from {from}"
+            );
         }
         check_health(&edge, "1,000 connections that don't read").await;
         for _ in 0..10 {
@@ -246,17 +250,25 @@ async fn post_in_parts(edge: &Edge, header: &str, parts: &[&str], pause: Duratio
     let head = format!(
         "POST /api/tasks HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{JSON}{header}\r\n\r\n"
     );
-    let mut stream = TcpStream::connect(address(edge)).await.expect("it listens");
-    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut stream = TcpStream::connect(address(edge))
+        .await
+        .expect("the host listens");
+    stream
+        .write_all(head.as_bytes())
+        .await
+        .expect("the host reads");
     for part in parts {
         sleep(pause).await;
-        stream.write_all(part.as_bytes()).await.expect("it reads");
+        stream
+            .write_all(part.as_bytes())
+            .await
+            .expect("the host reads");
     }
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
         .await
-        .expect("it answers");
+        .expect("the host answers");
     answer
 }
 
@@ -271,7 +283,7 @@ async fn body_sent_with_pauses_is_accepted() {
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
 }
 
-/// spin-sdk reads each part of a body into a buffer of 16 KiB. If the component kept these, 8,000 parts would exceed its memory.
+/// spin-sdk reads each part of a body into a buffer of 16 KiB. If the component kept these buffers, 8,000 parts would exceed its memory.
 #[tokio::test]
 async fn body_of_10_000_chunks_is_accepted() {
     let database = Database::migrated().await;
@@ -303,7 +315,7 @@ async fn unfinished_heads_take_little_memory() {
     let more = edge.memory_kib().saturating_sub(before);
     assert!(
         more < 64 * 1024,
-        "{} connections take {more} KiB",
+        "{} connections with unfinished heads take {more} KiB",
         streams.len()
     );
 }
@@ -323,10 +335,13 @@ async fn a_head_over_the_limit_is_431() {
         );
         let mut stream = TcpStream::connect(address(&edge))
             .await
-            .expect("it listens");
+            .expect("the host listens");
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = vec![0; 12];
-        stream.read_exact(&mut answer).await.expect("it answers");
+        stream
+            .read_exact(&mut answer)
+            .await
+            .expect("the host answers");
         assert_eq!(
             String::from_utf8_lossy(&answer),
             format!("HTTP/1.1 {expected}")
@@ -352,7 +367,7 @@ async fn large_json_trees_are_422_and_do_not_affect_other_clients() {
     assert!(!edge.log().contains("an instance of"), "{}", edge.log());
 }
 
-/// The times of honest requests, and how many didn't get 200.
+/// The times of the honest clients' requests, and the requests that failed.
 #[derive(Default)]
 struct Honest {
     times: Vec<Duration>,
@@ -404,10 +419,11 @@ async fn ten_clients(edge: &Edge, duration: Duration) -> Honest {
     all
 }
 
-/// Gives this thread the lowest priority. Real attackers run on other machines, so the CPU time of these mustn't slow down the host.
-/// Without Linux or `renice`, the thread keeps its priority.
+/// Gives this thread the lowest priority. Real attackers run on other machines, so the attackers of this test must not take CPU time
+/// from the host.
+/// On other systems than Linux, or without `renice`, the thread keeps its priority.
 fn lower_priority() {
-    // This is a symbolic link to PROCESS/task/THREAD.
+    // /proc/thread-self is a symbolic link to PROCESS/task/THREAD, so the last segment is the thread's id.
     let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     if let Some(id) = thread.file_name() {
         let renice = Command::new("renice")
@@ -504,7 +520,8 @@ async fn concurrent_attacks_cause_no_failure_for_honest_clients() {
         edge.anonymous_memory_kib()
     );
     assert!(during.failed.is_empty(), "{:?}", during.failed);
-    // The target of 120 % is printed above. Some runs end a little over it, because an attack also loads code that was never used before.
+    // The target is 120 %, and the result is printed above. Some runs end a little over the target, because an attack also loads code that
+    // was never used before. So the test fails only above 150 %.
     assert!(memory_after * 2 <= memory_before * 3);
     assert!(trees.load(Ordering::Relaxed) > 0);
     assert_eq!(get(&edge, "/api/health").await.0, StatusCode::OK.as_str());

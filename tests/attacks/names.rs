@@ -85,7 +85,7 @@ async fn dm_channel_cannot_be_renamed() {
                 .header("content-type", "application/json")
                 .header("if-match", if_match)
                 .body(body.clone().into());
-            let answer = edge.send(request.expect("it's valid")).await;
+            let answer = edge.send(request.expect("the request is valid")).await;
             assert_eq!(answer.status, expected, "{answer:?}");
         }
     }

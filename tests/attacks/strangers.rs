@@ -12,7 +12,11 @@ async fn sum(client: &tokio_postgres::Client, condition: &str) -> i64 {
     let sql = format!(
         "SELECT coalesce(sum(count), 0)::bigint FROM profile.gathered WHERE kind = 'route' AND {condition}"
     );
-    client.query_one(&sql, &[]).await.expect("it's read").get(0)
+    client
+        .query_one(&sql, &[])
+        .await
+        .expect("the sum can be read")
+        .get(0)
 }
 
 /// Waits up to 20 s until the profile has the expected number of requests under this condition.

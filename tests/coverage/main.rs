@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use support::contract::{coverage_file, operations};
 
-/// Statuses that occur only if a client or an installation is broken. The suite `faults` tests those.
+/// Statuses that occur only if a client or an installation is broken. The suite `faults` tests these statuses.
 const BROKEN: [u16; 4] = [408, 500, 503, 504];
 
 #[test]
@@ -25,6 +25,6 @@ fn api_suite_covers_every_documented_status_of_each_operation() {
     }
     assert!(
         missing.is_empty(),
-        "described, but seen in no test of the API suite: {missing:#?}"
+        "openapi.json documents these statuses, but no test of the API suite received them: {missing:#?}"
     );
 }

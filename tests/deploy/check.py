@@ -1,10 +1,10 @@
-"""The checks of tests/deploy/run that the tools for deploy/'s files don't do.
+"""Checks for tests/deploy/run that no tool for the files in deploy/ offers.
 
-Run it in the folder to be checked, with the Python that has kubernetes-validate, which installs Kubernetes' schemas, PyYAML and
-jsonschema. Prints a line for each fault, and exits with 1 if there is one.
+Run this script in the folder to check, with a Python that has kubernetes-validate. That package also installs Kubernetes' schemas,
+PyYAML and jsonschema. Prints a line for each error, and exits with 1 if there are errors.
 
-  manifests FILE…  each document against Kubernetes' schemas, or SpinKube's in spinkube.schema.json
-  agreement FILE…  whether the manifests, the rest of deploy/ and spin.toml agree
+  manifests FILE…  checks each document against Kubernetes' schemas, or SpinKube's in spinkube.schema.json
+  agreement FILE…  checks whether the manifests, the rest of deploy/ and spin.toml agree
   files TO FILE…   writes the Job's ConfigMaps to their mount paths under TO, as Kubernetes does
 """
 
@@ -72,7 +72,7 @@ def agreement(names):
     app, scaler = the("SpinApp", "reznet-edge", found), the("HorizontalPodAutoscaler", "reznet-edge", found)
     job, examples = the("Job", "reznet-migrate", found), documents(["deploy/spinkube/secrets.example.yaml"])
 
-    # spin.toml declares all variables, in any spelling.
+    # spin.toml must declare every variable, whether it is written as SPIN_VARIABLE_NAME, as --variable name or in the manifest.
     for path, text in texts.items():
         for name in re.findall(r"SPIN_VARIABLE_([A-Z0-9_]+)", text) + re.findall(r"--variable[ =]([a-z0-9_]+)=", text):
             if name.lower() not in spin["variables"]:
@@ -83,7 +83,7 @@ def agreement(names):
         if "value" in variable and spin["variables"][variable["name"]].get("secret"):
             fault(f"SpinApp: the secret variable {variable['name']} has its value in the manifest")
 
-    # All images with one name have the same version.
+    # Every image must have a version, and all images with one name must have the same version.
     compose = yaml.safe_load(texts[pathlib.Path("deploy/compose/compose.yaml")])
     images = [service["image"] for service in compose["services"].values()]
     images += [container["image"] for container in job["spec"]["template"]["spec"]["containers"]]
@@ -99,7 +99,7 @@ def agreement(names):
     if not app["spec"]["image"].endswith(":" + spin["application"]["version"]):
         fault(f"SpinApp: the image {app['spec']['image']} isn't spin.toml's version {spin['application']['version']}")
 
-    # Names that manifests use refer to existing objects.
+    # Names in manifests must refer to existing objects.
     secrets = [document for document in found + examples if document["kind"] == "Secret"]
     secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in secrets}
     variables = app["spec"]["variables"]
@@ -121,13 +121,13 @@ def agreement(names):
         if "known" not in probe:
             fault(f"SpinApp: openapi.json has no GET {probe['httpGet']['path']}, which {name} asks for")
 
-    # The examples contain no real secrets.
+    # The examples must contain placeholders instead of real secrets.
     for document in examples:
         for key, value in document["stringData"].items():
             if "CHANGE-ME" not in value and key not in ("db_host", "db_read_host"):
                 fault(f"secrets.example.yaml: {key} has another value than a placeholder")
 
-    # The report's number of connections is that of the host, and PostgreSQL has enough connections for all hosts.
+    # The pool size in the report must equal the host's maximum, and PostgreSQL must have enough connections for all hosts.
     values = {variable["name"]: variable.get("value") for variable in app["spec"]["variables"]}
     config = tomllib.loads(secrets["reznet-runtime-config"]["runtime-config.toml"])
     most = config["outbound_pg"]["max_connections"]
@@ -141,7 +141,7 @@ def agreement(names):
         if str(pool) != str(connections):
             fault(f"{where}: db_pool_size is {pool}, and max_connections is {connections}")
     replicas = scaler["spec"]["maxReplicas"]
-    # A rollout adds a quarter, rounded up. That is the default of a Deployment.
+    # During a rollout, a Deployment by default runs a quarter more hosts, rounded up.
     hosts = replicas + -(-replicas // 4)
     if hosts * most > CONNECTIONS:
         fault(f"{hosts} hosts x {most} connections are more than the {CONNECTIONS} that PostgreSQL has by default")
@@ -149,7 +149,7 @@ def agreement(names):
     if int(pooler["default_pool_size"]) > CONNECTIONS or int(pooler["max_client_conn"]) < whole:
         fault("pgbouncer.ini: it takes more than PostgreSQL has, or fewer clients than a host holds")
 
-    # The ConfigMaps contain all migrations.
+    # The ConfigMaps must contain all migrations.
     mounted = {key for document in found if document["kind"] == "ConfigMap" for key in document["data"]}
     if mounted:
         scripts = [pathlib.Path("scripts/migrate"), pathlib.Path("scripts/lib.sh")]
@@ -172,7 +172,7 @@ def files(to, names):
             continue
         volume = volumes[mount["name"]]["configMap"]
         folder = pathlib.Path(to + mount["mountPath"])
-        # Kubernetes makes the files symlinks to the folder of the current version.
+        # As Kubernetes does, writes the files to a folder of the current version, and creates symlinks to them.
         version = folder / "..version"
         version.mkdir(parents=True)
         (folder / "..data").symlink_to("..version")

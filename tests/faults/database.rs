@@ -31,7 +31,7 @@ async fn stopped_database_is_503_within_3_s_and_200_after_restart() {
         );
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(answer.headers.contains_key("retry-after"));
-        // Either no connection could be opened, or the statement was sent over a dead connection.
+        // The count is 1 if the statement was sent over a dead connection, and 0 if no connection could be opened.
         assert!(answer.query_count() <= 1);
         let line = edge
             .log_line(&["DATABASE UNAVAILABLE", answer.header("x-request-id")])
@@ -69,8 +69,8 @@ async fn terminated_session_does_not_fail_the_next_request() {
 async fn wrong_database_address_is_logged_in_one_line_with_advice() {
     let database = Database::migrated().await;
     let (url, host) = (database.app_url(), database.host());
-    let (before, rest) = url.split_once("reznet_api:").expect("it has a user");
-    let (_, after) = rest.split_once('@').expect("it has a password");
+    let (before, rest) = url.split_once("reznet_api:").expect("the URL has a user");
+    let (_, after) = rest.split_once('@').expect("the URL has a password");
     let wrong_password = format!("{before}reznet_api:hunter2@{after}");
     assert_ne!(wrong_password, url);
     let wrong_database = format!("{url}_not");
@@ -111,7 +111,10 @@ async fn end_sessions(database: &Database) {
     let sql = "SELECT count(pg_terminate_backend(pid, 1000)) FROM pg_stat_activity
                WHERE datname = current_database() AND application_name = 'reznet-edge'";
     let client = database.client().await;
-    client.batch_execute(sql).await.expect("they can be ended");
+    client
+        .batch_execute(sql)
+        .await
+        .expect("the sessions can be ended");
 }
 
 async fn write(edge: &Edge) -> Answer {
@@ -126,7 +129,8 @@ async fn writes_are_503_on_a_read_only_server_and_succeed_after_failover() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await.letting_statements_repeat();
     assert_eq!(write(&edge).await.status, StatusCode::CREATED);
-    // Makes the database read-only, like the old primary after a failover. This applies to new sessions only.
+    // Makes the database read-only, like the old primary after a failover. The setting applies only to new sessions, so the old sessions are
+    // ended.
     let name = database.name();
     let client = database.client().await;
     let set = |to: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {to}");
@@ -140,7 +144,7 @@ async fn writes_are_503_on_a_read_only_server_and_succeed_after_failover() {
         let line = edge.log_line(&line).await;
         assert!(line.contains("read-only transaction"), "{line}");
     }
-    // The address now leads to the new primary, so sessions with the old one must not be used again.
+    // Makes the database writable, like the new primary at the same address. The component must not use its read-only sessions again.
     let mut client = database.client().await;
     let transaction = client
         .build_transaction()

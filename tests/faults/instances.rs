@@ -20,7 +20,7 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
             10 => "/test/trap",
             _ => "/test/agent-loop?times=20",
         });
-        // A request without an answer fails the test.
+        // `get` panics if a request gets no answer, which fails the test.
         for answer in join_all(paths.map(|path| edge.get(path))).await {
             match answer.status {
                 StatusCode::OK => answered += 1,
@@ -29,9 +29,15 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
             }
         }
     }
-    assert!(failed >= 5, "the traps at least: {failed}");
-    // An instance serves at most sixteen requests at once.
-    assert!(failed <= 5 * 16, "others failed too: {failed}");
+    assert!(
+        failed >= 5,
+        "at least the five trapping requests must fail: {failed}"
+    );
+    // An instance serves at most sixteen requests at once, so each of the five traps fails at most sixteen.
+    assert!(
+        failed <= 5 * 16,
+        "requests to other instances failed too: {failed}"
+    );
     assert_eq!(answered + failed, 100);
     let path = "/api/agents/name/orchestrator";
     for _ in 0..20 {
@@ -41,7 +47,12 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
         .await;
     let told = edge.log();
     let told = told.matches(" got no answer from reznet-edge: ").count();
-    assert_eq!(told, failed, "each has its line:\n{}", edge.log());
+    assert_eq!(
+        told,
+        failed,
+        "each failed request must have a log line:\n{}",
+        edge.log()
+    );
 }
 
 #[test]
@@ -56,7 +67,7 @@ fn host_with_closed_log_pipes_stops_on_sigterm() {
         .expect("the host starts: scripts/test builds it");
     let mut lines = BufReader::new(host.stdout.take().expect("piped")).lines();
     let serving = lines.any(|line| line.is_ok_and(|line| line.starts_with("Serving ")));
-    assert!(serving, "it doesn't serve");
+    assert!(serving, "the host doesn't serve");
     drop((lines, host.stderr.take()));
     let asked = Command::new("kill")
         .args(["-TERM", &host.id().to_string()])
@@ -69,7 +80,7 @@ fn host_with_closed_log_pipes_stops_on_sigterm() {
         }
         if Instant::now() > patience {
             let _ = host.kill();
-            panic!("it doesn't end");
+            panic!("the host doesn't end");
         }
         std::thread::sleep(Duration::from_millis(20));
     };

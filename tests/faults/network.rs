@@ -10,7 +10,8 @@ use support::{Answer, Database, Edge, Fault, Proxy, database_variables};
 
 const AGENTS: &str = "/api/agents";
 
-/// Starts a proxy, and the API behind it. Profiling is off, so only requests use the database.
+/// Starts a proxy in front of the database, and the API, which connects through the proxy. Profiling is off, so only requests use the
+/// database.
 async fn behind_a_proxy(database: &Database, variables: &[(&str, &str)]) -> (Proxy, Edge) {
     behind_a_proxy_with(database, variables, &[]).await
 }
@@ -44,14 +45,16 @@ async fn write(edge: &Edge, path: &str, content: &str, key: Option<&str>) -> Ans
         request = request.header("idempotency-key", key);
     }
     let body = serde_json::json!({ "content": content }).to_string();
-    let request = request.body(Full::from(body)).expect("it's valid");
+    let request = request
+        .body(Full::from(body))
+        .expect("the request is valid");
     edge.send(request).await
 }
 
 async fn count(database: &Database, content: &str) -> i64 {
     let sql = "SELECT count(*) FROM messages WHERE content = $1";
     let row = database.client().await.query_one(sql, &[&content]).await;
-    row.expect("it can be counted").get(0)
+    row.expect("the messages can be counted").get(0)
 }
 
 #[tokio::test]
@@ -64,7 +67,7 @@ async fn read_is_retried_if_its_connection_breaks_mid_result() {
     // The statement is prepared by now, so the next bytes are its answer.
     proxy.set(Fault::CutAfter(300));
     let again = edge.get(AGENTS).await;
-    assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
+    assert_eq!(proxy.fault(), Fault::None, "no connection was cut");
     assert_eq!(again.status, StatusCode::OK);
     assert_eq!(again.body, whole.body);
     assert_eq!(again.query_count(), 2);
@@ -81,10 +84,10 @@ async fn write_without_key_is_not_retried_if_its_connection_breaks() {
     let (proxy, edge) = behind_a_proxy(&database, &[]).await;
     let path = channel(&edge).await;
     assert_eq!(write(&edge, &path, "first", None).await.status, 201);
-    // When the first byte of its answer arrives, the server has already executed the write.
+    // The server sends the first byte of its answer only after it has executed the write.
     proxy.set(Fault::CutAfter(1));
     let cut = write(&edge, &path, "cut", None).await;
-    assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
+    assert_eq!(proxy.fault(), Fault::None, "no connection was cut");
     assert_eq!(cut.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(cut.query_count(), 1);
     assert_eq!(count(&database, "cut").await, 1);
@@ -101,7 +104,7 @@ async fn write_with_a_key_runs_once_if_its_connection_breaks() {
     );
     proxy.set(Fault::CutAfter(1));
     let cut = write(&edge, &path, "cut", Some("a-key")).await;
-    assert_eq!(proxy.fault(), Fault::None, "nothing was cut");
+    assert_eq!(proxy.fault(), Fault::None, "no connection was cut");
     assert_eq!(cut.status, StatusCode::CREATED, "{cut:?}");
     assert_eq!(cut.query_count(), 2);
     let repeat = write(&edge, &path, "cut", Some("a-key")).await;
@@ -120,7 +123,8 @@ async fn unanswered_statement_is_504_or_503_and_later_requests_succeed() {
     proxy.set(Fault::Stall);
     let clock = Instant::now();
     let stuck = edge.get(AGENTS).await;
-    // The statement takes at most 500 ms, the server's error may arrive a second later, and the request may wait for a new connection.
+    // The time limit of the statement is 500 ms. The server's error may arrive a second later, and then the request may wait for a new
+    // connection.
     assert!(clock.elapsed() < Duration::from_secs(5), "{stuck:?}");
     let expected = [StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&stuck.status), "{stuck:?}");
@@ -165,7 +169,8 @@ async fn network_delay_increases_query_time_without_errors() {
 async fn overloaded_pool_answers_or_refuses_every_request_within_4_s() {
     let database = Database::migrated().await;
     let config = std::env::temp_dir().join(format!("reznet-crowd-{}.toml", std::process::id()));
-    std::fs::write(&config, "[outbound_pg]\nmax_connections = 2\n").expect("it can be written");
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 2\n")
+        .expect("the file can be written");
     let flags = ["--runtime-config-file", config.to_str().expect("a path")];
     let (proxy, edge) = behind_a_proxy_with(&database, &[], &flags).await;
     assert_eq!(edge.get(AGENTS).await.status, StatusCode::OK);
@@ -202,7 +207,7 @@ async fn overloaded_pool_answers_or_refuses_every_request_within_4_s() {
     );
     edge.log_line(&["too many requests wait for a connection"])
         .await;
-    std::fs::remove_file(&config).expect("it's there");
+    std::fs::remove_file(&config).expect("the file exists");
 }
 
 #[tokio::test]
@@ -210,14 +215,14 @@ async fn dropped_packets_are_5xx_and_at_most_two_later_requests_fail() {
     let database = Database::migrated().await;
     let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;
-    // Opens about sixteen connections. When they're dead, they give no sign of it.
+    // Opens about sixteen connections. With dropped packets, the component can't see that these connections are dead.
     proxy.set(Fault::Delay(Duration::from_millis(20)));
     let statuses = join_all((0..16).map(|_| edge.get(AGENTS))).await;
     assert!(statuses.iter().all(|answer| answer.status == 200));
     let sql = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND application_name = 'reznet-edge'";
     let row = database.client().await.query_one(sql, &[]).await;
-    let sessions: i64 = row.expect("they can be counted").get(0);
+    let sessions: i64 = row.expect("the sessions can be counted").get(0);
     assert!(sessions >= 8, "only {sessions}");
     proxy.set(Fault::Drop);
     let swallowed = edge.get(AGENTS).await;
@@ -227,6 +232,6 @@ async fn dropped_packets_are_5xx_and_at_most_two_later_requests_fail() {
     while edge.get(AGENTS).await.status != StatusCode::OK {
         failed += 1;
     }
-    // The dead connections must not fail one request each.
+    // The component must discard the other dead connections instead of failing one request on each.
     assert!(failed <= 2, "{failed} more failed:\n{}", edge.log());
 }

@@ -14,7 +14,7 @@ const JUST_WRITTEN: &str = "primary: the replica has not replayed the client's w
 const BEHIND: &str = "primary: the replica is too far behind";
 const GONE: &str = "primary: the replica is gone";
 
-/// Starts a primary, its replica, and the API. A request may run one statement more, to query the replica's position.
+/// Starts a primary, its replica, and the API. A request may run an additional statement, which queries the replica's position.
 async fn replicated(max_lag_ms: &str) -> (Cluster, Cluster, Edge) {
     let primary = Cluster::start();
     migrate(&primary.url()).expect("the new cluster can be migrated");
@@ -90,7 +90,7 @@ async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
 async fn until_caught_up(edge: &Edge, path: &str, position: &str) {
     let patience = Instant::now() + Duration::from_secs(10);
     while read_from(&get_with(edge, path, "x-written", position).await) != REPLICA {
-        assert!(Instant::now() < patience, "it never catches up");
+        assert!(Instant::now() < patience, "the replica never catches up");
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -104,7 +104,10 @@ async fn writer_reads_its_write_at_once_and_others_after_replay() {
     let sessions = replica.client().await;
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reznet-edge'";
     let sessions: i64 = sessions.query_one(sql, &[]).await.unwrap().get(0);
-    assert!(sessions > 0, "the replica itself has been asked");
+    assert!(
+        sessions > 0,
+        "the component must have sessions on the replica"
+    );
 
     replay(&replica, "pause").await;
     let written = edge.post(&path, &json!({"content": "new"})).await;
@@ -114,13 +117,13 @@ async fn writer_reads_its_write_at_once_and_others_after_replay() {
     let cookie = written.header("set-cookie").to_owned();
     assert!(
         cookie.ends_with("; Max-Age=3660; Path=/api; HttpOnly; SameSite=Lax"),
-        "a minute longer than the replica may be behind: {cookie}"
+        "the cookie must last a minute longer than the permitted lag: {cookie}"
     );
     let cookie = cookie.split(';').next().unwrap_or_default();
 
     let other = edge.get(&path).await;
     assert_eq!(read_from(&other), REPLICA);
-    assert!(!holds(&other, "new"), "it was paused before");
+    assert!(!holds(&other, "new"), "the replica's replay is paused");
     for (header, value) in [
         ("x-written", position.as_str()),
         ("cookie", cookie),
@@ -132,7 +135,7 @@ async fn writer_reads_its_write_at_once_and_others_after_replay() {
         assert_eq!(read_from(&own), JUST_WRITTEN);
     }
     let earlier = get_with(&edge, &path, "x-written", "1").await;
-    assert_eq!(read_from(&earlier), REPLICA, "it's past that position");
+    assert_eq!(read_from(&earlier), REPLICA, "it has replayed position 1");
 
     replay(&replica, "resume").await;
     until_caught_up(&edge, &path, &position).await;
@@ -156,7 +159,7 @@ async fn conditional_list_works_on_both_servers_and_shows_own_writes() {
     assert_eq!(
         others.status,
         StatusCode::NOT_MODIFIED,
-        "it was paused before"
+        "the replica's replay is paused"
     );
     let both = [("if-none-match", held.as_str()), ("x-written", &position)];
     let own = edge.request_with(Method::GET, &path, &both).await;
@@ -186,7 +189,7 @@ async fn reads_with_a_token_include_own_writes_during_replication() {
         assert!(holds(&seen, &content), "{content}: {seen:?}");
     }
     until_caught_up(&edge, &path, &position).await;
-    // A GET that writes returns a token, too.
+    // A GET that creates a row also returns a token.
     let agent = edge.get(ORCHESTRATOR).await.json();
     let id = agent["id"].as_str().expect("an id");
     let made = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
@@ -228,7 +231,11 @@ async fn unavailable_replica_fails_no_request() {
     let line = edge.log_line(&["REPLICA GONE", "db_read_url"]).await;
     assert!(!line.contains("://"), "no address with a password: {line}");
     let ready = edge.get("/api/health/ready").await;
-    assert_eq!(ready.status, StatusCode::OK, "it's about the primary");
+    assert_eq!(
+        ready.status,
+        StatusCode::OK,
+        "readiness depends only on the primary"
+    );
     replica.resume();
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 
@@ -242,7 +249,7 @@ async fn unavailable_replica_fails_no_request() {
     assert_ne!(read_from(&answer), REPLICA);
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 
-    // The replica stops responding. Reads wait for it only briefly, and writes don't wait.
+    // The replica stops responding. Reads wait for the replica only briefly, and writes don't wait at all.
     proxy.set(Fault::Stall);
     let path = messages_path(&edge).await;
     let clock = Instant::now();
@@ -254,7 +261,8 @@ async fn unavailable_replica_fails_no_request() {
         assert_ne!(read_from(&answer), REPLICA);
     }
     assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
-    // A second for the requests under way, and the time to detect that the replica is down.
+    // The limit covers a second for the requests that were already waiting for the replica, and the time to detect that the replica is
+    // down.
     assert!(
         clock.elapsed() < Duration::from_secs(4),
         "{:?}",
@@ -264,7 +272,7 @@ async fn unavailable_replica_fails_no_request() {
     until_read_from(&edge, ORCHESTRATOR, REPLICA).await;
 }
 
-/// A promoted replica isn't read, because its data may differ from that of the primary, which still runs.
+/// The component doesn't read from a promoted replica, because the primary still runs and the data of the two may differ.
 #[tokio::test]
 async fn promoted_replica_is_not_read() {
     let (_primary, replica, edge) = replicated("3600000").await;
@@ -273,7 +281,7 @@ async fn promoted_replica_is_not_read() {
     superuser
         .batch_execute("SELECT pg_promote()")
         .await
-        .expect("it can be promoted");
+        .expect("the replica can be promoted");
     until_read_from(&edge, ORCHESTRATOR, BEHIND).await;
     edge.log_line(&["REPLICA BEHIND: 1000000000 ms"]).await;
 }

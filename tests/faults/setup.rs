@@ -49,7 +49,7 @@ async fn invalid_variable_is_named_in_the_log_but_not_in_the_response() {
         let detail = answer.json()["detail"].to_string();
         assert!(
             !detail.contains(variable),
-            "the public needn't know: {detail}"
+            "the response must not name the variable: {detail}"
         );
     }
 }

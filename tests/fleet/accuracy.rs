@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use support::{Cluster, Database, Edge, database_variables};
 use tokio_postgres::Client;
 
-/// Requests for each statement.
+/// The number of requests for each statement.
 const TIMES: usize = 20;
 
-/// The largest permitted network share, as a multiple of the median share. Each 4 KiB of the statement's text permits as much again.
-/// The network share is the time for the round trip and for reading the text, which PostgreSQL doesn't count.
+/// The largest permitted network time of a statement without text, as a multiple of the median of all statements. Each 4 KiB of text
+/// permit the same amount again. The network time is the part of `X-Query-Time` that PostgreSQL doesn't count, namely the round trip and
+/// reading the text.
 const MOST_SHARES: f64 = 4.0;
 
 /// The times of a statement's runs, measured by the API and by PostgreSQL.
@@ -93,8 +94,8 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
         .map(|statement| statement.name)
         .filter(|name| !all_runs.contains_key(name))
         .collect();
-    // No header covers the profiler's statements. A write with an idempotency key is reported under its own name, the report's
-    // statements were measured as one, and without a replica its position isn't queried.
+    // These statements have no measurement of their own: the profiler's statements appear in no header, `write_once` is reported under the
+    // name of the write that it runs, the report's statements are measured together, and without a replica no WAL position is queried.
     let not_alone = [
         "fleet_compact",
         "fleet_flush",
@@ -181,7 +182,8 @@ async fn run(
 }
 
 /// Returns how many statements the component has run so far, and the milliseconds for planning and running them. Excludes the
-/// statements by which the host's pool resets a connection, because they are part of the wait for it.
+/// statements that reset a pooled connection, because their time is part of the wait
+/// for a connection.
 async fn account(client: &Client) -> (i64, f64) {
     let row = client
         .query_one(
@@ -319,7 +321,8 @@ impl Rows {
             .collect()
     }
 
-    /// Returns the same for statements that write. The order matters, because rows are used before they are archived.
+    /// Returns, for each statement that writes, requests that run only this statement. The order matters, because some requests archive rows
+    /// that earlier requests use.
     fn writes(&self) -> Vec<(&'static str, Vec<Request>)> {
         let agents = |n: usize| format!("/api/agents/{}", self.agents[n]);
         let channels = |n: usize| format!("/api/channels/{}", self.channels[n]);
@@ -358,7 +361,7 @@ impl Rows {
         add("message_create", create, &|_| {
             (messages.clone(), json!({"content": "hello"}))
         });
-        // A validation error, so the message isn't inserted.
+        // This request has a validation error, so only the reference check runs and no message is inserted.
         add("reference_check", create, &|_| {
             (
                 messages.clone(),
@@ -409,12 +412,12 @@ impl Rows {
     }
 }
 
-/// Reading one agent takes 0.3 s, as with a wrong plan, and every report must show it.
+/// Reading one agent takes 0.3 s, as with a bad plan, and every report must show this slow statement.
 #[tokio::test]
 async fn slow_statement_appears_in_header_log_percentiles_and_slow_queries() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // A row security policy applies, because the component's role isn't the table's owner.
+    // Slows the statement down by a row security policy, which applies because the component's role isn't the table's owner.
     client
         .batch_execute(
             "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
@@ -427,7 +430,7 @@ async fn slow_statement_appears_in_header_log_percentiles_and_slow_queries() {
     let edge = Edge::start_with(&database, &variables, &[]).await;
     let answer = edge.get("/api/agents/name/orchestrator").await;
     let header_ms = answer.query_ms();
-    // The header may exceed the sleep only by the time of the network. PostgreSQL can't have taken less time than the sleep.
+    // The policy sleeps 300 ms, so the header can't be below 300 ms. The header may exceed 300 ms only by the time of the network.
     assert!((300.0..390.0).contains(&header_ms), "{answer:?}");
     let id = answer.header("x-request-id");
     let line = edge.log_line(&["ERROR - SLOW QUERY (", id]).await;

@@ -13,7 +13,7 @@ use super::soon;
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
-/// Sends 50,000 requests, 50 at once, to at least 25 instances, because none serves more than 2,000.
+/// Sends 50,000 requests, 50 at once. At least 25 instances serve them, because an instance serves at most 2,000 requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     const REQUESTS: i64 = 50_000;
@@ -60,7 +60,7 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
             "SELECT sum(query_count)::bigint FROM profile.gathered WHERE kind = 'route' AND name = ''",
         ),
         (
-            // Requests refused with 422 aren't in the total of all routes.
+            // The total of all routes excludes requests that were refused with 422.
             samples - REQUESTS / 4,
             "SELECT sum(n)::bigint FROM profile.gathered, unnest(bin_counts) AS n WHERE name = ''",
         ),
@@ -82,8 +82,8 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     ] {
         soon(&client, sql, expected).await;
     }
-    // Meanwhile each sample is rolled up exactly once. About one flush for each 500 rows, chosen at random, starts a rollup. If no flush
-    // started one, the next flush after two minutes does.
+    // Meanwhile a rollup must count each sample exactly once. A flush starts a rollup at random, about once for each 500 rows. If no flush has
+    // started a rollup for two minutes, the next flush starts one.
     let (samples, minutes) = (
         "SELECT count(*) FROM profile.samples",
         "SELECT count(*) FROM profile.minutes",
@@ -122,7 +122,8 @@ async fn hosts_that_do_not_reuse_instances_are_sampled_and_weighted() {
         .unwrap()
         .get(0);
     assert_eq!(count % 4, 0);
-    // About 50 of 200 requests are recorded, each with the weight 4. As few as 20 or as many as 80 occur once in a hundred thousand runs.
+    // About 50 of 200 requests are recorded, each with the weight 4. Fewer than 20 or more than 80 are recorded only once in a hundred
+    // thousand runs.
     assert!((80..320).contains(&count), "{count}");
 }
 
@@ -134,7 +135,7 @@ async fn a_slow_query_is_kept_with_its_plan() {
         ("slow_query_error_ms", "200"),
     ];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // The first request of an instance takes longer to reach its query.
+    // Starts an instance, because its first request takes longer to reach the query.
     edge.get(ORCHESTRATOR).await;
     let client = database.client().await;
     client
@@ -203,11 +204,11 @@ fn statement(name: &str) -> &'static str {
     let statement = reznet_edge::queries::ALL
         .iter()
         .find(|one| one.name == name);
-    statement.expect("it's registered").sql
+    statement.expect("the statement is registered").sql
 }
 
-/// The slowest runs occurred a month ago, and later runs are quicker. Each window must still have its own slowest runs, and the statement
-/// must have only one row for each span.
+/// The slowest runs occurred a month ago, and each later run is quicker. The report of each window must still show the slowest runs within
+/// the window, and the table must keep only one row of a statement for each time span.
 #[tokio::test]
 async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     let database = Database::migrated().await;
@@ -257,12 +258,19 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
                 .map(|query| query["elapsed_ms"].as_f64().unwrap())
                 .collect()
         };
-        assert_eq!(of("channel_get"), [501.0], "not hidden by what is slower");
+        assert_eq!(
+            of("channel_get"),
+            [501.0],
+            "the slower statement must not hide this one"
+        );
         let runs = of("agent_get");
         assert_eq!(runs.len(), 4, "{runs:?}");
-        assert!(runs.contains(&2999.001), "the newest: {runs:?}");
-        // The first run of a window is its slowest, because later runs are quicker. A span that began before the window doesn't belong to
-        // it.
+        assert!(
+            runs.contains(&2999.001),
+            "the newest run is missing: {runs:?}"
+        );
+        // Each later run is quicker, so the slowest run of a window is its first. A time span that began before the window isn't part of the
+        // window, so up to a quarter of the window may be missing.
         let seconds_ago = |elapsed_ms: f64| month * (1.0 - (3000.0 - elapsed_ms)).powi(3);
         let first = seconds_ago(runs[0]);
         assert!(
@@ -272,13 +280,13 @@ async fn each_window_has_its_slowest_and_newest_runs_of_each_statement() {
     }
 }
 
-/// The minutes of an hour, with a gap, are rolled up twice. There is one total every ten minutes, and each is the sum of all minutes before
-/// it.
+/// Minutes of one hour, with a gap, are rolled up several times. There must be one total every ten minutes, and each total must be the sum
+/// of all minutes before it, counted once.
 #[tokio::test]
 async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Inserts one sample for each minute of yesterday from 09:00 to 09:24 and from 09:50 to 09:59, and some that are too old.
+    // Inserts one sample for each minute of yesterday from 09:00 to 09:24 and from 09:50 to 09:59, and a minute that is too old to keep.
     client
         .batch_execute(
             "INSERT INTO profile.minutes
@@ -324,7 +332,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
         soon(&client, &total(what, when), expected).await;
     }
     for (expected, sql) in [
-        // Once a name is in a total, it is in all later totals. So there are 1 + 2 + 3 + 4 + 5 rows.
+        // A name that is in one total is in all later totals. So the five totals have 1 + 2 + 3 + 4 + 5 rows.
         (15, "SELECT count(*) FROM profile.totals"),
         (70, "SELECT count(*) FROM profile.minutes"),
         (4, "SELECT count(*) FROM profile.index_scans"),
@@ -338,7 +346,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
 async fn compaction_and_rollup_keep_targets_apart() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Each of the first three minutes of yesterday has samples with these targets. The last one comes after a compaction.
+    // Each of the first three minutes of yesterday gets samples with these targets. A further sample comes after the compaction.
     for (minute, targets) in [(0, "100000, 100000"), (1, "50000, 100000"), (2, "50000")] {
         let sql = format!(
             "INSERT INTO profile.samples
@@ -376,7 +384,7 @@ async fn compaction_and_rollup_keep_targets_apart() {
     assert_eq!(minutes().await, "21 of 100000, 21 of 0, 11 of 0");
 }
 
-/// Versions from before migration 0017 store and add up samples without a target. They judge by 100 ms.
+/// Versions from before migration 0017 store samples without a target, because their target is always 100 ms.
 #[tokio::test]
 async fn samples_of_older_versions_have_the_target_100_ms() {
     let database = Database::migrated().await;
@@ -496,7 +504,7 @@ async fn statements_are_shown_only_to_admins_and_headers_can_be_disabled() {
     assert!(line["elapsed_us"].is_u64());
 }
 
-/// The host ends right after its last answer. It finishes running work and stores the recorded data.
+/// The host gets SIGTERM right after its last answer. Before it ends, the host must finish running work and store the recorded data.
 #[tokio::test]
 async fn host_stores_recorded_data_before_it_terminates() {
     let database = Database::migrated().await;

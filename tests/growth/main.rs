@@ -1,5 +1,5 @@
-//! The optional migrations (`migrations/optional`) on a database in use: applied, interrupted, applied again, undone. Afterwards
-//! everything must be as before, except for the migration's purpose.
+//! Applies the optional migrations (`migrations/optional`) to a database in use, interrupts them, applies them again and undoes them.
+//! Apart from its purpose, a migration must change nothing.
 //!
 //! `scripts/bench options` and the suite `plans` check the speed; this suite doesn't.
 
@@ -65,7 +65,7 @@ async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(client: &Client, sql
         .get(0)
 }
 
-/// Returns the ID of a channel with which every installation begins.
+/// Returns the ID of a channel of the starting data.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

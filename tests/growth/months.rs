@@ -53,7 +53,7 @@ async fn partitioned_table_enforces_the_same_named_constraints() {
         ] {
             refuses(&client, &insert.replacen(from, to, 1), code, constraint).await;
         }
-        // A thread's first message can't be deleted without its replies. All can be inserted and deleted by one statement.
+        // A thread's first message can't be deleted without its replies. One statement can insert or delete the whole thread.
         client
             .batch_execute(
                 "WITH first AS (INSERT INTO messages (id, channel_id, author_type, author_name, content)
@@ -137,7 +137,7 @@ async fn report_aggregates_partitions_into_one_table() {
         let detail = text(advice, "detail");
         assert!(
             !detail.contains("messages_2"),
-            "it's about a partition alone: {detail}"
+            "the advice must name the parent, not a partition: {detail}"
         );
     }
     let stats = edge.get("/api/stats").await.json();
@@ -207,7 +207,10 @@ async fn paging_across_months_returns_every_message_once() {
             }
         }
         assert_eq!(seen.len(), 30_000, "{path}");
-        assert!(seen.is_sorted_by(|a, b| a < b), "{path}: some come twice");
+        assert!(
+            seen.is_sorted_by(|a, b| a < b),
+            "{path}: messages come twice"
+        );
     }
 }
 
@@ -230,7 +233,7 @@ async fn month_partitions_are_added_in_advance_or_late() {
     assert_eq!(
         one::<String>(&client, ranges).await,
         expected,
-        "there was nothing to do"
+        "all months exist already"
     );
     client
         .batch_execute("CALL messages_add_months(5)")
@@ -271,7 +274,7 @@ async fn month_partitions_are_added_in_advance_or_late() {
     let last = "SELECT ends_at - starts_at > interval '90 days' FROM messages_partitions() WHERE now() BETWEEN starts_at AND ends_at";
     assert!(
         one::<bool>(&client, last).await,
-        "it ends after the months that had begun"
+        "the current partition must end after the months that have begun"
     );
     let gaps = "SELECT count(*) FROM (SELECT starts_at, lag(ends_at) OVER (ORDER BY starts_at) AS before FROM messages_partitions()) AS p
         WHERE starts_at <> before";
@@ -304,7 +307,8 @@ async fn month_partitions_are_added_in_advance_or_late() {
         .unwrap();
 }
 
-/// A thread that began in a detached month can continue. It prevents only that the migration is undone.
+/// A thread whose first message is in a detached month can continue. But the migration can't be undone until the references to this
+/// message are removed.
 #[tokio::test]
 async fn oldest_month_partitions_can_be_detached() {
     let database = by_month().await;
@@ -354,7 +358,7 @@ async fn oldest_month_partitions_can_be_detached() {
     client
         .batch_execute(&told)
         .await
-        .expect("what the file says to do");
+        .expect("the SQL in the file's comment is valid");
     succeeds(&database, &["undo", "messages_by_month"]).await;
     succeeds(&database, &["verify"]).await;
     assert_eq!(edge.get("/api/messages?limit=200").await.status, 200);
@@ -375,7 +379,7 @@ async fn partitioning_reports_dependent_views_before_any_change() {
     client.batch_execute("DROP VIEW loud").await.unwrap();
     succeeds(&database, &["optional", "messages_by_month"]).await;
 
-    // A new migration is refused until the mirror is dropped, because it would have to change the mirror too.
+    // A new migration is refused until the mirror is dropped, because the migration would have to change the mirror too.
     let output = migrated(&database, &["status"]).await;
     let status = String::from_utf8_lossy(&output.stdout);
     assert!(status.contains("optional messages_by_month"), "{status}");

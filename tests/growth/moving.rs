@@ -37,7 +37,7 @@ impl Clients {
                     assert_eq!(answer.status, 201, "{answer:?}");
                     longest = longest.max(answer.elapsed);
                     let id = text(&answer.json(), "id");
-                    // Every third message begins a thread. The writer must see each of its messages.
+                    // The writer must see each of its messages. Every third message begins a thread.
                     let one = edge.get(&format!("/api/messages/{id}")).await;
                     assert_eq!(one.status, 200, "{one:?}");
                     let newest = edge.get(&format!("{path}?limit=20")).await;
@@ -88,12 +88,15 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
             break;
         }
         if round % 2 == 0 {
-            // The migration's session ends in the middle of its work.
+            // Ends the migration's session in the middle of its work.
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE application_name LIKE 'scripts/migrate%' AND datname = current_database()";
-            client.query(end, &[]).await.expect("it's one's own");
+            client
+                .query(end, &[])
+                .await
+                .expect("the session belongs to the same user");
         } else {
-            // The script ends; the statement that its session runs continues for a while.
+            // Kills the script. PostgreSQL continues the current statement of the session for a while.
             let group = format!("-{}", running.id());
             let _ = std::process::Command::new("kill")
                 .args(["-KILL", "--", &group])
@@ -102,9 +105,12 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
         cut += 1;
         let _ = tokio::task::spawn_blocking(move || running.wait()).await;
     }
-    println!("{arguments:?} was cut short {cut} times");
-    // An undo may finish before it's interrupted.
-    assert!(cut > 0 || arguments[0] == "undo", "nothing was cut short");
+    println!("{arguments:?} was interrupted {cut} times");
+    // An undo may be so fast that it ends before the first interruption.
+    assert!(
+        cut > 0 || arguments[0] == "undo",
+        "the migration was never interrupted"
+    );
     let output = migrated(database, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
@@ -117,7 +123,7 @@ async fn all_are_there(client: &Client, before: &[String], written: &[String]) {
         .unwrap();
     let there: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let distinct: HashSet<&String> = there.iter().collect();
-    assert_eq!(distinct.len(), there.len(), "some are there twice");
+    assert_eq!(distinct.len(), there.len(), "messages exist twice");
     let expected: HashSet<&String> = before.iter().chain(written).collect();
     assert_eq!(distinct, expected);
 }

@@ -15,7 +15,7 @@ async fn materialized_stats_show_the_last_refresh_until_undo() {
     let before = counted().await;
     assert_eq!(before["counted_at"], Value::Null);
 
-    // Twice, because it must be safe to run again.
+    // Applies the migration twice, because a second run must be safe.
     for _ in 0..2 {
         succeeds(&database, &["optional", "stats_materialized"]).await;
     }
@@ -35,14 +35,14 @@ async fn materialized_stats_show_the_last_refresh_until_undo() {
     let second = fresh["counted_at"].as_str().expect("a time");
     assert!(second > first.as_str(), "{second} after {first}");
 
-    // A reader that locks the view neither delays a refresh nor waits for it.
+    // A reader that locks the view doesn't delay a refresh.
     let mut reader = database.client().await;
     let reading = reader.transaction().await.unwrap();
     reading.query("SELECT * FROM stats", &[]).await.unwrap();
     client.batch_execute(refresh).await.unwrap();
     reading.rollback().await.unwrap();
 
-    // If the migration is run again by hand, it doesn't change the view.
+    // Running migrations/0009_stats.sql again by hand must not replace the materialized view by the counting one.
     let migration = std::fs::read_to_string(support::project().join("migrations/0009_stats.sql"));
     client.batch_execute(&migration.unwrap()).await.unwrap();
     assert_ne!(counted().await["counted_at"], Value::Null);

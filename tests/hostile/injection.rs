@@ -1,5 +1,5 @@
-//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. According to the database's
-//! log, every statement of the component's login must be in the registry, letter by letter.
+//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. Afterwards, every statement that
+//! the database's log shows for the component's login must equal a statement of the registry, letter by letter.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ const UNDO: [&str; 2] = [
      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;",
 ];
 
-/// A control that the check must report: the component's login runs this statement, but the registry doesn't have it.
+/// Shows that the check works: the component's login runs this statement, which isn't in the registry, so the check must report it.
 const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn client_input_never_becomes_part_of_a_statement() {
     log_every_statement(&cluster).await;
     let url = cluster.app_url();
     let mut variables = database_variables(&url).to_vec();
-    // Low limits, so that some statements are explained.
+    // Sets low limits for slow statements, so that the component explains some.
     variables.extend([("slow_query_warn_ms", "1"), ("slow_query_error_ms", "3")]);
     let edge = Edge::start_at(&variables, &[]).await;
     let rows = Rows::create(&edge).await;
@@ -55,16 +55,23 @@ async fn client_input_never_becomes_part_of_a_statement() {
 
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
         .await
-        .expect("the component's login may come in");
+        .expect("the component's login can connect");
     tokio::spawn(connection);
-    client.query(CONTROL, &[]).await.expect("it's valid");
+    client
+        .query(CONTROL, &[])
+        .await
+        .expect("the control is valid SQL");
     drop(client);
     drop(edge);
     cluster.stop();
     let (run, explained, guilty) = judge(&cluster.data().join("log/statements.json"));
     assert!(run > 2_000, "only {run} statements are in the log");
-    assert!(explained > 0, "none was explained");
-    assert_eq!(guilty, [CONTROL], "all but the control is of the registry");
+    assert!(explained > 0, "no statement was explained");
+    assert_eq!(
+        guilty,
+        [CONTROL],
+        "only the control may be missing from the registry"
+    );
 }
 
 async fn log_every_statement(cluster: &Cluster) {
@@ -82,7 +89,7 @@ async fn log_every_statement(cluster: &Cluster) {
         client
             .batch_execute(&sql)
             .await
-            .expect("it can be set: jsonlog is new in PostgreSQL 15");
+            .expect("PostgreSQL is 15 or newer, which has jsonlog");
     }
     drop(client);
     cluster.stop();
@@ -94,7 +101,7 @@ async fn log_every_statement(cluster: &Cluster) {
 fn judge(log: &Path) -> (usize, usize, Vec<String>) {
     let known: Vec<_> = queries::ALL.iter().map(|known| known.sql).collect();
     let known: BTreeSet<&str> = known.iter().map(|known| known.trim()).collect();
-    // The server ends without waiting for the process that writes its log.
+    // Waits for the last line, because the server ends without waiting for the process that writes its log.
     let patience = Instant::now() + Duration::from_secs(10);
     while !std::fs::read_to_string(log).is_ok_and(|text| text.contains("system is shut down")) {
         assert!(Instant::now() < patience, "the log's end is missing");
@@ -110,7 +117,7 @@ fn judge(log: &Path) -> (usize, usize, Vec<String>) {
         }
         let message = line["message"].as_str().unwrap_or_default();
         if line["error_severity"] == "ERROR" {
-            // The API relies on constraints (class 23); any other error means a broken statement.
+            // Violated constraints (class 23) are normal, because the API relies on constraints. Any other error means a broken statement.
             let state = line["state_code"].as_str().unwrap_or_default();
             if !state.starts_with("23") {
                 guilty.push(line.to_string());
@@ -136,7 +143,7 @@ fn judge(log: &Path) -> (usize, usize, Vec<String>) {
     (run, explained, guilty)
 }
 
-/// Returns whether the third parameter of `write_once`, the statement that it runs, is in the registry too.
+/// Returns whether the statement that `write_once` runs, which is its third parameter, is in the registry.
 fn runs_a_known_one(line: &Value, known: &BTreeSet<&str>) -> bool {
     let detail = line["detail"].as_str().unwrap_or_default();
     let Some((_, given)) = detail.split_once(", $3 = '") else {
@@ -164,7 +171,7 @@ fn requests(operation: &Operation, rows: &Rows, url: &str) -> Vec<Request<Full<B
                 request = request.header("content-type", "application/json");
             }
             let body = body.map(Value::to_string).unwrap_or_default();
-            // Not every text is valid in a header.
+            // Skips texts that aren't valid in a header.
             if let Ok(request) = request.body(Full::from(body)) {
                 requests.push(request);
             }

@@ -16,7 +16,7 @@ use support::Edge;
 use support::contract::Operation;
 use tokio::time::timeout;
 
-/// The size above which a body is refused before it's read, and the connection closed.
+/// The size above which the server refuses a body before reading it, and closes the connection.
 const MOST_BODY_BYTES: usize = 1 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ async fn send(edge: &Edge, request: Request<Full<Bytes>>, what: &str) -> u16 {
         Ok(answer) => {
             let status = answer.status.as_u16();
             assert!(status < 500, "{answer:?}: {}", shown());
-            // The host itself answers if the Host header doesn't identify the request's target.
+            // If the Host header doesn't identify the request's target, the host answers instead of the component, without X-Query-Count.
             let by_the_component = answer.headers.contains_key("x-query-count");
             let has_answer = by_the_component || what.contains("\nhost: ");
             assert!(has_answer, "{answer:?}: {}", shown());

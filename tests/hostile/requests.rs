@@ -1,4 +1,4 @@
-//! Random requests of valid and invalid parts: none may end in a 5xx, trap, or go unanswered.
+//! Random requests, composed of valid and invalid parts. No request may end in a 5xx, cause a trap, or stay unanswered.
 //!
 //! `REZNET_TEST_REQUESTS` is their number (20,000), `REZNET_TEST_SEED` the seed (random by default; it's printed). A few
 //! hundred thousand requests find more errors than 20,000, so run more after changes to request parsing.
@@ -70,7 +70,7 @@ async fn random_requests_never_get_a_server_error() {
     for expected in [200, 201, 400, 404, 405, 409, 413, 415, 422] {
         assert!(
             statuses.contains_key(&expected),
-            "none was answered {expected}: they're not what they should be"
+            "no request got {expected}, so the generated requests aren't varied enough"
         );
     }
     let log = edge.log();
@@ -97,14 +97,15 @@ impl<'a> Maker<'a> {
     fn any_operation(&mut self) -> &'a Operation {
         self.operations
             .choose(&mut self.dice)
-            .expect("there are some")
+            .expect("the list isn't empty")
     }
 
     /// Returns a request, and a text that describes it.
     fn request(&mut self) -> (Request<Full<Bytes>>, String) {
         let mut operation = self.any_operation();
         if operation.id == "performance_database" && !self.one_in(100) {
-            // The report aggregates all measurements. At one request in forty, it would be most of the database's work.
+            // Requests the report more rarely, because it aggregates all measurements. If one request in forty were for the report, most of the
+            // database's work would be for it.
             operation = self.any_operation();
         }
         let mut method = operation.method.clone();
@@ -112,8 +113,10 @@ impl<'a> Maker<'a> {
             let methods = [
                 "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
             ];
-            let text = methods.choose(&mut self.dice).expect("some");
-            method = Method::from_bytes(text.as_bytes()).expect("it's a method");
+            let text = methods
+                .choose(&mut self.dice)
+                .expect("the list isn't empty");
+            method = Method::from_bytes(text.as_bytes()).expect("the text is a method");
         }
         let path = self.path(operation);
         let query = self.query(operation);
@@ -138,8 +141,11 @@ impl<'a> Maker<'a> {
 
     fn text(&mut self) -> String {
         match self.dice.random_range(0..10) {
-            0..4 => (*ODD.choose(&mut self.dice).expect("some")).to_owned(),
-            4..7 => (*INJECTIONS.choose(&mut self.dice).expect("some")).to_owned(),
+            0..4 => (*ODD.choose(&mut self.dice).expect("the list isn't empty")).to_owned(),
+            4..7 => (*INJECTIONS
+                .choose(&mut self.dice)
+                .expect("the list isn't empty"))
+            .to_owned(),
             7 => {
                 let at = self.dice.random_range(0..self.rows.0.len());
                 self.rows.0.values().nth(at).cloned().unwrap_or_default()
@@ -151,7 +157,7 @@ impl<'a> Maker<'a> {
             _ => {
                 let length = [50, 51, 100, 101, 500, 501, 10_000, 10_001, 100_000, 100_001]
                     .choose(&mut self.dice);
-                "a".repeat(*length.expect("some"))
+                "a".repeat(*length.expect("the list isn't empty"))
             }
         }
     }
@@ -224,7 +230,7 @@ impl<'a> Maker<'a> {
             pairs.push(
                 ["&&=&", "%", "%ff%fe", "a=b=c", "?", ";limit=1"]
                     .choose(&mut self.dice)
-                    .expect("some")
+                    .expect("the list isn't empty")
                     .to_string(),
             );
         }
@@ -249,7 +255,7 @@ impl<'a> Maker<'a> {
             ];
             headers.push((
                 "content-type",
-                (*types.choose(&mut self.dice).expect("some")).to_owned(),
+                (*types.choose(&mut self.dice).expect("the list isn't empty")).to_owned(),
             ));
         }
         for name in [
@@ -317,7 +323,7 @@ impl<'a> Maker<'a> {
         match value {
             Value::Object(members) if !members.is_empty() && !self.one_in(5) => {
                 let at = self.dice.random_range(0..members.len());
-                let name = members.keys().nth(at).cloned().expect("it's there");
+                let name = members.keys().nth(at).cloned().expect("the member exists");
                 if self.one_in(6) {
                     members.remove(&name);
                 } else {
@@ -342,7 +348,7 @@ impl<'a> Maker<'a> {
                     "order_index",
                     "is_active",
                 ];
-                let name = names.choose(&mut self.dice).expect("some");
+                let name = names.choose(&mut self.dice).expect("the list isn't empty");
                 let name = if self.one_in(5) {
                     self.text()
                 } else {

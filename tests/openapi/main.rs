@@ -391,7 +391,7 @@ fn responses() -> Value {
 
 #[test]
 fn openapi_json_matches_the_code() {
-    let pretty = serde_json::to_string_pretty(&document()).expect("it's JSON");
+    let pretty = serde_json::to_string_pretty(&document()).expect("the document is JSON");
     // The component contains this file. With the default indentation, a third of the file would be spaces, so each level is indented by one
     // space.
     let narrow = |line: &str| {

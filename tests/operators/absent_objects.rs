@@ -1,4 +1,4 @@
-//! Missing objects: only those that the migrations create mean that migrations are missing.
+//! Missing objects: only a missing object that the migrations create means that migrations are missing.
 
 use http::StatusCode;
 use support::{Database, Edge};

@@ -19,7 +19,7 @@ struct Parts {
 
 impl Parts {
     fn of(database: &Database) -> Self {
-        let config: tokio_postgres::Config = database.app_url().parse().expect("it's an address");
+        let config: tokio_postgres::Config = database.app_url().parse().expect("the URL is valid");
         let host = database.host();
         let (host, port) = host.split_once(':').expect("host:port");
         let password = config.get_password().unwrap_or_default();
@@ -156,7 +156,7 @@ async fn options_of_db_url_are_merged_with_the_components_settings() {
             "-cwork_mem=5MB -c app.tenant=a\\ b\\\\c",
             "5MB|a b\\c|off|UTC|5s|read committed|reznet-edge",
         ),
-        // The user's value of jit applies. For the other settings the component's values apply, because its statements rely on them.
+        // The value of jit in db_url applies. For the other settings the component's own values apply, because its statements rely on them.
         (
             "-c work_mem=5MB -c jit=on -c TimeZone=Asia/Tokyo -c statement_timeout=1 -c default_transaction_isolation=serializable \\",
             "5MB||on|UTC|5s|read committed|reznet-edge",
@@ -267,13 +267,13 @@ async fn failed_connection_logs_the_server_message_and_possible_causes() {
         )
         .await
         .expect("roles can be made");
-    let address: Address = cluster.app_url().parse().expect("it's an address");
+    let address: Address = cluster.app_url().parse().expect("the URL is valid");
     let host = cluster.host();
     let as_user = |user: &str, database: &str| {
         let address = format!("postgres://{user}:hunter2hunter2@{host}/{database}");
         address
             .parse::<Address>()
-            .expect("it's an address")
+            .expect("the URL is valid")
             .to_url()
     };
     for (db_url, server_says) in [

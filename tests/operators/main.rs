@@ -1,5 +1,5 @@
-//! Databases and variables of real operators: addresses of every form, servers that refuse statements for reasons of their own,
-//! objects that somebody added. For each, the answer and the log line must lead the operator to the cause.
+//! Databases and variables as operators have them: addresses in every form, servers that refuse statements, tables and triggers of other
+//! applications. In each case the answer and the log line must lead the operator to the cause.
 
 mod absent_objects;
 mod addresses;
@@ -23,13 +23,17 @@ async fn create_task(edge: &Edge, key: Option<&str>) -> Answer {
         request = request.header("idempotency-key", key);
     }
     let body = json!({"description": "a task"}).to_string();
-    edge.send(request.body(Full::from(body)).expect("it's valid"))
-        .await
+    edge.send(
+        request
+            .body(Full::from(body))
+            .expect("the request is valid"),
+    )
+    .await
 }
 
 /// Returns the component's address of a database.
 fn address(database: &Database) -> Address {
-    database.app_url().parse().expect("it's an address")
+    database.app_url().parse().expect("the URL is valid")
 }
 
 /// Starts the API with this value of `db_url`.

@@ -1,4 +1,4 @@
-//! The answers and log lines if the component's role lacks a privilege.
+//! Answers and log lines in case the component's role lacks a privilege.
 
 use support::{Database, Edge};
 

@@ -1,11 +1,11 @@
-//! Secrets: no answer and no log line contains a part of a secret, in any form in which an operator may write it.
+//! Secrets: no answer and no log line contains a part of a secret, whatever form the operator uses for the secret.
 
 use std::process::{Command, Stdio};
 
 use http::StatusCode;
 use support::{Database, Edge, project};
 
-/// Parts of the passwords below, which may not be shown. No other text contains them.
+/// Parts of the passwords below. No other text contains these parts, so none of them may be shown.
 const PARTS: [&str; 4] = ["qz7x", "QZ7X", "Wv9k", "%5A"];
 
 fn assert_no_secret(text: &str, written: &str) {
@@ -96,7 +96,10 @@ fn refused_start(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let output = host
         .output()
         .expect("the host runs: scripts/test builds it");
-    assert!(!output.status.success(), "it serves: {arguments:?}");
+    assert!(
+        !output.status.success(),
+        "the host must refuse to start: {arguments:?}"
+    );
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -44,8 +44,8 @@ async fn each_sqlstate_gets_the_status_and_retry_of_the_table() {
                 .await
                 .unwrap();
             let answer = create_task(&edge, key.as_deref()).await;
-            // The object that this trigger doesn't find is not one of the migrations' objects, so the error isn't that migrations are
-            // missing.
+            // SQLSTATEs for a missing object normally mean that migrations are missing. But no migration creates the object that this trigger
+            // names, so the error must be reported as internal.
             let failure = match meaning.failure {
                 Failure::NotMigrated => Failure::Failed,
                 other => other,
@@ -64,7 +64,10 @@ async fn each_sqlstate_gets_the_status_and_retry_of_the_table() {
                 line.contains(words) && line.contains("bitte später"),
                 "{line}"
             );
-            assert!(line.contains("refuse()"), "the function is named: {line}");
+            assert!(
+                line.contains("refuse()"),
+                "the line must name the function: {line}"
+            );
             let attempts: i64 = client
                 .query_one("SELECT last_value FROM attempts", &[])
                 .await

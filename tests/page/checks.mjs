@@ -1,8 +1,9 @@
-// Checks the pages GET /performance and GET /api/docs in a real browser, for tests/page/run. Its only argument is `checks`,
-// or `picture` to create the README's picture instead.
+// Checks the pages GET /performance and GET /api/docs in a real browser, for tests/page/run. With the argument `checks`, runs the checks.
+// With `picture`, creates the README's picture instead.
 //
 // The component, the host, the database and the load are real. Only responses that our API never sends are faked (hostile names,
-// a broken description). Between host and database is a proxy that can be slow or cut, as a network can.
+// a broken description). A proxy
+// between host and database can delay data or cut connections, like a slow or broken network.
 
 import assert from 'node:assert/strict';
 import { spawn, execFile, execFileSync } from 'node:child_process';
@@ -19,14 +20,15 @@ const axe = readFileSync(`${PAGE_TOOLS}/node_modules/axe-core/axe.min.js`, 'utf8
 const DESKTOP = { viewport: { width: 1280, height: 900 } };
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
 const TOKEN = 'a-token-of-the-page-checks';
-// Each page's path, its file and the file's size limit in bytes, and a selector for content that appears when it's rendered.
+// Each page's path, its file and the file's size limit in bytes, and a selector for content that exists only after the page
+// has rendered its data.
 const PAGES = [
   { path: '/performance', file: 'src/http/performance.html', most: 60_000, drawn: '#lines svg', name: '' },
   { path: '/api/docs', file: 'src/http/docs.html', most: 16_000, drawn: '#agent_list', name: 'docs-' },
 ];
-// The longest time that a step of a check may take. The page sends a request every 5 s.
+// The longest time that a step of a check may take. The page refreshes every 5 s, so this is enough for several refreshes.
 const PATIENCE_MS = 20_000;
-// The verdict depends on how busy this machine is, except in the check that causes a failure.
+// Most checks accept either verdict, because the verdict depends on the load of this machine.
 const SOME_VERDICT = /✓ Pass|✕ Fail/;
 
 // --- database, proxy, host and load ---
@@ -35,7 +37,7 @@ function sql(text) {
   return execFileSync(PSQL, ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', PAGE_DATABASE_URL, '-c', text], { encoding: 'utf8' }).trim();
 }
 
-/** The proxy between host and database. Forwards bytes after `delayMs`, or not at all. */
+/** The proxy between host and database. Forwards bytes after `delayMs`. While `isCut` is set, closes connections instead. */
 const line = {
   delayMs: 0,
   isCut: false,
@@ -67,7 +69,7 @@ const line = {
   mend() { this.isCut = false; },
 };
 
-/** The host with the component. It can be restarted with other variables at the same address. */
+/** The host with the component. A restart can change the variables, and keeps the address. */
 const host = {
   address: '127.0.0.1:0',
   process: null,
@@ -136,7 +138,7 @@ async function loadSlowAgent() {
 let browser;
 const offences = []; // forbidden actions of all pages
 
-/** Opens a page in a new context. Records errors that aren't `expected`, requests to other origins, and violations of its policy. */
+/** Opens a page in a new context. Records errors that aren't `expected`, requests to other origins, and violations of the page's policy. */
 async function open(options = DESKTOP, { expected = [], path = '/performance', before } = {}) {
   const context = await browser.newContext(options);
   await context.addInitScript(axe);
@@ -232,7 +234,7 @@ async function isVisited(page, id) {
 
 // --- lines of /performance ---
 
-/** A line's path, as the browser draws it. */
+/** Returns the `d` attribute of a line's SVG path. */
 const pathOf = (page, percentile) => page.locator(`#lines path.${percentile}`).getAttribute('d');
 const pointsOf = (path) => path.split(/[ML]/).length - 1;
 const millisecondsToNextMinute = () => 60_000 - (Date.now() % 60_000);
@@ -240,7 +242,7 @@ const millisecondsToNextMinute = () => 60_000 - (Date.now() % 60_000);
 // --- the checks ---
 
 const checks = {
-  async 'an empty database has no verdict, and every section says so'() {
+  async 'with an empty database there is no verdict, and every section reports missing data'() {
     const page = await open();
     await says(page, '#verdict-word', 'Not enough data');
     await says(page, '#verdict-because', 'a verdict requires 100 queries');
@@ -255,7 +257,7 @@ const checks = {
     await close(page);
   },
 
-  async 'the files are small, and go out with their policies'() {
+  async 'the files are small, and are served with their security headers'() {
     for (const { path, file, most } of PAGES) {
       assert.ok(statSync(file).size < most, file);
       const answer = await fetch(host.url + path);
@@ -282,34 +284,34 @@ const checks = {
     await close(page);
   },
 
-  async 'the lines are drawn, of all routes or one, and a new load moves them'() {
+  async 'the chart shows all routes or one route, and changes after new requests'() {
     const page = await open();
     await shown(page, '#lines svg');
     const before = await pathOf(page, 'p95');
     assert.match(before, /^M[\d.]+ [\d.]+/);
     const rows = await page.locator('#lines tbody tr').count();
-    assert.equal(pointsOf(before), rows, 'a point for each row of its table');
-    // A new step begins with each minute.
+    assert.equal(pointsOf(before), rows, 'the line must have a point for each row of the table');
+    // Waits for the next minute, because the chart has a point for each minute.
     await sleep(millisecondsToNextMinute() + 500);
     await load(READS, 300);
     await page.waitForFunction((points) => document.querySelectorAll('#lines tbody tr').length > points, rows);
     const after = await pathOf(page, 'p95');
     assert.notEqual(after, before);
     assert.ok(pointsOf(after) > pointsOf(before), `${before} became ${after}`);
-    assert.match(after, /L/, 'two minutes in a row are joined by a line');
+    assert.match(after, /L/, 'a line must join two minutes in a row');
 
-    // Two of the paths belong to this route, so it's always among the busiest.
+    // Two of the loaded paths belong to this route, so the route is always among the busiest.
     await page.selectOption('#route', 'GET /api/workflows');
     assert.match(await text(page, '#lines figcaption'), /^GET \/api\/workflows: \d+ requests/);
     assert.notEqual(await pathOf(page, 'p95'), after);
     const asked = page.asked;
     await page.waitForFunction(() => false, null, { timeout: 6000 }).catch(() => {});
-    assert.ok(page.asked > asked, 'it refreshes itself');
-    assert.equal(await page.locator('#route').inputValue(), 'GET /api/workflows', 'the choice outlives a refresh');
+    assert.ok(page.asked > asked, 'the page must refresh itself');
+    assert.equal(await page.locator('#route').inputValue(), 'GET /api/workflows', 'the selected route must stay selected after a refresh');
     await close(page);
   },
 
-  async 'the histogram has its line at 100 ms, and what is slower right of it'() {
+  async 'the histogram shows queries over 100 ms to the right of the line at 100 ms'() {
     const page = await open();
     await shown(page, '#histogram svg');
     const target = Number(await page.locator('.requirement').getAttribute('x1'));
@@ -321,7 +323,7 @@ const checks = {
     await close(page);
   },
 
-  async 'the sixteen indexes are there, and one that goes missing is told with the SQL that mends it'() {
+  async 'all sixteen indexes are listed, and a missing index is reported with the SQL that creates it'() {
     const page = await open({ ...DESKTOP, permissions: ['clipboard-read', 'clipboard-write'] });
     await shown(page, '#contract table');
     assert.equal(await page.locator('#contract tbody tr').count(), 16);
@@ -353,15 +355,15 @@ const checks = {
     await item.locator('details details > summary').click();
     const raw = JSON.parse(await item.locator('pre').innerText());
     assert.ok(raw[0].Plan['Node Type']);
-    // Another slow one changes the list.
+    // Sends another slow query, which changes the list.
     const before = await text(page, '#slow');
     await loadSlowAgent();
     await page.waitForFunction((known) => document.getElementById('slow').innerText !== known, before);
-    assert.ok(await page.locator('#slow details[open] details[open]').count() === 1, 'what was open stays open');
+    assert.ok(await page.locator('#slow details[open] details[open]').count() === 1, 'opened details must stay open');
     await close(page);
   },
 
-  async 'where more than 5 % of queries are slow, the verdict is Fail'() {
+  async 'if more than 5 % of queries are slow, the verdict is Fail'() {
     slowDownOneAgent();
     await load(['/api/agents/name/orchestrator'], 250, 32);
     speedUpTheAgent();
@@ -372,7 +374,7 @@ const checks = {
     await close(page);
   },
 
-  async 'tables sort by their headings and keep that'() {
+  async 'tables sort by a clicked heading, and stay sorted after a refresh'() {
     const page = await open();
     const heading = page.locator('#routes th', { hasText: 'p95' });
     await heading.locator('button').click();
@@ -381,14 +383,14 @@ const checks = {
     const found = await numbers();
     assert.ok(found.length > 3);
     assert.deepEqual(found, [...found].sort((one, other) => other - one));
-    assert.ok(await heading.locator('button').evaluate((button) => button === document.activeElement), 'focus stays');
+    assert.ok(await heading.locator('button').evaluate((button) => button === document.activeElement), 'the heading must keep the focus');
     const asked = page.asked;
     await page.waitForResponse((answer) => answer.url().includes('/api/') && page.asked > asked);
     assert.equal(await heading.getAttribute('aria-sort'), 'descending');
     await close(page);
   },
 
-  async 'axe finds nothing: light and dark, desktop and phone, all opened'() {
+  async 'axe finds no problem in light and dark mode, on desktop and phone, with all details open'() {
     for (const { path, drawn, name } of PAGES) {
       for (const [size, options] of [['desktop', DESKTOP], ['phone', PHONE]]) {
         for (const colorScheme of ['light', 'dark']) {
@@ -403,7 +405,7 @@ const checks = {
     }
   },
 
-  async 'at 320 pixels nothing runs over but tables in their own regions'() {
+  async 'at a width of 320 pixels only tables scroll, each in its own region'() {
     for (const { path, drawn, name } of PAGES) {
       const page = await open({ viewport: { width: 320, height: 640 } }, { path });
       await shown(page, drawn);
@@ -417,7 +419,7 @@ const checks = {
     }
   },
 
-  async 'by keyboard alone every control is reached, and seen'() {
+  async 'every control can be reached by keyboard, and shows its focus'() {
     const page = await open();
     await shown(page, '#lines svg');
     const reached = [];
@@ -436,7 +438,7 @@ const checks = {
     await close(page);
   },
 
-  async 'paused or hidden it asks nothing; another window is asked for at once'() {
+  async 'a paused or hidden page sends no request, and a change of the window sends one at once'() {
     const page = await open(DESKTOP, { before: (fresh) => fresh.clock.install() });
     await shown(page, '#lines svg');
     const passes = async (ms) => {
@@ -446,22 +448,22 @@ const checks = {
       await sleep(300);
       return page.asked - before;
     };
-    assert.ok(await passes(6000) >= 1, 'it refreshes');
+    assert.ok(await passes(6000) >= 1, 'the page refreshes');
     await page.click('#pause');
-    assert.equal(await passes(60_000), 0, 'paused');
+    assert.equal(await passes(60_000), 0, 'a paused page must not refresh');
     await page.click('#pause');
-    assert.ok(await passes(6000) >= 1, 'goes on');
+    assert.ok(await passes(6000) >= 1, 'the page refreshes again after the pause');
     const hide = (hidden) => page.evaluate((value) => {
       Object.defineProperty(document, 'hidden', { value, configurable: true });
       document.dispatchEvent(new Event('visibilitychange'));
     }, hidden);
     await hide(true);
     await passes(100);
-    assert.equal(await passes(60_000), 0, 'hidden');
+    assert.equal(await passes(60_000), 0, 'a hidden page must not refresh');
     const unseen = page.asked;
     await hide(false);
     await sleep(300);
-    assert.ok(page.asked > unseen, 'seen again');
+    assert.ok(page.asked > unseen, 'the page must refresh when it is visible again');
     const asked = page.waitForRequest((request) => request.url().endsWith('window=24h'));
     await page.selectOption('#window', '24h');
     await asked;
@@ -469,7 +471,7 @@ const checks = {
     await close(page);
   },
 
-  async 'what the API says is text, whatever it says'() {
+  async 'hostile markup in responses is shown as text'() {
     const page = await openPoisoned('/performance', '**/api/performance/database*', (name) => !['at', 'from', 'to', 'window', 'verdict'].includes(name));
     await shown(page, '#slow');
     await says(page, '#routes', HOSTILE);
@@ -482,7 +484,7 @@ const checks = {
     }
   },
 
-  async 'the reference has every operation of openapi.json, and nothing is asked for but that'() {
+  async 'the reference shows every operation of openapi.json, and requests no other file'() {
     const asked = [];
     const page = await openDocs('', { before: (fresh) => fresh.on('request', (request) => asked.push(new URL(request.url()).pathname)) });
     await says(page, 'nav p', `${described.length} of ${described.length} operations`);
@@ -496,7 +498,7 @@ const checks = {
     await close(page);
   },
 
-  async 'an operation tells what it takes and answers, with examples'() {
+  async 'an operation shows its parameters, bodies and responses, with examples'() {
     const page = await openDocs();
     await shown(page, '#agent_list');
     await openAll(page);
@@ -524,7 +526,7 @@ const checks = {
     await close(page);
   },
 
-  async 'each line for curl does what it says'() {
+  async 'each curl command gets a documented status'() {
     const page = await openDocs();
     await shown(page, '#agent_list');
     await openAll(page);
@@ -534,7 +536,7 @@ const checks = {
       const { stdout: answer } = await promisify(execFile)('bash', ['-c', line], { env: variables }); // async, so that the proxy can run
       const [, status] = /^HTTP\/1\.1 (\d+)/.exec(answer) ?? [];
       assert.ok(responses[status], `${line}: ${answer}`);
-      // A row that the command refers to may be missing, which isn't an error of the command.
+      // Accepts 404, 409 and some 422 responses, because a row that the command refers to may be missing.
       const isFine = ['200', '201', '204', '404', '409'].includes(status) || (status === '422' && answer.includes("refers to a row that does not exist"));
       assert.ok(isFine, `${line}: ${answer}`);
       if (call.startsWith('GET') && !call.includes('{')) assert.equal(status, '200', line);
@@ -542,7 +544,7 @@ const checks = {
     await close(page);
   },
 
-  async 'the filter leaves what has all its words, in the index too, by keyboard'() {
+  async 'the filter shows only operations with all its words, also in the index, and works by keyboard'() {
     const page = await openDocs();
     await shown(page, '#agent_list');
     await page.keyboard.press('Tab');
@@ -570,7 +572,7 @@ const checks = {
     await close(page);
   },
 
-  async 'an address leads to its operation, on load and later, whatever is filtered'() {
+  async 'a fragment in the URL opens its operation, on load and later, even if the filter hides it'() {
     const page = await openDocs('#workflow_task_claim');
     await isVisited(page, 'workflow_task_claim');
     assert.equal(await page.locator('main details[open]').count(), 1);
@@ -589,7 +591,7 @@ const checks = {
     await close(unknown);
   },
 
-  async 'a description that cannot be had is told, with why'() {
+  async 'a description that cannot be loaded is reported with the reason'() {
     const problem = JSON.stringify({ title: 'Internal Server Error', status: 500, detail: 'Something of ours is broken.' });
     for (const [answer, why] of [
       [(route) => route.abort(), /cannot be shown\. The service does not respond \(.+\)\. Reload the page to try again\./],
@@ -605,7 +607,7 @@ const checks = {
     }
   },
 
-  async 'where the description takes a token it is asked for, and kept nowhere'() {
+  async 'if the description requires a token, the page asks for it and stores it nowhere'() {
     await host.restart({ SPIN_VARIABLE_API_TOKEN: TOKEN });
     const page = await openDocs('#stats', { expected: ['401'] });
     await says(page, 'header [role=status]', 'This operation requires a token. Send it in the header Authorization: Bearer <token>. Enter a token. The page discards it');
@@ -630,7 +632,7 @@ const checks = {
     await host.restart();
   },
 
-  async 'a section whose source cannot be read says why, and the others are as ever'() {
+  async 'a section with an unreadable source shows the reason, and the other sections are unchanged'() {
     sql('REVOKE SELECT ON profile.slow_queries FROM reznet_app; REVOKE SELECT ON profile.totals FROM reznet_app');
     try {
       const page = await open();
@@ -649,12 +651,12 @@ const checks = {
     }
   },
 
-  async 'a slow answer leaves the old figures, and is told'() {
+  async 'during a slow response the old figures stay, and the page reports the delay'() {
     const page = await open();
     await says(page, '#status', 'Updated');
     // Delays each message in both directions. A new connection must still succeed within two seconds.
     line.delayMs = 250;
-    // A response that was under way may still come in time, so uses the figures from just before loading takes long.
+    // A response that is already on its way may still arrive in time. So remembers the figures of the last status Updated.
     let before;
     const deadline = Date.now() + 30_000;
     for (let status = ''; !status.startsWith('Loading is slow; figures of');) {
@@ -662,7 +664,7 @@ const checks = {
       status = shownNow[0];
       if (status.startsWith('Updated')) before = shownNow[1];
       else if (status.startsWith('Loading is slow; figures of')) assert.equal(shownNow[1], before);
-      assert.ok(Date.now() < deadline, `it never takes long: ${status}`);
+      assert.ok(Date.now() < deadline, `the page never reports slow loading: ${status}`);
       await page.waitForTimeout(20);
     }
     assert.equal(await page.locator('#notice').isVisible(), false);
@@ -672,14 +674,14 @@ const checks = {
     await close(page);
   },
 
-  async 'a lost database is told, the figures are marked as old, and it comes back by itself'() {
+  async 'a lost database is reported, the figures are marked as old, and the page recovers by itself'() {
     const page = await open(DESKTOP, { expected: ['503', '504'] });
     await says(page, '#status', 'Updated');
     line.cut();
     await says(page, '#notice', 'The database cannot be reached. The figures below are old, from ');
     await says(page, '#status', 'Trying again every 5 seconds');
     await says(page, '.is-old #verdict-word', ', as of ');
-    assert.ok(await page.locator('#figures').isVisible(), 'the last figures stay');
+    assert.ok(await page.locator('#figures').isVisible(), 'the last figures must stay visible');
     await isAccessible(page, 'lost');
     await picture(page, 'lost-database');
     const first = await open(DESKTOP, { expected: ['503'] });
@@ -692,7 +694,7 @@ const checks = {
     await close(page);
   },
 
-  async 'a service that is gone, or set up wrongly, is told'() {
+  async 'a stopped or wrongly configured service is reported'() {
     const page = await open(DESKTOP, { expected: ['500', 'ERR_CONNECTION_REFUSED', 'ERR_EMPTY_RESPONSE', 'ERR_CONNECTION_RESET'] });
     await says(page, '#status', 'Updated');
     await host.stop();
@@ -704,7 +706,7 @@ const checks = {
     await close(page);
   },
 
-  async 'the page shows the configured target, and only the queries judged by it count in the verdict'() {
+  async 'the page shows the configured target, and the verdict counts only queries with this target'() {
     await host.restart({ SPIN_VARIABLE_QUERY_TARGET_MS: '300', SPIN_VARIABLE_QUERY_TARGET_PERCENT: '60' });
     const page = await open();
     await says(page, '#verdict-because', 'a verdict requires 100 queries. The requirement: 60 % of queries under 300 ms.');
@@ -718,7 +720,7 @@ const checks = {
     await host.restart();
   },
 
-  async 'the admin token is asked for, checked, kept in the tab only, and forgotten'() {
+  async 'the page asks for the admin token, checks it, stores it only for the tab, and deletes it on request'() {
     await host.restart({ SPIN_VARIABLE_ADMIN_TOKEN: TOKEN });
     const page = await open(DESKTOP, { expected: ['401'] });
     await says(page, '#locked-why', 'These figures are for administrators');
@@ -745,22 +747,22 @@ const checks = {
     await page.click('#forget');
     await says(page, '#locked-why', 'forgotten');
     assert.deepEqual(await kept(), [0, '', []]);
-    assert.equal((await page.locator('#statements').textContent()), '', 'no figures are left behind');
+    assert.equal((await page.locator('#statements').textContent()), '', 'no figures may remain');
     await enter(TOKEN);
     await says(page, '#verdict-word', SOME_VERDICT);
-    // The operator replaces the token.
+    // Restarts the host with another token, as an operator who replaces the token would.
     await host.restart({ SPIN_VARIABLE_ADMIN_TOKEN: 'another-token-altogether' });
     await page.locator('#locked-why', { hasText: 'That token was refused' }).waitFor();
     await close(page);
     await host.restart();
   },
 
-  async 'no page had an error, asked another origin or broke its policy'() {
+  async 'no page had an error, sent a request to another origin or violated its policy'() {
     assert.deepEqual(offences, []);
   },
 };
 
-/** Creates the picture, after some minutes of typical load with an occasional slow statement. */
+/** Creates the picture after some minutes of typical load with an occasional slow statement. */
 async function makePicture() {
   const minutes = 5;
   for (let minute = 1; minute <= minutes; minute += 1) {
@@ -787,7 +789,7 @@ async function runChecks() {
     console.log(`${outcome ? 'FAILED ' : 'ok     '} ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
     if (outcome) {
       console.log(`        ${String(outcome.stack).replaceAll('\n', '\n        ')}`);
-      // Resets what a failed check may have changed, before the next check.
+      // A failed check may have left changes, so resets the proxy, the browser and the host before the next check.
       line.mend();
       line.delayMs = 0;
       for (const context of browser.contexts()) await context.close();
@@ -804,7 +806,7 @@ process.env.SPIN_VARIABLE_DB_URL = SPIN_VARIABLE_DB_URL.replace(SPIN_VARIABLE_DB
 let ok = false;
 try {
   await host.start();
-  // Chromium's sandbox doesn't work as root. Chromium loads only our pages here.
+  // Chromium's sandbox doesn't work as root. Disabling the sandbox is safe here, because Chromium loads only our pages.
   browser = await chromium.launch({ executablePath: CHROMIUM, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
   ok = process.argv[2] === 'picture' ? (await makePicture(), true) : await runChecks();
 } finally {

@@ -1,5 +1,5 @@
-//! Explains every statement of the registry on a database of a realistic size. A statement must use the indexes it declares, scan no
-//! large table, and sort no more than a page. Lists, lookups and claims must read about as many rows as they return.
+//! Explains every statement of the registry on a database of a realistic size. A statement must use the indexes that it declares, must not
+//! scan a large table, and must not sort more rows than a page has. Lists, lookups and claims must read about as many rows as they return.
 //!
 //! The size: 1,000,000 messages, 200 agents, 500 channels, 100,000 workflows, 500,000 workflow tasks (`scripts/seed`), and
 //! some unevenly distributed rows. Everything runs again with messages in partitions by month
@@ -38,7 +38,7 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
         .await
         .unwrap();
     client.batch_execute(reads::UNEVEN).await.unwrap();
-    // VACUUM can't run in a transaction with the inserts.
+    // Sends VACUUM separately, because it can't run in a transaction with the inserts.
     client
         .batch_execute("VACUUM (ANALYZE) channels, messages, tasks, workflows, workflow_tasks")
         .await
@@ -58,7 +58,7 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
         .get::<_, i64>(0);
     assert!(
         partitions > 12,
-        "{partitions} partitions: from 2025 until now there are more months"
+        "there are only {partitions} partitions, fewer than months since 2025"
     );
     check(&mut client, &rows).await;
 }
@@ -81,7 +81,7 @@ async fn check(client: &mut Client, rows: &Rows) {
     declaring_nothing_is_noticed(client, rows, &layout).await;
 }
 
-/// The plan of a statement doesn't show the statement that it runs by `execute_now`, so the inner statement is explained alone.
+/// Explains the inner statements that a statement runs by `execute_now`, because the plan of the outer statement doesn't show them.
 async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: &Layout) {
     let mut explained = 0;
     for statement in ALL.iter() {
@@ -106,11 +106,12 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
     }
     assert_eq!(
         explained, 2,
-        "workflow_start and workflow_cancel have one each"
+        "workflow_start and workflow_cancel must each have an inner statement"
     );
 }
 
-/// Drops each index that a statement declares, in a transaction that is rolled back. Alternative indexes are dropped together.
+/// Shows that the check notices a missing index. Drops each index that a statement declares, alternative indexes together, in a transaction
+/// that is rolled back.
 async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: &Layout) {
     let mut dropped = 0;
     for statement in ALL.iter() {
@@ -121,7 +122,7 @@ async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: 
         };
         let one_by_one = all.iter().map(std::slice::from_ref);
         for indexes in one_by_one.chain([one_of]) {
-            // DROP INDEX can't drop a constraint's index.
+            // Skips the indexes of constraints, because DROP INDEX can't drop them.
             let is_constraint = |index: &&str| index.ends_with("_pkey") || index.ends_with("_key");
             if indexes.is_empty() || indexes.iter().any(is_constraint) {
                 continue;
@@ -146,7 +147,7 @@ async fn losing_an_index_to_a_cast_is_noticed(client: &Client, rows: &Rows, layo
     let statement = ALL
         .iter()
         .find(|statement| statement.name == "message_get")
-        .expect("it's registered");
+        .expect("the statement is registered");
     let sql = statement
         .sql
         .replace("id = $1::uuid", "id::text = $1::text");

@@ -22,7 +22,8 @@ pub fn of_list(statement: &str) -> Option<(&'static List, &'static Combination)>
 pub struct FilterValues(HashMap<(&'static str, &'static str), Vec<String>>);
 
 impl FilterValues {
-    /// Reads the values: all words of an enumeration; otherwise the five most frequent, the three rarest, and one that is absent.
+    /// Reads the values. A column with an enumeration has all of its words. Any other column has its five most frequent values, its three
+    /// rarest values, and a value that no row has.
     pub async fn of(client: &Client) -> Self {
         let mut all = HashMap::new();
         for list in LISTS {
@@ -83,7 +84,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Looks the rows up.
+    /// Looks up the rows.
     pub async fn of(client: &Client) -> Self {
         let one = async |sql: &str| -> String {
             client
@@ -118,9 +119,10 @@ impl Rows {
                 "agents" | "channels" | "workflow_tasks" => {
                     ["-1", "00000000-0000-0000-0000-000000000000"]
                 }
-                // A time at which there are messages in the first month, because later partitions are empty and may be scanned.
+                // Starts in the first month, because this partition has messages. Later partitions may be empty, and empty partitions may be
+                // scanned.
                 "messages" if list.of.parent.is_none() => ["1743465600000000", id],
-                // In the middle of the messages and workflows: 2025-06-01, in microseconds.
+                // 2025-06-01, in microseconds, is in the middle of the messages and workflows.
                 _ => ["1748736000000000", id],
             };
             let parent = list.of.parent.as_ref().map(|parent| match parent.table {

@@ -7,10 +7,10 @@ use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
-/// Tables that grow with use, so that scanning one takes longer every day.
+/// Tables that grow with use. A sequential scan of such a table takes longer every day, so no statement may scan one.
 const LARGE: [&str; 3] = ["messages", "workflows", "workflow_tasks"];
 
-/// A partition with fewer rows may be scanned, because it has only a page or two.
+/// A statement may scan a partition with fewer rows, because such a partition has only a page or two.
 const FEW_ROWS: f32 = 1000.0;
 
 /// The most rows that may be sorted: the largest page size.
@@ -51,7 +51,10 @@ impl Layout {
             "SELECT part.relname::text, whole.relname::text, part.reltuples FROM pg_class AS part
             JOIN pg_class AS whole ON whole.oid = coalesce(pg_partition_root(part.oid), part.oid)
             WHERE part.relnamespace = 'public'::regnamespace";
-        let rows = client.query(sql, &[]).await.expect("it's the catalogue");
+        let rows = client
+            .query(sql, &[])
+            .await
+            .expect("the catalogue can be read");
         let rows = rows
             .iter()
             .map(|row| (row.get(0), (row.get(1), row.get(2))));
@@ -74,7 +77,7 @@ impl Layout {
     }
 }
 
-/// Returns the plan for exactly these parameters, like that of a statement that's prepared and executed once.
+/// Returns the custom plan for these parameters, which PostgreSQL also uses if a statement is prepared and executed once.
 pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value {
     let texts: Vec<_> = parameters.iter().map(|parameter| Text(parameter)).collect();
     let parameters: Vec<_> = texts
@@ -110,7 +113,7 @@ pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<Str
             let unused = indexes.iter().filter(|index| !used.contains(**index));
             findings.extend(unused.map(|index| format!("it doesn't use {index}")));
         }
-        // `Scans` gives the reason for its scan; a statement that only inserts looks up nothing.
+        // A statement with `Scans` may scan, because it declares the reason. A statement with `Inserts` looks up no rows.
         Access::Scans(_) | Access::Inserts(_) => return findings,
     }
     if let Access::IndexesAndOneOf(_, one_of) = statement.access

@@ -9,17 +9,18 @@ use tokio_postgres::{Client, Transaction};
 use super::parameters::{FilterValues, Rows, of_list};
 use super::plan::{self, Layout};
 
-/// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. Each row of a
-/// large table may need two buffers, one for the row and one for its long text. An index lookup reads three or four.
+/// The most buffers that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips, plus a number
+/// for each partition. A row of a large table may need two buffers, one for the row and one for its long text. An index lookup reads three
+/// or four buffers.
 const BUFFERS: f64 = 40.0;
 const BUFFERS_A_ROW: f64 = 2.5;
-/// The most rows that a statement may read: a constant, plus a number for each row that it returns or that `offset` skips. Each partition adds an index lookup, and one row that is read but not returned.
+/// The most rows that a statement may read, by the same formula. In each partition, one row may be read but not returned.
 const ROWS: f64 = 10.0;
 const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;
 const BUFFERS_A_PARTITION: f64 = 4.0;
 
-/// Inserts and changes rows so that PostgreSQL could read too much:
+/// Inserts and changes rows so that a statement with a bad plan would read too many rows:
 /// - The newest messages are from a user with the ID of the busiest agent.
 /// - A channel's history was cleared recently.
 /// - The tasks of one state are all older than those of another.
@@ -54,7 +55,7 @@ const MANY_AGENTS: &str = "
     FROM generate_series(1, 20000) AS n;
     ANALYZE agents";
 
-/// IDs of rows that have many related rows, few, and none.
+/// IDs of rows with many related rows, with few, and with none.
 struct Ids {
     agents: Vec<String>,
     channels: Vec<String>,
@@ -95,7 +96,7 @@ impl Ids {
 
     /// Returns the ids of parents and the values of filters that a list's statement takes, in every combination.
     fn filters(&self, statement: &str) -> Vec<Vec<String>> {
-        let (list, combination) = of_list(statement).expect("it's the statement of a list");
+        let (list, combination) = of_list(statement).expect("the statement belongs to a list");
         let parents = list.of.parent.as_ref().map(|parent| match parent.table {
             "agents" => &self.agents[..],
             "channels" => &self.channels,
@@ -176,7 +177,7 @@ struct Read {
     rows: f64,
     returned: f64,
     partitions: f64,
-    /// The scan that read the most buffers, and their number.
+    /// The scan that read the most buffers, and the number of these buffers.
     widest: (String, f64),
 }
 
@@ -261,7 +262,7 @@ pub async fn unbounded(
         let by_index = statement.is_read() && !matches!(statement.access, Access::Scans(_));
         let is_list_or_claim =
             sql.contains("$4::bigint") || statement.name.starts_with("workflow_task_claim");
-        // `reference_check` declares the reason why it may read all agents.
+        // Skips `reference_check`, which may read all agents and declares the reason.
         if !(by_index || is_list_or_claim) || statement.name == "reference_check" {
             continue;
         }

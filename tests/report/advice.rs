@@ -1,11 +1,11 @@
-//! Which indexes the report advises to create or to drop, and which it leaves alone.
+//! The report's advice on creating and dropping indexes.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use support::{Database, Edge};
 
-/// Returns the objects of all advice with this name: the first word of each detail.
+/// Returns the object of each piece of advice with this name. The object is the first word of the detail.
 fn about(report: &Value, name: &str) -> BTreeSet<String> {
     let advice = report["advice"].as_array().expect("a list");
     let of_name = advice.iter().filter(|one| one["name"] == name);
@@ -83,7 +83,7 @@ async fn foreign_key_is_covered_by_an_index_that_starts_with_its_columns() {
             uncovered.insert((n, *index));
         }
     }
-    // The report must not count an invalid index. This one is invalid, because two rows have the same values.
+    // An invalid index doesn't cover a foreign key. This unique index becomes invalid, because two rows have the same values.
     client
         .batch_execute(
             "INSERT INTO parent VALUES (1, 1);
@@ -102,7 +102,7 @@ async fn foreign_key_is_covered_by_an_index_that_starts_with_its_columns() {
 
 #[tokio::test]
 async fn index_drop_is_advised_only_if_another_index_replaces_it() {
-    // Definitions of two indexes: the first is kept; the last column is the advice on the second.
+    // Each case has the definitions of two indexes, and the expected advice on the second. The first is kept.
     let cases = [
         ("INDEX", "(a, b)", "INDEX", "(a, b)", "duplicate"),
         ("INDEX", "(a, b)", "INDEX", "(a, b DESC)", ""),
@@ -176,7 +176,7 @@ async fn index_drop_is_advised_only_if_another_index_replaces_it() {
             _ => false,
         };
     }
-    // Indexes that must stay, although other indexes have the same columns.
+    // In each of these tables, several unique indexes have the same columns, but some of them must stay.
     client
         .batch_execute(
             "CREATE TABLE n1 (a int NOT NULL, PRIMARY KEY (a));

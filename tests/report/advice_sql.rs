@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::{Cluster, Edge, database_variables, migrate, project};
 use tokio_postgres::Client;
 
-/// A defect of a database, and the name and the first word of the detail of the expected advice.
+/// A defect of a database, and the expected advice. Each piece of advice is given by its name and the first word of its detail.
 struct Case {
     setup: &'static str,
     /// A statement that fails and leaves an invalid index.
@@ -52,7 +52,8 @@ const CASES: &[Case] = &[
             ("index_missing", "idx_workflows_status_created"),
         ],
     ),
-    // Indexes with another definition, an index of a constraint, one that a foreign key needs, and a name that isn't an index.
+    // Replaces required indexes by indexes with another definition, by the index of a constraint, by an index that a foreign key needs, and
+    // by a view and a type with the index's name.
     case(
         "DROP INDEX idx_messages_created_at, idx_messages_author_id, idx_agents_active, idx_agents_type, idx_workflows_status,
              idx_workflow_tasks_order;
@@ -83,7 +84,7 @@ const CASES: &[Case] = &[
         advice: &[("invalid_index", "Bro'ken")],
     },
     case("TRUNCATE \"In;valid\"", &[]),
-    // The remains of an interrupted REINDEX CONCURRENTLY, and of an interrupted attempt to index a partitioned table.
+    // Leaves an index like that of an interrupted attempt to index a partitioned table.
     case(
         "CREATE TABLE parted (a int, b int) PARTITION BY LIST (a);
          CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
@@ -122,7 +123,7 @@ const CASES: &[Case] = &[
          ANALYZE idle",
         &[("never_analysed", "Ne;ver"), ("unused_index", "I;dle")],
     ),
-    // A row is deleted from a table that other rows refer to.
+    // Deletes a row from a table that other tables refer to. The report then advises indexes on these foreign keys.
     case(
         "DROP INDEX IF EXISTS tasks_assigned_to_idx, workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
          INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
@@ -152,7 +153,8 @@ fn key(one: &Value) -> (String, String) {
     )
 }
 
-/// Returns the advice once it contains everything in `expected`, or after ten seconds. Waits because statistics arrive late.
+/// Returns the advice once it contains everything in `expected`, or after ten seconds. Waits because PostgreSQL publishes
+/// statistics with a delay.
 async fn advice_with(edge: &Edge, expected: &BTreeSet<(String, String)>) -> Vec<Value> {
     let mut found = Vec::new();
     for _ in 0..100 {
@@ -166,12 +168,12 @@ async fn advice_with(edge: &Edge, expected: &BTreeSet<(String, String)>) -> Vec<
     found
 }
 
-/// Runs SQL as an operator does: unchanged, with psql, which sends one statement after the other.
+/// Runs SQL unchanged with psql, as an operator does. psql sends one statement after the other.
 fn psql(url: &str, sql: &str) -> Result<(), String> {
-    let config: tokio_postgres::Config = url.parse().expect("it's an address");
+    let config: tokio_postgres::Config = url.parse().expect("the URL is valid");
     let password = String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned();
     let plain = url.replacen(&format!(":{password}@"), "@", 1);
-    // An empty search_path, unlike the component's: no name may depend on it.
+    // Sets an empty search_path, because the advised SQL must qualify every name.
     let mut process = Command::new("psql")
         .args(["-XqAt", "-v", "ON_ERROR_STOP=1", &plain])
         .env("PGPASSWORD", password)
@@ -226,7 +228,8 @@ async fn run_cases(edge: &Edge, client: &Client, url: &str, layout: &str) -> BTr
             psql(url, sql).unwrap_or_else(|error| panic!("{layout}: {error}\n{sql}"));
             names.insert(key(one).0);
         }
-        // Statistics of an ANALYZE arrive late, but the report shows immediately that an index was dropped or created.
+        // Waits for the statistics of an ANALYZE, which PostgreSQL publishes with a delay. The report shows a dropped or created index
+        // immediately.
         let mut left = advice(edge).await;
         for _ in 0..100 {
             if left.is_empty() {
@@ -301,7 +304,8 @@ async fn advice_sql_runs_unchanged_and_resolves_its_advice() {
         assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), all);
     }
 
-    // Named indexes that a crash left invalid, and one that was never completed.
+    // Creates the state after a crash: invalid indexes, named ones and others, and a named index of a partitioned table that was never
+    // completed.
     let superuser = cluster.superuser().await;
     superuser
         .batch_execute(
@@ -358,7 +362,7 @@ async fn advice_sql_cancels_a_long_running_query() {
     let one = found
         .iter()
         .find(|one| key(one) == long)
-        .expect("it's found");
+        .expect("the advice is found");
     psql(&cluster.url(), one["sql"].as_str().unwrap()).unwrap();
     let error = sleep.await.unwrap().unwrap_err();
     assert_eq!(

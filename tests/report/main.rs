@@ -1,5 +1,4 @@
-//! The report on databases that other people run: sources that are missing, hidden or locked, and advice that can be
-//! followed on every layout.
+//! The report on databases of operators. Its sources may be missing, hidden or locked, and its advice must work on every layout.
 
 mod advice;
 mod advice_sql;

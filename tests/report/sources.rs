@@ -1,4 +1,4 @@
-//! If a source of the report can't be read, only its section is missing, and the report says why.
+//! If a source of the report can't be read, only the section of this source is missing, and the report gives the reason.
 
 use std::collections::BTreeSet;
 
@@ -129,10 +129,10 @@ async fn unreadable_source_removes_only_its_own_report_section() {
     assert_eq!(
         all["unavailable"],
         serde_json::json!([]),
-        "nothing is missing at first"
+        "at first, no section may be missing"
     );
     let first = edge.get("/api/performance/database").await;
-    assert_eq!(first.query_count(), 3, "as long as nothing is missing");
+    assert_eq!(first.query_count(), 3, "while all sources are readable");
 
     for (view, missing, named) in [
         (
@@ -202,7 +202,7 @@ async fn unreadable_source_removes_only_its_own_report_section() {
         .await;
         let away = format!("ALTER TABLE profile.{table} RENAME TO away");
         let back = format!("ALTER TABLE profile.away RENAME TO {table}");
-        // Views still read the renamed table, because they refer to it by OID.
+        // Views still read the renamed table, because they refer to the table by OID.
         check(
             &edge,
             &superuser,
@@ -255,7 +255,7 @@ async fn unreadable_source_removes_only_its_own_report_section() {
     assert_eq!(
         report(&edge).await["unavailable"],
         serde_json::json!([]),
-        "all is there again"
+        "every section is present again"
     );
 }
 

@@ -1,7 +1,7 @@
-"""What schemathesis can't know of this API from openapi.json.
+"""Rules of this API that schemathesis can't read from openapi.json.
 
-Lets valid data be valid: a reference in a body names a row that's there, which JSON Schema can't ask for. Only what already
-is a UUID is replaced, so data that's meant to be wrong stays wrong. And checks what DELETE means here.
+Changes generated requests so that valid data is really valid. For example, a reference in a body must name an existing row, which JSON
+Schema can't express. Replaces only valid UUIDs, so data that is invalid on purpose stays invalid. Also checks the effect of DELETE.
 """
 
 import json
@@ -39,7 +39,7 @@ def is_position(value):
 
 
 def visible(name):
-    """The name without what only the API's rules for invisible characters refuse, not the pattern in openapi.json."""
+    """Returns the name without the characters that the API refuses as invisible, although openapi.json's pattern permits them."""
     name = "".join(c for c in name if c not in "\u200c\u200d\ufe0f" and unicodedata.category(c) not in ("Cf", "Zs") or c == " ")
     name = re.sub(" +", " ", name)
     return "a" + name if not name or unicodedata.category(name[0]).startswith("M") else name
@@ -48,7 +48,8 @@ def visible(name):
 def refer_to_rows(value):
     if isinstance(value, list):
         return [refer_to_rows(item) for item in value]
-    # The API refuses larger numbers in a free-form object, which JSON Schema can't express for every depth.
+    # Makes a large number smaller, because the API refuses numbers above 1e308 in free-form objects. JSON Schema can't express this limit
+    # for every depth.
     if isinstance(value, float) and 1e308 < abs(value) < float("inf"):
         return value / 10
     if not isinstance(value, dict):
@@ -61,7 +62,8 @@ def refer_to_rows(value):
         text = changed.get(name)
         if isinstance(text, str) and len(text) <= 100 and re.search(NAME, text):
             changed[name] = visible(text)[:100]
-    # A message by an agent needs its author_id. A thread_id must name a message of the same channel, which a generated ID never does.
+    # A message by an agent needs an author_id. A thread_id must name a message of the same channel. A generated ID never names one, so
+    # removes the thread_id.
     if changed.get("author_type") == "agent" and changed.get("author_id") is None:
         changed["author_id"] = AGENT
     if is_uuid(changed.get("thread_id")):
@@ -80,14 +82,14 @@ def before_call(ctx, case, kwargs):
     headers = case.headers or {}
     if re.fullmatch("[!-~]{1,255}", headers.get("Idempotency-Key", "")):
         headers["Idempotency-Key"] = str(uuid.uuid4())
-    # A generated tag never matches the row's, so the API would answer each such request with 412.
+    # Replaces a generated tag, because it never matches the row's tag, so the API would answer each such request with 412.
     if "If-Match" in headers:
         headers["If-Match"] = "*"
     path = case.path_parameters or {}
-    # Generated IDs never name a workflow and one of its tasks, so replaces both in half of the requests.
+    # Replaces both IDs in half of the requests, because generated IDs never name a workflow and one of its tasks.
     if is_uuid(path.get("task_id")) and is_uuid(path.get("id")) and path["task_id"][-1] in "02468ace":
         path["id"], path["task_id"] = WORKFLOW, TASK
-    # A sequence of requests uses a reference from a response even if it is null.
+    # Replaces null by a random ID, because a sequence of requests uses a reference from a response even if the reference is null.
     for name, value in path.items():
         if value in (None, "None"):
             path[name] = str(uuid.uuid4())
@@ -100,7 +102,7 @@ def before_call(ctx, case, kwargs):
 
 @schemathesis.check
 def archived_channel_stays(ctx, response, case):
-    """DELETE archives a channel: it's there afterwards, and says so. In place of use_after_free, which wants it gone."""
+    """After DELETE, a channel must exist and be archived. Replaces the check use_after_free, which expects that the channel is gone."""
     if case.operation.method.upper() != "DELETE" or "/api/channels/" not in case.operation.path or response.status_code != 200:
         return
     token = {"Authorization": f"Bearer {os.environ['SCHEMATHESIS_API_TOKEN']}"}

@@ -1,7 +1,7 @@
 //! The clients, and the ledger of the answers they received, against which the database is checked afterwards.
 //!
-//! A client repeats a request with an idempotency key until it receives a final answer, as a careful client would. It sends a
-//! request without a key once. A client judges only its own answers.
+//! A client repeats a request with an idempotency key until it receives a final answer, as a careful client would. A client sends a
+//! request without a key only once. Each client checks only its own answers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -18,7 +18,7 @@ use support::{Answer, Edge};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The longest time an answer may take. It is much longer than the timeouts of two connections and two statements together.
+/// The longest time an answer may take: much longer than the timeouts of two connections and two statements together.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a client repeats a request with an idempotency key after the last phase.
@@ -27,7 +27,7 @@ const LAST_REPEATS: Duration = Duration::from_secs(30);
 /// The phase of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Before measurements begin.
+    /// Before the measurements begin.
     WarmUp,
     /// Before any fault.
     Before,
@@ -119,8 +119,8 @@ impl Ledger {
         lines.join("\n")
     }
 
-    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. It is a median, so that one slow
-    /// second of the machine has no effect.
+    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. Because of the
+    /// median, one slow second of the machine has no effect.
     pub fn p95_ms(&self, phase: Phase) -> f64 {
         let Some(&(began, ..)) = self.elapsed.iter().min_by_key(|(at, ..)| *at) else {
             return f64::NAN;
@@ -157,10 +157,10 @@ struct World {
     ledger: Mutex<Ledger>,
     phase: AtomicU8,
     is_over: AtomicBool,
-    /// The id of an open channel; `archived` is that of an archived one.
+    /// The id of an open channel. `archived` is the id of an archived channel.
     channel: String,
     archived: String,
-    /// The agent whose tasks this client does. Two clients share an agent, so that their claims compete.
+    /// The agents whose tasks the clients complete. Two clients share an agent, so that their claims compete.
     agents: Vec<String>,
 }
 
@@ -216,7 +216,11 @@ impl Clients {
     /// Returns the number of answers by status in this phase.
     pub fn statuses(&self) -> String {
         let phase = self.world.phase();
-        let ledger = self.world.ledger.lock().expect("no client panics with it");
+        let ledger = self
+            .world
+            .ledger
+            .lock()
+            .expect("no client panics while it has the lock");
         let of_phase = ledger.statuses.iter().filter(|((of, _), _)| *of == phase);
         let counts = of_phase.map(|((_, status), count)| format!("{status}: {count}"));
         let mut texts: Vec<_> = counts.collect();
@@ -235,7 +239,8 @@ impl Clients {
                 panicked.push(format!("a client's check failed: {error}"));
             }
         }
-        let mut ledger = std::mem::take(&mut *self.world.ledger.lock().expect("they've ended"));
+        let mut ledger =
+            std::mem::take(&mut *self.world.ledger.lock().expect("all clients have ended"));
         ledger.violations.extend(panicked);
         ledger
     }
@@ -247,7 +252,12 @@ impl World {
     }
 
     fn note(&self, work: impl FnOnce(&mut Ledger)) {
-        work(&mut self.ledger.lock().expect("no client panics with it"));
+        work(
+            &mut self
+                .ledger
+                .lock()
+                .expect("no client panics while it has the lock"),
+        );
     }
 
     fn is_over(&self) -> bool {
@@ -294,7 +304,7 @@ impl Client {
 
     // --- requests ---
 
-    /// Sends a request once. Returns `None` without an answer, which is a violation.
+    /// Sends a request once. If there is no answer, records a violation and returns `None`.
     async fn send(
         &self,
         method: Method,
@@ -313,7 +323,7 @@ impl Client {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(bytes).expect("it's valid");
+        let request = request.body(bytes).expect("the request is valid");
         let phase = self.world.phase();
         let outcome = timeout(PATIENCE, self.world.edge.try_send(request)).await;
         let outcome = outcome
@@ -340,7 +350,7 @@ impl Client {
         outcome.ok()
     }
 
-    /// Sends a request with an idempotency key until the answer is final. Returns `None` if it never is.
+    /// Sends a request with an idempotency key until a final answer arrives. Returns `None` if no answer is final.
     async fn send_keyed(&mut self, method: Method, path: &str, body: &Value) -> Option<Answer> {
         let key = self.name("key");
         let mut last = None;
@@ -374,7 +384,7 @@ impl Client {
         }
     }
 
-    /// Repeats a request with the same idempotency key, which must return the first answer again.
+    /// Repeats a request with the same idempotency key. The repeat must return the first answer again.
     async fn repeat(&self, method: Method, path: &str, key: &str, body: &Value, first: &Answer) {
         let Some(answer) = self.send(method.clone(), path, Some(key), body).await else {
             return;
@@ -419,7 +429,7 @@ impl Client {
             &messages,
             "/api/workflows?status=executing&limit=10",
         ];
-        let path = paths.choose(&mut self.dice).expect("there are some");
+        let path = paths.choose(&mut self.dice).expect("the list isn't empty");
         if let Some(answer) = self.send(Method::GET, path, None, &Value::Null).await {
             self.must(
                 answer.status == 200 || is_a_fault(answer.status),
@@ -429,7 +439,7 @@ impl Client {
         }
     }
 
-    /// Reads an acknowledged message, which must exist at any time, not only in the end.
+    /// Reads an acknowledged message, which must exist at any time, not only at the end of the run.
     async fn read_known(&mut self) {
         let Some((id, content)) = self.known.choose(&mut self.dice).cloned() else {
             return self.read().await;
@@ -473,7 +483,7 @@ impl Client {
                 [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY].contains(&answer.status);
             self.must(refused || is_a_fault(answer.status), &content, &answer);
         }
-        // The message must not exist, whether the write succeeded or failed.
+        // The server must refuse this write, so the message must not exist, even if the client got no final answer.
         let fate = if fate == Fate::Unknown {
             Fate::Refused
         } else {
@@ -512,7 +522,9 @@ impl Client {
             ("parallel", json!([])),
             ("dag", json!([0])),
         ];
-        let (strategy, depends_on) = strategies.choose(&mut self.dice).expect("some");
+        let (strategy, depends_on) = strategies
+            .choose(&mut self.dice)
+            .expect("the list isn't empty");
         let body = json!({"description": description, "execution_strategy": strategy, "tasks": [
             {"description": "first", "agent_id": agent},
             {"description": "second", "agent_id": agent, "depends_on": depends_on},

@@ -1,5 +1,5 @@
-//! Random faults, one after the other, on the network and at the same time on the server. Each fault ends after a few seconds, and
-//! is undone.
+//! Random faults of the network, one after the other, and at the same time random faults of the server. Each fault is undone after a few
+//! seconds.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -22,10 +22,10 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Starts faults, which occur until `until`.
+    /// Starts two tasks that cause faults until the time `until`.
     pub fn start(proxy: Arc<Proxy>, cluster: Arc<Cluster>, seed: u64, until: Instant) -> Self {
         let counts = Counts::default();
-        // No client has the same seed.
+        // Subtracts from the seed, because the clients use seeds above it. So no client has the same random numbers.
         let dice = |n: u64| StdRng::seed_from_u64(seed.wrapping_sub(n));
         let network = tokio::spawn(network(proxy, dice(1), until, counts.clone()));
         let server = tokio::spawn(server(cluster, dice(2), until, counts.clone()));
@@ -35,12 +35,12 @@ impl Faults {
         }
     }
 
-    /// Waits for the last fault, and returns how many there were of each type.
+    /// Waits for the last fault, and returns the number of faults of each type.
     pub async fn end(self) -> String {
         for task in self.tasks {
             task.await.expect("faults go as planned");
         }
-        let counts = self.counts.lock().expect("they've ended");
+        let counts = self.counts.lock().expect("all faults have ended");
         let texts = counts.iter().map(|(name, count)| format!("{name} {count}"));
         texts.collect::<Vec<_>>().join(", ")
     }
@@ -49,7 +49,7 @@ impl Faults {
 fn count(counts: &Counts, name: &str) {
     *counts
         .lock()
-        .expect("nothing panics with it")
+        .expect("no task panics while it has the lock")
         .entry(name.to_owned())
         .or_default() += 1;
 }
@@ -121,7 +121,7 @@ async fn sessions_ended(client: &Client) -> &'static str {
     "sessions ended"
 }
 
-/// Kills one of the server's processes. The server ends all others, and recovers.
+/// Kills one of the server's processes. The server then ends all other processes, and runs crash recovery.
 async fn session_killed(client: &Client) -> &'static str {
     let row = client
         .query_opt(&format!("SELECT pid FROM {OURS} LIMIT 1"), &[])
@@ -142,7 +142,7 @@ async fn down(cluster: Arc<Cluster>, how: fn(&Cluster), for_so_long: Duration) {
         std::thread::sleep(for_so_long);
         cluster.resume();
     });
-    down.await.expect("it stops and starts");
+    down.await.expect("the cluster stops and starts");
 }
 
 /// Makes sessions read-only, as on the old primary after a failover.
@@ -174,7 +174,7 @@ async fn no_connections(client: &Client, for_so_long: Duration) -> &'static str 
 
 /// Locks the table messages, sometimes for longer than the statement timeout.
 async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
-    // If another session holds a lock, the next fault comes sooner.
+    // If another session holds a lock for more than a second, this fault is skipped.
     run(client, "SET lock_timeout = 1000").await;
     if client
         .batch_execute("BEGIN; LOCK TABLE messages")
@@ -187,7 +187,7 @@ async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
     "locked"
 }
 
-/// Opens a superuser's session. Retries, because the server may be about to notice that one of its processes has died.
+/// Opens a superuser's session. Retries, because the server may be recovering from a killed process.
 async fn superuser(cluster: &Cluster) -> Client {
     let patience = Instant::now() + Duration::from_mins(1);
     loop {

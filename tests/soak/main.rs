@@ -1,5 +1,5 @@
 //! Clients that write and read while faults occur in the network and the server. The suite proves that no acknowledged write is lost,
-//! nothing is done twice, and nothing leaks. `scripts/soak` builds it and runs it.
+//! no write is executed twice, and no resource leaks. `scripts/soak` builds and runs the suite.
 //!
 //! Faults and the clients' actions are random, from a seed that is printed. The timing between faults and requests depends on the
 //! machine and isn't repeatable.
@@ -84,8 +84,9 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     let mut variables = database_variables(&url).to_vec();
     variables.push(("db_statement_timeout_ms", "2000"));
     let config = std::env::temp_dir().join(format!("reznet-soak-{}.toml", std::process::id()));
-    // Few connections, so that a leaked one is noticed.
-    std::fs::write(&config, "[outbound_pg]\nmax_connections = 8\n").expect("it can be written");
+    // Permits only 8 connections, so that a leaked connection is noticed.
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 8\n")
+        .expect("the file can be written");
     let flags = ["--runtime-config-file", config.to_str().expect("a path")];
     let edge = Edge::start_at(&variables, &flags)
         .await
@@ -120,7 +121,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     println!(
         "p95 of a second, its median: {before_ms:.2} ms before, {after_ms:.2} ms from 10 s after the last fault on: {ratio:.2} times"
     );
-    // Without any answer the ratio is NaN.
+    // The negated comparison also fails if the ratio is NaN, because there was no answer.
     if !(ratio <= SLOWER || options.no_speed) {
         violations.push(format!(
             "p95 is {ratio:.2} times that of before: {SLOWER} is the most"

@@ -1,5 +1,5 @@
-//! Checks the database against the ledger, its states against the state machines, and the host against its earlier measurements.
-//! Reads only.
+//! Compares the database with the ledger, the states of rows with the state machines, and the host's resources with earlier measurements.
+//! These checks only read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
     let mut violations = ledger.violations.clone();
     let told = [&ledger.messages, &ledger.agents, &ledger.workflows];
     for ((what, sql), told) in WRITTEN.into_iter().zip(told) {
-        let rows = client.query(sql, &[]).await.expect("it can be read");
+        let rows = client.query(sql, &[]).await.expect("the query succeeds");
         let there: BTreeMap<String, i64> =
             rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         for (name, fate) in told {
@@ -92,7 +92,7 @@ pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
         violations.extend(unasked.map(|name| format!("{what}: nobody wrote {name}")));
     }
     for (what, sql) in ILLEGAL {
-        let rows = client.query(sql, &[]).await.expect("it can be read");
+        let rows = client.query(sql, &[]).await.expect("the query succeeds");
         violations.extend(
             rows.iter()
                 .map(|row| format!("{what}: {}", row.get::<_, String>(0))),
@@ -100,12 +100,12 @@ pub async fn violations(ledger: &Ledger, client: &Client) -> Vec<String> {
     }
     violations.extend(tasks(ledger, client).await);
     let sql = "SELECT id::text FROM workflows WHERE status IN ('pending', 'planning')";
-    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let rows = client.query(sql, &[]).await.expect("the query succeeds");
     let unstarted: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let lost = ledger.started.iter().filter(|id| unstarted.contains(*id));
     violations.extend(lost.map(|id| format!("workflow {id} was started, and isn't")));
     let sql = "SELECT key FROM idempotency_keys";
-    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let rows = client.query(sql, &[]).await.expect("the query succeeds");
     let kept: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let lost = ledger.keys.iter().filter(|key| !kept.contains(*key));
     violations.extend(lost.map(|key| format!("the answer under {key} isn't kept")));
@@ -121,7 +121,7 @@ async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
         }
     }
     let sql = "SELECT id::text, status, output FROM workflow_tasks";
-    let rows = client.query(sql, &[]).await.expect("it can be read");
+    let rows = client.query(sql, &[]).await.expect("the query succeeds");
     let there: BTreeMap<String, (String, Option<String>)> = rows
         .iter()
         .map(|row| (row.get(0), (row.get(1), row.get(2))))
@@ -147,15 +147,15 @@ async fn tasks(ledger: &Ledger, client: &Client) -> Vec<String> {
 /// Resources of the host that must not grow.
 #[derive(Debug)]
 pub struct Leaks {
-    /// Open files and sockets, without the connections to the database.
+    /// The number of open files and sockets, without the connections to the database.
     file_count: usize,
     memory_kib: u64,
 }
 
-/// Permitted growth, for the sockets of requests that are running during the count.
+/// The permitted growth of the number of files. Requests that run during the count have open sockets.
 const FILES_MORE: usize = 40;
 
-/// Permitted growth in addition to twice the earlier memory, for a connection pool and its prepared statements.
+/// The permitted memory beyond twice the earlier memory, for a connection pool and its prepared statements.
 const MEMORY_MORE_KIB: u64 = 96 * 1024;
 
 impl Leaks {
@@ -173,7 +173,7 @@ impl Leaks {
     /// Returns the resources that have grown, and the sessions and locks that remain after the last request.
     pub async fn grown(self, cluster: &Cluster, edge: &Edge) -> Vec<String> {
         let now = Self::measure(cluster, edge).await;
-        // The profiler may still be at work after the last response.
+        // Waits, because the profiler may still run statements after the last response.
         let patience = Instant::now() + Duration::from_secs(10);
         let (mut busy, mut locks) = at_work(cluster).await;
         while (busy, locks) != (0, 0) && Instant::now() < patience {
@@ -204,11 +204,11 @@ impl Leaks {
     }
 }
 
-/// Returns how many sessions aren't idle, and how many locks all sessions have.
+/// Returns the number of sessions that aren't idle, and the number of locks of all sessions.
 async fn at_work(cluster: &Cluster) -> (usize, usize) {
     let sql = "SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'reznet_api'";
     let row = cluster.client().await.query_one(sql, &[]).await;
-    let locks: i32 = row.expect("it can be read").get(0);
+    let locks: i32 = row.expect("the query succeeds").get(0);
     let busy = sessions(cluster, "state <> 'idle'").await;
     (busy, usize::try_from(locks).unwrap_or_default())
 }
@@ -218,6 +218,6 @@ async fn sessions(cluster: &Cluster, which: &str) -> usize {
         "SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'reznet_api' AND {which}"
     );
     let row = cluster.client().await.query_one(&sql, &[]).await;
-    let count: i32 = row.expect("it can be counted").get(0);
+    let count: i32 = row.expect("the query succeeds").get(0);
     usize::try_from(count).unwrap_or_default()
 }

@@ -47,7 +47,7 @@ impl Operation {
         filled.collect::<Vec<_>>().join("/")
     }
 
-    /// Returns a valid body if the operation takes one: the first example of its schema.
+    /// Returns a valid body if the operation takes a body. The body is the first example of the schema.
     #[must_use]
     pub fn example(&self) -> Option<Value> {
         let body = &self.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];
@@ -99,8 +99,8 @@ pub fn coverage_file(suite: &str) -> PathBuf {
     project().join(format!("target/tests/coverage-{suite}.txt"))
 }
 
-/// Fails if the response's length isn't in its header. Without it Spin sends chunks, and the last one waits 44 ms for the
-/// client's delayed acknowledgement.
+/// Fails if a response with a body lacks a correct Content-Length. Without this header, Spin sends the body in chunks, and the last chunk
+/// waits 44 ms for the client's delayed acknowledgement.
 fn check_length(method: &Method, answer: &Answer) {
     let length = answer.headers.get("content-length");
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];

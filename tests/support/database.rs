@@ -1,8 +1,8 @@
 //! Databases for tests: each test has its own, cloned from a template that `scripts/migrate` has migrated.
 //!
-//! They need a cluster. `REZNET_TEST_DATABASE_URL` has its address and `REZNET_TEST_APP_DATABASE_URL` the component's address;
-//! `scripts/test` starts a cluster and sets both. If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that
-//! suites can run on that layout too.
+//! The tests need a running PostgreSQL cluster. `REZNET_TEST_DATABASE_URL` has the cluster's address and
+//! `REZNET_TEST_APP_DATABASE_URL` the component's address. `scripts/test` starts a cluster and sets both.
+//! If `REZNET_TEST_BY_MONTH` is set, messages are partitioned by month, so that suites can run on that layout too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -128,7 +128,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Uses a child process because there is no runtime to wait on here. A database that can't be dropped is deleted with the cluster.
+        // Uses a child process, because `drop` can't wait for async code. If this fails, the database is deleted later with the cluster.
         let _ = psql(
             &url(&self.server, server_database(&self.server)),
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
@@ -166,7 +166,7 @@ impl Cluster {
     fn start_with(options: &[&str]) -> Self {
         let id = Uuid::new_v4();
         let folder = std::env::temp_dir().join(format!("reznet-test-{}", id.simple()));
-        // Below the ephemeral range, so that no connection takes the port while the server is down.
+        // Chooses a port below the ephemeral range, so that no outgoing connection takes the port while the server is down.
         let port = 20_000 + id.as_u128() % 8_000;
         let options = options.iter().map(ToString::to_string);
         let options = options.chain(["--port".to_owned(), port.to_string()]);
@@ -184,7 +184,7 @@ impl Cluster {
         self.postgres("start", &options);
     }
 
-    /// Kills all its processes, so that it must recover at its next start.
+    /// Kills all processes of the cluster, so that PostgreSQL must run crash recovery at the next start.
     pub fn crash(&self) {
         self.postgres("stop", &["--immediate"]);
     }
@@ -192,7 +192,7 @@ impl Cluster {
     /// Returns the cluster's `host:port`.
     #[must_use]
     pub fn host(&self) -> String {
-        host(&self.url().parse().expect("it's an address"))
+        host(&self.url().parse().expect("the URL is valid"))
     }
 
     /// Returns the data directory; PostgreSQL requires that only the server's user has access.
@@ -201,20 +201,20 @@ impl Cluster {
         self.folder.join("cluster/data")
     }
 
-    /// Stops the cluster as an operator would; its sessions end.
+    /// Stops the cluster with `scripts/postgres stop`, which ends all sessions.
     pub fn stop(&self) {
         self.postgres("stop", &[]);
     }
 
     /// Opens a session for the test.
     pub async fn client(&self) -> Client {
-        connect(&self.url().parse().expect("it's an address")).await
+        connect(&self.url().parse().expect("the URL is valid")).await
     }
 
     /// Opens a superuser's session. The superuser can connect by the Unix socket only.
     pub async fn superuser(&self) -> Client {
         let client = self.try_superuser().await;
-        client.expect("the superuser may come in")
+        client.expect("the superuser can connect")
     }
 
     /// Like [`superuser`](Self::superuser), for a server that may be down.
@@ -266,7 +266,7 @@ impl Cluster {
             "scripts/postgres {command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        // The only command that prints a password, because programs need it.
+        // `url` prints a password for programs, so its output must not be in the logs.
         if command != "url" {
             crate::keep_output(&output);
         }
@@ -301,7 +301,7 @@ pub fn migrate(url: &str) -> Result<(), String> {
 
 fn migrated_template() -> Result<String, String> {
     let server = server();
-    // One template for each process, so that a killed suite leaves nothing that affects another.
+    // Each process has its own template, so that the template of a killed suite doesn't affect other suites.
     let name = format!("reznet_template_{}", std::process::id());
     let server_url = url(&server, server_database(&server));
     psql(&server_url, &format!("DROP DATABASE IF EXISTS {name}"))?;
@@ -309,7 +309,7 @@ fn migrated_template() -> Result<String, String> {
     let url = url(&server, &name);
     migrate(&url)?;
     if std::env::var_os("REZNET_TEST_BY_MONTH").is_some() {
-        // The oldest message is a year old, so that there are many partitions.
+        // Inserts a message that is a year old, so that there are many partitions.
         let old = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
             SELECT id, 'user', 'u', 'x', now() - interval '1 year' FROM channels LIMIT 1";
         psql(&url, old)?;

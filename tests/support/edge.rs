@@ -1,6 +1,6 @@
 //! A running host with the component in it, and an HTTP client for it.
 //!
-//! The host is `$SPIN up` if `SPIN` is set, otherwise our own, with the same manifest, flags and variables.
+//! The host is `$SPIN up` if `SPIN` is set, otherwise our own host. Both get the same manifest, flags and variables.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -68,7 +68,7 @@ impl Edge {
         let build = "target/test-build/reznet_edge.wasm";
         assert!(
             project().join(build).exists(),
-            "{build} isn't there: scripts/test builds it"
+            "{build} is missing: run scripts/test, which builds it"
         );
         let source = "target/wasm32-wasip2/release/reznet_edge.wasm";
         Self::start_changed(database, &[], flags, |manifest| {
@@ -85,7 +85,8 @@ impl Edge {
         flags: &[&str],
         change: impl FnOnce(String) -> String,
     ) -> Self {
-        let manifest = std::fs::read_to_string(project().join("spin.toml")).expect("it's there");
+        let manifest =
+            std::fs::read_to_string(project().join("spin.toml")).expect("spin.toml exists");
         // A TOML string, without its closing quote.
         let target = format!("{:?}", format!("{}/target/", project().display()));
         let manifest = change(manifest).replace("\"target/", target.trim_end_matches('"'));
@@ -157,14 +158,14 @@ impl Edge {
         edge
     }
 
-    /// Permits one statement more for each request, because it's sent again if a connection breaks.
+    /// Permits one more statement for each request, because the component repeats a statement if a connection breaks.
     #[must_use]
     pub fn letting_statements_repeat(mut self) -> Self {
         self.repeats = 1;
         self
     }
 
-    /// Permits the statements of a report whose sections are read one by one, because a source can't be read.
+    /// Permits the additional statements of a report. If a source can't be read, the report reads each section with its own statement.
     #[must_use]
     pub fn letting_sections_be_read_alone(mut self) -> Self {
         self.repeats = 14;
@@ -236,7 +237,7 @@ impl Edge {
         let of_tag = u32::from(request.headers().contains_key(IF_NONE_MATCH));
         let answer = self.exchange(request).await;
         let answer = answer.map_err(|error| format!("{method} {uri}: {error}"))?;
-        // Test routes may break the rules for all others.
+        // Skips the checks for test routes, because these routes may break the rules.
         if !uri.path().starts_with("/test/") {
             answer.check(&method, uri.path(), self.repeats + of_tag);
             crate::contract::check(&method, uri.path(), &answer);
@@ -304,7 +305,11 @@ impl Edge {
             if let Ok(Some(status)) = self.process.try_wait() {
                 return status.success();
             }
-            assert!(Instant::now() < patience, "it doesn't end:\n{}", self.log());
+            assert!(
+                Instant::now() < patience,
+                "the host doesn't end:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -321,8 +326,7 @@ impl Edge {
         self.status_kib("VmRSS:")
     }
 
-    /// Returns the part of the resident memory that isn't a copy of a file, in KiB. So it excludes code that the process has loaded from a file.
-    /// Linux only.
+    /// Returns the resident memory of the host's process without pages that are mapped from files, such as code, in KiB. Linux only.
     #[must_use]
     pub fn anonymous_memory_kib(&self) -> u64 {
         self.status_kib("RssAnon:")
@@ -429,7 +433,7 @@ impl Answer {
         for secret in ["reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
-        // The problems that readiness lists may name missing privileges.
+        // Removes the list of readiness's problems, because it may contain the names of missing privileges, such as SELECT.
         let mut without_problems = problem.clone();
         if let Some(members) = without_problems.as_object_mut() {
             members.remove("problems");
@@ -490,7 +494,7 @@ fn host_command(port: u16) -> Command {
     match std::env::var_os("SPIN") {
         Some(spin) => {
             let mut command = Command::new(spin);
-            // Gives each host its own key-value store, because our hosts have their own too.
+            // Gives each Spin host its own key-value store, because each of our hosts also has its own.
             command.arg("up").arg("--state-dir").arg(spin_state(port));
             command
         }

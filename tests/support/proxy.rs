@@ -1,4 +1,4 @@
-//! A TCP proxy between the component and PostgreSQL that causes network faults on request. It doesn't parse the protocol.
+//! A TCP proxy between the component and PostgreSQL that causes network faults on request. The proxy doesn't parse the protocol.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub enum Fault {
     Drop,
     /// Closes every connection.
     Cut,
-    /// Closes the first connection that receives so many bytes from the server, then changes to [`Fault::None`].
+    /// Closes the first connection that has received this many bytes from the server, and then changes to [`Fault::None`].
     CutAfter(usize),
 }
 
@@ -42,7 +42,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port is free");
-        let address = listener.local_addr().expect("it's bound");
+        let address = listener.local_addr().expect("the listener is bound");
         let fault = Arc::new(watch::Sender::new(Fault::None));
         let (faults, server) = (fault.clone(), server.to_owned());
         tokio::spawn(async move {
@@ -82,7 +82,7 @@ impl Proxy {
 
 /// Returns a database's address, with another `host:port`.
 pub(crate) fn by_way_of(server: SocketAddr, database_url: &str) -> String {
-    let address: Address = database_url.parse().expect("it's an address");
+    let address: Address = database_url.parse().expect("the URL is valid");
     let host = server.ip().to_string();
     address.with_server(&host, server.port()).to_url()
 }

@@ -1,5 +1,6 @@
-//! TLS in front of PostgreSQL, with a certificate from an authority that only the test knows. It answers the TLS request as PostgreSQL
-//! does (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted data.
+//! TLS in front of PostgreSQL, with a certificate from an authority that only the test knows. The server answers the TLS request in the
+//! same way as PostgreSQL (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted
+//! data to PostgreSQL.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl TlsServer {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a port is free");
-        let address = listener.local_addr().expect("it's bound");
+        let address = listener.local_addr().expect("the listener is bound");
         let server = server.to_owned();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
