@@ -21,7 +21,7 @@ pub(super) static REPLICA_STATE: Statement = Statement {
             (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
                 - '0/0'::pg_lsn)::text"],
     effect: Effect::Reads,
-    access: Access::Scans("it reads no table, only what the server knows of itself"),
+    access: Access::Scans("it reads no table, only the state of the server"),
     max_rows: 1,
 };
 
@@ -30,7 +30,7 @@ pub(super) static WRITE_POSITION: Statement = Statement {
     // This is a separate statement after the write's commit, because the position of the commit isn't known before the commit.
     sql: constcat::concat!["SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text"],
     effect: Effect::Reads,
-    access: Access::Scans("it reads no table, only what the server knows of itself"),
+    access: Access::Scans("it reads no table, only the state of the server"),
     max_rows: 1,
 };
 
