@@ -2,9 +2,10 @@
 
 use http::{Method, StatusCode};
 use reznet_edge::queries::ALL;
+use reznet_edge::schema::Filter;
 use serde_json::{Value, json};
 use support::contract::operations;
-use support::{Answer, Database, Edge};
+use support::{Answer, Database, Edge, list_paths};
 
 use super::{agent, channel, text};
 
@@ -126,49 +127,30 @@ async fn errors_and_writes_are_never_304() {
 
 /// Returns every list, with the statement that reads it.
 fn lists(agent: &str, channel: &str, workflow: &str) -> Vec<(&'static str, String)> {
-    let of_channel = format!("/api/workflows?channel_id={channel}");
-    vec![
-        ("agent_list", "/api/agents?active_only=false".to_owned()),
-        ("agent_list_active", "/api/agents".to_owned()),
-        (
-            "agent_list_type",
-            "/api/agents?active_only=false&agent_type=writer".to_owned(),
-        ),
-        (
-            "agent_list_type_active",
-            "/api/agents?agent_type=writer".to_owned(),
-        ),
-        (
-            "agent_message_list",
-            format!("/api/agents/{agent}/messages?limit=3"),
-        ),
-        ("channel_list", "/api/channels?limit=2".to_owned()),
-        (
-            "channel_message_list",
-            format!("/api/channels/{channel}/messages?limit=3&offset=1"),
-        ),
-        ("message_list", "/api/messages?limit=200".to_owned()),
-        ("task_list", "/api/tasks?limit=2".to_owned()),
-        ("task_list_status", "/api/tasks?status=pending".to_owned()),
-        ("workflow_list", "/api/workflows".to_owned()),
-        (
-            "workflow_list_status",
-            "/api/workflows?status=pending".to_owned(),
-        ),
-        ("workflow_list_channel", of_channel.clone()),
-        (
-            "workflow_list_channel_status",
-            format!("{of_channel}&status=executing"),
-        ),
-        (
-            "workflow_task_list",
-            format!("/api/workflows/{workflow}/tasks"),
-        ),
-        (
-            "workflow_task_list_status",
-            format!("/api/workflows/{workflow}/tasks?status=ready"),
-        ),
-    ]
+    let parent = |table: &str| match table {
+        "agents" => agent.to_owned(),
+        "channels" => channel.to_owned(),
+        _ => workflow.to_owned(),
+    };
+    let value = |table: &str, filter: &Filter| match (table, filter.column) {
+        (_, "agent_type") => "writer".to_owned(),
+        (_, "channel_id") => channel.to_owned(),
+        ("workflow_tasks", "status") => "ready".to_owned(),
+        (_, "status") => "pending".to_owned(),
+        _ => agent.to_owned(),
+    };
+    let paths = list_paths(parent, value).into_iter();
+    let limited = paths.map(|(statement, path)| {
+        let limit = match statement {
+            "agent_message_list" => "&limit=3",
+            "channel_list" | "task_list" => "&limit=2",
+            "channel_message_list" => "&limit=3&offset=1",
+            "message_list" => "&limit=200",
+            _ => "",
+        };
+        (statement, path + limit)
+    });
+    limited.collect()
 }
 
 /// Sends write `n` of a cycle of all writes that can change a list.
@@ -205,7 +187,11 @@ async fn write(edge: &Edge, n: usize, agent: &str, channel: &str, workflow: &str
             json!({"content": "x", "author_type": "agent", "author_id": agent}),
         ),
         8 if n > 32 => (create, channels + "/clear", Value::Null),
-        8 | 9 => (create, "/api/tasks".into(), json!({"description": "t"})),
+        8 | 9 => (
+            create,
+            "/api/tasks".into(),
+            json!({"description": "t", "assigned_to": agent}),
+        ),
         10 => (
             create,
             "/api/workflows".into(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use reznet_edge::schema::Filter;
 use serde_json::{Value, json};
-use support::{Cluster, Database, Edge, database_variables};
+use support::{Cluster, Database, Edge, database_variables, list_paths};
 use tokio_postgres::Client;
 
 /// The number of requests for each statement.
@@ -262,55 +263,41 @@ impl Rows {
         let agent = format!("/api/agents/{}", self.agents[0]);
         let channel = format!("/api/channels/{}", self.channels[0]);
         let workflow = format!("/api/workflows/{}", self.pending[0]);
-        let of_channel = format!("/api/workflows?channel_id={}", self.channels[0]);
         let fixed = [
-            ("agent_list", "/api/agents?active_only=false"),
-            ("agent_list_active", "/api/agents"),
-            (
-                "agent_list_type",
-                "/api/agents?active_only=false&agent_type=writer",
-            ),
-            ("agent_list_type_active", "/api/agents?agent_type=writer"),
             ("agent_get_by_name", "/api/agents/name/orchestrator"),
-            ("channel_list", "/api/channels"),
-            ("message_list", "/api/messages"),
             ("performance_cache", "/api/performance/cache"),
             ("performance_database", "/api/performance/database"),
             ("performance_metrics", "/api/performance/metrics"),
             ("readiness", "/api/health/ready"),
             ("stats", "/api/stats"),
-            ("task_list", "/api/tasks"),
-            ("task_list_status", "/api/tasks?status=pending"),
-            ("workflow_list", "/api/workflows"),
-            ("workflow_list_status", "/api/workflows?status=pending"),
         ];
         let of_rows = [
             ("agent_get", agent.clone()),
             ("agent_status", format!("{agent}/status")),
-            ("agent_message_list", format!("{agent}/messages")),
             ("agent_dm_channel", format!("{agent}/dm-channel")),
             ("channel_get", channel.clone()),
-            ("channel_message_list", format!("{channel}/messages")),
             ("message_get", format!("/api/messages/{}", self.message)),
             ("task_get", format!("/api/tasks/{}", self.tasks[0])),
             ("workflow_get", workflow.clone()),
-            ("workflow_list_channel", of_channel.clone()),
-            (
-                "workflow_list_channel_status",
-                format!("{of_channel}&status=pending"),
-            ),
             (
                 "workflow_task_get",
                 format!("{workflow}/tasks/{}", self.workflow_task),
             ),
-            ("workflow_task_list", format!("{workflow}/tasks")),
-            (
-                "workflow_task_list_status",
-                format!("{workflow}/tasks?status=pending"),
-            ),
         ];
         let fixed = fixed.map(|(statement, path)| (statement, path.to_owned()));
-        let all: BTreeMap<_, _> = fixed.into_iter().chain(of_rows).collect();
+        let parent = |table: &str| match table {
+            "agents" => self.agents[0].clone(),
+            "channels" => self.channels[0].clone(),
+            _ => self.pending[0].clone(),
+        };
+        let value = |_: &str, filter: &Filter| match filter.column {
+            "agent_type" => "writer".to_owned(),
+            "channel_id" => self.channels[0].clone(),
+            "status" => "pending".to_owned(),
+            _ => self.agents[0].clone(),
+        };
+        let mut all = list_paths(parent, value);
+        all.extend(fixed.into_iter().chain(of_rows));
         // A request for a page with If-None-Match queries the page's ETag.
         let tags = reznet_edge::queries::ALL.iter().filter_map(|statement| {
             let page = statement.name.strip_suffix("_tag")?;

@@ -125,7 +125,13 @@ const CASES: &[Case] = &[
     ),
     // Deletes a row from a table that other tables refer to. The report then advises indexes on these foreign keys.
     case(
-        "DROP INDEX IF EXISTS tasks_assigned_to_idx, workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
+        "DROP INDEX IF EXISTS workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
+         DO $$ DECLARE index regclass; BEGIN
+             FOR index IN
+                 SELECT indexrelid FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+                 WHERE indrelid = 'tasks'::regclass AND attname = 'assigned_to'
+             LOOP EXECUTE 'DROP INDEX ' || index; END LOOP;
+         END $$;
          INSERT INTO agents (name, agent_type) VALUES ('@gone', 'qa'); DELETE FROM agents WHERE name = '@gone'",
         &[
             ("unindexed_foreign_key", "tasks_assigned_to_fkey"),

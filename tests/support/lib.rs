@@ -5,11 +5,13 @@
 pub mod contract;
 mod database;
 mod edge;
+mod lists;
 mod proxy;
 mod tls;
 
 pub use database::{Cluster, Database, database_variables, migrate};
 pub use edge::{Answer, Edge};
+pub use lists::list_paths;
 pub use proxy::{Fault, Proxy};
 pub use tls::TlsServer;
 
