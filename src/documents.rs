@@ -85,6 +85,11 @@ impl Project {
             }
             project.files.insert(name);
         }
+        // The names of lists' statements are composed.
+        let statements = crate::queries::ALL.iter();
+        project
+            .words
+            .extend(statements.map(|statement| statement.name.to_owned()));
         let manifest = std::fs::read_to_string("spin.toml").unwrap();
         let variables = manifest.lines().filter_map(|line| line.split_once(" = { "));
         project.variables = variables.map(|(name, _)| name.to_owned()).collect();

@@ -57,7 +57,7 @@ mod tests {
         ("config", &["config", "profile"]),
         ("profile", &["profile", "breaker"]),
         ("breaker", &[]),
-        ("documents", &[]),
+        ("documents", &["queries"]),
     ];
 
     fn files(folder: &Path) -> Vec<PathBuf> {
