@@ -70,7 +70,7 @@ pub async fn handle(mut request: Request) -> Response {
         response = without_body(response);
     }
     if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status()) {
-        // The router adds a length. RFC 9110, 8.6, forbids one for a 204, and allows only the length of the omitted body for a 304.
+        // The router adds a Content-Length. RFC 9110, 8.6, forbids it for a 204, and allows only the length of the omitted body for a 304.
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     response
@@ -111,7 +111,7 @@ fn service(config: Result<Config, ConfigError>) -> Service {
     BoxCloneSyncService::new(layers.service(router))
 }
 
-/// Answers 404 to a path with an empty segment. A proxy in front may block a prefix such as `/performance`. If slashes were trimmed,
+/// Answers 404 to a path with an empty segment. A proxy in front may block a prefix such as `/performance`. If empty segments were ignored,
 /// `//performance` would bypass that block.
 async fn refuse_empty_segments(request: Request, next: Next) -> Response {
     if request.uri().path().contains("//") {

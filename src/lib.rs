@@ -1,12 +1,12 @@
 //! reznet-edge: RezNet AI's backend API as one WebAssembly component for Spin, with a database profiler built in.
 //!
-//! This file has the list of modules and the component's entry point. Nothing else belongs here.
-//! Allowed dependencies: `lib → http` · `http → queries, profile, db, config` · `queries → db, config, profile` (batches to store) ·
-//! `db → profile, config, breaker` · `config → profile` (thresholds) · `profile → breaker` · `breaker → none`. A test below enforces them.
+//! This file has the list of modules and the component's entry point. Nothing else belongs here. Allowed dependencies: `lib → http` · `http →
+//! queries, schema, profile, db, config` · `queries → schema, db, config, profile` (batches to store) · `db → profile, config, breaker` · `config →
+//! profile` (thresholds) · `profile → breaker` · `schema → none` · `breaker → none`. A test below enforces this list.
 //!
 //! Everything but the entry point compiles natively too, for unit tests and the plan suite.
 
-// A trap aborts every request of its instance, so code that runs in an instance must not panic.
+// A panic traps the WebAssembly instance, which aborts all of the instance's requests. So code outside of tests must not panic.
 #![cfg_attr(
     not(test),
     deny(

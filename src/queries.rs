@@ -2,8 +2,9 @@
 //!
 //! The functions take validated values and return JSON text as PostgreSQL built it. The module doesn't depend on HTTP.
 //!
-//! Each statement returns one row: the JSON, and a note. The note of a list identifies the page's rows, and has the cursor of the next page.
-//! The note of a write is the row's new tag, or the tag and the row's id after a creation, or the reason why nothing was written ([`Outcome`]).
+//! Each statement returns at most one row, with the JSON in its first column and a note in its second. The note of a list identifies the page's rows,
+//! and has the cursor of the next page. The note of a write is the row's new tag, or the tag and the row's id after a creation, or the reason why
+//! nothing was written ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;
@@ -46,7 +47,7 @@ pub static LISTS: &[&LazyLock<List>] = &[
     &workflows::WORKFLOW_LIST,
 ];
 
-/// The registry. A statement that isn't listed here must not run.
+/// The registry of statements. The component may run only statements that are listed here.
 pub static ALL: LazyLock<Vec<&'static Statement>> = LazyLock::new(|| {
     let statements: &[&Statement] = &[
         &agents::AGENT_CREATE,
@@ -121,7 +122,7 @@ pub enum Outcome {
     Absent,
     /// No tag in `If-Match` matches. Contains the row's current tag.
     Stale(String),
-    /// A state forbids the write. Contains the state.
+    /// A state, such as `archived`, forbids the write. Contains the name of that state.
     Refused(String),
     /// The body refers to rows that don't exist. `references::dangling` finds them.
     Dangling,

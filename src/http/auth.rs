@@ -36,8 +36,8 @@ pub async fn show_statements(
 
 /// Checks the origin, the token, and the host of a request, before any part of the operation runs.
 ///
-/// Pages of other origins may not write, even with a token, because a proxy may add the token to every request from a
-/// logged-in user's browser. The host is checked only if no token is required, because a page that uses DNS rebinding has none.
+/// Pages of other origins may not write, even with a token, because a proxy may add the token to every request from a logged-in user's browser. The
+/// host is checked only if no token is required, because a page that uses DNS rebinding has no token.
 pub fn admit(operation: &Operation, request: &Request, config: &Config) -> Result<(), ApiError> {
     let headers = request.headers();
     if !operation.is_safe
@@ -66,7 +66,7 @@ pub fn cache_control(operation: &Operation, config: &Config) -> HeaderValue {
     })
 }
 
-/// Returns the tokens that this audience accepts. Returns none if no token is required.
+/// Returns the tokens that permit the operations of this audience. If there are none, no token is required.
 ///
 /// If no admin token is configured, API tokens also permit the admin operations. If no API token is configured, the API requires no token, but
 /// its admin operations require an admin token if one is configured.
@@ -82,7 +82,7 @@ fn tokens_for(audience: Audience, config: &Config) -> impl Iterator<Item = &str>
     own.iter().chain(also).map(String::as_str)
 }
 
-/// Whether the request has one of these tokens. Without tokens every request is accepted.
+/// Returns true if the request has one of `tokens`, or if `tokens` is empty.
 pub fn brings_one_of<'a>(headers: &HeaderMap, tokens: impl Iterator<Item = &'a str>) -> bool {
     let mut tokens = tokens.peekable();
     if tokens.peek().is_none() {

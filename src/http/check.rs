@@ -201,7 +201,7 @@ impl FieldType {
                 Cursor::parse(text).is_some(),
                 "must be a cursor from a Link header",
             ),
-            // Values of these types aren't text: `parse` and `check` handle them.
+            // `parse` and `check` handle these types, because their values aren't text.
             Self::Boolean
             | Self::Integer { .. }
             | Self::EarlierPosition
@@ -246,7 +246,7 @@ impl Schema {
                 unknown.add_at(pointer, "unknown field");
                 pointer.pop();
             }
-            // The answer lists no further errors, so checking more repetitions would only cost CPU time.
+            // The response lists at most MAX_FIELD_ERRORS errors, so checking more members would only cost CPU time.
             if repetitions.max(unknown.errors.len()) == MAX_FIELD_ERRORS {
                 validation.add_all(unknown);
                 return;
@@ -290,7 +290,7 @@ impl Schema {
         validation.add_all(unknown);
     }
 
-    /// Whether the body has the member with this text as its value.
+    /// Whether the body has the member `name` with the string `text` as its value.
     fn is_given(&self, given: &[Given], name: &str, text: &str) -> bool {
         let mut members = self.members.iter().zip(given);
         let member = members.find(|(member, _)| member.name == name);
@@ -298,7 +298,7 @@ impl Schema {
     }
 }
 
-/// How often a member is in the body, with the member's value if the member is there once.
+/// How often the body has a member, with the member's value if the body has it once.
 enum Given<'a> {
     Absent,
     Once(&'a str),
@@ -335,7 +335,7 @@ fn length_error(text: &str, min: usize, max: usize) -> Option<Cow<'static, str>>
     }
 }
 
-/// Returns an unknown name as a pointer shows it.
+/// Returns an unknown member's name for a JSON pointer, at most 100 characters.
 fn shown(name: &Token) -> String {
     match name {
         Token::Text(name) => name.chars().take(100).collect(),

@@ -32,7 +32,7 @@ pub struct Operation {
     pub status: u16,
     /// The type of a successful response's body.
     pub answer: FieldType,
-    /// The error statuses that not every operation may return, for example 404 and 409.
+    /// The error statuses besides those that every operation may return, for example 404 and 409.
     pub errors: &'static [u16],
     /// The media type of a successful response.
     pub media_type: &'static str,

@@ -63,7 +63,7 @@ pub async fn answer(
         .headers()
         .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = is_options && has_origin && asks_method;
-    // The layer treats every OPTIONS request as a preflight.
+    // The CORS layer treats every OPTIONS request as a preflight, so other OPTIONS requests bypass the layer.
     let mut response = if is_preflight || has_origin && !is_options {
         let Ok(response) = layer.layer(next).oneshot(request).await;
         response

@@ -17,8 +17,8 @@ pub fn if_none_match(headers: &HeaderMap) -> Vec<String> {
     tags.map(|(_, tag)| tag).collect()
 }
 
-/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. If a header has no usable tag,
-/// its condition is false, so that a client's mistake changes nothing.
+/// Returns the tags in `If-Match` (RFC 9110, 13.1.1) that have our format and are strong; weak tags never match. If the header is present but has no
+/// usable tag, no row matches, so an invalid header never permits a write.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let mut values = headers.get_all(IF_MATCH).iter();
     match (values.next(), values.next()) {

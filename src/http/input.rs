@@ -85,8 +85,8 @@ impl RawInput {
         let mut validation = Validation::default();
         let path_parameters = path_parameters(&mut parts, &mut validation).await;
         let query = parts.uri.query().unwrap_or_default();
-        // A repeated parameter is an error. So these first parameters alone cause more than MAX_FIELD_ERRORS errors if there are further ones,
-        // and the further ones can't change the answer.
+        // Parses no more parameters than can change the response. Unknown and repeated parameters are errors, so if a request has even more
+        // parameters, the parsed ones already cause MAX_FIELD_ERRORS errors.
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
             .take(operation.parameters.len() + MAX_FIELD_ERRORS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -235,7 +235,7 @@ async fn read_all(mut body: Body) -> Result<Vec<u8>, ApiError> {
     let mut all = Vec::new();
     while let Some(part) = body.frame().await {
         let part = part.map_err(|_| ApiError::NotJson("it is incomplete".to_owned()))?;
-        // Other parts are trailers, which nothing reads.
+        // A part without data consists of trailers, which are ignored.
         let data = part.into_data().unwrap_or_default();
         if all.len() + data.len() > MAX_BODY_BYTES {
             return Err(ApiError::BodyTooLarge);
@@ -266,7 +266,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json") && is_utf8
 }
 
-/// Whether the body is compressed or otherwise encoded. `identity` says that it is not (RFC 9110, 8.4.1).
+/// Whether the body is compressed or otherwise encoded. The coding `identity` means no encoding (RFC 9110, 8.4.1).
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|codings| {
         let mut codings = codings.to_str().unwrap_or("unknown").split(',');

@@ -15,7 +15,8 @@ use serde::de::IgnoredAny;
 /// The maximum nesting of a body, with four levels for the records around a free-form object. Valid bodies need fewer levels.
 const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
 
-/// The maximum number of values in a body. A member counts twice, and so does an empty array or object. Valid bodies have far fewer.
+/// The maximum number of values in a body. A member of an object counts as two values, and so does an empty array or object. Valid bodies have far
+/// fewer.
 const MAX_VALUES: usize = 100_000;
 
 /// Returns the error of a body that is nested too deeply or has too many values; `None` if there is none. Accepts any text, also invalid
@@ -334,7 +335,7 @@ fn string_size(literal: &[u8]) -> Result<usize, &'static str> {
         let unit = code_unit(literal, at);
         let (length, bytes) = match unit {
             0 => return Err(NUL_ERROR),
-            // The first half of a surrogate pair.
+            // The first half of a surrogate pair: the pair is 12 bytes long, and 4 bytes as UTF-8.
             0xd800..=0xdbff => (12, 4),
             0x08..=0x0a | 0x0c | 0x0d | 0x22 | 0x5c | 0x80..=0x7ff => (6, 2),
             0x01..=0x1f => (6, 6),

@@ -127,13 +127,13 @@ fn separates_letters(before: &str, after: &str) -> bool {
     last.is_some_and(joins_next) && next.is_some_and(joins_previous)
 }
 
-/// Whether the letter joins the letter before it, as all Arabic letters but hamza do.
+/// Whether the letter connects to the letter before it. All letters in these ranges do, except the hamzas U+0621 and U+0674.
 fn joins_previous(letter: char) -> bool {
     matches!(letter, '\u{620}'..='\u{64a}' | '\u{66e}'..='\u{6d3}' | '\u{6d5}' | '\u{6ee}'..='\u{6ef}' | '\u{6fa}'..='\u{6ff}')
         && !matches!(letter, '\u{621}' | '\u{674}')
 }
 
-/// Whether the letter joins the letter after it, because its joining type in Unicode is D, not R.
+/// Whether the letter connects to the letter after it. These letters have Unicode's joining type D (dual-joining), not R (right-joining).
 fn joins_next(letter: char) -> bool {
     joins_previous(letter)
         && !matches!(
@@ -165,8 +165,8 @@ fn joins_emoji(before: &str, after: &str) -> bool {
     last.chars().next_back().is_some_and(is_emoji) && after.chars().next().is_some_and(is_emoji)
 }
 
-/// Whether U+FE0F after `before` displays an emoji. It does after a character that also has a text form, such as `❤`, and after the digit of a
-/// keycap.
+/// Whether U+FE0F (emoji presentation) after `before` displays an emoji. This is so after a character that also has a text form, such as `❤`, and
+/// after the digit of a keycap.
 fn makes_emoji(before: &str, after: &str) -> bool {
     let Some(last) = before.chars().next_back() else {
         return false;

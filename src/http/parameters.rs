@@ -34,7 +34,7 @@ impl Values {
         value.map(|(_, value)| value)
     }
 
-    /// Returns the value of each filter; `None` if the request doesn't have the filter. The value of a boolean filter is not used.
+    /// Returns the value of each filter; `None` if the request doesn't have the filter. A boolean filter that is true has an empty text.
     #[must_use]
     pub fn filters(&self, filters: &[Filter]) -> Vec<Option<String>> {
         let value = |filter: &Filter| match self.scalar(filter.parameter.name)? {
@@ -45,7 +45,7 @@ impl Values {
         filters.iter().map(value).collect()
     }
 
-    /// Returns the value of a parameter as the type of the handler's field.
+    /// Returns a parameter's value, converted to `T`, the type of its field in the handler's parameter struct.
     pub fn get<T: FromScalar>(&self, name: &str) -> Result<T, ApiError> {
         T::from_scalar(self.scalar(name)).ok_or(ApiError::Bug(
             "a parameter is missing, or its type differs from the handler's field",
@@ -71,7 +71,7 @@ impl Parameters for () {
     }
 }
 
-/// The type of a field.
+/// A type that a field of a parameter struct may have.
 pub trait FromScalar: Sized {
     /// Converts a value; `None` if the value is missing or has another type.
     fn from_scalar(value: Option<&Scalar>) -> Option<Self>;

@@ -33,7 +33,7 @@ pub enum ApiError {
     Unauthorized(Audience),
     /// A page of this origin made a browser send the request.
     ForeignOrigin(String),
-    /// The API is open, and the request's host is not one of the API's names.
+    /// No token is configured, and the request's host is not one of the API's names.
     ForeignHost(String),
     /// The path has no route.
     NoRoute,
@@ -62,7 +62,7 @@ pub enum ApiError {
     Conflict(String),
     /// The request has these field errors.
     Invalid(Vec<FieldError>),
-    /// The body refers to rows that don't exist. The route determines these rows, and returns [`Self::Invalid`] instead.
+    /// The body refers to rows that don't exist. `serve.rs` finds these rows, and replaces this error with [`Self::Invalid`].
     Dangling,
     /// The database doesn't meet the requirements of this version.
     NotReady {
@@ -144,8 +144,8 @@ impl From<DbError> for ApiError {
     }
 }
 
-/// Returns the client's message for a violated constraint. Input is checked first, so only a bug can violate a constraint that is neither
-/// listed here nor a foreign key.
+/// Returns the client's message for a violated constraint. Requests are validated before the statement runs, so only a bug can violate a constraint
+/// that is neither listed here nor a foreign key.
 fn on_constraint(name: &str) -> Option<&'static str> {
     Some(match name {
         "idx_agents_name" => "An agent with this name already exists. Choose another name.",
@@ -153,7 +153,8 @@ fn on_constraint(name: &str) -> Option<&'static str> {
         "workflow_tasks_count_check" => {
             "The workflow has 1,000 tasks, the maximum, so no task can be added to it."
         }
-        // A position in the request is checked first, so the database assigned the violating position after the last task.
+        // An `order_index` in the request is validated before the statement. So this constraint can fail only if the request omits `order_index` and
+        // the database computes a value above the maximum.
         "workflow_tasks_order_index_check" => {
             "The last task of this workflow has order_index 100000, the maximum, so no task can be added after it. Send an order_index."
         }
@@ -413,7 +414,7 @@ fn document(
         response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        // The response names the codings that a request may have, according to RFC 9110, 12.5.3.
+        // According to RFC 9110, 12.5.3, `Accept-Encoding` in a 415 lists the codings that a request body may have.
         let none = HeaderValue::from_static("identity");
         response.headers_mut().insert(ACCEPT_ENCODING, none);
     }

@@ -61,7 +61,7 @@ pub async fn set_token(db: &Db, succeeded: bool, headers: &mut HeaderMap) {
 fn freshness(headers: &HeaderMap) -> Freshness {
     let texts = |name| {
         let values = headers.get_all(name).iter();
-        // A value that isn't UTF-8 may contain a token, so its client gets the latest data.
+        // A value that isn't UTF-8 may contain a token, so it is replaced by an invalid token, which requires the latest data.
         values.map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or(COOKIE_NAME))
     };
     let cookies = texts(COOKIE).flat_map(|cookies| cookies.split(';'));

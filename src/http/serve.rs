@@ -32,7 +32,7 @@ pub fn serve(operation: &'static Operation, handler: Handler) -> MethodRouter<Sh
         let profile = request.extensions().get::<Arc<RequestProfile>>().cloned();
         let profile = profile.ok_or(ApiError::Bug("a request came without its profile"))?;
         let config = database.config();
-        // The profile has the route's pattern, because the request's path may contain anything.
+        // The profile has the route's pattern instead of the request's path, because a client may put any text into the path.
         let route = format!("{} {}", request.method(), operation.path);
         profile.set_route(route, query_budget(operation, &request, config));
         auth::admit(operation, &request, config)?;
@@ -117,7 +117,7 @@ async fn field_errors(db: &Db, validation: Validation, parent: Option<Uuid>) -> 
             }
         }
         Err(error) if validation.errors.is_empty() => return error.into(),
-        // The other field errors are valid even if the database query fails.
+        // If the query for the missing rows fails, the response lists the other field errors.
         Err(_) => {}
     }
     if validation.errors.is_empty() {

@@ -48,7 +48,7 @@ pub(super) static AGENT_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates an agent from a JSON body with its members.
+/// Creates an agent. `body` is the validated JSON object with the agent's fields.
 pub async fn agent_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&AGENT_CREATE, vec![text(body)]).await?.into())
 }
@@ -95,7 +95,7 @@ pub(super) static AGENT_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes an agent's members, as far as the body has them.
+/// Updates an agent. `body` is the validated JSON object with only the fields to change.
 pub async fn agent_update(
     db: &Db,
     id: Uuid,
@@ -174,8 +174,8 @@ pub async fn agent_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<
 
 pub(super) static AGENT_DM_CHANNEL: Statement = Statement {
     name: "agent_dm_channel",
-    // If several sessions run the statement, one inserts the row. The others wait, and DO UPDATE returns the row to them. DO NOTHING would
-    // return no row, because their snapshots are older than the row. An archived channel is reopened.
+    // If several sessions run the statement at once, one session inserts the row. The others wait, and get the row from DO UPDATE. DO NOTHING would
+    // return no row to them, because their snapshots are older than the row. DO UPDATE also reopens an archived channel.
     sql: constcat::concat![
         "WITH existing AS (SELECT ",
         channels::COLUMNS,

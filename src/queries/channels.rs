@@ -48,7 +48,7 @@ pub(super) static CHANNEL_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a channel from a JSON body with its members.
+/// Creates a channel. `body` is the validated JSON object with the channel's fields.
 pub async fn channel_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&CHANNEL_CREATE, vec![text(body)]).await?.into())
 }
@@ -83,7 +83,7 @@ pub(super) static CHANNEL_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes a channel's members, as far as the body has them.
+/// Updates a channel. `body` is the validated JSON object with only the fields to change.
 pub async fn channel_update(
     db: &Db,
     id: Uuid,
@@ -107,7 +107,7 @@ pub(super) static CHANNEL_ARCHIVE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Archives a channel; its messages stay.
+/// Archives a channel. The channel's messages are kept.
 pub async fn channel_archive(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(id), if_match.parameter()];
     Ok(db.answer(&CHANNEL_ARCHIVE, parameters).await?.into())
@@ -134,7 +134,7 @@ pub async fn channel_clear(db: &Db, id: Uuid, if_match: &IfMatch) -> Result<Outc
 
 pub(super) static CHANNEL_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
     List::new(ListOf {
-        // A page is read from its newest row backwards, and shown with the oldest row first. The next page has older rows.
+        // The statement reads the newest rows, and the response shows the oldest of them first. The next page has older rows.
         name: "channel_message_list",
         table: "messages",
         columns: messages::COLUMNS,
@@ -153,7 +153,7 @@ pub(super) static CHANNEL_MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
     })
 });
 
-/// Lists a channel's newest messages, the oldest of a page first; `None` if there is no such channel.
+/// Lists a channel's messages: the newest page first, and the oldest message of a page first. Returns `None` if there is no such channel.
 pub async fn channel_message_list(db: &Db, page: Page, id: Uuid) -> Result<Option<Items>, DbError> {
     items(db, &CHANNEL_MESSAGE_LIST, page, Some(id)).await
 }

@@ -8,10 +8,10 @@ use crate::profile::{Batch, Flushed, SlowQuerySeen};
 
 pub(super) static FLEET_FLUSH: Statement = Statement {
     name: "fleet_flush",
-    // The statement only inserts rows, so it never waits for another flush. The CTE `flush` reads the number of written samples, so that its
-    // duration includes their insertion. Compaction is due with a probability of 1 in 500 for each row, so that no flush has to count the
-    // pending rows. More than 5,000 rows are pending only once in 20,000 compactions. A probability for each flush would not limit the pending
-    // rows, because the number of rows in a flush varies.
+    // The statement only inserts rows, so it never waits for another flush. The CTE `flush` reads the number of written samples, so that the duration
+    // it stores includes their insertion. A flush requests compaction with a probability of 1/500 for each row that it inserts, so it needn't count
+    // the rows that await compaction. More than 5,000 rows accumulate before only one in 20,000 compactions. A fixed probability for each flush would
+    // not limit these rows, because the number of rows in a flush varies.
     sql: constcat::concat!["WITH sample AS (
             INSERT INTO profile.samples
             SELECT to_timestamp(minute * 60), kind, name, count, errors, sum_us, max_us, within_target, query_count, bins,
@@ -37,8 +37,8 @@ pub(super) static FLEET_FLUSH: Statement = Statement {
 
 pub(super) static FLEET_COMPACT: Statement = Statement {
     name: "fleet_compact",
-    // If several sessions find that compaction is due, one session compacts, and the others don't wait. The statement takes only the oldest
-    // samples, because a large backlog might not fit within the statement timeout.
+    // If several sessions find that compaction is due, one session compacts, and the others don't wait. The statement processes at most the 10,000
+    // oldest samples, because processing a large backlog at once might exceed the statement timeout.
     sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT FROM (SELECT pg_try_advisory_xact_lock(hashtext('profile.minutes')) AS is_ours) AS lock WHERE is_ours
         ), sample AS MATERIALIZED (
@@ -94,8 +94,8 @@ pub(super) static FLEET_COMPACT: Statement = Statement {
 
 pub(super) static FLEET_ROLLUP: Statement = Statement {
     name: "fleet_rollup",
-    // If several sessions find that ten minutes are over, one session runs the rollup, and the others don't wait. A rollup adds up one hour at
-    // most, and the next rollup continues. Of totals older than two days, only the last of each hour are kept.
+    // If several sessions find that a rollup is due, one session runs the rollup, and the others don't wait. A rollup adds up the minutes of one hour
+    // at most, and the next rollup continues from there. Of the totals older than two days, only the last totals of each hour are kept.
     sql: constcat::concat!["WITH due AS MATERIALIZED (
             SELECT first, least(past, to_timestamp(floor(extract(epoch FROM oldest) / 600) * 600) + interval '1 hour') AS past
             FROM (SELECT coalesce((SELECT max(ended_at) FROM profile.totals), '-infinity') AS first,
@@ -154,7 +154,7 @@ pub(super) static FLEET_ROLLUP: Statement = Statement {
 
 pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
     name: "fleet_index_scans",
-    // This statement is separate, because a server may hide the view, and totals don't need the view.
+    // This statement is separate from the rollup, because the rollup must also succeed on a server that hides the view `pg_stat_user_indexes`.
     sql: constcat::concat!["WITH scans AS (
             INSERT INTO profile.index_scans
             SELECT now(), index.relname, sum(idx_scan)
@@ -171,8 +171,8 @@ pub(super) static FLEET_INDEX_SCANS: Statement = Statement {
 
 pub(super) static SLOW_QUERY_KEEP: Statement = Statement {
     name: "slow_query_keep",
-    // Keeps the newest four runs of each statement, and the slowest run in each time span. Time spans further back are longer. So every window
-    // has its slowest runs, and a statement has at most 121 rows.
+    // Keeps the newest four runs of each statement, and the slowest run in each time span. Older time spans are longer. So each window of a report
+    // still has slow runs, and a statement has at most 121 rows.
     sql: constcat::concat!["WITH kept AS (
             INSERT INTO profile.slow_queries (statement, elapsed_us, route, request_id, ran_at, plan)
             SELECT $1::text, $2::bigint, $3::text, $4::text,
@@ -245,7 +245,7 @@ async fn keep(db: &Db, seen: SlowQuerySeen) -> Result<Answer, DbError> {
     db.answer(&SLOW_QUERY_KEEP, parameters).await
 }
 
-/// Returns the rows of a batch as JSON. Arrays would need a parameter for each of the eleven columns.
+/// Returns the rows of a batch as one JSON text, because SQL arrays would need a parameter for each of the eleven columns.
 fn samples(batch: &Batch) -> String {
     let rows = batch.sketches.iter().map(|(key, gathered)| {
         let totals = gathered.sketch.totals();

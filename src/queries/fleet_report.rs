@@ -1,5 +1,5 @@
-//! The measurements of all instances in a window, read from the schema `profile`: percentiles, the verdict, and the series of the
-//! page's charts. `performance.rs` reads the report's other half from PostgreSQL's own statistics.
+//! Statements that read the measurements of all instances in a time window from the schema `profile`: percentiles, the verdict on the target, and the
+//! series for the charts of the performance page. `performance.rs` reads the report's other half from PostgreSQL's own statistics.
 
 use super::report::{Section, Sections};
 use super::{ALL, text};
@@ -21,8 +21,8 @@ macro_rules! bin_ms {
     };
 }
 
-/// The percentiles and the maximum in ms, from rows with a `bin`, the number of calls `reached` up to that bin, and the number of all `calls`.
-/// src/profile/sketch.rs computes ranks in the same way.
+/// Expressions for the percentiles and the maximum in ms. Each input row has a `bin`, the cumulative number of calls up to that bin (`reached`), and
+/// the number of all calls (`calls`). src/profile/sketch.rs computes ranks in the same way.
 macro_rules! percentiles {
     () => {
         concat!(
@@ -38,11 +38,12 @@ macro_rules! percentiles {
     };
 }
 
-/// CTEs for the measurements in the window of $1 seconds that match the condition `$of`. The CTE `one` has a row for each kind and
-/// name; the others are its inputs.
+/// CTEs for the measurements in the window of $1 seconds that match the condition `$of`. The CTE `one` has a row for each kind and name. The other
+/// CTEs are inputs of `one`.
 ///
-/// A window longer than a quarter of an hour consists of the latest totals minus the totals before the window, plus the minutes since the
-/// latest totals. Minutes are listed one by one, because the planner can't know that a range of unknown length has few rows.
+/// The rows of `profile.totals` are cumulative. So a window longer than a quarter of an hour is computed as the latest totals, minus the last totals
+/// before the window, plus the minutes after the latest totals. The query looks up each minute by its time instead of a range of times, because the
+/// planner can't know that a range of unknown length has few rows.
 macro_rules! measured {
     ($of:literal) => {
         concat!(
@@ -90,7 +91,7 @@ macro_rules! measured {
     };
 }
 
-/// The time at which the window began.
+/// The time at which the data of the window begins.
 macro_rules! window_from {
     () => {
         "(SELECT coalesce(since, CASE WHEN until IS NULL THEN minutes_from ELSE at END) FROM span)"
@@ -99,9 +100,9 @@ macro_rules! window_from {
 
 pub(super) use {bin_ms, measured, percentiles, window_from};
 
-// $1: the window's length in seconds. $2: the step of the series in seconds. $3: the statements with their indexes, as JSON.
-// $4: how many of 100 queries must be within the target. $5: the target in microseconds. Samples that another target judged count in
-// everything except the verdict and the shares within the target.
+// $1: the window's length in seconds. $2: the step of the series in seconds. $3: the names of all statements with their declared indexes, as JSON.
+// $4: how many of 100 queries must be within the target. $5: the target in microseconds. Samples that were compared with another target count in all
+// figures except the verdict and the shares within the target.
 const MEASURED: &str = concat!(
         measured!("kind <> 'cache'"),
         ", judged AS MATERIALIZED (
@@ -193,7 +194,8 @@ const MEASURED: &str = concat!(
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
 
-/// The three slowest runs and the newest run of each statement, 60 runs at most. The slowest run of each statement takes precedence.
+/// The three slowest runs and the newest run of each statement. If these are more than 60 runs, each statement's slowest run is kept first, then its
+/// newest run.
 const SLOW_QUERIES: &str = concat!(
     "SELECT json_build_object('members', json_build_object('slow_queries', (
             SELECT coalesce(json_agg(json_build_object(
@@ -313,7 +315,7 @@ pub(super) static FLEET: Sections = Sections {
     ],
 };
 
-/// Returns the parameters of the sections' statements.
+/// Returns the parameters `$1` to `$5` of the statements in [`FLEET`].
 #[must_use]
 pub(super) fn parameters(window: Window, target: Target) -> Vec<Parameter> {
     let (_, seconds, step_seconds) = window.parts();

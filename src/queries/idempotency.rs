@@ -1,5 +1,5 @@
-//! Idempotent writes: a write with an Idempotency-Key is executed once, and a repetition gets the first answer. A function of
-//! migration 0007 ensures this, in one statement with the write itself.
+//! Idempotent writes: a write with an Idempotency-Key is executed once, and a repetition gets the first answer. The function `write_once` of
+//! migration 0007 checks the key and executes the write in one statement.
 
 use crate::db::{Access, Db, Effect, Statement};
 

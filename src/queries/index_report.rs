@@ -17,8 +17,8 @@ pub(super) const EXEMPT_KEYS: &[&str] = &[
 /// In the SQL of the advice, every name is quoted and has its schema, because the settings of the operator's session are unknown. Each
 /// statement is on a line of its own, and has to run outside of a transaction, because most are CONCURRENTLY.
 ///
-/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So an index is created on the partitioned table ONLY, and is
-/// invalid at first. Another is created CONCURRENTLY on each partition; attaching the last makes the first valid.
+/// Indexes of partitioned tables can neither be created nor dropped CONCURRENTLY. So the advice creates an index on the partitioned table ONLY, which
+/// is invalid at first. It then creates an index CONCURRENTLY on each partition and attaches it. Once all are attached, the first index is valid.
 pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             SELECT named, exempt_keys FROM json_to_record($1::text::json) AS asked (named json, exempt_keys text[])
         ), relation AS MATERIALIZED (

@@ -1,4 +1,4 @@
-//! Lists: the two statements of each list, and the functions that read a page with them. The module has nothing that is specific to one table.
+//! Composes the statements of lists, and reads pages with them. No code here is specific to one table.
 
 use std::hash::Hasher;
 
@@ -12,8 +12,7 @@ use crate::schema::{FieldType, Filter, Filters};
 /// The filters, the position and the size of a page. The page begins `offset` rows after a cursor, and has at most `limit` rows.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The cursor's key: a position, or a time in microseconds since 1970. The ends of `i64` mean PostgreSQL's `-infinity` and
-    /// `infinity`.
+    /// The cursor's key: a position, or a time in microseconds since 1970. `i64::MIN` and `i64::MAX` mean `-infinity` and `infinity`.
     pub key: i64,
     /// The cursor's id.
     pub id: Uuid,
@@ -95,7 +94,7 @@ pub struct ListOf {
 
 /// The parent of a list's rows.
 pub struct Parent {
-    /// Its table, without the schema.
+    /// The parent's table, without the schema.
     pub table: &'static str,
     /// The table's primary key.
     pub index: &'static [&'static str],
@@ -124,9 +123,9 @@ impl ListOf {
     };
 }
 
-/// A list, with two statements for each combination of its filters.
+/// A list, with the statements for each combination of its filters.
 pub struct List {
-    /// Its description.
+    /// The list's description.
     pub of: ListOf,
     /// The combinations. The bit `1 << i` of an index is set if the combination has the filter `i`.
     pub combinations: Vec<Combination>,
@@ -214,10 +213,10 @@ impl Combination {
 
 /// Returns the FROM, ORDER BY and LIMIT of a list's statement.
 ///
-/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages, PostgreSQL
-/// would read all messages by time until it has found enough of that agent's messages. If the agent has not written for long, PostgreSQL would
-/// read many rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. Rows with other values,
-/// which follow the range, are dropped afterwards.
+/// PostgreSQL assumes that the rows that match a filter are spread evenly over the table. If an agent wrote a third of all messages, PostgreSQL would
+/// read all messages by time until it has found enough of that agent's messages. If the agent has not written for long, PostgreSQL would read many
+/// rows in vain. So a filtered page is read as a range of the index that begins with the filters' columns. If the range has fewer rows than the page
+/// needs, the scan continues with rows that have other values, and an outer WHERE drops them.
 ///
 /// An ORDER BY that begins with the column of a filter makes PostgreSQL read every partition of a table. So the messages of an agent or a
 /// channel are selected by the list's `condition`, and sorted by time only. The condition compares with `(SELECT $5::uuid)`, so the planner
@@ -356,7 +355,8 @@ pub(super) async fn items(
         let answer = db.cached(all.of.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // After a client's write, the tag isn't read first. The page has likely changed, and each statement would also query the replica.
+    // For a client that has just written, the page is read without reading its tag first. The page has likely changed, and each of the two statements
+    // would query the replica's position.
     if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {
@@ -419,7 +419,7 @@ pub enum Order {
     Newest,
     /// Like [`Newest`](Self::Newest), but the rows of a page are shown oldest first. The next page has older rows.
     NewestLast,
-    /// By position.
+    /// By `order_index`, the position of a workflow's task.
     Position,
 }
 
@@ -470,8 +470,8 @@ impl Order {
         }
     }
 
-    /// A page's JSON: the rows that fit, without the array's brackets. [`Items::of`] adds the brackets, because for each bracket PostgreSQL
-    /// would copy the full text, which takes a tenth of the statement's time.
+    /// A page's JSON: the rows that fit, without the array's brackets. [`Items::of`] adds the brackets, because PostgreSQL would copy the full text
+    /// to add a bracket, which takes a tenth of the statement's time.
     pub(super) const fn json(self) -> &'static str {
         match self {
             Self::NewestLast => {
@@ -539,7 +539,7 @@ pub(super) struct PageOf<'a> {
     pub text_bytes: Option<&'a str>,
     /// See [`ROW_HASH`].
     pub extra_hash: &'a str,
-    /// A FROM with an ORDER BY and a LIMIT.
+    /// The text after FROM, including WHERE, ORDER BY and LIMIT.
     pub rows: &'a str,
 }
 

@@ -48,7 +48,7 @@ pub(super) static MESSAGE_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a message in a channel from a JSON body with its members. Returns `Refused` if the channel is archived.
+/// Creates a message in a channel. `body` is the validated JSON object with the message's fields. Returns `Refused` if the channel is archived.
 pub async fn message_create(db: &Db, channel_id: Uuid, body: String) -> Result<Outcome, DbError> {
     let parameters = vec![uuid(channel_id), text(body)];
     Ok(db.answer(&MESSAGE_CREATE, parameters).await?.into())
@@ -74,7 +74,8 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
         table: "messages",
         columns: messages::COLUMNS,
         text_bytes: Some("octet_length(stored.content)"),
-        // The cursor implies this condition, but PostgreSQL skips the partitions before the cursor only because of the condition.
+        // The comparison with the cursor implies this condition. But PostgreSQL skips older partitions only because of a condition on `created_at`
+        // alone.
         condition: concat!("created_at >= ", key_time!("$1")),
         order: Order::Oldest,
         filters: &messages::MESSAGE_LIST,
@@ -84,7 +85,8 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 ///
-/// The time and the cursor are both lower bounds. Only the later bound is sent, because PostgreSQL might begin to read at either of them.
+/// The time and the cursor are both lower bounds. Only the later one is sent, because with two bounds PostgreSQL might start the index scan at the
+/// earlier one.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     items(db, &MESSAGE_LIST, page.from(since_us), None).await
 }

@@ -31,8 +31,8 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-// Adds the minutes since the latest totals to those totals. The sums decrease only if PostgreSQL crashes, which empties the UNLOGGED tables.
-// Each bin is counted in the first bucket that includes it. Samples that different targets judged are separate rows.
+// The rows of `profile.totals` are cumulative, so the current counts are the latest totals plus the minutes since then. The counts decrease only if
+// PostgreSQL crashes, which empties the UNLOGGED tables. Each bin counts in the first bucket that includes it. Each target has its own rows.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (
@@ -162,7 +162,7 @@ struct Samples {
     flushed: i64,
 }
 
-/// The part of a histogram whose samples one target judged. In the list, the parts of a histogram are adjacent.
+/// The samples of a histogram that were compared with the same target. In the list, the parts of a histogram are adjacent.
 #[derive(Deserialize)]
 struct Part {
     kind: String,

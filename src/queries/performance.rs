@@ -88,9 +88,9 @@ const CONNECTIONS: &str = "WITH asked AS MATERIALIZED (
             'unavailable', (SELECT coalesce(json_agg(missing), '[]') FROM missing))
         FROM connections, asked";
 
-// Reports the scans of each index, and recommends dropping unused indexes. The scans of a table's partitions are added up. The named indexes
-// are compared with the calls of their statements elsewhere (`index_contract`). Indexes that a foreign key needs, and partial indexes, are
-// never reported as unused. Our partial indexes contain only active rows, and for days there may be none.
+// Reports the scans of each index, and recommends dropping unused indexes. The scans of a table's partitions are added up. The scans of the named
+// indexes are compared with the calls of their statements in Rust (`contract_rows`). Indexes that a foreign key needs, and partial indexes, are never
+// reported as unused. Partial indexes are excluded because ours contain only active rows, and for days there may be no active rows.
 const INDEX_USAGE: &str = "WITH asked AS MATERIALIZED (
             SELECT unused_index_days, exempt_keys, ARRAY(SELECT name FROM json_to_recordset(named) AS of (name text)) AS named
             FROM json_to_record($1::text::json) AS asked (unused_index_days int, exempt_keys text[], named json)
@@ -400,7 +400,7 @@ static TOP_STATEMENTS: Section = Section {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Facts {
-    /// The named indexes.
+    /// The named indexes (`health::NAMED_INDEXES`) that exist.
     contract: Option<Vec<FoundIndex>>,
     /// How often each index was scanned since the statistics were last reset.
     scans: Option<BTreeMap<String, i64>>,
@@ -482,7 +482,7 @@ pub async fn performance_database(db: &Db, window: Window) -> Result<String, DbE
     Ok(Value::Object(parts.members).to_string())
 }
 
-/// Returns the parameters of the statements of the report's database half, as JSON.
+/// Returns the parameter of the statements in [`DATABASE`], a JSON object.
 fn asked(config: &Config) -> String {
     let thresholds = &config.thresholds;
     let named: Vec<_> = NAMED_INDEXES
@@ -547,7 +547,7 @@ fn scans_in_window(index: &str, facts: &Facts) -> Option<i64> {
         .unwrap_or_default();
     let before = facts.scans_before.as_ref()?.get(index).copied();
     let before = before.unwrap_or_default();
-    // After a reset, the statistics restart at 0.
+    // A lower count means that the statistics were reset in the window, and restarted at 0.
     Some(if scans >= before {
         scans - before
     } else {
@@ -572,7 +572,7 @@ fn unused(index: &FoundIndex, calls: i64) -> Advice {
     }
 }
 
-/// Selects the advice whose conditions are met, the worst first. Keeps only the worst advice with the same SQL.
+/// Returns the advice whose conditions are met, the most severe first. Of several items with the same SQL, keeps only the most severe.
 fn chosen(mut advice: Vec<Advice>, facts: &Facts) -> Vec<Advice> {
     let is_building = |index: &i64| facts.building.contains(index);
     let is_deleted_from = |table: &i64| {

@@ -12,7 +12,7 @@ use crate::db::{Answer, Db, DbError, Parameter, Statement};
 
 /// Sections that one statement reads together.
 pub struct Sections {
-    /// Reads all sections. Returns a JSON array with one [`Part`] for each, in the order of `each`.
+    /// Reads all sections. Returns a JSON array with one [`Part`] for each section, in the order of `each`.
     pub all: &'static Statement,
     /// The sections.
     pub each: &'static [Section],
@@ -214,7 +214,7 @@ impl Sections {
                     parts.lack(section, &why(db, section, &error));
                 }
             }
-            // Two sections got no connection, so the others most likely won't get one either.
+            // If the first two sections find the server unreachable, the other sections most likely would too.
             if read_count == 0 && unavailable_count == 2 {
                 break;
             }

@@ -1,9 +1,9 @@
 //! One row as the API shows it: SQL for its JSON text and its entity tag, and for the comparison with the tags in `If-Match`. The module
 //! doesn't depend on a table.
 //!
-//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write that depends on a tag
-//! locks the row first and computes the tag of the locked row. If the UPDATE's own WHERE compared the tag, still only one writer would succeed,
-//! but the others would get the tag of an old version.
+//! The tag is a hash of the JSON text that GET returns, so the same row has the same tag in reads and in writes. A write that depends on a tag locks
+//! the row first and computes the tag of the locked row. Without this lock, the WHERE of the UPDATE would still let only one writer succeed, but the
+//! other writers would get the tag of an old version.
 
 use uuid::Uuid;
 
@@ -13,9 +13,9 @@ use crate::db::{Answer, Parameter};
 /// A row as the API shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its JSON text.
+    /// The row's JSON text.
     pub json: String,
-    /// The row's entity tag. `None` if the row is gone, or if the text is not a row with a URI of its own.
+    /// The row's entity tag. `None` if the row was deleted, or if the text is not a row with a URI of its own.
     pub tag: Option<String>,
     /// The row's id, if a statement has just created the row.
     pub created_id: Option<Uuid>,
@@ -73,8 +73,8 @@ macro_rules! row {
 }
 
 /// A statement that changes one row of `$table` and returns it, if the row's tag is among those in `$if_match`. `$1` is the row's id. The CTE
-/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` follows SET, and may end with a
-/// FROM. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
+/// `current` locks the row, and `seen` has the locked row's tag; both are empty if `$if_match` is NULL. `$set` is the text after SET, and may end
+/// with a FROM clause. `allowed` is a further condition; `otherwise` is the note if nothing was changed.
 macro_rules! change {
     (
         row: $row:literal, table: $table:literal, columns: $columns:expr, if_match: $if_match:literal,
@@ -97,7 +97,7 @@ macro_rules! change {
     };
 }
 
-/// The FROM of an update whose body is `$2`.
+/// The FROM clause of an UPDATE, in which `members` is the request's body, `$2`.
 pub(super) const PATCH: &str = " FROM (SELECT $2::text::jsonb AS members) AS patch";
 
 /// True if the row's tag in the CTE `seen` is among the tags in `$if_match`, or if `$if_match` is NULL.
@@ -140,7 +140,7 @@ macro_rules! written {
     };
 }
 
-/// The reason why a write of one row did nothing, if no state forbids it: the row has another tag, or there is no row.
+/// The reason why a write changed no row, for writes that no state forbids: the row has another tag, or there is no row.
 macro_rules! stale_or_absent {
     () => {
         "coalesce('stale ' || (SELECT tag FROM seen), 'absent')"

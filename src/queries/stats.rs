@@ -5,7 +5,7 @@ use crate::schema::time;
 
 pub(super) static STATS: Statement = Statement {
     name: "stats",
-    // The view of migrations/0009_stats.sql counts rows. An optional migration replaces it with a view that returns earlier counts.
+    // The view of migrations/0009_stats.sql counts rows. An optional migration replaces it with a view that returns stored, possibly older counts.
     sql: constcat::concat![
         "SELECT row_to_json(item)::text FROM (SELECT agents, messages, tasks, workflows, ",
         time!("counted_at"),

@@ -1,4 +1,4 @@
-//! Statements on the table `tasks`, which are not part of a workflow. The functions return JSON text and don't depend on HTTP.
+//! Statements on the table `tasks`. Its tasks are not part of a workflow. The functions return JSON text and don't depend on HTTP.
 
 use std::sync::LazyLock;
 
@@ -48,7 +48,7 @@ pub(super) static TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a task from a JSON body with its members.
+/// Creates a task. `body` is the validated JSON object with the task's fields.
 pub async fn task_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&TASK_CREATE, vec![text(body)]).await?.into())
 }
@@ -88,7 +88,7 @@ pub(super) static TASK_UPDATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Changes a task's members, as far as the body has them. A status in the body also sets the task's times.
+/// Updates a task. `body` is the validated JSON object with only the fields to change. A new status also sets `started_at` and `completed_at`.
 pub async fn task_update(
     db: &Db,
     id: Uuid,

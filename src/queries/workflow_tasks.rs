@@ -1,7 +1,7 @@
 //! Statements on the table `workflow_tasks`. The functions return JSON text and don't depend on HTTP.
 //!
-//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't lock that row,
-//! because a claim affects no other row.
+//! A statement that changes a task's state locks its workflow's row first, as `queries/workflows.rs` explains. A claim doesn't lock the workflow's
+//! row, because a claim changes only the claimed task.
 
 use std::sync::LazyLock;
 
@@ -31,10 +31,10 @@ pub(super) static WORKFLOW_TASK_LIST: LazyLock<List> = LazyLock::new(|| {
     })
 });
 
-/// The length of a task's long texts.
+/// SQL for the total length of a task's long texts in bytes.
 pub(super) const TEXT_BYTES: &str = "octet_length(stored.description) + coalesce(octet_length(stored.output), 0) + coalesce(octet_length(stored.error), 0)";
 
-/// Lists a workflow's tasks by position; `None` if there is no such workflow.
+/// Lists a workflow's tasks, sorted by `order_index`; `None` if there is no such workflow.
 pub async fn workflow_task_list(
     db: &Db,
     page: Page,
@@ -87,7 +87,8 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a task of a workflow from a JSON body with its members. Returns `Refused` if the workflow is completed or cancelled.
+/// Creates a task of a workflow. `body` is the validated JSON object with the task's fields. Returns `Refused` if the workflow is completed or
+/// cancelled.
 pub async fn workflow_task_create(
     db: &Db,
     workflow_id: Uuid,
@@ -187,9 +188,9 @@ pub async fn workflow_task_update(
 
 /// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
 ///
-/// The statement sorts by NULLS FIRST, because only the table's indexes for claims have this order. With the default order, PostgreSQL might
-/// read all of `idx_workflow_tasks_order` until it finds a task. `agent_id` comes first in the sort order, because PostgreSQL doesn't treat
-/// `agent_id IS NULL` as an equality.
+/// The statement sorts by NULLS FIRST, because only the table's indexes for claims have this order. With the default order, PostgreSQL might read all
+/// of `idx_workflow_tasks_order` until it finds a ready task. `agent_id` comes first in the sort order, because PostgreSQL doesn't treat `agent_id IS
+/// NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         constcat::concat![
@@ -255,8 +256,8 @@ pub(super) static WORKFLOW_TASK_CLAIM_WORKFLOW: Statement = Statement {
     max_rows: 1,
 };
 
-/// Claims the next ready task for an agent, in one workflow or in all. Prefers tasks assigned to the agent to unassigned tasks. Returns
-/// `Absent` if there is no such task.
+/// Claims the next ready task for an agent, in one workflow or in all. Prefers tasks assigned to the agent to unassigned tasks. Returns `Absent` if
+/// no task is ready for the agent.
 pub async fn workflow_task_claim(
     db: &Db,
     agent_id: Uuid,

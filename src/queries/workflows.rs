@@ -1,7 +1,8 @@
 //! Statements on the table `workflows`. The functions return JSON text and don't depend on HTTP.
 //!
-//! Triggers (`migrations/0004_workflow_states.sql`) apply the effects of a change: tasks become ready, and a workflow completes or
-//! fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the other.
+//! When a statement changes a workflow or a task, triggers (`migrations/0004_workflow_states.sql`) update related rows: waiting tasks become ready,
+//! and a workflow completes or fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the
+//! other.
 
 use std::sync::LazyLock;
 
@@ -85,7 +86,8 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a workflow with its tasks from a JSON body. Returns `Refused` if the body names no orchestrator and no orchestrator is active.
+/// Creates a workflow with its tasks. `body` is the validated JSON object with the workflow's fields. Returns `Refused` if the body names no
+/// orchestrator and no orchestrator is active.
 pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
@@ -158,18 +160,18 @@ const LOCKED: &str = "current AS (
         WHERE $2::text IS NOT NULL
     ), ";
 
-/// Whether the workflow has a tag in `If-Match`.
+/// SQL condition: true if the workflow's tag is in `If-Match`, or if the request has no `If-Match`.
 const TAG_MATCHES: &str = tag_matches!("$2::text");
 
-/// The reason why a write on one workflow did nothing.
+/// SQL for the note of a write that has changed no workflow: the reason.
 const UNCHANGED: &str = concat!(
     "CASE WHEN NOT EXISTS (SELECT FROM current) THEN 'absent' WHEN NOT ",
     TAG_MATCHES,
     " THEN 'stale ' || (SELECT tag FROM seen) ELSE 'refused ' || (SELECT status FROM current) END"
 );
 
-/// Returns a statement that writes one workflow. `change` is the SQL of the CTE `workflow` and of the SELECT, which may read the workflow with
-/// the statement `get`.
+/// Returns a statement that writes one workflow. `change` follows the CTEs of [`LOCKED`], and has the CTE `workflow` and the final SELECT. To read
+/// the workflow, `change` may execute the SQL text in the CTE `get`.
 fn workflow_write(name: &'static str, change: &str) -> Statement {
     let get = workflow_get_sql();
     Statement {
@@ -182,8 +184,8 @@ fn workflow_write(name: &'static str, change: &str) -> Statement {
     }
 }
 
-/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The UPDATE is a separate statement, so that the
-/// UPDATE's triggers have changed the tasks before the new tag is read.
+/// Returns a statement that changes one workflow's state with `set` if `allowed` is true. The function `execute_now` runs the UPDATE as a statement
+/// of its own, because the UPDATE's triggers must change the tasks before the new tag is read.
 fn workflow_change(name: &'static str, set: &str, allowed: &str, message: &str) -> Statement {
     let columns = workflows::COLUMNS;
     workflow_write(name, &format!(

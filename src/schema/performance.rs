@@ -58,7 +58,7 @@ pub static PERFORMANCE_DATABASE: Schema = Schema {
         window: FieldType::OneOf(Window::NAMES), Required, "Period that the measurements cover, up to now.";
         from: FieldType::Time, Nullable, "Start of the period.";
         to: FieldType::Time, Nullable, "End of the period.";
-        nfr: FieldType::Object, Nullable, "Verdict on the requirement, which target_ms and target_percent repeat: pass, fail, or insufficient_data if it judged fewer than 100 queries. The percentiles include queries that another target judged.";
+        nfr: FieldType::Object, Nullable, "Verdict on the requirement: pass, fail, or insufficient_data if fewer than 100 queries were measured against the configured target. target_ms and target_percent repeat this target. The percentiles also include queries that were measured against another target.";
         statements: FieldType::List { of: &FieldType::Object, max: 1000 }, Nullable, "Durations of each statement, the largest total duration first.";
         routes: FieldType::List { of: &FieldType::Object, max: 1000 }, Nullable, "Durations of each route's requests, the largest total duration first.";
         histogram: FieldType::List { of: &FieldType::Object, max: 1000 }, Nullable, "Number of queries by duration.";
