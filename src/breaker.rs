@@ -1,6 +1,6 @@
-//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache and
-//! the profiler's tables use both the pause and the limit on logs. The replica uses only the limit on logs, because `db/replica.rs` asks for
-//! the replica's status only once a second, so a pause would change nothing.
+//! A circuit breaker: after a failure, a service is not used for a while, and only the first of successive failures is logged. The cache and the
+//! profiler's tables use both the pause and the limit on logs. The replica uses only the limit on logs. It needs no pause, because `db/replica.rs`
+//! asks for its status only once a second.
 
 use std::time::{Duration, Instant};
 

@@ -117,8 +117,8 @@ impl Db {
         outcome
     }
 
-    /// Step 4 of 5: runs a statement over this connection within the limit, and records its duration and outcome in the profile. The log and
-    /// the plan show the statement itself, even if the statement for idempotent writes executes it.
+    /// Step 4 of 5: runs a statement over this connection within the limit, and records its duration and outcome in the profile. For a write with an
+    /// idempotency key, the log and the plan show the write instead of the statement that executes it.
     async fn with_timing(
         &self,
         checkout: &Checkout<Connection>,
@@ -181,12 +181,12 @@ impl Db {
     }
 }
 
-/// A statement, with the text and the parameters that are sent to PostgreSQL.
+/// A statement with its text and its parameters.
 struct Query {
     name: &'static str,
     sql: Cow<'static, str>,
     parameters: Vec<ParameterValue>,
-    /// The text and the parameters of the statement that runs this one under an idempotency key.
+    /// For a write with an idempotency key: the text and the parameters that are sent instead, and that execute the write.
     inside: Option<(&'static str, Vec<ParameterValue>)>,
 }
 
@@ -290,7 +290,7 @@ impl Db {
         let rows = Self::drain(&checkout, explain, self.primary_limit()).await;
         Self::check_in(&self.database.primary, checkout, rows.as_ref().err());
         let rows = rows?;
-        // The column has the type json, which the host doesn't support. The host passes on the bytes of the column's text.
+        // The column has the type json, which the host doesn't support, so the host returns the text as bytes.
         match rows.into_iter().flatten().next() {
             Some(DbValue::Unsupported(bytes)) => {
                 String::from_utf8(bytes).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! The profiler: measures how each request uses the database, and reports it in response headers and in the log.
+//! The profiler: measures how each request uses the database, and reports the measurements in response headers and in the log.
 //!
 //! The module depends neither on our routes nor on our SQL, so that any axum app on Spin could use the profiler. [`ProfileLayer`] is a tower
 //! layer that records its measurements in a [`RequestProfile`].

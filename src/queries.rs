@@ -2,9 +2,9 @@
 //!
 //! The functions take validated values and return JSON text as PostgreSQL built it. The module doesn't depend on HTTP.
 //!
-//! Each statement returns at most one row, with the JSON in its first column and a note in its second. The note of a list identifies the page's rows,
-//! and has the cursor of the next page. The note of a write is the row's new tag, or the tag and the row's id after a creation, or the reason why
-//! nothing was written ([`Outcome`]).
+//! Each statement returns at most one row: a column with JSON, and one with a note. The note of a list identifies the page's rows, and has the next
+//! page's cursor. The note of a write is the row's new tag, the tag and the row's id after a creation, or the reason why nothing was written
+//! ([`Outcome`]).
 
 pub mod agents;
 pub mod cache;

@@ -347,7 +347,7 @@ macro_rules! selected {
     };
 }
 
-/// The first of several expressions.
+/// Expands to the first of several expressions.
 macro_rules! first {
     ($first:expr $(, $other:expr)*) => {
         $first
@@ -386,7 +386,7 @@ const ORDER_INDEX: FieldType = FieldType::Integer {
     max: 100_000,
 };
 
-/// The result of an action.
+/// The member `message` of a response, which describes the result of an action.
 const MESSAGE: &[Member] = members! {
     message: FieldType::Text { min: 1, max: 1000 }, Required, "Result of the action, as a sentence.";
 };

@@ -1,8 +1,8 @@
 //! Parses the address of a PostgreSQL database, adds the settings of the component's sessions, and writes a new address.
 //!
-//! The parser accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Every parameter of libpq works on all hosts,
-//! has no effect (`Support::Ignored`), or is refused. The host's connection pool uses the written address as its key, so equal settings give
-//! equal text.
+//! The parser accepts both forms of libpq, `postgres://…` and `host=… dbname=…`, by libpq's rules. Each parameter of libpq works on all supported
+//! hosts of components, has no effect (`Support::Ignored`), or is refused. The host's connection pool uses the written address as its key, so equal
+//! settings give equal text.
 //!
 //! The module opens no connection. No message repeats a value, because the password may be anywhere in a malformed address.
 
@@ -40,7 +40,7 @@ pub enum AddressError {
          characters percent-encoded (@ as %40, / as %2F, % as %25)"
     )]
     Malformed(&'static str),
-    /// The host is a folder, which means a Unix socket.
+    /// The address's host is a directory, which means a Unix socket.
     #[error(
         "names a Unix socket, but a component connects by TCP only: set its host to the server's name or IP address"
     )]
@@ -170,7 +170,7 @@ impl Address {
     fn server(&self, encode: impl Fn(&str) -> String) -> String {
         let hosts = self.hosts.iter().map(|(host, port)| {
             if host.contains(':') {
-                // An IPv6 address: only the % before a zone needs encoding.
+                // In an IPv6 address, only the % before a zone needs encoding.
                 format!("[{}]:{port}", encode(host).replace("%3A", ":"))
             } else {
                 format!("{}:{port}", encode(host))
@@ -192,7 +192,7 @@ impl Address {
             return Err(AddressError::Malformed("it names no user"));
         }
         if address.database.is_empty() {
-            // PostgreSQL has the same default.
+            // Like in libpq, the default database is the one named after the user.
             address.database = address.user.clone();
         }
         for (position, name, value) in &settings.list {
@@ -363,7 +363,7 @@ fn hosts(settings: &Settings) -> Result<Vec<(String, u16)>, AddressError> {
 }
 
 fn host_name(name: &str) -> Result<String, AddressError> {
-    // A leading @ means an abstract socket.
+    // A leading / or @ means a Unix socket, in the file system or in the abstract namespace.
     if name.starts_with(['/', '@']) {
         return Err(AddressError::UnixSocket);
     }

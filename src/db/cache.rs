@@ -28,7 +28,7 @@ use crate::profile::{self, CacheLookup, Level, after_response, elapsed_us, now_u
 const ROWS: (&str, u64, usize) = ("row", 8192, 8 * 1024);
 const LISTS: (&str, u64, usize) = ("list", 512, 64 * 1024);
 
-/// The longest wait for the store, which is short because the database can answer instead.
+/// The longest wait for the store. The limit is short, because the database can answer instead.
 const LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a store isn't read after it failed.
@@ -333,8 +333,8 @@ impl Db {
         outcome
     }
 
-    /// Invalidates the entries of tables before a write. Reads of these tables aren't cached for the longest time that the write can take,
-    /// because the end of the write stays unknown if this request is lost.
+    /// Invalidates the entries of tables before a write. Until the write ends, reads of these tables aren't cached. If this request is lost, the
+    /// closing expires after the longest time that the write can take.
     async fn begin_change(&self, tables: &[&'static str]) -> Closing {
         let config = self.config();
         // A write with an idempotency key may be sent twice, so the time is doubled.

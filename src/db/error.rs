@@ -1,4 +1,4 @@
-//! The errors of statements, grouped by the possible reactions of a caller.
+//! The errors of statements, grouped by how a caller can react to them.
 //!
 //! The texts are for the log. These texts must not reach a client, because they contain SQLSTATEs, hosts and server messages. No text contains
 //! a password, because the host gets the address as one validated text and repeats only the server's name and port.
@@ -140,7 +140,7 @@ impl DbError {
             Error::PgError(PgError::ConnectionFailed(reason)) => {
                 let reason = cut(&reason);
                 let advice = connection_advice(reason, address, name);
-                // The host has no free connection, so the address isn't the cause.
+                // The reason names the address, unless the cause is that the host has no free connection.
                 let reason = if advice == TOO_FEW_CONNECTIONS {
                     reason.to_owned()
                 } else {
@@ -148,8 +148,7 @@ impl DbError {
                 };
                 Self::unavailable(Repeat::Never, reason, advice)
             }
-            // Spin's messages about allowed_outbound_hosts that it can't parse contain the value, which may be a database
-            // address by mistake.
+            // If Spin can't parse allowed_outbound_hosts, its message repeats the value, which may by mistake be an address with a password.
             Error::PgError(PgError::Other(reason))
                 if reason.contains("allowed") || reason.contains("://") =>
             {
@@ -190,7 +189,7 @@ impl DbError {
         }
     }
 
-    /// Returns the error for no connection within the time limit.
+    /// Returns the error for a request that got no connection within the time limit.
     pub(super) fn no_connection_within(limit_ms: u128) -> Self {
         Self::unavailable(
             Repeat::Never,
@@ -263,7 +262,7 @@ const BROKEN_CONNECTION: &str = "the connection broke: check that PostgreSQL run
 
 /// Truncates a text of the host or the server, and removes the host's stack trace.
 fn cut(text: &str) -> &str {
-    // With RUST_BACKTRACE set, Spin adds its own stack trace, which is of no use here.
+    // With RUST_BACKTRACE set, Spin appends its own stack trace, which doesn't help the operator.
     let text = text
         .split_once("Stack backtrace:")
         .map_or(text, |(reason, _)| reason)
@@ -284,10 +283,10 @@ fn host_variable(name: &str) -> String {
     name.replace("url", "host")
 }
 
-/// Advice on a failed connection. There is no SQLSTATE, and the server's text may be in any language. So the advice lists all causes. If the
-/// text has known words, the advice also names the most likely cause.
+/// Returns advice on a failed connection. The error has no SQLSTATE, and the server's message may be in any language, so the advice lists all causes.
+/// If the message contains known words, the most likely cause comes first.
 fn connection_advice(reason: &str, address: &Address, name: &'static str) -> Cow<'static, str> {
-    // Messages of the host itself.
+    // Spin itself refuses an address that allowed_outbound_hosts doesn't permit.
     if reason.starts_with("address postgres://") && reason.ends_with(" is not permitted") {
         let host = host_variable(name);
         return if address.has_several_hosts() {

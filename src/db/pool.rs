@@ -1,12 +1,12 @@
 //! Keeps connections of the host's pool for this instance's next statements, because Spin resets a connection at each checkout,
 //! which costs a round trip.
 //!
-//! Many instances share few connections, so an instance may keep an idle connection only briefly. While the host has no free connections, a
-//! returned connection goes to the host immediately. At other times, the connection idles here for 20 ms at most. The pool doesn't pass it to a
-//! waiting request of the same instance, because wit-bindgen traps if a task of one request wakes a task of another. A waiting request gets its
-//! connection from the host.
+//! Many instances share few connections, so an instance may keep an idle connection only briefly. While the host has no free connections, a returned
+//! connection goes to the host immediately. Otherwise, the connection stays idle in this pool for 20 ms at most. The pool doesn't pass a returned
+//! connection to a waiting request of the same instance, because wit-bindgen traps if a task of one request wakes a task of another. A waiting
+//! request gets its connection from the host.
 //!
-//! The module contains no SQL. A broken connection is dropped, not kept.
+//! The module contains no SQL. Broken connections are dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const MAX_IDLE: Duration = Duration::from_millis(10);
 /// of other instances may wait for one.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
-/// If an open takes this much longer than three times this instance's fastest open, the pool assumes that the host has no free connections.
+/// If opening a connection takes this much longer than three times the fastest time so far, the host probably has no free connections.
 const SCARCE_AFTER: Duration = Duration::from_millis(5);
 
 /// How long the pool keeps no connections after an open that failed, or was so slow that the host must have no free connections.

@@ -1,8 +1,8 @@
 //! Reads from a replica, and decides when the primary is read instead.
 //!
-//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status, while the others use the primary.
-//! Reads of a client that has just written ask each time, over the connection that then reads. A separate statement asks for the position,
-//! because the position may be later than the data that the same statement would see.
+//! A replica may be down or lag. Once a second, one request of each instance asks the replica for its status. Until the answer arrives, other
+//! requests use the primary. If a client has just written, each of its reads first asks for the replica's position on the same connection. This takes
+//! a separate statement, because a read's snapshot may be older than a position that the read itself returns.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::profile::{self, Level};
 /// How long a replica's reported status stays valid, and how long the replica isn't used after it was found to be down.
 const STANDING_FOR: Duration = Duration::from_secs(1);
 
-/// The longest wait for a connection and for the replica's status, which is short because the primary can answer instead.
+/// The longest wait for a connection and for the replica's status. The limit is short, because the primary can answer instead.
 const ASKING_LIMIT: Duration = Duration::from_millis(250);
 
 /// The longest wait for a read. Each read occupies one of the host's connections, which writes need too.
@@ -51,7 +51,7 @@ pub(super) struct Replica {
 
 #[derive(Debug)]
 struct Standing {
-    /// The time of the verdict. `None` means that nothing is known yet.
+    /// The time of the verdict. `None` means that the replica has not been asked yet.
     since: Option<Instant>,
     verdict: Result<(), PassedOver>,
     breaker: Breaker,
@@ -198,7 +198,7 @@ impl Db {
         let checkout = self.checkout(&replica.server, name, ASKING_LIMIT).await;
         let checkout = checkout.map_err(|error| self.gone(replica, &error))?;
         if asks {
-            // If the replica isn't read, the connection goes back to the host, because the primary needs one now.
+            // If the replica can't be used, an early return drops this connection, so the host can use its place for one to the primary.
             let asked = self.ask_for_state(&checkout, reads).await;
             let state = asked.map_err(|error| self.gone(replica, &error))?;
             let (general, own) = state.verdict(self.config().db_read_max_lag, reads.freshness);
@@ -212,7 +212,7 @@ impl Db {
         let outcome = self.with_timing(&checkout, &query, READ_LIMIT).await;
         Self::check_in(&replica.server, checkout, outcome.as_ref().err());
         outcome.map_err(|error| {
-            // The read conflicted with the replay or took too long. The next read may succeed, so the replica's status stays the same.
+            // The read failed, for example because of a conflict with WAL replay. The next read may succeed, so the replica's status stays the same.
             let reason = reason(&error);
             let message = format!("REPLICA FAILED: {name}: {reason}: the primary is read");
             self.replica_line(&message);
@@ -238,7 +238,7 @@ impl Db {
     fn gone(&self, replica: &Replica, error: &DbError) -> PassedOver {
         replica.server.pool.forget_idle();
         let reason = reason(error);
-        // The host has no free connections, so nothing is known about the replica.
+        // If the host has no free connections, the failure says nothing about the replica, so the replica's status stays the same.
         if reason.starts_with("too many requests wait") {
             return PassedOver::Failed;
         }

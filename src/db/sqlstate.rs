@@ -273,7 +273,7 @@ const FUNCTIONS: &[&str] = &[
 /// The schemas in which the migrations create objects.
 const SCHEMAS: &[&str] = &["public", "profile"];
 
-/// Returns true if the object that the server doesn't find is one that the migrations create. `texts` are the statement that was sent and, for a write with an idempotency key, the write that this statement runs.
+/// Returns true if the migrations create the object that the server doesn't find. `texts` are the SQL that was sent, and the write in it.
 ///
 /// PostgreSQL reports no name for a missing object. But it reports the SQL text, the position in that text, and the function, if any. So the
 /// object counts as ours if one of our statements or functions names the object.
@@ -283,8 +283,8 @@ pub fn is_ours(error: &ServerError, texts: &[&str]) -> bool {
         Some(Position::InText(text, position)) => (text, position),
         // The SQL of a function names the object. The function is either one of ours, or that of a trigger that somebody added.
         Some(Position::Elsewhere) => return context.is_some_and(is_our_function),
-        // Planning errors have no position, and neither have errors at the first call of a function, which resolves the types of its variables.
-        // If the failed statement is a function's, the context begins with that statement.
+        // Planner errors have no position, nor have errors at a function's first call, when PL/pgSQL resolves the types of its variables. If the
+        // failed statement is inside a function, the error's CONTEXT begins with that statement.
         None => {
             return context
                 .is_none_or(|context| begins_with_one(context, texts) || is_our_function(context));
@@ -328,7 +328,7 @@ fn is_our_function(context: &str) -> bool {
 enum Position<'a> {
     /// The position is in one of our statements, at this character, counted from 1.
     InText(&'a str, usize),
-    /// In SQL that isn't ours.
+    /// The position is in SQL that isn't one of our statements.
     Elsewhere,
 }
 

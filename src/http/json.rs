@@ -15,8 +15,7 @@ use serde::de::IgnoredAny;
 /// The maximum nesting of a body, with four levels for the records around a free-form object. Valid bodies need fewer levels.
 const MAX_DEPTH: usize = MAX_OBJECT_DEPTH + 4;
 
-/// The maximum number of values in a body. A member of an object counts as two values, and so does an empty array or object. Valid bodies have far
-/// fewer.
+/// The maximum number of values in a body. An object's member counts as two, and so does an empty array or object. Valid bodies have far fewer.
 const MAX_VALUES: usize = 100_000;
 
 /// Returns the error of a body that is nested too deeply or has too many values; `None` if there is none. Accepts any text, also invalid

@@ -20,7 +20,7 @@ use crate::breaker::Breaker;
 /// How long, in minutes, a batch waits for a database that is down. Older samples are discarded and counted as lost.
 const OLDEST_MINUTES: i64 = 3;
 
-/// The maximum number of slow queries in a batch, which has the slowest and the newest run of each statement. Each query gets an EXPLAIN.
+/// The maximum number of slow queries in a batch: the slowest and the newest run of each statement. Fetching their plans costs an EXPLAIN each.
 const MOST_SLOW_QUERIES: usize = 30;
 
 /// The number of successive failures after which an instance waits for [`QUIET`] before it tries again.
@@ -60,7 +60,7 @@ impl Key {
     }
 }
 
-/// The name for all samples of a kind together, whose percentiles can't be computed from the percentiles of each name.
+/// The name for all samples of a kind together. They are counted separately, because percentiles can't be computed from other percentiles.
 pub const ALL: &str = "";
 
 /// The kind of a sample. Each kind is counted separately. The variants are in the order of their names.
@@ -165,7 +165,7 @@ impl fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Creates a collector with these settings, which judges samples by `target` and passes batches to `flush`.
+    /// Creates a collector that compares samples with `target` and passes batches to `flush`.
     #[must_use]
     pub fn new(settings: FleetSettings, target: Target, flush: Flush) -> Arc<Self> {
         Arc::new(Self {
@@ -245,7 +245,7 @@ impl Fleet {
         Some(std::mem::take(&mut state.batch))
     }
 
-    /// Whether no samples were added during the flush, which ends the task.
+    /// Returns true if no samples were added during the flush. Then the task ends.
     fn is_done(&self) -> bool {
         let mut state = self.state();
         let done = state.batch.sketches.is_empty();
@@ -392,11 +392,11 @@ impl Batch {
         }
         self.gathered = self.gathered.saturating_add(earlier.gathered);
         self.lost = self.lost.saturating_add(earlier.lost);
-        // If no sample was added since, the batch doesn't have these values yet.
+        // The new batch has no values for these fields unless a sample was added since the flush began.
         (self.one_in, self.target) = (earlier.one_in, earlier.target);
     }
 
-    /// Counts samples that were discarded as lost.
+    /// Counts discarded samples, which are both collected and lost.
     fn give_up(&mut self, samples: u64) {
         self.gathered = self.gathered.saturating_add(samples);
         self.lost = self.lost.saturating_add(samples);

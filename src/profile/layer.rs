@@ -50,7 +50,7 @@ impl ProfileLayer {
         }
     }
 
-    /// Sets whether only requests that may see every statement get the profiling headers.
+    /// Sets whether the profiling headers are hidden from requests that may not see every statement.
     #[must_use]
     pub fn hiding_headers(mut self, hides_headers: bool) -> Self {
         self.hides_headers = hides_headers;

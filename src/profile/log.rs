@@ -14,13 +14,13 @@ use super::{RequestProfile, Totals};
 /// The thresholds for log lines. A duration or count that reaches its threshold is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// A query that took this long is a warning.
+    /// A query that took at least this long is logged as a warning.
     pub query_warn_us: u64,
-    /// A query that took this long is an error.
+    /// A query that took at least this long is logged as an error.
     pub query_error_us: u64,
-    /// A request that took this long is a warning.
+    /// A request that took at least this long is logged as a warning.
     pub request_warn_us: u64,
-    /// A request that took this long is an error.
+    /// A request that took at least this long is logged as an error.
     pub request_error_us: u64,
     /// A request that runs a statement with this many different sets of parameters is logged, because it may have an N+1 query.
     pub repeated_query_count: usize,

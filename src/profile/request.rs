@@ -84,7 +84,7 @@ pub struct Totals {
     pub elapsed_us: u64,
     /// The number of statements sent, including failed ones.
     pub query_count: usize,
-    /// The sum of their durations.
+    /// The sum of the statements' durations.
     pub query_us: u64,
     /// The time spent waiting for a connection, which is not part of `query_us`.
     pub connection_wait_us: u64,
@@ -95,9 +95,9 @@ pub struct Totals {
 pub struct Repetition {
     /// The statement's name in the registry.
     pub name: &'static str,
-    /// The number of different parameters with which it ran.
+    /// The number of different parameter sets with which the statement ran.
     pub different_count: usize,
-    /// The number of runs with the most frequent parameters.
+    /// The number of runs with the most frequent parameter set.
     pub same_count: usize,
 }
 
@@ -147,7 +147,7 @@ impl RequestProfile {
         }
     }
 
-    /// Returns the route, or `(no route)` until it is set.
+    /// Returns the route, or `(no route)` if the route isn't set yet.
     #[must_use]
     pub fn route(&self) -> String {
         self.account()

@@ -32,7 +32,7 @@ use super::Target;
 pub struct Sketch {
     /// The number of durations in each bin that isn't empty, by the bin's index.
     bins: BTreeMap<i32, u64>,
-    /// The sum of the bins, stored so that it needn't be computed.
+    /// The sum of the counts in all bins.
     count: u64,
     totals: SketchTotals,
 }
@@ -74,9 +74,9 @@ impl Sketch {
 
     /// Restores a stored sketch from its bins, as (index, count) in any order, and its totals.
     ///
-    /// Rows may be invalid. Counts with the same index are added up, and an index out of range counts as the nearest bin. Totals that
-    /// contradict the bins are corrected: errors, and durations within target, are at most the count, and the maximum is no lower than the
-    /// highest bin. So lost rows can't cause a percentile of 0.
+    /// Rows may be invalid. Counts with the same index are added up, and an index out of range counts as the nearest bin. Totals that contradict the
+    /// bins are corrected: errors, and durations within target, are at most the count, and the maximum is no lower than the highest bin. So a lost
+    /// maximum can't lower the percentiles, which never exceed the maximum.
     ///
     /// ```
     /// use reznet_edge::profile::{Sketch, Target};

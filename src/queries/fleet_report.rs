@@ -194,8 +194,7 @@ const MEASURED: &str = concat!(
                 SELECT coalesce(json_object_agg(name, count), '{}') FROM one WHERE kind = 'statement' AND name <> '')))"
 );
 
-/// The three slowest runs and the newest run of each statement. If these are more than 60 runs, each statement's slowest run is kept first, then its
-/// newest run.
+/// The three slowest runs and the newest run of each statement. Above 60 runs, the slowest run of each statement is kept first, then the newest.
 const SLOW_QUERIES: &str = concat!(
     "SELECT json_build_object('members', json_build_object('slow_queries', (
             SELECT coalesce(json_agg(json_build_object(

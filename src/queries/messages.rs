@@ -74,8 +74,7 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
         table: "messages",
         columns: messages::COLUMNS,
         text_bytes: Some("octet_length(stored.content)"),
-        // The comparison with the cursor implies this condition. But PostgreSQL skips older partitions only because of a condition on `created_at`
-        // alone.
+        // The comparison with the cursor implies this condition, but PostgreSQL skips older partitions only because of this condition.
         condition: concat!("created_at >= ", key_time!("$1")),
         order: Order::Oldest,
         filters: &messages::MESSAGE_LIST,
@@ -85,8 +84,7 @@ pub(super) static MESSAGE_LIST: LazyLock<List> = LazyLock::new(|| {
 
 /// Lists the messages of all channels from a time on (microseconds since 1970; `i64::MIN` for all), oldest first.
 ///
-/// The time and the cursor are both lower bounds. Only the later one is sent, because with two bounds PostgreSQL might start the index scan at the
-/// earlier one.
+/// The time and the cursor are both lower bounds. Only the later one is sent, because PostgreSQL might start an index scan at the earlier one.
 pub async fn message_list(db: &Db, page: Page, since_us: i64) -> Result<Option<Items>, DbError> {
     items(db, &MESSAGE_LIST, page.from(since_us), None).await
 }

@@ -87,8 +87,7 @@ pub(super) static WORKFLOW_TASK_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a task of a workflow. `body` is the validated JSON object with the task's fields. Returns `Refused` if the workflow is completed or
-/// cancelled.
+/// Creates a task of a workflow. `body` is the validated JSON object with its fields. Returns `Refused` if the workflow is completed or cancelled.
 pub async fn workflow_task_create(
     db: &Db,
     workflow_id: Uuid,
@@ -188,9 +187,9 @@ pub async fn workflow_task_update(
 
 /// Claims a ready task. SKIP LOCKED lets concurrent claims take different tasks without waiting.
 ///
-/// The statement sorts by NULLS FIRST, because only the table's indexes for claims have this order. With the default order, PostgreSQL might read all
-/// of `idx_workflow_tasks_order` until it finds a ready task. `agent_id` comes first in the sort order, because PostgreSQL doesn't treat `agent_id IS
-/// NULL` as an equality.
+/// The statement sorts by NULLS FIRST, because only the table's indexes for claims have this order. With the default order, PostgreSQL might read the
+/// whole index `idx_workflow_tasks_order` until it finds a ready task. `agent_id` comes first in the order, because PostgreSQL doesn't treat
+/// `agent_id IS NULL` as an equality.
 macro_rules! workflow_task_claim {
     ($condition:literal, $no_workflow:literal) => {
         constcat::concat![

@@ -1,8 +1,7 @@
 //! Statements on the table `workflows`. The functions return JSON text and don't depend on HTTP.
 //!
-//! When a statement changes a workflow or a task, triggers (`migrations/0004_workflow_states.sql`) update related rows: waiting tasks become ready,
-//! and a workflow completes or fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers run one after the
-//! other.
+//! When a statement changes a workflow or a task, triggers (`migrations/0004_workflow_states.sql`) update related rows: tasks become ready, and a
+//! workflow completes or fails. A statement that changes tasks locks the workflow's row first, so that concurrent writers take turns.
 
 use std::sync::LazyLock;
 

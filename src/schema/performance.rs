@@ -7,7 +7,7 @@ use super::{FieldType, Schema, members};
 pub enum Window {
     /// A quarter of an hour, read from the data of each minute.
     QuarterHour,
-    /// An hour. Windows from an hour on are read from totals, and may cover ten minutes more. The hour's series are read from minutes.
+    /// An hour. Like longer windows, it is read from totals, so it may cover ten minutes more. Its series are read from minutes.
     Hour,
     /// A day.
     Day,
@@ -31,7 +31,7 @@ impl Window {
         }
     }
 
-    /// Returns the window's name, its length and the step of its series; both in seconds.
+    /// Returns the window's name, and the window's length and the step of its series in seconds.
     pub(crate) fn parts(self) -> (&'static str, i32, i32) {
         match self {
             Self::QuarterHour => ("15m", 900, 60),
