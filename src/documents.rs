@@ -85,7 +85,7 @@ impl Project {
             }
             project.files.insert(name);
         }
-        // The names of lists' statements are composed.
+        // The names of the lists' statements are composed at run time, so no file contains them.
         let statements = crate::queries::ALL.iter();
         project
             .words

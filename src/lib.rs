@@ -1,8 +1,8 @@
 //! reznet-edge: RezNet AI's backend API as one WebAssembly component for Spin, with a database profiler built in.
 //!
-//! This file has the list of modules and the component's entry point. Nothing else belongs here. Allowed dependencies: `lib → http` · `http →
-//! queries, schema, profile, db, config` · `queries → schema, db, config, profile` (batches to store) · `db → profile, config, breaker` · `config →
-//! profile` (thresholds) · `profile → breaker` · `schema → none` · `breaker → none`. A test below enforces this list.
+//! This file has the list of modules and the component's entry point. Nothing else belongs here.
+//! Allowed dependencies: `lib → http` · `http → queries, schema, profile, db, config` · `queries → schema, db, config, profile` (batches to store) ·
+//! `db → profile, config, breaker` · `config → profile` (thresholds) · `profile → breaker` · `schema` and `breaker` → none. A test checks this list.
 //!
 //! Everything but the entry point compiles natively too, for unit tests and the plan suite.
 

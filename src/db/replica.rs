@@ -198,7 +198,7 @@ impl Db {
         let checkout = self.checkout(&replica.server, name, ASKING_LIMIT).await;
         let checkout = checkout.map_err(|error| self.gone(replica, &error))?;
         if asks {
-            // If the replica can't be used, an early return drops this connection, so the host can use its place for one to the primary.
+            // If the replica can't be used, an early return drops this connection, so that the host can open one to the primary instead.
             let asked = self.ask_for_state(&checkout, reads).await;
             let state = asked.map_err(|error| self.gone(replica, &error))?;
             let (general, own) = state.verdict(self.config().db_read_max_lag, reads.freshness);

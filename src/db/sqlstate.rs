@@ -497,7 +497,7 @@ mod tests {
             &absent_object("42704", "None", Some(context)),
             &[once, sql]
         ));
-        // A function whose SQL isn't reported.
+        // Tests a missing object in a function whose SQL the server doesn't report.
         let error = absent_object("42P01", "None", Some("SQL function \"theirs\""));
         assert!(!is_ours(&error, &[sql]));
     }

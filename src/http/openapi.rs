@@ -1,5 +1,5 @@
-//! Serves the description of every operation (GET /api/openapi.json), and the page that shows the description (GET /api/docs).
-//! The page needs no token, so the page must not contain any part of the description.
+//! Serves the description of every operation (GET /api/openapi.json), and the page that shows the description (GET /api/docs). The page can be read
+//! without a token, so it must not contain any part of the description.
 //!
 //! `tests/openapi` generates the description from the tables that check requests.
 

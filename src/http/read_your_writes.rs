@@ -17,7 +17,7 @@ pub const X_WRITTEN: HeaderName = HeaderName::from_static("x-written");
 
 const COOKIE_NAME: &str = "reznet_written=";
 
-/// The token for a write at an unknown position, and for a component without a replica, where only the cache must be bypassed.
+/// The token for a write at an unknown position. Also the only token without a replica, because only the cache must be bypassed then.
 const LATEST: &str = "latest";
 
 /// The time that a browser keeps the token, in addition to the maximum lag of a replica or the cache.

@@ -93,7 +93,7 @@ macro_rules! operations {
     };
 }
 
-/// Returns every operation. openapi.json is generated from them.
+/// Returns every operation. A test generates openapi.json from these operations.
 #[must_use]
 pub fn all() -> Vec<&'static Operation> {
     macro_rules! operation {

@@ -26,7 +26,7 @@ const MOST_SLOW_QUERIES: usize = 30;
 /// The number of successive failures after which an instance waits for [`QUIET`] before it tries again.
 const MOST_FAILURES: u32 = 3;
 
-/// The minimum wait before an instance stores a batch that has only refused requests. Any client can send any number of such requests, and each
+/// The minimum wait before an instance stores a batch of requests that no route served. Any client can send any number of such requests, and each
 /// batch is a write to the database.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
@@ -374,7 +374,7 @@ impl Batch {
         self.sketches.entry(Key { minute, kind, name }).or_default()
     }
 
-    /// Whether the batch has only refused requests.
+    /// Whether the batch has only requests that no route served.
     fn has_only_refused(&self) -> bool {
         self.slow_queries.is_empty() && self.sketches.keys().all(Key::is_refused)
     }

@@ -31,8 +31,9 @@ const BUCKETS: [(u64, &str); 9] = [
     (10_000_000, "10.0"),
 ];
 
-// The rows of `profile.totals` are cumulative, so the current counts are the latest totals plus the minutes since then. The counts decrease only if
-// PostgreSQL crashes, which empties the UNLOGGED tables. Each bin counts in the first bucket that includes it. Each target has its own rows.
+// The rows of `profile.totals` are cumulative, so the counts are the latest totals plus the minutes since then. They decrease only if PostgreSQL
+// crashes, which empties the UNLOGGED tables. Each bin counts in the first bucket that includes it. Samples with different targets are in separate
+// rows.
 const HISTOGRAMS: &str = "WITH asked AS MATERIALIZED (
             SELECT above FROM json_to_record($1::text::json) AS asked (above int[])
         ), last AS MATERIALIZED (

@@ -214,7 +214,7 @@ impl Sections {
                     parts.lack(section, &why(db, section, &error));
                 }
             }
-            // If the first two sections find the server unreachable, the other sections most likely would too.
+            // If two sections find the server unreachable and no section was read, the others most likely can't be read either.
             if read_count == 0 && unavailable_count == 2 {
                 break;
             }

@@ -37,7 +37,7 @@ impl Row {
 pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
-    /// Returns the parameter `$if_match` of [`change!`] and [`tag_matches!`]: the tags, separated by spaces, or NULL without a
+    /// Returns the parameter `$if_match` of [`change!`] and [`tag_matches!`]: the tags, separated by spaces, or NULL if the request sets no
     /// condition.
     pub(super) fn parameter(&self) -> Parameter {
         match &self.0 {

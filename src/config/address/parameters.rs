@@ -18,7 +18,7 @@ pub(super) enum Support {
     Values(&'static [(&'static str, Option<&'static str>)]),
     /// A whole number in libpq's unit.
     Number {
-        /// The number of libpq's units in one of the driver's.
+        /// The number of libpq's units in one unit of the driver.
         divisor: u32,
     },
     /// The parameter has no effect for a component.
