@@ -85,8 +85,7 @@ pub(super) static WORKFLOW_CREATE: Statement = Statement {
     max_rows: 1,
 };
 
-/// Creates a workflow with its tasks. `body` is the validated JSON object with the workflow's fields. Returns `Refused` if the body names no
-/// orchestrator and no orchestrator is active.
+/// Creates a workflow with its tasks. `body` is a validated JSON object. Returns `Refused` if it names no orchestrator and none is active.
 pub async fn workflow_create(db: &Db, body: String) -> Result<Outcome, DbError> {
     Ok(db.answer(&WORKFLOW_CREATE, vec![text(body)]).await?.into())
 }
