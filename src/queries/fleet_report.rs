@@ -52,14 +52,14 @@ macro_rules! measured {
         ), span AS MATERIALIZED (
             SELECT at, until, CASE WHEN until IS NOT NULL THEN since END AS since,
                    coalesce(until, date_trunc('minute', at)) AS minutes_from,
-                   -- Where nothing was totalled yet: a week's minutes, sought one by one for each sample, take a second.
+                   -- Begins at the oldest stored minute. Otherwise, without totals, looking up each of the 10,080 minutes of a week takes a second.
                    greatest(coalesce(until, date_trunc('minute', at)), oldest) AS first_minute
             FROM (SELECT at, least((SELECT min(began_at) FROM profile.minutes), (SELECT min(began_at) FROM profile.samples)) AS oldest,
                          CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at > at) END AS until,
                          CASE WHEN by_totals THEN (SELECT max(ended_at) FROM profile.totals WHERE ended_at <= at) END AS since
                   FROM asked) AS found
         ), part AS MATERIALIZED (
-            -- Numbered: numbers are grouped and sorted quicker than names.
+            -- Gives each name a number, because PostgreSQL groups and sorts numbers faster than names.
             SELECT dense_rank() OVER (ORDER BY kind, name) AS id, part.* FROM (
                 SELECT kind, name, 1 AS sign, count, errors, sum_us, target_us, within_target, query_count, bins, bin_counts
                 FROM span, profile.totals WHERE ended_at = until AND ", $of, "
@@ -71,7 +71,7 @@ macro_rules! measured {
                 FROM profile.gathered WHERE began_at = ANY (ARRAY(
                     SELECT generate_series(first_minute, now(), interval '1 minute') FROM span)) AND ", $of, ") AS part
         ), bin AS MATERIALIZED (
-            -- As floating point, exact up to 2^53: added up several times as fast as bigint, which grows to numeric.
+            -- Counts are float8, which is exact up to 2^53. A sum of bigint is numeric, which takes several times as long.
             SELECT id, bin, sum((sign * n)::float8) AS n
             FROM part, unnest(bins, bin_counts) AS one (bin, n)
             GROUP BY id, bin HAVING sum((sign * n)::float8) > 0

@@ -110,7 +110,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
                         JOIN pg_opclass ON pg_opclass.oid = class_oid
                         JOIN pg_amop ON amopfamily = opcfamily AND amopopr = operator
                         WHERE part.attnum = own AND collation_oid = attcollation)))
-              -- Not if there is advice on a named index that would be sufficient.
+              -- Omits keys for which an advised named index would be sufficient.
               AND NOT EXISTS (
                 SELECT FROM contract WHERE state <> 'ok' AND table_oid = conrelid
                   AND (starts_with(tail, format('USING btree (%s,', column_list)) OR starts_with(tail, format('USING btree (%s)', column_list))))
@@ -180,7 +180,7 @@ pub(super) const INDEXES: &str = "WITH RECURSIVE asked AS MATERIALIZED (
             SELECT 'invalid_index', 'error', format('%s on %s is invalid: it costs every write and serves no read.', name, on_table),
                    CASE WHEN is_partitioned THEN CASE WHEN NOT is_constraint AND NOT is_needed THEN
                             format('DROP INDEX %s;', path) || chr(10) || creation.sql END
-                        -- Left by an interrupted REINDEX CONCURRENTLY.
+                        -- An invalid index that an interrupted REINDEX CONCURRENTLY left behind.
                         WHEN name ~ '_cc(new|old)[0-9]*$' AND NOT is_constraint THEN format('DROP INDEX CONCURRENTLY %s;', path)
                         ELSE format('REINDEX INDEX %s%s;', CASE WHEN is_exclusion THEN '' ELSE 'CONCURRENTLY ' END, path) END,
                    oid::bigint, NULL
