@@ -14,7 +14,8 @@
 -- statement   the SQL that corrects the finding, or NULL
 -- may_run     whether the current user may run that statement
 --
--- Lists the columns of the first version of each table, so that a database between two migrations is not refused.
+-- expected_relation has the columns of the first version of each table. Columns that later migrations add are not listed, because their
+-- tables would otherwise count as changed until those migrations are applied.
 WITH expected_relation (schema, name, kinds, made_by, privileges, columns) AS (VALUES
     ('public', 'migration_ledger', 'r', NULL, 'SELECT', 'name text, sha256 text, duration_ms int4, applied_by text, applied_at timestamptz'),
     ('public', 'agents', 'r', '0001_schema', 'SELECT,INSERT,UPDATE,DELETE', 'id uuid, name text, agent_type text, persona jsonb, config jsonb, is_active bool, is_busy bool, created_at timestamptz, updated_at timestamptz'),
@@ -32,12 +33,14 @@ WITH expected_relation (schema, name, kinds, made_by, privileges, columns) AS (V
     ('profile', 'index_scans', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'seen_at timestamptz, index_name text, scans int8'),
     ('profile', 'flushes', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'began_at timestamptz, count int8, gathered int8, flushed int8, lost int8, sum_us int8, one_in int4'),
     ('profile', 'slow_queries', 'r', '0006_profile', 'SELECT,INSERT,UPDATE,DELETE', 'id int8, statement text, elapsed_us int8, route text, request_id text, ran_at timestamptz, plan jsonb'),
-    -- Created by optional migrations. The API uses them only through messages and stats, with the privileges of their owner.
+    -- Optional migrations create these relations. The API's role needs no privileges on them, because the API uses them only through the
+    -- triggers of messages and the view stats, which have the privileges of their owner.
     ('public', 'messages_mirror', 'rp', NULL, '', 'id uuid, channel_id uuid, author_id uuid, author_type text, author_name text, content text, thread_id uuid, metadata jsonb, created_at timestamptz'),
     ('public', 'messages_mirroring', 'r', NULL, '', 'created_at timestamptz, id uuid, copied int8, expected int8, is_copied bool, is_compared bool'),
     ('public', 'stats_materialized', 'm', NULL, '', 'agents json, messages json, tasks json, workflows json, counted_at timestamptz')
 ),
--- Functions that the API calls itself, in a view, or in a trigger function. A trigger needs no privilege on its own function.
+-- is_called is true for functions that a statement, a view or a trigger function calls, so the API's role needs EXECUTE on them. PostgreSQL
+-- checks no privilege when a trigger fires its own function.
 expected_function (name, arguments, result, made_by, is_called) AS (VALUES
     ('workflow_settle', 'uuid', 'void', '0004_workflow_states', true),
     ('workflow_task_can_start', 'workflow_tasks text', 'bool', '0004_workflow_states', true),
@@ -56,7 +59,8 @@ expected_trigger (name, on_table, made_by) AS (VALUES
     ('workflow_tasks_ended', 'workflow_tasks', '0004_workflow_states'),
     ('workflow_tasks_added', 'workflow_tasks', '0004_workflow_states')
 ),
--- The sixteen named indexes are required. The other indexes may be missing, but must not be on a table that is not ours.
+-- The sixteen indexes with is_named are required. The other indexes may be missing. An index of any of these names on a table that is not
+-- ours is an error.
 expected_index (schema, name, on_table, is_named) AS (VALUES
     ('public', 'idx_agents_active', 'agents', true),
     ('public', 'idx_agents_name', 'agents', true),
@@ -94,7 +98,7 @@ api AS MATERIALIZED (
            pg_roles.oid IS NOT NULL OR may_create_roles AS can_be_granted
     FROM me CROSS JOIN (SELECT coalesce($1::text, current_user)) AS given (name) LEFT JOIN pg_roles ON rolname = given.name
 ),
--- Each expected relation with the existing relation of that name, of any kind.
+-- Joins each expected relation with the existing relation of that name, which may be of another kind, or not exist.
 relation AS MATERIALIZED (
     SELECT expected_relation.*, schema || '.' || expected_relation.name AS object, pg_class.oid, relkind, relispartition, relowner,
            relrowsecurity, relforcerowsecurity

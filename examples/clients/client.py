@@ -40,8 +40,9 @@ class RezNet:
         self.written = None
 
     def request(self, method, path, body=None, if_match=None):
-        """Returns the answer's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API
-        executes it once even if it's sent several times. With if_match, the API executes it only if the row has that tag."""
+        """Sends a request, and returns the answer's JSON, the path of the next page, and the entity tag. Each write has an idempotency
+        key, so the API executes it once even if it's sent several times. With if_match, the API executes the write only if the row
+        still has that tag."""
         headers = dict(self.headers)
         if if_match:
             headers["If-Match"] = if_match
@@ -82,8 +83,8 @@ class RezNet:
             yield from items
 
     def change(self, path, members_of):
-        """Changes the row at a path: members_of computes the new members from the current row. If another client changes the
-        row in between, reads the row and computes them again, so that no change is lost."""
+        """Changes the row at a path. members_of gets the current row, and returns the members to change. If another client changes the
+        row between the read and the write, reads the row and calls members_of again, so that no change is lost."""
         while True:
             row, _, tag = self.request("GET", path)
             try:
@@ -113,7 +114,7 @@ def main():
     def with_a_note(channel):
         topic = (channel["topic"] or "")[:400]
         if not overtaken:
-            # At the first call, another client changes the row before this client does. Neither change may be lost.
+            # At the first call, sends another client's change between this client's read and its write. Neither change may be lost.
             overtaken.append(True)
             api.request("PATCH", path, {"topic": topic + " Python was here."})
         return {"topic": topic + " And again."}

@@ -60,7 +60,7 @@ impl RezNet {
         self.request_if(method, path, body, None)
     }
 
-    /// Sends a request like [`request`](Self::request); with `if_match`, the API executes it only if the row still has that tag.
+    /// Sends a request like [`request`](Self::request). With `if_match`, the API executes the write only if the row still has that tag.
     fn request_if(
         &mut self,
         method: &str,
@@ -141,8 +141,8 @@ impl RezNet {
         Ok(items)
     }
 
-    /// Changes the row at a path: `members_of` computes the new members from the current row. If another client changes the row
-    /// in between, reads the row and computes them again, so that no change is lost.
+    /// Changes the row at a path. `members_of` gets the current row, and returns the members to change. If another client changes the row
+    /// between the read and the write, reads the row and calls `members_of` again, so that no change is lost.
     fn change(
         &mut self,
         path: &str,
@@ -170,7 +170,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Formats a problem in the API's own words (RFC 9457).
+/// Formats a problem document (RFC 9457): its status, its detail, its field errors and the request's id.
 fn in_words(problem: &Value) -> String {
     let faults: Vec<_> = problem["errors"]
         .as_array()
@@ -230,7 +230,7 @@ fn main() -> Result<()> {
         let topic = channel["topic"].as_str().unwrap_or_default();
         let before: String = topic.chars().take(400).collect();
         if !overtaken {
-            // At the first call, another client changes the row before this client does. Neither change may be lost.
+            // At the first call, sends another client's change between this client's read and its write. Neither change may be lost.
             overtaken = true;
             let other = json!({"topic": format!("{before} Rust was here.")});
             api.request("PATCH", &path, Some(&other))?;

@@ -15,7 +15,7 @@ interface Channel { id: string; name: string; topic: string | null }
 interface Message { id: string; content: string; author_name: string }
 interface ProblemDocument { status: number; detail: string; request_id: string; errors?: { detail: string }[] }
 
-/** A refused request, in the API's own words (RFC 9457). */
+/** A problem document that the API returned (RFC 9457). */
 class Problem extends Error {
   constructor(readonly problem: ProblemDocument) {
     const faults = (problem.errors ?? []).map((fault) => fault.detail).join('; ');
@@ -26,14 +26,15 @@ class Problem extends Error {
 /** The API at an address, such as http://127.0.0.1:3000. */
 class RezNet {
   queryCount = 0;
-  /** The read-your-writes token of the latest write. Later reads then include that write. Browsers use a cookie instead. */
+  /** The read-your-writes token of the latest write. Later reads with it include that write. Browsers send a cookie instead. */
   private written?: string;
 
   constructor(private readonly address: string, private readonly token?: string) {}
 
   /**
-   * Returns the response's JSON, the path of the next page, and the entity tag. A write has an idempotency key, so the API executes
-   * it once even if it's sent several times. With ifMatch, the API executes it only if the row has that tag.
+   * Sends a request, and returns the response's JSON, the path of the next page, and the entity tag. Each write has an idempotency key,
+   * so the API executes it once even if it's sent several times. With ifMatch, the API executes the write only if the row still has
+   * that tag.
    */
   async request<T>(
     method: string, path: string, body?: object, ifMatch?: string,
@@ -82,8 +83,8 @@ class RezNet {
   }
 
   /**
-   * Changes the row at a path: membersOf computes the new members from the current row. If another client changes the row in
-   * between, reads the row and computes them again, so that no change is lost.
+   * Changes the row at a path. membersOf gets the current row, and returns the members to change. If another client changes the row
+   * between the read and the write, reads the row and calls membersOf again, so that no change is lost.
    */
   async change<T>(path: string, membersOf: (row: T) => object | Promise<object>): Promise<T> {
     for (;;) {
@@ -120,7 +121,7 @@ let overtaken = false;
 const changed = await api.change<Channel>(path, async ({ topic }) => {
   const before = (topic ?? '').slice(0, 400);
   if (!overtaken) {
-    // At the first call, another client changes the row before this client does. Neither change may be lost.
+    // At the first call, sends another client's change between this client's read and its write. Neither change may be lost.
     overtaken = true;
     await api.request('PATCH', path, { topic: `${before} TypeScript was here.` });
   }
