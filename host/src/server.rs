@@ -40,7 +40,7 @@ use crate::{
     target::{Target, target},
 };
 
-/// The response to a connection that is refused because its client has too many.
+/// The response on a connection that is refused because the host or the client has too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
 /// The pause after a failed accept. If file descriptors have run out, for example, connections may be closed during the pause.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -148,7 +148,7 @@ impl Server {
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => {
-                // Most other errors mean that the client has disconnected.
+                // Logs only errors in the response, because most other errors mean that the client has disconnected.
                 if let Err(error) = ended && error.is_user() {
                     log!("error: a response ended before it was complete: {error:?}");
                 }
@@ -160,7 +160,7 @@ impl Server {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                // Without a complete request by now, the host need not wait for a response.
+                // If the client has sent no complete request by now, the host need not wait for a response.
                 if used() {
                     let _ = connection.await;
                 }
