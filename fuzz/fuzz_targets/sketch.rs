@@ -1,7 +1,7 @@
 //! Fuzz target: the sketch of durations. Sketches of parts, merged in any order, must equal a single sketch of all durations. Counts must
 //! be exact, and every percentile must be within the documented tolerance of the exact percentile.
 //!
-//! This target must compute the exact values from the durations themselves, never from a sketch.
+//! This target must compute the exact values from the durations themselves, never from a sketch, because it tests the sketch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

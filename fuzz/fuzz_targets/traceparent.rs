@@ -13,7 +13,7 @@ const FORBIDDEN: u8 = 0xff;
 /// The position of the trace id's bytes in a header.
 const TRACE: std::ops::Range<usize> = 3..35;
 
-/// The four fields of a header, edits to this header as positions and new bytes, and the bytes of another header.
+/// The four fields of a valid header, edits that make it nearly valid (positions and new bytes), and the bytes of an arbitrary header.
 type Input = (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>);
 
 fuzz_target!(|input: Input| {

@@ -226,7 +226,7 @@ impl Shared {
         }
     }
 
-    /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
+    /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't make other clients wait.
     fn hand_out(self: &Arc<Self>) {
         // A permit that its intended request no longer waits for. The loop offers it to the next request.
         let mut unwanted = None;
@@ -290,7 +290,8 @@ impl Permit {
             given
         };
         given.await.unwrap_or_else(|_| {
-            // This can't happen, because unused senders are dropped only with `shared`. If it happened, one permit too many would be better than a panic.
+            // The sender was dropped without a permit. This can't happen, because unused senders are dropped only with `shared`. If it happened,
+            // one permit too many would be better than a panic.
             lock(&shared.count).taken += 1;
             Self(shared.clone())
         })

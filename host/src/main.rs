@@ -188,7 +188,7 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     })
 }
 
-/// Prints the address and the routes. Scripts wait for the first line, because connections are accepted once it is printed.
+/// Prints the address and the routes. Scripts wait for the first line, because the host accepts connections by the time it prints this line.
 fn announce(local: SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in &routes.0 {

@@ -42,9 +42,9 @@ use crate::{
 
 /// The response on a connection that is refused because the host or the client has too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-/// The pause after a failed accept. If file descriptors have run out, for example, connections may be closed during the pause.
+/// The pause after a failed accept. For example, if file descriptors have run out, running connections may end during the pause and free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At shutdown, how long a connection that has had no request may still send its first one.
+/// At shutdown, how long the host waits for the first request on a connection that has had no request yet.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,7 +126,7 @@ impl Server {
         stop: CancellationToken,
         guard: &Guard,
     ) {
-        // Without this option, a client with a persistent connection waits about 40 ms for the second segment of each response.
+        // Disables Nagle's algorithm. With it, a client with a persistent connection waits about 40 ms for the second segment of each response.
         let _ = stream.set_nodelay(true);
         let used = AtomicBool::new(false);
         let service = service_fn(|request| {

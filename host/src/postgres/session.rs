@@ -61,7 +61,8 @@ impl Session {
         self.client.as_ref().expect("only the drop takes it")
     }
 
-    /// Records that a statement's result or error has arrived. Must not be called for an abandoned statement, whose result may still arrive.
+    /// Records that a statement's result or error has arrived. Must not be called if the guest has abandoned the statement, because the result
+    /// may still arrive and the session must then be closed.
     pub fn ended(&self, error: Option<&tokio_postgres::Error>) {
         if error.and_then(tokio_postgres::Error::code) == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
         {
