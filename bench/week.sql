@@ -1,7 +1,7 @@
 -- Creates a week of profile data like the data of a busy fleet: each of 92 statements and routes ran in every minute. `scripts/bench report`
 -- runs this file on a separate database, because the file replaces the profiler's data.
 --
--- Each minute has 45 bins. Each total has 200 bins, because the durations of a week spread over about 200.
+-- A sketch counts durations in bins. Each minute has 45 bins. Each total has 200 bins, because the durations of a week fall into about 200.
 
 TRUNCATE profile.samples, profile.minutes, profile.totals, profile.index_scans, profile.flushes;
 
@@ -17,8 +17,8 @@ SELECT began_at, kind, name, 45 * 10, 0, 45 * 10 * 3000, 20000, 45 * 10, 45 * 10
 FROM generate_series(date_trunc('minute', now()) - interval '2 days', date_trunc('minute', now()), interval '1 minute') AS began_at,
      names, LATERAL (SELECT 250 + (n * 7 + extract(epoch FROM began_at)::bigint / 60 * 13) % 155 AS first) AS start;
 
--- Inserts cumulative totals, for every ten minutes of the last two days and for every hour before. The last total ends at the time of the
--- last rollup.
+-- Inserts cumulative totals, for every ten minutes of the last two days and for every hour before. The last total ends at the last multiple
+-- of ten minutes that is at least five minutes ago, which is the time up to which a real rollup would have summed the minutes.
 INSERT INTO profile.totals (ended_at, kind, name, count, errors, sum_us, within_target, query_count, bins, bin_counts)
 SELECT ended_at, kind, name, 200 * step, 0, 200 * step * 3000, 200 * step, 200 * step,
        (SELECT array_agg(250 + i ORDER BY i) FROM generate_series(0, 199) AS i), array_fill(step, ARRAY[200])

@@ -6,7 +6,7 @@
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 LOCAL="$ROOT/.local"
-# LOCAL is exported, because shellcheck can't see that the scripts use it.
+# Exports LOCAL only for shellcheck, which would report the variable as unused, because it doesn't see the scripts that source this file.
 export LOCAL
 
 # shown TEXT: prints the text, with ? for control and format characters, except tabs and line ends. Names and messages from a
@@ -117,8 +117,8 @@ apt_install() {
 
 # --- Rust ---
 
-# need_rust [TARGET]: installs the pinned Rust, the C linker that Rust needs, and the target. If the installation is impossible, fails with
-# the command for the user.
+# need_rust [TARGET]: installs the pinned Rust, the C linker that Rust needs, and the target. If the script can't install one of them, fails
+# with the command that the user has to run.
 need_rust() {
   local channel sysroot
   if ! has cargo && [ -x "$HOME/.cargo/bin/cargo" ]; then export PATH="$HOME/.cargo/bin:$PATH"; fi
@@ -169,7 +169,7 @@ http_status() {
 
 # --- PostgreSQL's programs ---
 
-# Makes the path absolute, because servers are started from another folder.
+# Makes the path in REZNET_POSTGRES_BIN absolute, because servers are started from another folder.
 case "${REZNET_POSTGRES_BIN:-/}" in /*) ;; *) REZNET_POSTGRES_BIN="$PWD/$REZNET_POSTGRES_BIN" ;; esac
 
 # Prints the folders that may contain PostgreSQL's programs, in order of preference. The folder in REZNET_POSTGRES_BIN comes first.
@@ -212,7 +212,8 @@ FOLDERS
 
 major_of() { "$1/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; } # FOLDER
 
-# need_postgres: sets PG_BIN to the folder of the server's programs. If they are missing, installs them as need does.
+# need_postgres: sets PG_BIN to the folder of the server's programs. If the programs are missing, installs them, or fails with the command
+# that installs them (see need).
 need_postgres() {
   PG_BIN="$(find_postgres "")"
   if [ -n "$PG_BIN" ]; then return; fi
@@ -227,7 +228,8 @@ need_postgres() {
   if [ -z "$PG_BIN" ]; then fail "PostgreSQL's programs aren't in the expected folders: put their folder on PATH"; fi
 }
 
-# need_psql: sets PSQL to the path of psql. Prefers the folders of the servers, because Debian's /usr/bin/psql is a slow wrapper.
+# need_psql: sets PSQL to the path of psql. Prefers the psql in a PostgreSQL installation's folder, because Debian's /usr/bin/psql is a
+# slow wrapper.
 need_psql() {
   local folder
   PSQL=""
@@ -304,15 +306,15 @@ set_parameter() { # NAME VALUE: stores a parameter of the URL. Fails if libpq ha
 }
 
 # parse_url URL: parses a database URL; no other code may parse one. Sets url_variables (VARIABLE=value, for libpq), url_conninfo
-# (parameters without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. Then any
-# part of the URL may contain a part of the password, so no part may be shown or passed to a program. If libpq doesn't know a parameter,
-# sets url_unknown to the parameter's name. Sets url_private to the values that messages must not repeat.
+# (parameters without a variable), and for messages url_user, url_host, url_port, url_database. Fails if the URL is malformed. After such a
+# failure, no part of the URL may be shown or passed to a program, because any part may contain a part of the password. If libpq doesn't
+# know a parameter, sets url_unknown to the parameter's name. Sets url_private to the values that messages must not repeat.
 parse_url() {
   local rest="$1" credentials="" hosts="" query="" part host port ports="" names="" after_password="" LC_ALL=C
   url_variables=() url_private=() url_conninfo="" url_user="" url_host="" url_port="" url_database="" url_unknown=""
   case "$rest" in *[[:cntrl:]]*) return 1 ;; esac
   rest="${rest#*://}"
-  # Every @ and / in a user or a password must be percent-encoded; otherwise it is unclear where the password ends.
+  # Every @ and / in a user or a password must be percent-encoded, because an unencoded one makes unclear where the password ends.
   case "$rest" in
     *@*@*) return 1 ;;
     *@*)
@@ -382,7 +384,8 @@ parse_url() {
   done
 }
 
-# choose_database [URL]: sets DATABASE_URL and DATABASE_SOURCE, from --database, the environment or .local/database-url.
+# choose_database [URL]: sets DATABASE_URL to the URL from --database, from the environment or from .local/database-url, and DATABASE_SOURCE to
+# the name of this source, for messages.
 choose_database() {
   if [ -n "${1:-}" ]; then
     DATABASE_URL="$1" DATABASE_SOURCE=--database
@@ -428,7 +431,7 @@ database_psql() {
   # language.
   local -x PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-10}" LC_ALL=C
   for parameter in ${url_variables[@]+"${url_variables[@]}"}; do
-    # The caller's options come last, because the last of several values applies.
+    # Appends the caller's PGOPTIONS to the options in the URL. If both set the same parameter, PostgreSQL uses the last value.
     if [ "${parameter%%=*}" = PGOPTIONS ] && [ -n "${PGOPTIONS:-}" ]; then parameter="$parameter $PGOPTIONS"; fi
     local -x "$parameter"
   done
@@ -436,12 +439,13 @@ database_psql() {
   "$PSQL" -X -q -w -v ON_ERROR_STOP=1 ${url_conninfo:+-d "$url_conninfo"} "$@"
 }
 
-# The possible causes of a failed connection, for texts that connection_advice doesn't recognise. psql shows no SQLSTATE for a failed
-# connection, and the server's text may be in another language.
+# The possible causes of a failed connection, for errors that connection_advice doesn't recognize. It can compare only the text of an error,
+# because psql shows no SQLSTATE for a failed connection, and the server's text may be in another language.
 CONNECTION_CAUSES="check the address and the port, the user and the password, the name of the database, the privileges LOGIN and\
  CONNECT, pg_hba.conf, TLS (sslmode), and whether all connections are taken"
 
-# connection_advice LINE: prints the advice on one failed attempt, or all possible causes if the text of LINE is unknown.
+# connection_advice LINE: prints the advice on one failed attempt to connect. LINE is psql's error. If LINE is unknown, prints all possible
+# causes.
 connection_advice() {
   case "$1" in
     *": FATAL:  password authentication failed for user "* | *"no password supplied")
@@ -476,7 +480,7 @@ explain_database() {
   done
   while IFS= read -r line; do
     each="$(connection_advice "$line")"
-    # If several addresses failed for different reasons, the advice is the list of all possible causes.
+    # psql reports each address that it has tried. If the reasons differ, the advice is the list of all possible causes.
     if [ -n "$advice" ] && [ "$advice" != "$each" ]; then each="$CONNECTION_CAUSES"; fi
     advice="$each"
   done <<TEXT

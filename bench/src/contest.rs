@@ -1,5 +1,5 @@
-//! Compares several servers in turn with the same requests: throughput, latency and resource usage. `scripts/bench` chooses and starts the
-//! servers.
+//! Sends the same requests to several servers in turn, and compares the servers' throughput, latency and resource usage. `scripts/bench`
+//! chooses and starts the servers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,8 @@ use crate::process::{self, Usage};
 /// The servers to compare, and the load.
 #[derive(Args, Clone, Debug)]
 pub struct Contest {
-    /// A server, as NAME=URL=PID. Its CPU time and memory include its child processes. Every other server is compared with the first one
+    /// A server, as NAME=URL=PID. Its CPU time and memory include its child processes. The results have the first server's requests/s as a
+    /// multiple of every other server's
     #[arg(long = "server", required = true)]
     servers: Vec<Server>,
     /// PID of PostgreSQL's main process. The measured CPU time includes its child processes
@@ -29,7 +30,7 @@ pub struct Contest {
     /// Number of concurrent requests; several numbers are separated by commas
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,500")]
     concurrency: Vec<usize>,
-    /// Number of measured rounds for each combination
+    /// Number of measured rounds for each workload at each concurrency
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Duration of each run in seconds
@@ -97,7 +98,8 @@ struct Case {
 }
 
 impl Contest {
-    /// Runs all cases and returns Markdown, with a table for each workload and a sentence on whether the requirement holds.
+    /// Runs all cases and returns Markdown, with a table for each workload, and a sentence that says whether the first server's response times
+    /// meet the requirement.
     pub async fn run(&self) -> Result<String> {
         let mut runs: BTreeMap<Case, Vec<Vec<Run>>> = BTreeMap::new();
         let cases = self.cases();
@@ -113,7 +115,7 @@ impl Contest {
             for round in 0..=self.rounds {
                 let mut all = vec![None; self.servers.len()];
                 for turn in 0..self.servers.len() {
-                    // The order alternates, because later servers benefit from the caches that earlier ones have warmed.
+                    // Each round begins with another server, because a server benefits from the caches that the servers before it have warmed.
                     let server = (turn + round) % self.servers.len();
                     all[server] = Some(self.one(case, &self.servers[server]).await?);
                 }
@@ -243,8 +245,9 @@ impl Contest {
         Ok(text)
     }
 
-    /// Appends to `text` whether the requirement holds: 95 % of queries under 100 ms, and the median response under 200 ms.
-    /// The figures come from the headers of the first server's responses, at the highest concurrency up to 100.
+    /// Appends a sentence to `text` that says whether the first server meets the requirement: 95 % of queries take under 100 ms, the median
+    /// response takes under 200 ms, and no request fails. The durations come from the headers of the server's responses, at the highest
+    /// measured concurrency that doesn't exceed 100.
     fn requirement(&self, runs: &BTreeMap<Case, Vec<Vec<Run>>>, text: &mut String) -> Result<()> {
         let at = self.concurrency.iter().copied().filter(|&n| n <= 100).max();
         let Some(at) = at else { return Ok(()) };

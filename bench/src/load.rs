@@ -16,13 +16,13 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use tokio::time::{sleep_until, timeout};
 
-/// The timeout of a request. A request that takes longer counts as unanswered.
+/// The timeout of a request. A request that takes longer counts as a request without a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The requests to send.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
-    /// Path and query of a request; several are sent in turn. `POST PATH BODY` sends BODY; `HELD PATH` sends `If-None-Match: *`
+    /// Path and query of a request; several paths are requested in turn. `POST PATH BODY` sends BODY; `HELD PATH` sends `If-None-Match: *`
     #[arg(long = "path", required = true)]
     pub paths: Vec<String>,
     /// Number of requests
@@ -42,7 +42,8 @@ pub struct Load {
     pub keep_alive: bool,
 }
 
-/// The measurements of a load. Times are in microseconds, from before the connection is opened until the body has arrived.
+/// The measurements of a load. Times are in microseconds and include opening the connection and receiving the body. A request is successful if
+/// its status is 2xx or 304.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
     /// The number of requests sent, with or without a response.
@@ -141,7 +142,7 @@ fn request(server: &str, path: &str) -> Result<Request<Full<Bytes>>> {
             .header("if-none-match", "*")
             .body(Full::default()),
         ("GET", None) => Request::get(format!("{server}{rest}")).body(Full::default()),
-        // An unknown method, or an unexpected part, causes an error here, because a URI must not contain a space.
+        // The text has an unknown method or an unexpected part, and therefore a space. A URI must not contain a space, so this returns an error.
         _ => Request::get(format!("{server}{path}")).body(Full::default()),
     };
     request.with_context(|| format!("{server}{path} isn't a valid address"))
@@ -174,7 +175,7 @@ fn microseconds(text: &str) -> Result<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a duration that a header told; `as` keeps within the type's bounds"
+        reason = "a duration from a header; `as` saturates at the type's bounds"
     )]
     Ok((milliseconds * 1000.0).round() as u64)
 }
@@ -184,7 +185,7 @@ fn figures(samples: &[Sample], seconds: f64) -> Figures {
     for sample in samples {
         *by_status.entry(sample.status).or_default() += 1;
     }
-    // Excludes refused requests, because they end early and would lower the percentiles.
+    // Excludes requests that failed or were refused, because refused requests end early and would lower the percentiles.
     let succeeded = samples
         .iter()
         .filter(|sample| (200..300).contains(&sample.status) || sample.status == 304);

@@ -24,7 +24,7 @@ enum Command {
         /// Number of rounds; the server that goes first alternates
         #[arg(long, default_value_t = 11)]
         rounds: usize,
-        /// Path and query for the other server, if it gets other requests; several are sent in turn
+        /// Path and query of a request to the other server, if its requests differ; several paths are requested in turn
         #[arg(long = "against-path")]
         against_paths: Vec<String>,
         #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Serves the benchmark's routes natively, to show the machine's limit. This server runs the component's own statements and prepares each
-//! once per connection. It has no input checks, no profiler and no sandbox.
+//! Serves the benchmark's routes natively, to show the machine's limit. This server runs the component's SQL statements, and prepares each
+//! statement once per connection. It has no input checks, no profiler and no sandbox.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,9 +78,9 @@ impl Asked {
 type Database = State<Arc<Pool>>;
 type Parameter<'a> = &'a (dyn ToSql + Sync);
 
-/// The cursor of an ascending list's first page: microseconds since 1970, and an ID.
+/// The cursor of an ascending list's first page: a time before all rows, in microseconds since 1970, and the smallest ID.
 const FIRST: (i64, Uuid) = (i64::MIN / 1000, Uuid::nil());
-/// The cursor of a descending list's first page.
+/// The cursor of a descending list's first page: a time after all rows, in microseconds since 1970, and the largest ID.
 const LAST: (i64, Uuid) = (253_402_300_799_999_999, Uuid::max());
 
 async fn agent_list(State(pool): Database, Query(asked): Query<Asked>) -> Response {
@@ -142,7 +142,7 @@ async fn json(pool: &Pool, name: &str, parameters: &[Parameter<'_>]) -> Result<O
     let statement = client.prepare_cached(sql).await?;
     let row = client.query_opt(&statement, parameters).await?;
     let json: Option<String> = row.and_then(|row| row.get(0));
-    // Adds the brackets, because the statement returns a list without them.
+    // The statement of a list returns the items of a JSON array without the brackets, so the brackets are added here.
     Ok(json.map(|json| {
         if name.contains("_list") {
             format!("[{json}]")

@@ -1,5 +1,5 @@
-//! Loads two servers in turn. Other load on the machine affects both servers, so the ratio of their times is more reliable than the times
-//! themselves.
+//! Sends requests to two servers in turn, and compares the response times. Other load on the machine affects both servers, so the ratio of
+//! their response times is more reliable than the times themselves.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a place in a list of rounds"
+        reason = "an index in a list of rounds"
     )]
     let (below, share) = {
         let place = last as f64 * q;

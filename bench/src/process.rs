@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Clock ticks per second in /proc, independent of the kernel's own tick rate.
+/// Clock ticks per second. CPU times in /proc are in these ticks, whatever the kernel's own tick rate is.
 const TICKS_PER_S: f64 = 100.0;
 
 /// The resource usage of a process and its descendants until now.
@@ -22,7 +22,7 @@ pub fn usage(pid: u32) -> Result<Usage> {
     let children = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(&children).with_context(|| children)?;
     for child in children.split_whitespace() {
-        // Ignores a child that has ended since the list was read. Over seconds, the error is negligible.
+        // Ignores a child that has ended since the list was read. A measurement takes seconds, so the child's missing CPU time is negligible.
         if let Ok(of_child) = child.parse().map_err(Into::into).and_then(usage_of_child) {
             usage.cpu_ms += of_child.cpu_ms;
             usage.memory_mib += of_child.memory_mib;

@@ -1,6 +1,6 @@
 //! Fuzz target: keyset cursors. A written cursor must be read back unchanged, and text in any other form must be rejected.
 //!
-//! The form comes from openapi.json. This target must check the form without the component's own parser.
+//! `is_cursor` checks the form that openapi.json describes. It must not use the component's own parser, because this target tests that parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -50,7 +50,7 @@ fn check(text: &str) {
         Some((key, id)),
         "{text:?} is written as {written:?}, which is read differently"
     );
-    // Only the key may change: it loses leading zeros, and a key outside of i64 becomes the nearest i64.
+    // Parsing may change only the key of the cursor. The key loses leading zeros, and a key outside of i64 becomes the nearest i64.
     let (number, rest) = text.split_once('.').expect("is_cursor has checked this");
     let number: i128 = number.parse().expect("is_cursor has checked this");
     let number = number.clamp(i64::MIN.into(), i64::MAX.into());

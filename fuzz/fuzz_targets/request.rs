@@ -1,6 +1,6 @@
 //! Fuzz target: requests. Every operation parses each request. If an operation accepts a request, this target rebuilds the request from the
-//! parsed input. The operation must accept the rebuilt request too, with the same meaning. If an operation rejects a request, the answer
-//! must have 1 to [`MAX_FIELD_ERRORS`] field errors.
+//! parsed input. The operation must accept the rebuilt request too, and parse it to the same values. If an operation rejects a request, the
+//! answer must have 1 to [`MAX_FIELD_ERRORS`] field errors.
 //!
 //! An input has three lines: the path parameter, the query, and the body. The names of parameters and members come from
 //! the component's own tables, so that this file needn't list them.
@@ -94,7 +94,7 @@ fn asked(data: &[u8]) -> Asked {
 
 // --- generation of inputs ---
 
-/// Values at the limits of checks. Mutations use these values and the values of the examples.
+/// Values just inside or outside of the limits that the component checks. Mutations use these values and the values of the examples.
 const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446744073709551615,
     -9223372036854775808, "", "0", "true", "\u0000", "\ufffd", "\ud83d\ude00", "agent", "user",
     "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6", "4A922D03-4C26-4CA9-A1CE-5625FD2F50F6", "4a922d034c264ca9a1ce5625fd2f50f6",
@@ -102,7 +102,8 @@ const VALUES: &str = r##"[null, true, false, 0, -1, 1, 5.0, 0.5, 100, 101, 18446
     "2026-01-31T12:00:00Z", "2026-01-31T12:00:00 02:00", "2026-01-31T12:00:60.999999999", "9999-12-31T23:59:59-23:59",
     {}, [], [0], [1, 0.0], {"a": [{"\u0000": 1}]}, {"n": [1e308, "#1E400"]}, {"$serde_json::private::Number": "1"}]"##;
 
-/// Numbers that a `Value` can't represent as they are written. In a `Value`, each is a string that begins with `#`.
+/// Numbers that a `Value` can't represent exactly as they are written. In a `Value`, a string with a `#` and the number represents each of
+/// them. [`json`] and [`text`] replace the string by the number.
 const NUMBERS: [&str; 7] = [
     "-0",
     "1e2",
@@ -113,7 +114,7 @@ const NUMBERS: [&str; 7] = [
     "18446744073709551616",
 ];
 
-/// A valid path parameter for most operations.
+/// A path parameter that is valid for most operations, because most path parameters are ids.
 const ID: &str = "4a922d03-4c26-4ca9-a1ce-5625fd2f50f6";
 
 /// Enough repetitions to cause more field errors than are reported, and to make lists too long.
@@ -164,7 +165,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 fn change(asked: &mut Asked, dice: &mut Dice) {
     match dice.below(16) {
-        // Starts again with a valid body, because a request is accepted only if all of its parts are valid.
+        // Starts again with a valid path and body. After several mutations, a request would otherwise hardly ever be accepted.
         0..4 => {
             asked.path = ID.into();
             asked.query.clear();
@@ -236,8 +237,8 @@ fn change_value(value: &mut Value, dice: &mut Dice) {
     }
 }
 
-/// Adds a member with a valid value, usually a member of some operation's body. If the rest of the body is valid, that operation accepts
-/// the request.
+/// Adds a member to a JSON object. Usually the name is a member of some operation's body and the value is valid for it, so that operation can
+/// accept the request. One in eight names is invalid, and one in four values is chosen from [`ALL_VALUES`].
 fn add_member(members: &mut Map<String, Value>, dice: &mut Dice) {
     let (name, fitting) = dice.one(&MEMBERS);
     let name = if dice.falls_on_one_of(8) { "\0" } else { name };

@@ -1,26 +1,27 @@
 //! Fuzz target: the sketch of durations. Sketches of parts, merged in any order, must equal a single sketch of all durations. Counts must
 //! be exact, and every percentile must be within the documented tolerance of the exact percentile.
 //!
-//! This target must compute the exact values from the durations themselves, never from a sketch.
+//! This target must compute the exact values from the durations themselves, never from a sketch, because it tests the sketch.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use reznet_edge::profile::{Sketch, Target};
 
-/// The number of instances that record durations.
+/// The number of sketches among which the durations are divided, as if each belonged to another instance of the component.
 const PARTS: usize = 8;
 
 /// The maximum weight of a duration. The weight is small because the exact list repeats each duration as often as its weight.
 const MAX_WEIGHT: u8 = 4;
 
-/// 1 %, plus rounding errors of floats. The number is the promise in the README, so this target must not take it from the sketch.
+/// The maximum relative error of a percentile: 1 %, plus rounding errors of floats. The README promises 1 %, so this target must not use the
+/// sketch's own constant, which a change could make larger.
 const TOLERANCE: f64 = 0.01 * (1.0 + 1e-9);
 
-/// The number of steps in which quantiles are tested. Floats represent each quantile exactly, so rounding doesn't change a rank.
+/// The tested quantiles are the multiples of 1/128. Floats represent these quantiles exactly, so rounding doesn't change a rank.
 const QUANTILES: u32 = 128;
 
 /// The input for one duration: 64 random bits, the number of bits to cut off, whether the run failed, the weight, and the part that records
-/// the duration. Cutting off bits makes every magnitude occur.
+/// the duration. Cutting off a random number of bits makes durations of every magnitude equally frequent.
 type Run = (u64, u8, bool, u8, u8);
 
 fuzz_target!(|runs: Vec<Run>| {

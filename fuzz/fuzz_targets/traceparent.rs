@@ -1,7 +1,7 @@
 //! Fuzz target: the header `traceparent`. For any header, a request's id must be 32 lower-case hex digits. The id is the trace
 //! id if the header is valid by the standard (<https://www.w3.org/TR/trace-context/>), otherwise a random UUID.
 //!
-//! This target must check a header without the component's own parser.
+//! This target must not use the component's own parser to check a header, because it tests that parser.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,10 +10,10 @@ use reznet_fuzz::request_id;
 /// The version that the standard forbids.
 const FORBIDDEN: u8 = 0xff;
 
-/// The position of the trace id.
+/// The position of the trace id's bytes in a header.
 const TRACE: std::ops::Range<usize> = 3..35;
 
-/// The four fields of a header, edits to this header as positions and new bytes, and the bytes of another header.
+/// The four fields of a valid header, edits that make it nearly valid (positions and new bytes), and the bytes of an arbitrary header.
 type Input = (u8, u128, u64, u8, Vec<(u8, u8)>, Vec<u8>);
 
 fuzz_target!(|input: Input| {

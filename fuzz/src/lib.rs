@@ -1,4 +1,4 @@
-//! Code that the fuzz targets share. It parses a request as each operation parses it, and creates examples of valid input.
+//! Code that the fuzz targets share. It passes a request to the parser of each operation, and creates examples of valid input.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use reznet_edge::schema::{FieldType, Schema};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
-/// A request with arbitrary bytes.
+/// The parts of a request. Each may be arbitrary bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// The value of each path parameter, before percent-encoding.
+    /// The value of every path parameter, before percent-encoding.
     pub path: Vec<u8>,
     /// The query string. Bytes that a URI can't contain are percent-encoded.
     pub query: Vec<u8>,
@@ -41,7 +41,7 @@ pub enum Reading {
     Faults(usize),
     /// The operation accepts the request, so its handler would run.
     Accepted(Accepted),
-    /// A result that no request from a fuzz target may have.
+    /// Any other result. It shows a bug, because no request from a fuzz target may have it.
     Unexpected(String),
 }
 
@@ -50,9 +50,9 @@ pub enum Reading {
 pub struct Accepted {
     /// The parameters' values.
     pub parameters: Map<String, Value>,
-    /// The body in the form in which statements receive it.
+    /// The body as JSON text, in the form in which SQL statements receive it.
     pub body: String,
-    /// The rows that the body refers to, as JSON pointers and ids.
+    /// The ids of the rows that the body refers to. The JSON pointer before each id is the id's location in the body.
     pub references: Vec<(String, String)>,
     /// Whether the request has a keyset cursor.
     pub has_cursor: bool,
@@ -182,7 +182,7 @@ fn encode(text: &mut String, bytes: &[u8], stays: impl Fn(u8) -> bool) {
     }
 }
 
-/// Returns a valid value of this type, with all members.
+/// Returns a valid value of a type. An object has all members of its schema.
 fn sample(field_type: &FieldType) -> Value {
     match field_type {
         FieldType::Uuid | FieldType::Reference(_) | FieldType::AgentWhere { .. } => {
@@ -205,7 +205,8 @@ fn sample(field_type: &FieldType) -> Value {
                 .collect::<Map<_, _>>()
                 .into()
         }
-        // A list of earlier positions must be empty, because the first item of the outer list has no earlier item.
+        // Each position in such a list is the index of an earlier item in an outer list. The first item of the outer list has no earlier item, so
+        // its list of positions must be empty.
         FieldType::List {
             of: FieldType::EarlierPosition,
             ..

@@ -2,15 +2,15 @@
 //!
 //! If the CPU is saturated, admitting more than a few requests for each core doesn't raise the throughput. Concurrent requests also evict each
 //! other's memory from the CPU's caches, so 100 of them reduce the requests/s by a third. If requests wait for something else, such as a slow
-//! database or a slow client, all of them should be admitted. So the number of permits follows the CPU's load. A request that takes longer than
-//! [`MOMENT`] sets a timer. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the timer fires
-//! late, the number of permits is reduced by one.
+//! database or a slow client, all of them should be admitted. So the number of permits follows the CPU's load. While a request runs, a timer
+//! fires every [`MOMENT`]. If the timer fires on time, the CPU is free, and a permit is added if requests wait for one. If the timer fires
+//! late, the CPU is saturated, and the number of permits is reduced by one.
 //!
 //! Clients take turns: a free permit goes to the next client that waits, not to the request that has waited longest.
 //!
 //! A request has no permit while it waits for its client to send the body, because slow clients would otherwise keep all others out. A response
 //! keeps its request's permit until the kernel has accepted the whole body. The response gives the permit back earlier if its client doesn't
-//! read, or if its component produces nothing for [`MOMENT`].
+//! read, if its component produces nothing for [`MOMENT`], or if the body takes more than 100 ms.
 //!
 //! The module depends neither on HTTP nor on components.
 
@@ -109,7 +109,7 @@ struct Request {
 
 #[derive(Debug)]
 enum State {
-    /// The request doesn't have a permit yet, or waits for its client.
+    /// The request has no permit. It waits for its first permit, or has given its permit back while it waits for its client.
     Waiting,
     Admitted(#[expect(dead_code, reason = "dropping it gives the permit back")] Permit),
     /// The response has given the permit back for good.
@@ -153,8 +153,8 @@ impl RequestPermit {
         is_admitted
     }
 
-    /// Waits for a permit again, at the front of its client's queue. A large body arrives in many parts, and would otherwise wait in the whole
-    /// queue for each part.
+    /// Waits for a permit again, at the front of its client's queue. A large body arrives in many parts. At the back of the queue, the request
+    /// would wait for all other requests of the client after each part.
     pub fn reacquire(&self) -> BoxFuture<'static, ()> {
         let request = self.clone();
         Box::pin(async move { request.acquire(true).await })
@@ -180,8 +180,8 @@ impl Drop for ResponsePermit {
     }
 }
 
-/// Work that continues in a separate task if it is dropped before its end. Starting a task for every request would cost a few percent of the
-/// requests/s.
+/// Work that continues in a separate task if this future is dropped before the work ends. Starting a task for every request instead would cost
+/// a few percent of the requests/s.
 struct RunToEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
 
 impl<T: Send + 'static> Future for RunToEnd<T> {
@@ -213,7 +213,8 @@ impl Shared {
         if !cpu_is_free && count.permits > self.least {
             count.permits -= 1;
         } else if cpu_is_free
-            // If permits were added while no request waits, the host would admit all requests of the next burst.
+            // Adds a permit only if a request waits for one. An idle host would otherwise add permits up to the maximum, and then admit all
+            // requests of the next burst.
             && !count.turns.is_empty()
             && count.permits < MOST
             && count.grown_at.elapsed() > GROWTH
@@ -225,9 +226,9 @@ impl Shared {
         }
     }
 
-    /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't keep others waiting.
+    /// Gives free permits to waiting requests. Clients take turns, so that a client with many requests doesn't make other clients wait.
     fn hand_out(self: &Arc<Self>) {
-        // Keeps a permit whose request no longer waits, and offers the permit to the next request.
+        // A permit that its intended request no longer waits for. The loop offers it to the next request.
         let mut unwanted = None;
         loop {
             let mut count = lock(&self.count);
@@ -289,7 +290,8 @@ impl Permit {
             given
         };
         given.await.unwrap_or_else(|_| {
-            // This can't happen, because unused senders are dropped only with `shared`. If it happened, one permit too many would be better than a panic.
+            // The sender was dropped without a permit. This can't happen, because unused senders are dropped only with `shared`. If it happened,
+            // one permit too many would be better than a panic.
             lock(&shared.count).taken += 1;
             Self(shared.clone())
         })

@@ -27,7 +27,7 @@ struct Pattern {
 #[derive(Debug)]
 enum HostPattern {
     Any,
-    /// Contains `.example.com` for `*.example.com`.
+    /// The part after the asterisk: for `*.example.com`, this is `.example.com`.
     Subdomain(String),
     Name(String),
     Address(IpAddr),
@@ -95,7 +95,7 @@ impl Pattern {
             Some("*") => None,
             Some(port) => Some(port.parse().context("the port is not a number")?),
             None if scheme == SCHEME => Some(DEFAULT_PORT),
-            // Of the other schemes, only `*` includes PostgreSQL. Like Spin, the host refuses `*://host` without a port.
+            // The scheme `*` includes PostgreSQL, but has no default port. Like Spin, the host refuses `*://host` without a port.
             None if scheme == "*" => {
                 bail!("the scheme * has no default port; write the port, or :*")
             }

@@ -4,7 +4,7 @@ wasmtime::component::bindgen!({
     path: "wit",
     world: "imports",
     imports: {
-        // Creating a resource or a stream can fail. The WIT has no error for that, so these functions trap.
+        // These two functions create a resource or streams, which can fail. The WIT declares no error for them, so a failure is a trap.
         "spin:key-value/key-value.[method]store.get-keys": async | store | trappable,
         "spin:postgres/postgres.[constructor]connection-builder": async | trappable,
         default: async,

@@ -31,7 +31,7 @@ pub struct Cli {
     #[arg(long, value_name = "KEY=VALUE")]
     pub variable: Vec<String>,
 
-    /// Runtime configuration: `[outbound_pg] max_connections`
+    /// Runtime configuration file; may contain only `[outbound_pg] max_connections`
     #[arg(long, value_name = "PATH", env = "RUNTIME_CONFIG_FILE")]
     pub runtime_config_file: Option<PathBuf>,
 
@@ -67,7 +67,7 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", default_value = "/api/health")]
     pub health_path: String,
 
-    /// Maximum size of the request line and headers; larger ones get 431, at the latest at twice this size
+    /// Maximum size of the request line and headers; a larger head is refused with 431, at the latest at twice this size
     #[arg(long, value_name = "BYTES", default_value_t = 32_768, value_parser = parse_header_bytes)]
     pub max_header_bytes: usize,
 }

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns the address that identifies a client in limits. For IPv6, this is the address of the /64 network, because a customer has all of it.
+/// Returns the address that identifies a client in limits. For IPv6, this is the address of the /64 network, because a provider usually assigns
+/// at least a whole /64 network to one customer.
 pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {

@@ -5,8 +5,8 @@
 //! connection that has waited longest for its client, instead of refusing the new one. The host never closes a connection while it works on the
 //! connection's request.
 //!
-//! A client that doesn't read its responses makes the host do useless work for each new connection. Such a client can replace only a limited
-//! number of its connections each second. The host refuses further connections.
+//! A client that doesn't read its responses makes the host do useless work for each new connection. At its limit, such a client can replace only
+//! a limited number of its connections each second. The host refuses the client's other new connections.
 
 use std::{
     cmp::Reverse,
@@ -105,8 +105,8 @@ pub struct Connection {
     pub closing: CancellationToken,
 }
 
-/// The state without a request in progress, or after the response has begun. The host may close the connection unless the response has a
-/// permit.
+/// The state of a connection that has no request in progress, or whose response has begun. The host may close the connection unless the
+/// response has a permit.
 const WAITING: u8 = 0;
 
 /// The host works on a request.
@@ -163,7 +163,7 @@ impl Connection {
     /// Gives back the permit of a response that is complete or has to wait.
     pub fn release_permit(&self) {
         let permit = lock(&self.sending).take();
-        // The drop comes after the unlock, because it may let another request begin.
+        // Drops the permit after unlocking `sending`, because dropping the permit may let another request begin.
         drop(permit);
     }
 
@@ -222,8 +222,8 @@ impl Table {
     }
 
     /// Closes a waiting connection to make room for a new connection of `newcomer`. The candidates are `newcomer` and, if `any` is true, every
-    /// client with more connections, so a large client can't displace a small one. Among the candidates with a waiting connection, the largest
-    /// loses the longest-waiting one. Returns false if no candidate has a waiting connection.
+    /// client with more connections. So a client with many connections can't displace one with few. Of the candidates that have a waiting
+    /// connection, the one with the most connections loses its longest-waiting connection. Returns false if no connection can be closed.
     ///
     /// After `newcomer` has replaced a connection whose response it didn't read, its other connections with unread responses can't be replaced
     /// for [`REPLACEMENT_INTERVAL`].
@@ -279,7 +279,7 @@ impl Table {
         self.clients.values().all(|it| it.connections.len() <= own)
     }
 
-    /// Counts another time that a limit was reached. If a warning is due, returns the number of times that the warning should report.
+    /// Counts that a limit was reached once more. If a warning is due, returns how often the limit was reached since the last warning.
     fn report(&mut self, limit: Limit) -> Option<u64> {
         let (logged_at, count) = self.reports.entry(limit).or_default();
         *count += 1;
@@ -299,7 +299,7 @@ impl Table {
 }
 
 impl Clients {
-    /// Begins without connections.
+    /// Creates a table that contains no connections yet.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -334,7 +334,8 @@ impl Clients {
                     return false;
                 }
             }
-            // Looks again after `ROOM_INTERVAL` too, because the host isn't notified when a connection begins to wait for its client.
+            // Waits until a connection ends, but at most `ROOM_INTERVAL`, because nothing notifies the host when a connection begins to wait for
+            // its client.
             let _ = timeout(ROOM_INTERVAL, self.ended.notified()).await;
         }
     }
@@ -383,13 +384,13 @@ impl Clients {
     }
 }
 
-/// A client's socket, which fails if the client reads nothing for too long.
+/// A client's socket. A write fails if the client reads nothing for the time in [`Limits::timeout`].
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
     timeout: Duration,
     connection: Arc<Connection>,
-    /// Set while the client doesn't read.
+    /// The timer for the failure of a write, set while the client doesn't read.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 

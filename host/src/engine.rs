@@ -22,12 +22,12 @@ const MAX_MEMORY_BYTES: usize = 128 << 20;
 pub fn build() -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_INSTANCES)
-        // A component built from Rust has one core module and a few small glue modules, so eight instances for each component suffice.
+        // A component built from Rust has one core module and a few small glue modules. So eight core instances for each instance suffice.
         .total_core_instances(8 * MAX_INSTANCES)
         .total_memories(MAX_INSTANCES)
         .total_tables(4 * MAX_INSTANCES)
         .total_stacks(2 * MAX_INSTANCES)
-        // The memory of ended instances is returned to the kernel, so the host needs little memory after a burst of instances.
+        // By default, the pool returns the memory of ended instances to the kernel, so the host needs little memory after a burst of requests.
         .max_memory_size(MAX_MEMORY_BYTES);
     let mut config = Config::new();
     config

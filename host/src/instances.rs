@@ -42,7 +42,8 @@ const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
 const MAX_TICKS: u32 = 300;
 
 /// An instance that is older than this multiple of the idle timeout ends as soon as it has no work. wasmtime gives requests to idle
-/// instances in turn. Without this limit, a few requests each second would keep all instances that a burst has started.
+/// instances in turn. So without this limit, a few requests each second would keep all instances of a past burst from becoming idle for long
+/// enough.
 const MAX_AGE_FACTOR: u32 = 5;
 
 /// The command line's settings for reusing instances.
@@ -61,8 +62,8 @@ pub struct Reuse {
 /// Limits the number of instances of all components, and waits for their end at shutdown.
 #[derive(Clone, Debug)]
 pub struct Lifetime {
-    /// One permit for each instance in the engine's pool. Without permits, an instance would fail to start if the pool is full, instead of
-    /// waiting.
+    /// One permit for each instance in the engine's pool. If the pool is full, a new instance waits for a permit. Without permits, its start
+    /// would fail.
     permits: Arc<Semaphore>,
     /// Cancelled at shutdown, so that idle instances end immediately.
     pub ending: CancellationToken,
@@ -180,7 +181,8 @@ pub struct Worker {
     component: String,
     reuse: Reuse,
     request_timeout: Duration,
-    /// The number of ticks since the guest last paused. Whenever wasmtime asks for more requests, the guest has paused.
+    /// The number of ticks since the guest last paused. [`Worker::should_accept_request`] sets it to 0, because wasmtime calls this function
+    /// only when the guest has paused.
     ticks: Arc<AtomicU32>,
     _alive: TaskTrackerToken,
     _permit: OwnedSemaphorePermit,
@@ -223,7 +225,8 @@ impl WorkerState for Worker {
     }
 }
 
-/// Returns the innermost cause that fits on one line. wasmtime puts the guest's stack, which has many lines, first.
+/// Returns the innermost cause of an error that fits on one line. The outermost error of wasmtime is the guest's stack trace, which has many
+/// lines.
 pub fn one_line(error: &wasmtime::Error) -> String {
     let causes = error.chain().map(ToString::to_string);
     let text = causes.filter(|cause| !cause.contains('\n')).last();

@@ -1,5 +1,5 @@
-//! The key-value store "default", in memory, which all components with access to it share. The contents are lost when the host ends. A full
-//! store refuses new values instead of evicting old ones. The interface that guests call is in `interfaces/key_value.rs`.
+//! The only key-value store, "default". All components that may open it share its contents. They are in memory, so they are lost when the host
+//! ends. A full store refuses new values instead of evicting old ones. The interface that guests call is in `interfaces/key_value.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -90,7 +90,7 @@ mod tests {
         store.delete("a");
         store.delete("a");
         assert_eq!(lock(&store.0).bytes, 1);
-        // A replaced value doesn't count.
+        // A replaced value no longer counts towards the limit.
         store.set("c".to_owned(), vec![0; MOST_BYTES - 2]).unwrap();
         store.set("c".to_owned(), vec![1; MOST_BYTES - 2]).unwrap();
     }

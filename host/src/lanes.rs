@@ -8,7 +8,8 @@ use hyper::body::Body;
 
 use crate::admission::Admission;
 
-/// The maximum size of a body in the ordinary lane. The value is a guess, not the result of a measurement; useful bodies are smaller.
+/// The maximum size of a body in the ordinary lane. The bodies of usual requests are smaller. The value is a guess, not the result of a
+/// measurement.
 const LARGE_BODY_BYTES: u64 = 64 * 1024;
 
 /// The class of a request, which determines the request's permits and instances.
@@ -67,7 +68,8 @@ pub fn admission() -> ByLane<Admission> {
     ByLane {
         // In measurements, the throughput was the same with 4 to 16 permits for each core.
         ordinary: Admission::at_least(cores.saturating_mul(8)),
-        // On two or more cores, large bodies leave at least one core to other requests while the CPU is saturated.
+        // While the CPU is saturated, requests with large bodies use at most half of the cores, rounded up. On two or more cores, this leaves
+        // at least one core to other requests.
         large: Admission::at_least(cores.div_ceil(2)),
         health: Admission::at_least(cores),
     }

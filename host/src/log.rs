@@ -1,5 +1,5 @@
-//! Writes log lines for the operator to stderr. `eprintln!` panics if the reader of stderr has gone, and the panic would end requests, or the
-//! task that waits for the stop signal.
+//! Writes log lines for the operator to stderr. The host doesn't use `eprintln!`, because `eprintln!` panics if the reader of stderr has gone.
+//! The panic would end requests, or the task that waits for the stop signal.
 
 use std::borrow::Cow;
 

@@ -119,9 +119,9 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    // Accepted sockets inherit both options.
+    // The sockets of accepted connections inherit the buffer's size and TCP_NOTSENT_LOWAT.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    // Some sandboxes don't support this option. The host also works without the option.
+    // Ignores an error, because some sandboxes don't support TCP_NOTSENT_LOWAT, and the host also works without it.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES);
     socket.bind(address)?;
@@ -188,14 +188,14 @@ fn load(cli: &Cli, lifetime: &Lifetime) -> Result<Server> {
     })
 }
 
-/// Prints the address and the routes. Scripts wait for the first line, because connections are accepted once it is printed.
+/// Prints the address and the routes. Scripts wait for the first line, because the host accepts connections by the time it prints this line.
 fn announce(local: SocketAddr, routes: &Routes) {
     let mut text = format!("Serving http://{local}\nAvailable Routes:\n");
     for route in &routes.0 {
         let _ = writeln!(text, "  {}: http://{local}{}", route.component, route.raw);
     }
     let mut stdout = std::io::stdout().lock();
-    // If nobody reads stdout, the host continues to serve.
+    // Ignores an error, because the host must continue to serve if nobody reads stdout.
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());

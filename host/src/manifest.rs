@@ -63,7 +63,7 @@ pub struct Variable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Triggers {
-    /// In the manifest's order.
+    /// The HTTP triggers, in the manifest's order.
     pub http: Vec<HttpTrigger>,
 }
 
@@ -199,7 +199,8 @@ fn read_text(path: &Path, remedy: &str) -> Result<String> {
     text.map_err(|error| anyhow!("can't read {}: {error}; {remedy}", path.display()))
 }
 
-/// Parses a file. The error is one line with the line number, because the parser's own message has several lines and quotes the source.
+/// Parses a file. The error is one line with the line number. The parser's own message isn't used, because it has several lines and quotes the
+/// file.
 fn parse_toml<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| {

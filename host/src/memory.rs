@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// The minimum decrease in connections that counts as the end of a burst. Fewer connections take little memory.
 const BURST: usize = 32;
 
-/// How many times memory is returned after a burst. One time isn't enough, because instances end up to some 10 s later than connections.
+/// How many times memory is returned after a burst. One time isn't enough, because instances may end 10 s after the connections.
 const TRIMS: u32 = 8;
 
 /// Returns memory to the kernel after each burst of connections. Never ends.

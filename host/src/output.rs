@@ -67,7 +67,8 @@ impl Lines {
 
 impl Unfinished {
     fn show(&mut self) {
-        // std's handles are locked during one `write_all`. If the host's output is closed, the error can't be reported anywhere.
+        // `write_all` locks the output, so the lines of different instances don't mix. If the host's output is closed, the error can't be
+        // reported anywhere, so it is ignored.
         let _ = match self.target {
             Target::Stdout => io::stdout()
                 .write_all(&self.line)

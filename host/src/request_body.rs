@@ -32,7 +32,7 @@ type Arrived = Option<Result<Frame<Bytes>, hyper::Error>>;
 pub struct RequestBody {
     /// The rest of the body; `None` at the end, and after an error.
     rest: Option<Incoming>,
-    /// Whether the client waits for `100 Continue`, and so hasn't sent any of the body.
+    /// Whether the client still waits for `100 Continue` before it sends the body. In this case, there is no rest to read.
     is_awaited: bool,
     permit: RequestPermit,
     connection: Arc<Connection>,
@@ -111,7 +111,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // The request no longer waits for the client's body.
+        // The component has dropped the body, so the request no longer waits for its client.
         if self.is_outside {
             self.connection.resumes();
         }

@@ -1,5 +1,6 @@
 //! Response bodies. A response keeps the permit of its request until the kernel has accepted the whole body, so that many responses of one
-//! client don't make others wait for the CPU. The response gives the permit back earlier if it has to wait for its client or its component.
+//! client don't make others wait for the CPU. The response gives the permit back earlier if it has to wait for its client or its component, or
+//! if the body takes longer than [`LONGEST_STAY`].
 
 use std::{
     pin::Pin,

@@ -92,7 +92,7 @@ impl Route {
                 request.headers_mut().insert(name, value);
             }
         }
-        // Sets Host to the authority of the full URI, which may come from an absolute target.
+        // Sets Host to the authority of the request's full URI. If the request target is absolute, this authority replaces the client's Host.
         if let Some(authority) = request.uri().authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {

@@ -40,11 +40,11 @@ use crate::{
     target::{Target, target},
 };
 
-/// The response to a connection that is refused because its client has too many.
+/// The response on a connection that is refused because the host or the client has too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
-/// The pause after a failed accept. If file descriptors have run out, for example, connections may be closed during the pause.
+/// The pause after a failed accept. For example, if file descriptors have run out, running connections may end during the pause and free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At shutdown, how long a connection that has had no request may still send its first one.
+/// At shutdown, how long the host waits for the first request on a connection that has had no request yet.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// At shutdown, how long running requests and work after responses may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,7 +126,7 @@ impl Server {
         stop: CancellationToken,
         guard: &Guard,
     ) {
-        // Without this option, a client with a persistent connection waits about 40 ms for the second segment of each response.
+        // Disables Nagle's algorithm. With it, a client with a persistent connection waits about 40 ms for the second segment of each response.
         let _ = stream.set_nodelay(true);
         let used = AtomicBool::new(false);
         let service = service_fn(|request| {
@@ -148,7 +148,7 @@ impl Server {
         let mut connection = pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => {
-                // Most other errors mean that the client has disconnected.
+                // Logs only errors in the response, because most other errors mean that the client has disconnected.
                 if let Err(error) = ended && error.is_user() {
                     log!("error: a response ended before it was complete: {error:?}");
                 }
@@ -160,7 +160,7 @@ impl Server {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();
-                // Without a complete request by now, the host need not wait for a response.
+                // If the client has sent no complete request by now, the host need not wait for a response.
                 if used() {
                     let _ = connection.await;
                 }

@@ -23,7 +23,7 @@ pub enum Target {
 /// The status and the text of the response to a refused request.
 pub type Refusal = (StatusCode, &'static str);
 
-/// Returns the target of a request. `local` is the host of HTTP/1.0 requests without a Host header.
+/// Returns the target of a request. For an HTTP/1.0 request without a Host header, the URI has the host's own address, `local`.
 pub fn target<B>(request: &Request<B>, local: SocketAddr) -> Result<Target, Refusal> {
     let bad_request = |text| (StatusCode::BAD_REQUEST, text);
     let uri = request.uri();
@@ -90,7 +90,7 @@ fn authority(text: &[u8]) -> Option<Authority> {
     (is_host && is_port).then(|| text.parse().ok()).flatten()
 }
 
-/// Returns whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An http URI has no empty host.
+/// Returns whether the text is a name or an IPv4 address (RFC 3986, 3.2.2). An empty text is refused, because an http URI must have a host.
 fn is_reg_name(text: &str) -> bool {
     let is_unescaped =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);

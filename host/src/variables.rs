@@ -118,7 +118,7 @@ impl ComponentVariables {
     }
 }
 
-/// Checks a name by Spin's rule, so that the name also works as an environment variable.
+/// Checks a variable's name by Spin's rule. A valid name, in upper case after `SPIN_VARIABLE_`, is also the name of an environment variable.
 fn check_name(name: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {

@@ -1,4 +1,4 @@
-//! `spin:key-value/key-value@3.0.0`: the store of `key_value.rs`.
+//! Implements the interface `spin:key-value/key-value@3.0.0`, which gives guests access to the store in `key_value.rs`.
 
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 

@@ -1,4 +1,5 @@
-//! `spin:postgres/postgres@4.2.0`: opens connections, and runs queries and other statements. Each function has a blocking and an async form.
+//! Implements the interface `spin:postgres/postgres@4.2.0`, by which guests open connections and run statements. The functions that wait for
+//! the database have a blocking and an async form.
 #![expect(
     clippy::result_large_err,
     reason = "the WIT defines the error type and therefore its size, and most functions return it"
@@ -285,8 +286,8 @@ fn borrowed(parameters: &[types::Parameter]) -> impl ExactSizeIterator<Item = &(
         .map(|parameter| &**parameter as &(dyn ToSql + Sync))
 }
 
-/// Returns the statement from the connection's cache, or prepares it. Spin prepares each statement for every query, which costs a round trip
-/// and PostgreSQL's parsing.
+/// Returns the statement from the connection's cache, or prepares it. Spin has no such cache. It prepares the statement again for every query,
+/// which costs a round trip and PostgreSQL's parsing.
 async fn prepared(client: &Object, statement: &str) -> Result<Statement, tokio_postgres::Error> {
     if client.statement_cache.size() >= MAX_PREPARED {
         client.statement_cache.clear();
@@ -300,7 +301,8 @@ async fn prepared(client: &Object, statement: &str) -> Result<Statement, tokio_p
 }
 
 /// Returns whether a prepared statement has become unusable and nothing has run yet. Either its table has changed ("cached plan must not change
-/// result type"), or the guest has deallocated the statement. Functions may raise the first SQLSTATE too, but not from the same routine.
+/// result type"), or the guest has deallocated the statement. For a changed table, the name of PostgreSQL's routine is checked too, because a
+/// function may raise the same SQLSTATE after it has run.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|error| {
         *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME

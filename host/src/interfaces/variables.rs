@@ -1,4 +1,4 @@
-//! `spin:variables/variables@3.0.0`: the component's variables.
+//! Implements the interface `spin:variables/variables@3.0.0`, by which a guest reads its component's variables.
 
 use wasmtime::component::{Accessor, HasSelf};
 

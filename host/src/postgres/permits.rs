@@ -1,8 +1,8 @@
-//! The permits for database connections: `[outbound_pg] max_connections` for all components together, granted in the order of arrival. Once the
-//! oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. For all requests, also those ahead in the queue, an immediate
-//! refusal is better than a wait until the timeout.
+//! The permits for database connections. All components together have `[outbound_pg] max_connections` permits, which are granted in the order
+//! of arrival. Once the oldest waiter has waited longer than [`TOO_LONG`], new requests are refused. They would probably wait until their
+//! timeout, and an immediate refusal is better.
 //!
-//! Spin's queue has no limit.
+//! In Spin, requests are never refused, so the queue has no limit.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,8 @@ impl Permits {
 
     /// Returns a permit as soon as it's this caller's turn, or the reason for a refusal.
     pub async fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
-        // No permit is free while a request waits for one. A waiter that has its permit, but hasn't run yet, doesn't block others.
+        // The semaphore gives a released permit to the first waiter. So if a permit is free, no request waits for one. The queue isn't checked
+        // then, because it may still contain a waiter that has its permit, but hasn't run yet.
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }

@@ -77,12 +77,13 @@ impl Pools {
         if pools.len() >= MAX_POOLS
             && let Some(oldest) = pools.keys().next().cloned()
         {
-            // Connections in use stay open until their guests drop them.
+            // Removes an arbitrary pool. The pool's connections in use stay open until their guests drop them.
             pools.remove(&oldest);
         }
         let pool = Pool::builder(manager(config, ca_root)?)
             .max_size(POOL_SIZE)
-            // The last used connection has prepared statements and a warm server process. Spin uses the connections in turn.
+            // Prefers the connection that was used last, because it has prepared statements and a warm server process. Spin uses the connections
+            // in turn.
             .queue_mode(QueueMode::Lifo)
             .build()?;
         pools.insert(key, pool.clone());
@@ -91,7 +92,7 @@ impl Pools {
 }
 
 fn manager(config: Config, ca_root: Option<CaRoot>) -> Result<Manager> {
-    // `session.rs` resets sessions before they return to the pool.
+    // The pool needn't reset sessions (`Fast`), because `session.rs` resets them before they return to the pool.
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };

@@ -61,7 +61,8 @@ impl Session {
         self.client.as_ref().expect("only the drop takes it")
     }
 
-    /// Records that a statement's result or error has arrived. Must not be called for an abandoned statement, whose result may still arrive.
+    /// Records that a statement's result or error has arrived. Must not be called if the guest has abandoned the statement, because the result
+    /// may still arrive and the session must then be closed.
     pub fn ended(&self, error: Option<&tokio_postgres::Error>) {
         if error.and_then(tokio_postgres::Error::code) == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
         {
@@ -84,7 +85,8 @@ impl Drop for Session {
             if waited >= SUSPICIOUS_AFTER {
                 close_idle(&client, waited);
             }
-            // Without the close, the next guest would wait for the abandoned statement, which runs until PostgreSQL's own timeout.
+            // Closes the session, because the next guest would otherwise wait for the abandoned statement, which runs until PostgreSQL's
+            // `statement_timeout`.
             drop(Object::take(client));
         } else if *self.changed.get_mut() {
             let permit = self.permit.take();
@@ -119,7 +121,7 @@ async fn reset(client: &Object) -> Result<(), tokio_postgres::Error> {
 }
 
 /// Returns whether a statement may change its session. Statements that read or write rows can't, except with the functions and forms in
-/// `CHANGING`. Functions that the database defines aren't inspected, so they should use SET LOCAL.
+/// `CHANGING`. User-defined functions aren't inspected. They should use SET LOCAL, which changes only the transaction.
 fn may_change_session(statement: &str) -> bool {
     const PLAIN: [&str; 5] = ["select", "with", "insert", "update", "delete"];
     // The list matches set_config, pg_advisory_lock (but not pg_advisory_xact_lock), setval, SELECT INTO TEMP, dblink_connect …

@@ -74,8 +74,8 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::INT4 => get(row, index, DbValue::Int32),
         Type::INT8 => get(row, index, DbValue::Int64),
         Type::TEXT | Type::VARCHAR | Type::BPCHAR => get(row, index, DbValue::Str),
-        // A timestamptz fails with the driver's "cannot convert", because Spin reads a timestamptz as a NaiveDateTime too. A portable component
-        // has to cast the value.
+        // As in Spin, a timestamptz is read as a NaiveDateTime, which the driver refuses ("cannot convert"). So a component must cast a timestamptz
+        // to another type in SQL.
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             get(row, index, |v| DbValue::Datetime(from_datetime(v)))
         }
@@ -102,7 +102,7 @@ fn value(row: &PgRow, index: usize) -> Result<DbValue> {
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY => {
             get(row, index, DbValue::ArrayStr)
         }
-        // The other types are, for example, json, name, "char", oid, enums, and domains over such types.
+        // Types without a counterpart in the WIT are, for example, json, name, "char", oid, enums, and domains over such types.
         _ => get(row, index, |v: Raw| DbValue::Unsupported(v.0)),
     }
 }
@@ -259,7 +259,7 @@ impl ToSql for Null {
     to_sql_checked!();
 }
 
-/// The bytes of a value whose type the WIT doesn't have.
+/// The bytes of a value whose type has no counterpart in the WIT.
 struct Raw(Vec<u8>);
 
 impl FromSql<'_> for Raw {
