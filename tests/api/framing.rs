@@ -1,5 +1,5 @@
-//! Requests on the wire: the host refuses requests that a proxy could read differently, and every client can read its answer. Some of these
-//! rules exist only in our host, and aren't tested on Spin.
+//! Requests on the wire. The host refuses a request if a proxy could find another end for it, and every client can read the response.
+//! Some of these rules exist only in `reznet-host`. Their tests are skipped on Spin.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ async fn ambiguous_framing_is_refused() {
     assert!(edge.raw(old.as_bytes()).await.contains(" 400 "));
 }
 
-/// A proxy that uses Content-Length would read the end of such a body as the next request.
+/// If a request has both headers, a proxy that uses Content-Length would read the end of the chunked body as the next request.
 #[tokio::test]
 async fn request_with_content_length_and_chunked_closes_connection() {
     if serves_with_spin() {
@@ -162,7 +162,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
     for _ in 0..length / chunk.len() {
         stream.write_all(&chunk).await?;
     }
-    // Waits before reading. If the server resets the connection, the reset may arrive a little later, and it deletes the unread answer.
+    // Waits, so that a reset has time to arrive. A reset deletes unread data, so the read below fails if the server reset the connection.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await?;
