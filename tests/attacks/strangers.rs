@@ -1,4 +1,4 @@
-//! The profile counts refused requests under their own name, so they don't change a route's figures.
+//! Tests that the profiler counts refused requests under a separate name, so that they don't change the figures of a route.
 
 use std::time::{Duration, Instant};
 

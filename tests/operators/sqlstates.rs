@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL refuses: the answer depends on the SQLSTATE, not on the message.
+//! Tests with statements that PostgreSQL refuses. The response depends on the error's SQLSTATE, not on its message.
 
 use std::time::{Duration, Instant};
 

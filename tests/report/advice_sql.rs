@@ -1,5 +1,5 @@
-//! Runs every SQL text that the report's advice can give, unchanged, with messages in one table and in partitions. Afterwards the
-//! advice must be gone.
+//! Executes every SQL text that the performance report can advise, unchanged, with messages in one table and in partitions. Afterwards,
+//! the report must no longer have this advice.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -26,7 +26,7 @@ const fn case(setup: &'static str, advice: &'static [(&'static str, &'static str
     }
 }
 
-/// The cases for both layouts.
+/// The cases, which run with messages in one table and again with messages in partitions.
 const CASES: &[Case] = &[
     case(
         "DROP INDEX idx_agents_name, idx_agents_type, idx_agents_active, idx_agents_type_active, idx_messages_channel_id,
@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
         advice: &[("invalid_index", "Bro'ken")],
     },
     case("TRUNCATE \"In;valid\"", &[]),
-    // Leaves an index like that of an interrupted attempt to index a partitioned table.
+    // Leaves an invalid index on a partitioned table, as after an interrupted attempt to create it for all partitions.
     case(
         "CREATE TABLE parted (a int, b int) PARTITION BY LIST (a);
          CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
@@ -310,8 +310,8 @@ async fn advice_sql_runs_unchanged_and_resolves_its_advice() {
         assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), all);
     }
 
-    // Creates the state after a crash: invalid indexes, named ones and others, and a named index of a partitioned table that was never
-    // completed.
+    // Creates the state after a crash. Some indexes are invalid, among them indexes that the migrations declare. One declared index of the
+    // partitioned table lacks the index of a partition.
     let superuser = cluster.superuser().await;
     superuser
         .batch_execute(
