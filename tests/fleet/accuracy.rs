@@ -95,8 +95,8 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
         .map(|statement| statement.name)
         .filter(|name| !all_runs.contains_key(name))
         .collect();
-    // These statements have no measurement of their own: the profiler's statements appear in no header, `write_once` is reported under the
-    // name of the write that it runs, the report's statements are measured together, and without a replica no WAL position is queried.
+    // These statements can't be measured one by one. The profiler's statements don't run for a request. `write_once` is counted under the
+    // name of the write that it runs. The report's statements run together. WAL positions are queried only if there is a replica.
     let not_alone = [
         "fleet_compact",
         "fleet_flush",

@@ -348,7 +348,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
 async fn compaction_and_rollup_keep_targets_apart() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Inserts samples with these targets (in microseconds) into three minutes. After the compaction, a further sample is inserted.
+    // Inserts one sample for each of these targets (in microseconds) into each of three minutes of yesterday.
     for (minute, targets) in [(0, "100000, 100000"), (1, "50000, 100000"), (2, "50000")] {
         let sql = format!(
             "INSERT INTO profile.samples
@@ -413,7 +413,7 @@ async fn samples_of_older_versions_have_the_target_100_ms() {
     }
 }
 
-/// Of the totals that are older than two days, only the last of each hour is kept.
+/// `profile.totals` gets a row every ten minutes. From the rows that are older than two days, a rollup keeps only the last of each hour.
 #[tokio::test]
 async fn old_totals_are_reduced_to_one_per_hour() {
     let database = Database::migrated().await;
@@ -431,7 +431,7 @@ async fn old_totals_are_reduced_to_one_per_hour() {
         .await
         .unwrap();
     client.query(statement("fleet_rollup"), &[]).await.unwrap();
-    // Four totals remain, one for each hour, and the rollup has added one.
+    // The rollup keeps four of the old totals, one for each hour, and adds a new total.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =
         "SELECT count(*) FROM profile.totals WHERE ended_at = date_trunc('hour', ended_at)

@@ -62,7 +62,7 @@ impl Layout {
         Self(rows.collect())
     }
 
-    /// Returns the partitioned table or index that `name` belongs to, or `name` itself.
+    /// Returns the partitioned table or index that `name` belongs to. Returns `name` itself if it isn't a partition.
     fn whole<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }

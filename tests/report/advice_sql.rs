@@ -393,7 +393,7 @@ async fn recommended_sql_can_be_run_by_a_superuser() {
     let mut count = 0;
     for recommendation in recommendations.as_array().unwrap() {
         let text = recommendation.as_str().unwrap();
-        // The reason has a sentence, a colon, statements, and sometimes a remark in parentheses.
+        // A recommendation is a sentence, followed by a colon, SQL statements that end with semicolons, and sometimes a remark in parentheses.
         let Some((_, sql)) = text.split_once(": ").filter(|(_, sql)| sql.contains(';')) else {
             continue;
         };
