@@ -53,7 +53,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET 
     ORDER BY starts_at
 $$;
 
--- Gives a table exactly the privileges of another table, and revokes those that it got from default privileges.
+-- Gives the table `target` exactly the privileges of the table `source`. Revokes privileges that `target` got from default privileges.
 CREATE OR REPLACE FUNCTION messages_grant_as(target regclass, source regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -88,7 +88,7 @@ BEGIN
 END
 $$;
 
--- Returns the start of a time's month in UTC, or of the month that is `later` months after it.
+-- Returns the start of the month in UTC that is `later` months after the month of the time `at`.
 CREATE OR REPLACE FUNCTION messages_month(at timestamptz, later integer DEFAULT 0) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
     SELECT (date_trunc('month', at AT TIME ZONE 'UTC') + later * interval '1 month') AT TIME ZONE 'UTC'

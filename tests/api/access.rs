@@ -237,7 +237,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         let answer = preflight("https://other.example", headers).await;
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    // This request isn't a preflight, because it has no Access-Control-Request-Method.
+    // Without the header Access-Control-Request-Method, an OPTIONS request isn't a CORS preflight, so the API answers with Allow.
     let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &[("origin", PAGE)]).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert!(answer.header("allow").contains("POST"), "{answer:?}");

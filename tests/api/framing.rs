@@ -11,7 +11,7 @@ fn serves_with_spin() -> bool {
     std::env::var_os("SPIN").is_some()
 }
 
-/// Sends a request of these lines, and nothing after it. Returns the status of the answer.
+/// Sends a request that consists of these header lines and has no body. Returns the status of the response.
 async fn status(edge: &Edge, lines: &[&str]) -> String {
     let answer = edge.raw((lines.join("\r\n") + "\r\n\r\n").as_bytes()).await;
     let status = answer.split(' ').nth(1);
@@ -129,7 +129,8 @@ async fn ambiguous_framing_is_refused() {
     assert!(edge.raw(old.as_bytes()).await.contains(" 400 "));
 }
 
-/// If a request has both headers, a proxy that uses Content-Length would read the end of the chunked body as the next request.
+/// If a request has Content-Length and chunked Transfer-Encoding, a proxy that uses Content-Length would read the end of the body as the
+/// next request.
 #[tokio::test]
 async fn request_with_content_length_and_chunked_closes_connection() {
     if serves_with_spin() {

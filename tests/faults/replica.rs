@@ -73,7 +73,7 @@ fn holds(answer: &Answer, content: &str) -> bool {
     rows.iter().any(|message| message["content"] == content)
 }
 
-/// Repeats a read until the expected server answers it.
+/// Repeats a read until `Server-Timing` names the expected server. Returns that response.
 async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
     let patience = Instant::now() + Duration::from_secs(10);
     loop {

@@ -48,7 +48,7 @@ pub const UNEVEN: &str = "
     FROM generate_series(1, 50000) AS n;
     ALTER TABLE workflow_tasks ENABLE TRIGGER USER";
 
-/// Many agents, most of them inactive. The inactive agents are the older ones.
+/// Inserts many agents, most of which are inactive and older than the active ones.
 const MANY_AGENTS: &str = "
     INSERT INTO agents (name, agent_type, is_active, created_at)
     SELECT '@many-' || n, CASE WHEN n <= 10000 THEN 'analyst' ELSE 'qa' END, n % 10000 > 9000,
@@ -56,7 +56,7 @@ const MANY_AGENTS: &str = "
     FROM generate_series(1, 20000) AS n;
     ANALYZE agents";
 
-/// IDs of rows with many related rows, with few, and with none.
+/// IDs for parameters. Some refer to rows with many related rows, some to rows with few, and some to no row.
 struct Ids {
     agents: Vec<String>,
     channels: Vec<String>,

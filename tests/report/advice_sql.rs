@@ -123,7 +123,7 @@ const CASES: &[Case] = &[
          ANALYZE idle",
         &[("never_analysed", "Ne;ver"), ("unused_index", "I;dle")],
     ),
-    // Deletes a row from a table that other tables refer to. The report then advises indexes on these foreign keys.
+    // Deletes rows from tables that other tables refer to. After such deletes, the report advises indexes on the foreign keys.
     case(
         "DROP INDEX IF EXISTS workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
          DO $$ DECLARE index regclass; BEGIN

@@ -41,7 +41,7 @@ struct Options {
     /// Number of concurrent clients
     #[arg(long, default_value_t = 24)]
     clients: usize,
-    /// Don't fail if responses are slower after the faults, for machines that do other work meanwhile
+    /// Don't fail if responses are slower after the faults; for machines that run other programs at the same time
     #[arg(long)]
     no_speed: bool,
 }
