@@ -48,7 +48,7 @@ pub const UNEVEN: &str = "
     FROM generate_series(1, 50000) AS n;
     ALTER TABLE workflow_tasks ENABLE TRIGGER USER";
 
-/// Inserts many agents, most of which are inactive and older than the active ones.
+/// Inserts 10,000 agents of each of two types. In each type, nine of ten agents are inactive, and these are the older ones.
 const MANY_AGENTS: &str = "
     INSERT INTO agents (name, agent_type, is_active, created_at)
     SELECT '@many-' || n, CASE WHEN n <= 10000 THEN 'analyst' ELSE 'qa' END, n % 10000 > 9000,

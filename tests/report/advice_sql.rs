@@ -123,7 +123,7 @@ const CASES: &[Case] = &[
          ANALYZE idle",
         &[("never_analysed", "Ne;ver"), ("unused_index", "I;dle")],
     ),
-    // Deletes rows from tables that other tables refer to. After such deletes, the report advises indexes on the foreign keys.
+    // Deletes an agent. After a row was deleted from agents, the report advises indexes on the foreign keys that refer to agents.
     case(
         "DROP INDEX IF EXISTS workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
          DO $$ DECLARE index regclass; BEGIN
