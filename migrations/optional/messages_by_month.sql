@@ -1,6 +1,6 @@
 -- migrate: no-transaction
--- Partitions the table messages by month. This layout is for databases with more messages than fit in memory, and for operators who
--- want to remove old messages quickly. docs/operations.md explains the use and the undo, docs/benchmarks.md has the cost and the gain.
+-- Partitions the table messages by month. Use this layout if a database has more messages than fit in memory, or to remove old messages
+-- quickly. docs/operations.md explains how to apply and undo this migration. docs/benchmarks.md has its cost and its gain.
 --
 --   scripts/migrate optional messages_by_month      partitions messages while the API is in use; safe to run again after any interruption
 --   scripts/migrate undo messages_by_month          moves messages back to one table, in the same way
@@ -13,9 +13,9 @@
 --   CALL messages_add_months();                     creates partitions for the next three months; run it by cron, daily or monthly
 --   CALL messages_detach_before('2025-06-01');      detaches the months before a date as separate tables, to be dumped or dropped
 --
--- An attempt to get a strong lock ends after 200 ms, so that no session queues behind it for longer. lock_timeout limits the total time
--- of all attempts; 0 means no limit. Strong locks are kept for milliseconds only. The partitioned table differs in two ways: ids are
--- unique within a month, not across months, and triggers replace the foreign key messages_thread_id_fkey.
+-- Some steps need a lock that blocks other sessions. An attempt to get such a lock ends after 200 ms, so that no session queues behind it
+-- for longer. lock_timeout limits the total time of all attempts; 0 means no limit. These locks are kept for milliseconds only. Unlike in
+-- the single table, ids are unique only within a month, and triggers replace the foreign key messages_thread_id_fkey.
 
 -- Runs a step in one transaction. If the step doesn't get a lock, tries again later.
 CREATE OR REPLACE PROCEDURE messages_try(step text) LANGUAGE plpgsql AS $$
@@ -40,8 +40,8 @@ BEGIN
 END
 $$;
 
--- Returns the partitions of messages or of its mirror, oldest first. Their bounds are parsed from text. So this function and those below
--- set the format and the time zone of times, instead of using the session's.
+-- Returns the partitions of messages or of its mirror, oldest first. Parses the bounds from text. So this function, and others that convert
+-- times to or from text, set DateStyle and TimeZone instead of using the session's settings.
 CREATE OR REPLACE FUNCTION messages_partitions()
 RETURNS TABLE (parent regclass, partition regclass, starts_at timestamptz, ends_at timestamptz)
 LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET TimeZone = 'UTC' AS $$
@@ -53,7 +53,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp SET DateStyle = 'ISO' SET 
     ORDER BY starts_at
 $$;
 
--- Gives a table exactly the privileges of another table, and revokes those that it got from default privileges.
+-- Gives the table `target` exactly the privileges of the table `source`. Revokes privileges that `target` got from default privileges.
 CREATE OR REPLACE FUNCTION messages_grant_as(target regclass, source regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -88,15 +88,15 @@ BEGIN
 END
 $$;
 
--- Returns the start of a time's month in UTC, or of the month that is `later` months after it.
+-- Returns the start of the month in UTC that is `later` months after the month of the time `at`.
 CREATE OR REPLACE FUNCTION messages_month(at timestamptz, later integer DEFAULT 0) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
     SELECT (date_trunc('month', at AT TIME ZONE 'UTC') + later * interval '1 month') AT TIME ZONE 'UTC'
 $$;
 
--- Replaces the foreign key of threads. A message can join a thread only if the first message exists, and the first message can't be
--- deleted while the thread has others. An exception is a first message that was detached with its month. The function runs as the table's
--- owner, like the check of a foreign key.
+-- Replaces the foreign key from thread_id to the first message of a thread. A message can join a thread only if the first message exists.
+-- The first message can't be deleted while the thread has other messages. A thread whose first message was detached with its partition
+-- still accepts messages. The function runs with the privileges of the table's owner, like the check of a foreign key.
 CREATE OR REPLACE FUNCTION messages_thread_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -120,8 +120,8 @@ BEGIN
 END
 $$;
 
--- Repeats a write to messages on the mirror. A trigger calls this function once per statement, so that a foreign key between rows of the
--- statement holds on the mirror as on messages.
+-- Repeats a write to messages on the mirror. A trigger calls this function once per statement and not per row. So a statement that
+-- inserts or deletes a complete thread doesn't violate the mirror's foreign key of threads.
 CREATE OR REPLACE FUNCTION messages_mirror_write() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -133,7 +133,7 @@ BEGIN
             author_name = made.author_name, content = made.content, thread_id = made.thread_id,
             metadata = made.metadata, created_at = made.created_at
         FROM gone JOIN made USING (id) WHERE mirror.id = gone.id AND mirror.created_at = gone.created_at;
-        -- Inserts updated messages that aren't copied yet.
+        -- Updated messages that aren't copied yet don't exist in the mirror, so inserts them.
         INSERT INTO messages_mirror SELECT * FROM made ON CONFLICT DO NOTHING;
     ELSIF TG_OP = 'DELETE' THEN
         DELETE FROM messages_mirror AS mirror USING gone
@@ -159,7 +159,8 @@ BEGIN
 END
 $$;
 
--- Returns the objects that were added to messages and would stay with the old table; NULL if there are none.
+-- Returns a list of the objects that an operator has added to messages, because the swap would leave them on the old table. NULL if there
+-- are none.
 CREATE OR REPLACE FUNCTION messages_attached() RETURNS text
 LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
     SELECT string_agg(found, ', ') FROM (
@@ -216,8 +217,8 @@ BEGIN
     END LOOP;
 
     IF by_month THEN
-        -- Creates partitions from the month of the oldest message, or of five years ago, to three months from now. The first partition
-        -- also takes all older messages, and the last all newer ones, so that no message is refused because of its time.
+        -- Creates partitions for the months from the oldest message to three months from now. Starts five years ago if the oldest message is
+        -- older. The first partition also takes all older messages, and the last all newer ones, so that no message is refused.
         SELECT messages_month(least(greatest(min(created_at), now() - interval '5 years'), now())) INTO month FROM messages;
         ending := messages_month(now(), 3);
         PERFORM messages_make_partition('messages_mirror', month, 'MINVALUE', quote_literal(messages_month(month, 1)));
@@ -246,7 +247,7 @@ BEGIN
     WHERE reltuples > 0 AND relkind = 'r' AND (oid = 'messages'::regclass
         OR oid IN (SELECT partition FROM messages_partitions() WHERE parent = 'messages'::regclass));
 
-    -- Takes the locks that block other sessions last, in the order in which the API's statements lock these tables.
+    -- Locks the tables only now, because the locks block writes. Uses the order in which the API's statements lock these tables.
     LOCK TABLE channels IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE messages IN SHARE ROW EXCLUSIVE MODE;
     FOR definition IN
@@ -265,7 +266,8 @@ BEGIN
 END
 $$;
 
--- Copies the next messages, and locks them against changes meanwhile. So an earlier change is copied, and a later change is mirrored.
+-- Copies the next messages to the mirror, and locks their rows against changes until the transaction ends. So a change before the copy is
+-- copied, and the triggers mirror a change after it.
 CREATE OR REPLACE FUNCTION messages_mirror_copy(batch integer) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET synchronous_commit = off AS $$
 DECLARE
@@ -288,7 +290,7 @@ BEGIN
 END
 $$;
 
--- Adds the foreign key of threads to a mirror that is a plain table, after all rows are copied.
+-- Adds the foreign key messages_thread_id_fkey to a mirror that isn't partitioned. Called after all rows are copied.
 CREATE OR REPLACE FUNCTION messages_mirror_thread_key() RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -301,7 +303,7 @@ BEGIN
 END
 $$;
 
--- Fails if messages and the mirror differ in the rows between two times. One statement reads both tables, so it sees both at one moment.
+-- Fails if messages and the mirror differ in the rows between two times. One statement reads both tables, so it uses one snapshot.
 CREATE OR REPLACE FUNCTION messages_mirror_compare(starts_at timestamptz, ends_at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
@@ -436,9 +438,9 @@ BEGIN
 END
 $$;
 
--- Creates partitions for the coming months. If the last call is too long ago, the last partition has messages of months that have begun.
--- Then this partition gets an end after these months. A CHECK constraint proves this bound beforehand, so that no session waits while PostgreSQL scans the
--- rows.
+-- Creates partitions for the coming months. If the last call is too long ago, the last partition, which has no end, already contains
+-- messages of several months. Then it gets an end after these months. A CHECK constraint proves this end beforehand, so that PostgreSQL
+-- needs no scan of the rows while it locks the table.
 CREATE OR REPLACE PROCEDURE messages_add_months(ahead integer DEFAULT 3) LANGUAGE plpgsql AS $$
 DECLARE
     last record;
@@ -459,7 +461,7 @@ BEGIN
         IF newest IS NULL THEN
             month := messages_month(last.starts_at, 1);
         ELSE
-            -- Chooses a month that begins more than a day from now. Until the partition ends there, its CHECK refuses messages of that month.
+            -- Chooses a month that begins more than a day from now, because the CHECK refuses newer messages until the partition ends there.
             month := messages_month(greatest(newest, now() + interval '1 day'), 1);
             CALL messages_try(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS messages_ends_check,
                 ADD CONSTRAINT messages_ends_check CHECK (created_at < %L) NOT VALID', last.partition, month));
@@ -514,7 +516,7 @@ $$;
 
 CALL messages_move(by_month => true);
 
--- Tells scripts/migrate verify how the schema differs from migrations/ after this migration. These statements never run here.
+-- Shows `scripts/migrate verify` how this migration changes the declared schema. psql skips these statements because of \if false.
 \if false
 ALTER TABLE messages DROP CONSTRAINT messages_thread_id_fkey, DROP CONSTRAINT messages_pkey;
 ALTER TABLE messages ADD CONSTRAINT messages_pkey PRIMARY KEY (id, created_at);

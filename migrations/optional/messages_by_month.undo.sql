@@ -1,9 +1,10 @@
 -- migrate: no-transaction
 -- Undoes messages_by_month.sql while the API is in use. Messages are in one table again, as in migrations/0001_schema.sql. If the mirror
--- still exists, swaps the names again. Otherwise creates and fills the single table in the way in which the partitions were created. Safe
+-- still exists, only swaps the names again. If it was dropped, first creates a single table and fills it while triggers mirror writes. Safe
 -- to run again after any interruption, and on a database without messages_by_month.
 --
--- Fails if a thread's first message was detached with its month, because the foreign key needs the message. To remove such references:
+-- Fails if a thread's first message was detached with its partition, because the foreign key of threads requires this message in the table.
+-- This statement removes such references:
 --   UPDATE messages SET thread_id = NULL WHERE thread_id IS NOT NULL
 --   AND NOT EXISTS (SELECT FROM messages AS first WHERE first.id = messages.thread_id);
 

@@ -5,7 +5,7 @@
 --   scripts/migrate undo stats_materialized                        makes GET /api/stats count for each response again
 --   REFRESH MATERIALIZED VIEW CONCURRENTLY stats_materialized;     updates the counts; run it by cron as the view's owner; blocks no reader
 
--- Permits any time for the first count, because no session waits for it.
+-- Disables statement_timeout, because the first count may take long, and no session waits for it.
 SET LOCAL statement_timeout = 0;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS stats_materialized AS

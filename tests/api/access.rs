@@ -1,4 +1,4 @@
-//! Access: tokens, pages of other origins, and security headers for browsers.
+//! Access control: API and admin tokens, requests from web pages of other origins, and security headers for browsers.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -112,7 +112,7 @@ async fn only_pages_of_the_configured_origins_may_read() {
         assert!(exposed.contains(name), "{exposed}");
     }
     assert!(answer.header("vary").contains("origin"));
-    // Pages may read errors, too.
+    // Error responses have the CORS header too, so that a page can read them.
     let error = ask(&edge, &Method::GET, "/api/nothing", &[("origin", PAGE)]).await;
     assert_eq!(error.header("access-control-allow-origin"), PAGE);
 
@@ -228,7 +228,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
         assert_eq!(answer.header("access-control-allow-headers"), headers);
         assert_eq!(answer.header("access-control-allow-origin"), PAGE);
-        // There is no Access-Control-Allow-Credentials, so pages of other origins can't use the cookies of the API's site.
+        // Without Access-Control-Allow-Credentials, a browser doesn't let a page of another origin read the response to a request with cookies.
         assert!(
             !answer
                 .headers
@@ -237,7 +237,7 @@ async fn a_preflight_allows_every_header_it_asks_for() {
         let answer = preflight("https://other.example", headers).await;
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
     }
-    // This request isn't a preflight, because it has no Access-Control-Request-Method.
+    // Without the header Access-Control-Request-Method, an OPTIONS request isn't a CORS preflight, so the API answers with Allow.
     let answer = ask(&edge, &Method::OPTIONS, "/api/agents", &[("origin", PAGE)]).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert!(answer.header("allow").contains("POST"), "{answer:?}");
@@ -318,7 +318,7 @@ async fn pages_are_public_have_a_csp_and_run_no_query() {
     let database = Database::migrated().await;
     let variables = [("api_token", API), ("admin_token", ADMIN)];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // The pages contain no data. Their scripts request the data with the token that the user enters.
+    // These pages need no token, because they contain no data. Their scripts request the data with the token that the user enters.
     for path in PAGES {
         let answer = edge.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -331,8 +331,8 @@ async fn pages_are_public_have_a_csp_and_run_no_query() {
     }
 }
 
-/// Headers that a browser adds if a page of another origin sends a write. Without HTTPS or a loopback address, the browser adds only
-/// `Origin`.
+/// Headers that a browser adds if a page of another origin sends a write. If the API is neither on HTTPS nor on a loopback address, the
+/// browser omits the `Sec-Fetch` headers, and adds only `Origin`.
 const FOREIGN_PAGES: [&[(&str, &str)]; 6] = [
     &[
         ("origin", "https://evil.example"),
@@ -380,7 +380,7 @@ async fn pages_of_other_origins_may_not_write() {
                     assert!(detail.contains("the variable cors_origins"), "{what}");
                 }
             }
-            // Programs and our own pages send the following headers. The last set occurs behind a proxy that replaces the Host header.
+            // Programs and pages of the API's own origin send these headers. With the last set, a proxy has replaced the Host header.
             let own_origin = edge.url();
             for page in [
                 &[][..],
@@ -494,7 +494,7 @@ async fn with_api_token_any_host_name_is_served() {
         let answer = ask(&edge, &Method::GET, "/api/agents", &token[..1]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{host}");
     }
-    // If only the admin token is set, or the API token is only white space, the API is open. So the component must check the host name.
+    // Without an API token, or with one of white space only, anyone can use the API. So the component must check the Host header.
     for variables in [[("admin_token", ADMIN)], [("api_token", " \n")]] {
         let edge = Edge::start_with(&database, &variables, &[]).await;
         let foreign = [("host", FOREIGN_HOSTS[0])];

@@ -1,4 +1,4 @@
-//! JSON bodies: some are stored unchanged, others are refused, and none uses too much memory.
+//! JSON bodies. Free-form objects are stored unchanged, invalid bodies are refused, and no body makes the component run out of memory.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use support::{Answer, Database, Edge};
 
 use super::{agent, channel, faults, text};
 
-/// Sends a body unchanged.
+/// Sends `body` unchanged, even if it isn't valid JSON.
 async fn send(edge: &Edge, method: &Method, path: &str, body: &str) -> Answer {
     send_as(
         edge,
@@ -40,7 +40,7 @@ async fn send_as(
         .await
 }
 
-/// Returns each free-form object in a request body, as the operation and the name of the member.
+/// Returns each member of a request body that accepts any JSON object, with its operation.
 fn free_form_members() -> Vec<(Operation, String)> {
     let mut found = Vec::new();
     for operation in operations() {
@@ -58,7 +58,7 @@ fn free_form_members() -> Vec<(Operation, String)> {
     found
 }
 
-/// Returns a path of the operation that leads to an existing row.
+/// Returns a path of the operation with the id of an existing row.
 async fn path_of(edge: &Edge, operation: &Operation) -> String {
     let id = match operation.path.as_str() {
         path if path.starts_with("/api/agents") => agent(edge, "backend").await,
@@ -71,7 +71,7 @@ async fn path_of(edge: &Edge, operation: &Operation) -> String {
     operation.path_with(&id)
 }
 
-/// Free-form objects in the form in which PostgreSQL writes jsonb, so that the answer contains them unchanged.
+/// Free-form objects, written exactly as PostgreSQL prints jsonb. So the test can expect the same text in the response.
 const FREE_FORM: &[&str] = &[
     r#"{"$serde_json::private::Number": "12"}"#,
     r#"{"$serde_json::private::Number": "abc"}"#,
@@ -252,15 +252,15 @@ async fn only_utf_8_charsets_and_identity_encoding_are_accepted() {
     }
 }
 
-/// Parsed into a tree, such a body would need a hundred times the memory of its text. An instance has 128 MiB for sixteen requests, so a
-/// few trees would exhaust its memory.
+/// A parser that builds a tree from these bodies would need a hundred times their size. An instance has 128 MiB for sixteen requests, so
+/// a few trees would exhaust its memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn deep_and_wide_bodies_do_not_affect_other_requests() {
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");
     let bodies = [
-        // Deep and wide values, in an unknown member and in a free-form one, together with a reference that needs a query.
+        // Deep and wide values. Each is sent in an unknown member and in a free-form member, together with a reference that needs a query.
         format!("{}1{}", "{\"\":".repeat(170_000), "}".repeat(170_000)),
         format!("[{}0]", "{\"\":0},".repeat(120_000)),
         format!("[{}0]", "[],".repeat(300_000)),

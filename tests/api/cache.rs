@@ -1,5 +1,5 @@
-//! The key-value store as a cache of agents and channels. A hit runs no query and returns the same body. A client always sees its own
-//! writes. A client sees the writes of other clients after the configured seconds at most.
+//! The cache of agents and channels in the key-value store. A cache hit runs no query and returns the same body as a miss. A client
+//! always sees its own writes. It sees the writes of other clients after `cache_seconds` at most.
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ async fn cache_hit_runs_no_query_and_returns_the_same_response() {
         assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED, "{path}");
         assert!(is_hit(&unchanged), "{path}");
     }
-    // A missing row isn't cached, because it may be created elsewhere at any moment.
+    // A 404 response isn't cached, because another host may create the row at any moment.
     for absent in [
         format!("/api/agents/{NOBODY}"),
         "/api/agents/name/no".to_owned(),
@@ -156,7 +156,7 @@ async fn every_write_invalidates_the_shared_cache_at_once() {
         assert_ne!(after.body, before.body, "{path}");
         assert_eq!(after.query_count(), 1, "{path}");
     }
-    // Writes to other tables don't invalidate either list.
+    // Writes to other tables invalidate neither the list of agents nor the list of channels.
     let message = json!({"content": "new"});
     let random = format!("/api/channels/{}/messages", channel(&edge, "new").await);
     for path in ["/api/agents", "/api/channels"] {
@@ -171,7 +171,7 @@ async fn every_write_invalidates_the_shared_cache_at_once() {
 #[tokio::test]
 async fn other_host_serves_stale_rows_at_most_cache_seconds_never_to_writer() {
     let database = Database::migrated().await;
-    // Each host has its own store.
+    // Each host has its own key-value store, so a write through one host doesn't invalidate the cache of the other.
     let (here, elsewhere) = (cached(&database, "3").await, cached(&database, "3").await);
     let path = format!("/api/agents/{}", agent(&here, "qa").await);
     until_hit(&elsewhere, &path).await;
@@ -273,11 +273,11 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
         .header("content-type", "application/json")
         .body(Full::from(json!({"is_busy": true}).to_string()))
         .unwrap();
-    // The request times out, so its response has no read-your-writes token.
+    // The row is locked, so this write exceeds the host's request timeout. The response then has no read-your-writes token.
     let given_up = edge.exchange(request);
     let read = async {
         sleep(Duration::from_millis(300)).await;
-        // Another write ends while the first one is still running.
+        // A write to another agent ends while the write to the locked agent is still running.
         let written = edge.patch(&other, &json!({"is_busy": true})).await;
         assert_eq!(written.status, StatusCode::OK, "{written:?}");
         for _ in 0..10 {
@@ -294,7 +294,7 @@ async fn rows_are_not_cached_during_a_write_nor_stale_after_its_timeout() {
     assert_eq!(given_up.unwrap().status, StatusCode::INTERNAL_SERVER_ERROR);
     edge.get(&path).await;
     locked.batch_execute("COMMIT").await.unwrap();
-    // Once the write is done, reads must return it.
+    // As soon as the database shows the committed write, the API must return it too.
     let client = database.client().await;
     let sql = format!("SELECT is_busy FROM agents WHERE id = '{id}'");
     for _ in 0..20 {
@@ -323,7 +323,8 @@ async fn databases_that_share_a_store_have_separate_cache_entries() {
         )
     })
     .await;
-    // Both databases have this agent. The path with the @ is read from our database, and the path without it from the other one.
+    // The agent exists in both databases, and is busy only in `other`. The manifest routes only the path without @ to the component that
+    // uses `other`.
     for (path, is_busy) in [
         ("/api/agents/name/qa", true),
         ("/api/agents/name/@qa", false),
@@ -357,7 +358,7 @@ async fn cache_report_shows_the_hit_rate_of_all_instances() {
         }
     }
     assert!(hits > 0);
-    // A request with a read-your-writes token isn't looked up in the cache.
+    // A request with a read-your-writes token skips the cache, so it doesn't count as a lookup.
     let token = [("x-written", "latest")];
     edge.request_with(Method::GET, "/api/channels", &token)
         .await;
@@ -385,7 +386,7 @@ async fn cache_report_shows_the_hit_rate_of_all_instances() {
         statements.iter().all(|one| one["lookups"] == 50),
         "{report}"
     );
-    // Lookups count neither as queries nor as requests, so the other report is unchanged.
+    // A cache lookup counts neither as a query nor as a request, so the database report has one entry for the one miss.
     let performance = edge.get("/api/performance/database").await.json();
     let of = |list: &str, member: &str, name: &str| {
         let rows = performance[list].as_array().expect("a list");

@@ -17,7 +17,7 @@ const CHANGING: [&str; 4] = [
     "readiness",
 ];
 
-/// With this token, a report shows which statements ran.
+/// The admin token. With it, the test can read a performance report that lists the executed statements.
 const ADMIN_TOKEN: &str = "a-token-for-administrators";
 
 async fn get_unless(edge: &Edge, method: Method, path: &str, held: &str) -> Answer {
@@ -125,7 +125,7 @@ async fn errors_and_writes_are_never_304() {
     assert!(!written.body.is_empty());
 }
 
-/// Returns every list, with the statement that reads it.
+/// Returns every combination of a list and its filters, as the name of the statement and the path.
 fn lists(agent: &str, channel: &str, workflow: &str) -> Vec<(&'static str, String)> {
     let parent = |table: &str| match table {
         "agents" => agent.to_owned(),
@@ -299,7 +299,7 @@ async fn list_tag_changes_if_the_next_page_disappears() {
     let client = database.client().await;
     let edge = Edge::start(&database).await;
     let channel = channel(&edge, "general").await;
-    // Thirty messages exceed the 2 MiB of a page, which therefore ends early and omits its oldest rows.
+    // Thirty messages of 100,000 characters exceed the 2 MiB limit of a page. So the page ends early and omits the oldest rows.
     client
         .batch_execute(&format!(
             "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
@@ -358,7 +358,7 @@ async fn task_list_tag_distinguishes_contexts_with_equal_jsonb_hash() {
     let edge = Edge::start(&database).await;
     let task = edge.post("/api/tasks", &json!({"description": "t"})).await;
     let task = format!("/api/tasks/{}", text(&task.json(), "id"));
-    // Most contexts have the same jsonb hash as the context before or after them.
+    // PostgreSQL computes the same jsonb hash for most neighbours in `contexts`, although their values differ.
     let flag = |n: usize| {
         let flags = (0..17).map(|i| (format!("{i:02}"), json!(i == n)));
         Value::Object(flags.collect())

@@ -1,5 +1,5 @@
-//! Requests on the wire: the host refuses requests that a proxy could read differently, and every client can read its answer. Some of these
-//! rules exist only in our host, and aren't tested on Spin.
+//! Requests on the wire. The host refuses a request if a proxy could find another end for it, and every client can read the response.
+//! Some of these rules exist only in `reznet-host`. Their tests are skipped on Spin.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn serves_with_spin() -> bool {
     std::env::var_os("SPIN").is_some()
 }
 
-/// Sends a request of these lines, and nothing after it. Returns the status of the answer.
+/// Sends a request that consists of these header lines and has no body. Returns the status of the response.
 async fn status(edge: &Edge, lines: &[&str]) -> String {
     let answer = edge.raw((lines.join("\r\n") + "\r\n\r\n").as_bytes()).await;
     let status = answer.split(' ').nth(1);
@@ -129,7 +129,8 @@ async fn ambiguous_framing_is_refused() {
     assert!(edge.raw(old.as_bytes()).await.contains(" 400 "));
 }
 
-/// A proxy that uses Content-Length would read the end of such a body as the next request.
+/// If a request has Content-Length and chunked Transfer-Encoding, a proxy that uses Content-Length would read the end of the body as the
+/// next request.
 #[tokio::test]
 async fn request_with_content_length_and_chunked_closes_connection() {
     if serves_with_spin() {
@@ -162,7 +163,7 @@ async fn send_all(edge: &Edge, head: &str, length: usize) -> std::io::Result<Str
     for _ in 0..length / chunk.len() {
         stream.write_all(&chunk).await?;
     }
-    // Waits before reading. If the server resets the connection, the reset may arrive a little later, and it deletes the unread answer.
+    // Waits, so that a reset has time to arrive. A reset deletes unread data, so the read below fails if the server reset the connection.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await?;

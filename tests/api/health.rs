@@ -69,7 +69,7 @@ async fn readiness_names_a_dropped_index_and_a_missing_migration() {
     );
 }
 
-/// Returns the objects of readiness's problems of this kind, and the whole answer.
+/// Requests /api/health/ready. Returns the affected objects of all problems of this kind, and the complete body.
 async fn problems(edge: &Edge, kind: &str) -> (Vec<String>, serde_json::Value) {
     let answer = edge.get("/api/health/ready").await;
     assert_eq!(answer.query_count(), 1);
@@ -118,7 +118,7 @@ async fn readiness_lists_missing_privileges_and_migrate_grant_fixes_them() {
     );
     let detail = body["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("scripts/migrate grant"), "{detail}");
-    // If the ledger can't be read, readiness reports nothing about migrations.
+    // If the component can't read the migration ledger, it reports no missing migration and no missing index.
     assert_eq!(body["missing_migrations"], serde_json::json!([]));
     assert_eq!(body["missing_indexes"], serde_json::json!([]));
     assert_eq!(

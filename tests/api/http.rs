@@ -1,4 +1,4 @@
-//! Rules for every route: methods, paths, errors, and the headers of every response.
+//! Rules that apply to every route: allowed methods, paths, error bodies and response headers.
 
 use http::{Method, StatusCode};
 use support::contract::operations;
@@ -47,7 +47,7 @@ async fn head_matches_get_without_the_body() {
             get.header("content-type"),
             "{path}"
         );
-        // Some bodies contain durations or ids that differ between responses. So the test compares the length of only one body.
+        // Some bodies contain durations or request ids, so their length may differ between GET and HEAD. This body is always the same.
         if path == "/api/agents/name/orchestrator" {
             assert_eq!(head.header("content-length"), get.body.len().to_string());
         }

@@ -1,4 +1,4 @@
-//! Writes with an Idempotency-Key: they run once, however often they are repeated.
+//! Writes with an Idempotency-Key. The component executes such a write once, even if the client sends it several times.
 
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode};

@@ -1,4 +1,5 @@
-//! The API over HTTP, against a running host with a database for each test. Files mirror the URLs.
+//! Tests of the API over HTTP. Each test has its own database and its own running host. Files such as agents.rs test the paths of one
+//! resource. The other files test one rule on many paths.
 
 mod access;
 mod agents;
@@ -30,14 +31,14 @@ use support::{Answer, Edge};
 /// An id that no row has.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Returns the text of a member; fails if there is none.
+/// Returns a member of an object as text. Fails if the member is missing or isn't a string.
 fn text<'a>(row: &'a Value, member: &str) -> &'a str {
     row[member]
         .as_str()
         .unwrap_or_else(|| panic!("no {member}: {row}"))
 }
 
-/// Returns one member of each row of a list.
+/// Returns the member `member` of each row in a response that is a list.
 fn each(answer: &Answer, member: &str) -> Vec<String> {
     let rows = answer.json();
     let rows = rows
@@ -48,7 +49,7 @@ fn each(answer: &Answer, member: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the pointers or parameters of a 422 response's field errors.
+/// Returns the location of each field error in a 422 response: a JSON pointer into the body, or a parameter's name.
 fn faults(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 422, "{answer:?}");
     let problem = answer.json();
@@ -65,7 +66,7 @@ fn faults(answer: &Answer) -> Vec<String> {
         .collect()
 }
 
-/// Returns the id of an agent of the starting data.
+/// Returns the id of an agent that the migrations have inserted.
 async fn agent(edge: &Edge, name: &str) -> String {
     text(
         &edge.get(&format!("/api/agents/name/{name}")).await.json(),
@@ -74,7 +75,7 @@ async fn agent(edge: &Edge, name: &str) -> String {
     .to_owned()
 }
 
-/// Returns the id of a channel of the starting data.
+/// Returns the id of a channel that the migrations have inserted.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

@@ -20,7 +20,7 @@ async fn message_list_covers_all_channels_since_a_given_time() {
         each(&edge.get("/api/messages").await, "content"),
         ["a", "b", "c"]
     );
-    // The time as the API returned it, without an offset, and with an offset whose plus sign is not encoded.
+    // Three forms of the same time: as the API returned it, without an offset, and with an offset whose plus sign isn't percent-encoded.
     let naive = times[1].replace('Z', "");
     for since in [
         times[1].as_str(),

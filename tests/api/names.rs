@@ -1,5 +1,5 @@
-//! Names: two names with the same characters are equal, even if they were sent in different Unicode forms. No name has invisible
-//! characters.
+//! Unicode in names. Two names with the same characters are equal, even if clients sent them in different normalization forms. Names
+//! with invisible characters are refused.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -17,7 +17,7 @@ async fn composed_and_decomposed_channel_names_are_the_same() {
     assert_eq!(first.json()["name"], "caf\u{e9}");
     assert_eq!(create("caf\u{e9}").await.status, StatusCode::CONFLICT);
     assert_eq!(create("cafe\u{301}").await.status, StatusCode::CONFLICT);
-    // The length limit applies to the normalized form, not to the form that was sent.
+    // The client sends 200 code points, but the normalized name has 100, which is the limit.
     let longest = create(&"e\u{301}".repeat(100)).await;
     assert_eq!(longest.json()["name"], "\u{e9}".repeat(100));
 }

@@ -1,4 +1,4 @@
-//! /api/openapi.json, and checks of every operation that the document describes.
+//! /api/openapi.json, and checks of every operation in it.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -9,7 +9,7 @@ use support::{Answer, Database, Edge};
 
 use super::{NOBODY, faults};
 
-/// Sends a body unchanged, with a content type.
+/// Sends a request with this body and this content type.
 async fn send(
     edge: &Edge,
     operation: &Operation,
@@ -48,7 +48,7 @@ async fn every_operation_refuses_an_unknown_query_parameter() {
     for operation in operations() {
         let path = format!("{}?bogus=1", operation.path_with(NOBODY));
         let answer = send_example(&edge, &operation, &path).await;
-        // Some examples refer to rows that don't exist, so the response also has an error for each of these references.
+        // Some examples in openapi.json refer to rows that don't exist. For each such reference, the response has another error.
         let references = faults(&answer).split_off(1);
         assert_eq!(faults(&answer)[0], "bogus", "{}", operation.id);
         assert!(references.iter().all(|place| place.starts_with('/')));

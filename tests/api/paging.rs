@@ -1,4 +1,5 @@
-//! Following `Link` returns each row once, even while other clients write, and the last page takes no longer than the first.
+//! Paging. A client that follows the `Link` headers gets each row once, even while other clients write. The query for the last page
+//! takes about as long as the query for the first.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -79,7 +80,8 @@ async fn next_links_return_each_message_once_during_concurrent_writes() {
     assert_each_once(&oldest_first.0);
 }
 
-/// Requests the first and the last page in turn, and compares the median times, because other load on the machine distorts single times.
+/// Requests the first page and the last page alternately, and compares the medians. A single time isn't reliable, because other
+/// processes also use the machine.
 #[tokio::test]
 async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
     let database = with_messages().await;
@@ -90,7 +92,7 @@ async fn query_time_of_last_page_is_at_most_1_5_times_the_first() {
     );
     for first in [general, "/api/messages?limit=50".to_owned()] {
         let mut last = first.clone();
-        // Gets the cursor of the last page from the page before it, which is read by offset.
+        // Requests the second-last page by its offset. Its `Link` header has the cursor of the last page.
         let separator = format!("{first}&offset={}", MESSAGES - 100);
         if let Some(next) = edge.get(&separator).await.next() {
             last = next;
@@ -208,7 +210,7 @@ async fn pages_of_long_messages_end_early_and_link_to_the_rest() {
     }
 }
 
-/// Follows a list with one row for each page, and returns this member of each row in the order of the list.
+/// Reads a list to its end in pages of one row. Returns the member `member` of each row, in the order of the list.
 async fn follow_one_by_one(edge: &Edge, first: &str, member: &str) -> Vec<String> {
     let mut seen = Vec::new();
     let mut next = Some(format!("{first}limit=1"));
@@ -222,7 +224,8 @@ async fn follow_one_by_one(edge: &Edge, first: &str, member: &str) -> Vec<String
     seen
 }
 
-/// Times as PostgreSQL reads them, in order: some are far apart, others differ by a microsecond that a float can't represent.
+/// Times in ascending order. Some are far apart. Others differ by one microsecond, a difference that is lost if the component converts
+/// the times to floating-point numbers.
 const TIMES: [&str; 14] = [
     "0001-01-01T00:00:00Z",
     "0001-01-01T00:00:00.000001Z",
@@ -322,7 +325,7 @@ async fn paging_reaches_rows_with_any_valid_timestamp() {
     let agents = follow_one_by_one(&edge, "/api/agents?agent_type=time&", "name").await;
     assert_eq!(agents.len(), 2 * TIMES.len());
 
-    // `since` is the exact time of a row, in microseconds.
+    // `since` is inclusive, so it must return the rows of exactly this time, and all later rows.
     for (n, time) in TIMES.iter().enumerate() {
         let path = format!("/api/messages?since={time}&");
         let found = follow_one_by_one(&edge, &path, "content").await;
@@ -357,7 +360,7 @@ async fn paging_reaches_rows_with_infinite_timestamps() {
     let mut next = Some("/api/tasks?limit=1".to_owned());
     while let Some(page) = next {
         let request = http::Request::get(format!("{}{page}", edge.url()));
-        // Such times don't match the pattern in openapi.json.
+        // Uses `exchange`, which doesn't compare the response with openapi.json. These times don't match the pattern there.
         let answer = edge
             .exchange(request.body(http_body_util::Full::default()).unwrap())
             .await
@@ -400,7 +403,7 @@ async fn paging_reaches_tasks_with_any_order_index() {
     let mut next = Some(format!("/api/workflows/{id}/tasks?limit=1"));
     while let Some(page) = next {
         let request = http::Request::get(format!("{}{page}", edge.url()));
-        // `exchange` doesn't compare the answer with openapi.json, because these positions are outside of its range.
+        // Uses `exchange`, which doesn't compare the response with openapi.json. These positions are outside the range there.
         let answer = edge
             .exchange(request.body(http_body_util::Full::default()).unwrap())
             .await

@@ -78,8 +78,8 @@ async fn index_usage_counts_index_scans() {
             .expect("agents_pkey is listed")
     };
     let before = scans().await;
-    // A few agents are scanned faster than any index, so sequential scans are disabled. PostgreSQL adds a session's counts to the
-    // statistics at the latest when the session ends.
+    // Disables sequential scans, because the table has so few agents that the planner would not use an index. The session ends after the
+    // queries, because PostgreSQL adds a session's counts to the statistics at its end at the latest.
     let client = database.client().await;
     client
         .batch_execute(
@@ -100,7 +100,7 @@ async fn index_usage_counts_index_scans() {
     assert!(after > before, "{after} scans after {before}");
 }
 
-/// Returns the name and the object of each piece of advice.
+/// Returns the name of each piece of advice in a report, with the affected object.
 fn advice(report: &Value) -> BTreeSet<(String, String)> {
     let advice = report["advice"].as_array().expect("a list");
     let each = advice.iter().map(|one| {
@@ -118,8 +118,9 @@ async fn report(edge: &Edge) -> Value {
     edge.get("/api/performance/database").await.json()
 }
 
-/// Returns the advice once it's as expected, or after 20 s. Statistics of scans arrive late, and before PostgreSQL 15 those of an ANALYZE
-/// too. A long-running query must also run for a while first.
+/// Requests the report until its advice is as expected, for 20 s at most, and returns the last advice. Waiting is necessary because
+/// PostgreSQL reports scans (and before version 15 also ANALYZE) with a delay, and because a query counts as long-running only after a
+/// while.
 async fn advice_in_the_end(
     edge: &Edge,
     expected: &BTreeSet<(String, String)>,
@@ -135,7 +136,7 @@ async fn advice_in_the_end(
     found
 }
 
-/// Creates a healthy database of some size.
+/// Creates a database with 12,000 messages that has no problem to report.
 async fn healthy() -> Database {
     let database = Database::migrated().await;
     database.seed(12_000).await;
@@ -149,7 +150,7 @@ async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     let young = Edge::start_with(&database, &variables, &[]).await;
     let old = [&variables[..], &[("unused_index_days", "0")]].concat();
     let old = Edge::start_with(&database, &old, &[]).await;
-    // The age of the statistics makes no difference.
+    // The report has no advice, even if an index counts as unused without any waiting time (`unused_index_days` is 0 in `old`).
     assert_eq!(
         advice_in_the_end(&young, &BTreeSet::new()).await,
         BTreeSet::new()
@@ -209,16 +210,16 @@ async fn healthy_database_has_no_advice_and_each_defect_is_reported() {
     assert_eq!(found, expected);
     let also_unused = advice(&report(&old).await);
     let unused: Vec<_> = also_unused.difference(&expected).collect();
-    // "twin" is unused too, but the report already advises to drop it as a duplicate.
+    // The index "twin" is unused too, but the report advises only once to drop it, because it is a duplicate.
     let idle = ("unused_index".to_owned(), "idle".to_owned());
     assert_eq!(unused, [&idle]);
     cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
     let _ = sleep.await;
 
-    // The advised SQL fixes the database.
+    // Executes the advised SQL. The report must have no advice for these defects afterwards.
     let client = database.client().await;
     for one in report(&old).await["advice"].as_array().unwrap() {
-        // Skips advice without SQL, because a person has to write that SQL, and the unique index whose rows aren't unique.
+        // Skips advice without SQL. Skips REINDEX too, because it fails: the invalid unique index has duplicate rows.
         let Some(sql) = one["sql"]
             .as_str()
             .filter(|sql| !sql.starts_with("REINDEX"))
@@ -248,7 +249,7 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
     assert_eq!(empty["nfr"]["verdict"], "insufficient_data");
     assert_eq!(empty["nfr"]["queries"], 0);
     assert_eq!(empty["nfr"]["p95_ms"], Value::Null);
-    // Bin 576 contains 100 ms, bin 230 contains 0.1 ms.
+    // In the sketch of durations, bin 576 contains 100 ms, and bin 230 contains 0.1 ms.
     for (queries, slow, verdict) in [
         (99, 0, "insufficient_data"),
         (99, 99, "insufficient_data"),
@@ -270,17 +271,17 @@ async fn the_verdict_needs_a_hundred_queries_and_95_percent_within_100_ms() {
         assert_eq!(nfr["queries"], queries);
         let within = nfr["within_target"].as_f64().unwrap();
         assert!((within - f64::from(fast) / f64::from(queries)).abs() < 1e-6);
-        // As in src/profile/sketch.rs, the p95 of 100 queries is the 95th: the last of 95 quick ones.
+        // As in src/profile/sketch.rs, the p95 of 100 queries is the 95th fastest. With five slow queries, the 95th is still a quick one.
         let p95_is_slow = slow * 20 > queries;
         assert_eq!(nfr["p95_ms"].as_f64() > Some(100.0), p95_is_slow, "{nfr}");
     }
 }
 
-/// Every agent takes 3 ms to read. That is within 100 ms, but not within 1 ms.
+/// A read of an agent takes at least 3 ms. So it meets a target of 100 ms, and misses a target of 1 ms.
 #[tokio::test]
 async fn verdict_metrics_and_samples_follow_the_configured_target() {
     for (verdict, target_ms, within) in [("pass", "100", 1.0), ("fail", "1", 0.0)] {
-        // A database for each target, because a minute with samples of several targets has no verdict.
+        // Creates a database for each target, because samples that mix several targets in one minute get no verdict.
         let database = Database::migrated().await;
         let client = database.client().await;
         client
@@ -345,8 +346,8 @@ async fn samples_of_another_target_do_not_count_in_the_verdict() {
     let database = Database::migrated().await;
     let edge = Edge::start_with(&database, &[("profiling", "off")], &[]).await;
     let client = database.client().await;
-    // 100 queries judged by 100 ms; 1,000 judged by 1 ms or by several targets, all of them over it. Totals from before the window
-    // have 5 queries of each.
+    // Inserts 100 queries that met the target of 100 ms, and 1,000 queries that missed another target (1 ms, or several targets in one
+    // minute, which is written as 0). `profile.totals` is cumulative. Its row before the window has 5 queries for each target.
     client
         .batch_execute(
             "INSERT INTO profile.totals
@@ -366,7 +367,7 @@ async fn samples_of_another_target_do_not_count_in_the_verdict() {
     assert_eq!(nfr["verdict"], "pass", "{nfr}");
     assert_eq!(nfr["queries"], 100);
     assert_eq!(nfr["within_target"], 1.0);
-    // The percentiles are of all queries, so they are known even if none was judged.
+    // The percentiles include queries with every target, so the report has them even if no query counts in the verdict.
     assert!(nfr["p95_ms"].is_f64(), "{nfr}");
 
     let hour = edge.get("/api/performance/database?window=1h").await.json()["nfr"].clone();
@@ -399,7 +400,8 @@ async fn report_covers_the_requested_window() {
         let path = format!("/api/performance/database?window={window}");
         let report = edge.get(&path).await.json();
         let queries = report["nfr"]["queries"].as_i64().unwrap();
-        // Windows have full minutes, and longer windows begin with the totals before them.
+        // The count may differ a little from the window's minutes. A window starts at a full minute, and a longer window starts at the last
+        // row of `profile.totals` before it.
         assert!(
             (minutes - 10..=minutes + 11).contains(&queries),
             "{window}: {queries}"
@@ -471,7 +473,7 @@ async fn report_requires_admin_token_and_omits_sections_without_profile_schema()
         nfr["reason"].to_string().contains("scripts/migrate"),
         "{nfr}"
     );
-    // This report has no other section.
+    // The cache report has only one section. If this section can't be read, the response is 503.
     let answer = edge.get("/api/performance/cache").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let detail = answer.json()["detail"].to_string();

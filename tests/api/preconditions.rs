@@ -1,4 +1,4 @@
-//! Writes with `If-Match`: a write changes the row only if the row still has the tag that the client read.
+//! Writes with `If-Match`. Such a write changes the row only if the row's ETag is still the ETag that the client received.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use support::{Answer, Database, Edge};
 
 use super::{NOBODY, agent, channel, text};
 
-/// A write that accepts `If-Match`. Each write has its own row.
+/// A write request that accepts `If-Match`. Each value has its own row, so tests of several writes don't affect each other.
 struct Write {
     method: Method,
     path: String,
     body: Option<Value>,
-    /// The row's URI, whose GET returns the tag.
+    /// The row's path. A GET of this path returns the ETag.
     row: String,
-    /// A write that changes the row's tag: method, path, body.
+    /// Another write, which changes the row's ETag: method, path and body.
     other: (Method, String, Value),
 }
 
@@ -71,7 +71,7 @@ async fn workflow(edge: &Edge) -> String {
     text(&created.json(), "id").to_owned()
 }
 
-/// Prepares this operation's write on a new row.
+/// Creates a row, and returns a `Write` that runs `operation` on this row. The write isn't sent yet.
 async fn write(edge: &Edge, operation: &str) -> Write {
     static NAMES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let name = NAMES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -152,7 +152,7 @@ async fn write(edge: &Edge, operation: &str) -> Write {
             if action == "cancel" {
                 edge.request(Method::POST, &format!("{row}/start")).await;
             }
-            // A workflow's tag covers its tasks.
+            // Adds a task to the workflow. This changes the workflow's ETag, because the ETag also depends on the workflow's tasks.
             let other = (
                 Method::POST,
                 format!("{row}/tasks"),
@@ -170,7 +170,7 @@ async fn write(edge: &Edge, operation: &str) -> Write {
     }
 }
 
-/// Returns every operation that documents a 412.
+/// Returns the id of every operation for which openapi.json lists the status 412.
 fn conditional() -> Vec<String> {
     let operations = operations().into_iter();
     let conditional = operations.filter(|operation| operation.statuses().contains(&412));
@@ -259,7 +259,7 @@ async fn write_with_matching_if_match_returns_the_new_etag() {
                 assert!(!done.headers.contains_key("etag"));
             } else {
                 assert_eq!(done.header("etag"), now.header("etag"), "{operation}");
-                // Activating an active agent changes only updated_at, which is enough to change the tag. All other writes change more.
+                // Every write must change the ETag, even the activation of an active agent, which changes only `updated_at`.
                 assert_ne!(now.header("etag"), tag, "{operation}");
             }
         }
@@ -350,7 +350,7 @@ async fn repeat_with_same_key_returns_the_first_response_and_etag() {
             let body = write.body.as_ref();
             send(&edge, &write.method, &write.path, body, &headers).await
         };
-        // A refusal is not stored under the idempotency key.
+        // A 412 response isn't stored under the idempotency key, so the client can repeat the write with the same key and another tag.
         let refused = keyed(old).await;
         assert_eq!(refused.status, StatusCode::PRECONDITION_FAILED);
         assert_eq!(refused.header("etag"), tag);
@@ -369,8 +369,8 @@ async fn repeat_with_same_key_returns_the_first_response_and_etag() {
 const ROUNDS: usize = 50;
 const CLIENTS: usize = 64;
 
-/// Many clients write with the same tag. Exactly one succeeds; every other client gets the tag that is current after that write.
-/// Returns that tag.
+/// Sends many writes with the same `If-Match` at once. Exactly one must succeed. Every response must have the ETag that the row has
+/// after the successful write. Returns this ETag.
 async fn race(edge: &Edge, row: &str, path: &str, method: Method, body: Option<Value>) -> String {
     let tag = tag_of(edge, row).await;
     let headers = [("if-match", tag.as_str())];

@@ -9,7 +9,7 @@ use support::{Database, Edge};
 
 const ORCHESTRATOR: &str = "/api/agents/name/orchestrator";
 
-/// Locks agents against every reader for a while, as a migration might, while `work` runs.
+/// Runs `work` while the table agents is locked for `duration`. The lock blocks reads, like the lock of a migration.
 async fn held_up<T>(database: &Database, duration: Duration, work: impl Future<Output = T>) -> T {
     let client = database.client().await;
     client
@@ -168,7 +168,7 @@ async fn n_plus_1_queries_are_logged_with_their_route() {
         ),
         "{line}"
     );
-    // Four queries exceed the budget of a read, but aren't an N+1 yet.
+    // Four executions of one query exceed the query budget, but the log warns of an N+1 pattern only from five on.
     let id = four.header("x-request-id").to_owned();
     edge.log_line(&["OVER BUDGET: 4 queries", &id]).await;
     let log = edge.log();

@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use super::{agent, channel, text};
 
-/// Creates tables, a view and functions with our names in another schema, which no statement may use.
+/// Creates tables, a view and functions with the API's names in another schema. No statement of the API may use them.
 const DECOYS: &str = "
     CREATE SCHEMA app;
     CREATE TABLE app.agents (LIKE public.agents INCLUDING ALL);
@@ -57,7 +57,7 @@ async fn only_the_schema_public_is_read_and_written() {
     }
 }
 
-/// Sends requests of each type, and expects each to succeed.
+/// Sends requests that use all tables and functions, and expects each request to succeed.
 async fn use_everything(edge: &Edge) {
     let ready = edge.get("/api/health/ready").await;
     assert_eq!(ready.status, StatusCode::OK, "{ready:?}");

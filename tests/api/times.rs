@@ -6,7 +6,7 @@ use support::{Database, Edge};
 
 use super::text;
 
-/// Times that PostgreSQL itself would write in a shorter form, and the limits of the permitted range.
+/// Times for which PostgreSQL's own output is shorter than the API's, and the limits of the permitted range.
 const TIMES: [(&str, &str); 9] = [
     ("0001-01-01 00:00:00+00", "0001-01-01T00:00:00.000000Z"),
     ("0987-06-05 04:03:02.1+00", "0987-06-05T04:03:02.100000Z"),
@@ -130,7 +130,7 @@ async fn times_outside_the_years_1_to_9999_are_refused_by_the_database() {
             ("workflow_tasks", "created_at"),
         ] {
             let sql = format!("UPDATE public.{table} SET {column} = '{time}'");
-            // Creates a row to update, because the starting data has agents and channels only.
+            // Creates rows for the UPDATE in `sql`, because the migrations insert only agents and channels.
             let rows = "INSERT INTO public.messages (channel_id, author_type, author_name, content)
                     SELECT id, 'user', 'u', 'x' FROM public.channels LIMIT 1;
                 INSERT INTO public.tasks (description) VALUES ('t');

@@ -327,7 +327,7 @@ async fn restart_restores_task_assignments_and_clears_output() {
     );
 }
 
-/// Makes 10,000 claims, 20 at once.
+/// Sends 10,000 claims, with 20 concurrent clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_never_gives_a_task_to_two() {
     const TASKS: usize = 10_000;

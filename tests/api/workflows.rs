@@ -37,7 +37,7 @@ async fn report(edge: &Edge, workflow: &Value, index: usize, status: &str) -> An
     edge.patch(&path, &json!({"status": status})).await
 }
 
-/// Takes a ready task to its final status.
+/// Starts a ready task, and then sets it to the final status `status`.
 async fn end(edge: &Edge, workflow: &Value, index: usize, status: &str) {
     for status in ["in_progress", status] {
         let answer = report(edge, workflow, index, status).await;
@@ -356,7 +356,7 @@ async fn workflow_with_all_tasks_skipped_completes_at_start() {
     assert_eq!(get(&edge, &workflow).await["status"], "completed");
 }
 
-/// Each output has 100,000 characters, and JSON writes each character as six bytes. So ten tasks are six megabytes.
+/// Each output has 100,000 characters, and JSON escapes each character as six bytes. So ten tasks have 6 MB, which exceeds a page.
 #[tokio::test]
 async fn workflow_with_long_outputs_links_to_its_remaining_tasks() {
     let database = Database::migrated().await;

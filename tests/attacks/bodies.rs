@@ -1,5 +1,5 @@
-//! Small bodies that a parser could turn into large trees, with a reference that the database must look up. Each body has at most 1 MiB,
-//! and the server may use only a few times as much memory for it.
+//! Attacks with bodies of at most 1 MiB that a parser could turn into very large trees. Many bodies also have a reference, so the
+//! component keeps the body during a query. The host may use only a few times the size of the bodies as memory.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use support::{Database, Edge};
 
 use crate::{NOBODY, bodies, send, with_member};
 
-/// A little less than the largest body.
+/// The size of each attack's value, a little below the largest permitted body.
 const BYTES: usize = 1_000_000;
 
 /// JSON values of [`BYTES`] bytes that have as many nodes as possible.
@@ -42,7 +42,8 @@ const AT_ONCE: usize = 16;
 /// A request of an attack: its description, method, path and body.
 type Attack = (String, Method, String, String);
 
-/// Returns every shape in every member of every body, with a reference to a row that doesn't exist.
+/// Returns an attack for each member of each operation's body and each of the [`shapes`]. If the body has references, one of them names
+/// a row that doesn't exist.
 fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (operation, members) in bodies() {
@@ -70,7 +71,7 @@ fn attacks() -> Vec<Attack> {
                     with_member(&example, name, &value),
                 ));
             }
-            // The whole body is the shape.
+            // Sends the shape as the complete body, instead of a member's value.
             attacks.push((
                 format!("{} {path}: {shape}", operation.method),
                 operation.method.clone(),

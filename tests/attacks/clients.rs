@@ -1,8 +1,8 @@
-//! Clients that hold resources of the host at no cost: they don't read responses, don't finish requests, or send bodies that are
-//! expensive to parse.
+//! Attacks by clients that occupy resources of the host with little effort. They don't read responses, don't finish requests, or send
+//! bodies that are expensive to parse.
 //!
-//! The limits are our host's, so these tests don't run on Spin. All attacks together take 10 s, and 60 s if
-//! `REZNET_TEST_ALL` is set.
+//! Only `reznet-host` has the limits against these attacks, so the tests are skipped on Spin. The test of all attacks together takes
+//! 10 s, or 60 s if `REZNET_TEST_ALL` is set.
 
 use std::env::var;
 use std::process::Command;
@@ -51,7 +51,7 @@ fn address(edge: &Edge) -> String {
 async fn connect(edge: &Edge, from: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    // With a small receive buffer, the host sooner fails to write to this client.
+    // Sets a small receive buffer, so that the buffers are soon full and the host can't write more to a client that doesn't read.
     socket.set_recv_buffer_size(4096)?;
     socket.bind(from.parse().expect("an address"))?;
     socket
@@ -146,8 +146,8 @@ async fn begin(edge: &Edge, count: usize, from: &str, bytes: &[u8]) -> Vec<TcpSt
     streams
 }
 
-/// Sends a body of 1 MiB with a reference to a row that doesn't exist. Parsed into a tree, the body would need a hundred times as much
-/// memory.
+/// Sends a body of 1 MiB with a reference to a row that doesn't exist. A parser that builds a tree from this body would need a hundred
+/// times as much memory. Returns the response's status.
 async fn large_tree(edge: &Edge, from: &str) -> String {
     let head =
         r#"{"description":"x","assigned_to":"00000000-0000-4000-8000-000000000000","context":"#;
@@ -182,11 +182,11 @@ async fn clients_that_read_nothing_do_not_block_other_clients() {
     let _turn = TURN.lock().await;
     let database = Database::migrated().await;
     let edge = Edge::start(&database).await;
-    // The second attack comes from the address of the honest clients, as it would behind a proxy.
+    // Attacks twice. The second attack comes from the address of the honest clients, as if a proxy forwarded all requests.
     for from in [ATTACKER, "127.0.0.1:0"] {
         let streams = unread_responses(&edge, 1000, from).await;
         assert!(streams.len() > 500, "{}", streams.len());
-        // The attack delays other connections from its address only until its requests are done and only unread responses remain.
+        // The attack's requests occupy the host for a while, and then only unread responses remain. After that, other clients must be served.
         let patience = Instant::now() + Duration::from_secs(10);
         while get(&edge, "/api/agents").await.0 != "200" {
             assert!(
@@ -216,7 +216,7 @@ async fn client_that_reads_nothing_is_disconnected_after_client_timeout() {
         .pop()
         .expect("one");
     sleep(Duration::from_secs(3)).await;
-    // The client receives the data in transit and then the end of the stream, but not all pages.
+    // Reads what the host had already sent, and then the end of the stream. The host has closed the connection before sending all pages.
     let mut answers = Vec::new();
     let end = timeout(Duration::from_secs(10), stream.read_to_end(&mut answers)).await;
     assert!(end.is_ok(), "the connection is still open");

@@ -1,4 +1,4 @@
-//! No line of the component's log contains a control or format character, whether its text comes from a client or from the database.
+//! Tests that the component's log has no control or format characters, even if a client or the database sends them.
 
 use std::fmt::Write;
 
@@ -49,7 +49,7 @@ async fn control_and_format_characters_of_any_source_are_escaped_in_the_log() {
             &serde_json::json!({"name": ODD, "topic": ODD}),
         )
         .await;
-        // The database's error text, from a trigger.
+        // Creates a trigger with which the characters are in PostgreSQL's error message and hint.
         let client = database.client().await;
         let sql = format!(
             "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{ODD}' USING HINT = '{ODD}'; END $$;

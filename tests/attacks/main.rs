@@ -1,4 +1,4 @@
-//! Attacks on the API from outside. Honest clients must be served as before.
+//! Tests of attacks by clients. During and after an attack, other clients must be served, and the stored data must stay usable.
 
 mod bodies;
 mod clients;

@@ -1,4 +1,5 @@
-//! Names that lead to another resource, because a browser changes the path, or because another channel has the name.
+//! Attacks with names whose URL leads to another resource, because a URL parser changes the path, or because a name is reserved for
+//! another channel.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -37,7 +38,7 @@ async fn agent_names_that_browsers_rewrite_in_a_path_are_refused() {
             .await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
     }
-    // The raw path, which none of our clients would send, matches no route.
+    // Sends the path unchanged over a raw connection, because HTTP clients would resolve the dots. The path must match no route.
     for name in DOTS {
         let path = format!("/api/agents/name/{name}");
         let answer = edge

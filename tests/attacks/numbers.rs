@@ -1,4 +1,5 @@
-//! A number that is fractional or too large is refused wherever an integer is expected, however many digits it has.
+//! Tests of integers in requests. A fractional number or a number that is too large is refused, even if it has so many digits that a
+//! floating-point parser would round it to a valid integer.
 
 use http::StatusCode;
 use support::contract::operations;
@@ -6,7 +7,7 @@ use support::{Database, Edge};
 
 use crate::{NOBODY, bodies, send, with_member};
 
-/// A float parser reads the first three as 100, 0 and 9007199254740992.
+/// Numbers that aren't valid integers. A floating-point parser rounds the first three to 100, 0 and 9007199254740992.
 const NO_WHOLE_NUMBERS: [&str; 8] = [
     "99.9999999999999999999",
     "0.00000000000000000000000000000001",

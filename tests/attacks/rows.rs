@@ -1,5 +1,5 @@
-//! Common JSON parsers read every value that the API stores. Python and `serde_json` are tested: Python limits the digits of
-//! integers, and `serde_json` is the strictest about large numbers.
+//! Tests that common JSON parsers can read every value that the API stores. Python's parser is tested because it limits the digits of
+//! integers. `serde_json` is tested because it refuses large numbers that other parsers accept.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

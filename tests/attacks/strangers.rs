@@ -1,4 +1,4 @@
-//! The profile counts refused requests under their own name, so they don't change a route's figures.
+//! Tests that the profiler counts refused requests under a separate name, so that they don't change the figures of a route.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ async fn refused_requests_do_not_change_a_routes_figures() {
         ("name = '(refused 415)'", 3),
         ("name = '(refused 422)'", 3),
         ("name = '(no route)'", 3),
-        // The total of all routes counts only the requests that were served.
+        // The row with an empty name is the total of all routes. It doesn't count refused requests.
         ("name = ''", 50),
     ] {
         soon(&client, condition, expected).await;
@@ -111,7 +111,7 @@ async fn refused_requests_do_not_change_a_routes_figures() {
     ] {
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
-    // The chart shows the busiest routes, without refused requests.
+    // The report lists refused requests among the routes, but its chart series must not contain them.
     let report = ask(&edge, Method::GET, "/api/performance/database", TOKEN, &[])
         .await
         .json();

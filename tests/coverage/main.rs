@@ -1,10 +1,12 @@
-//! Runs after the API suite, which must have called every operation of openapi.json and received every documented status.
+//! Checks the responses that the suite `api` recorded. The suite must have called every operation of openapi.json and received every
+//! documented status. This suite must run after it.
 
 use std::collections::BTreeSet;
 
 use support::contract::{coverage_file, operations};
 
-/// Statuses that occur only if a client or an installation is broken. The suite `faults` tests these statuses.
+/// Statuses that the suite `api` need not receive, because they occur only with a broken client or installation. The suite `faults` tests
+/// them.
 const BROKEN: [u16; 4] = [408, 500, 503, 504];
 
 #[test]

@@ -72,7 +72,7 @@ def agreement(names):
     app, scaler = the("SpinApp", "reznet-edge", found), the("HorizontalPodAutoscaler", "reznet-edge", found)
     job, examples = the("Job", "reznet-migrate", found), documents(["deploy/spinkube/secrets.example.yaml"])
 
-    # spin.toml must declare every variable, whether it is written as SPIN_VARIABLE_NAME, as --variable name or in the manifest.
+    # spin.toml must declare every variable that a file sets as SPIN_VARIABLE_NAME, with --variable, or in a SpinApp manifest.
     for path, text in texts.items():
         for name in re.findall(r"SPIN_VARIABLE_([A-Z0-9_]+)", text) + re.findall(r"--variable[ =]([a-z0-9_]+)=", text):
             if name.lower() not in spin["variables"]:
@@ -99,7 +99,7 @@ def agreement(names):
     if not app["spec"]["image"].endswith(":" + spin["application"]["version"]):
         fault(f"SpinApp: the image {app['spec']['image']} isn't spin.toml's version {spin['application']['version']}")
 
-    # Names in manifests must refer to existing objects.
+    # Each reference in the manifests must name something that exists: a Secret's key, an executor, a Deployment or a path of the API.
     secrets = [document for document in found + examples if document["kind"] == "Secret"]
     secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in secrets}
     variables = app["spec"]["variables"]
@@ -127,7 +127,7 @@ def agreement(names):
             if "CHANGE-ME" not in value and key not in ("db_host", "db_read_host"):
                 fault(f"secrets.example.yaml: {key} has another value than a placeholder")
 
-    # The pool size in the report must equal the host's maximum, and PostgreSQL must have enough connections for all hosts.
+    # The pool size that the performance report shows must equal the host's max_connections, and PostgreSQL must permit enough connections.
     values = {variable["name"]: variable.get("value") for variable in app["spec"]["variables"]}
     config = tomllib.loads(secrets["reznet-runtime-config"]["runtime-config.toml"])
     most = config["outbound_pg"]["max_connections"]
@@ -141,7 +141,7 @@ def agreement(names):
         if str(pool) != str(connections):
             fault(f"{where}: db_pool_size is {pool}, and max_connections is {connections}")
     replicas = scaler["spec"]["maxReplicas"]
-    # During a rollout, a Deployment by default runs a quarter more hosts, rounded up.
+    # During a rollout, a Deployment may run 25 % more pods by default (maxSurge), rounded up. Each pod is a host.
     hosts = replicas + -(-replicas // 4)
     if hosts * most > CONNECTIONS:
         fault(f"{hosts} hosts x {most} connections are more than the {CONNECTIONS} that PostgreSQL has by default")
@@ -149,7 +149,7 @@ def agreement(names):
     if int(pooler["default_pool_size"]) > CONNECTIONS or int(pooler["max_client_conn"]) < whole:
         fault("pgbouncer.ini: it takes more than PostgreSQL has, or fewer clients than a host holds")
 
-    # The ConfigMaps must contain all migrations.
+    # The ConfigMaps must contain every file that the migration Job needs.
     mounted = {key for document in found if document["kind"] == "ConfigMap" for key in document["data"]}
     if mounted:
         scripts = [pathlib.Path("scripts/migrate"), pathlib.Path("scripts/lib.sh")]
@@ -172,7 +172,7 @@ def files(to, names):
             continue
         volume = volumes[mount["name"]]["configMap"]
         folder = pathlib.Path(to + mount["mountPath"])
-        # As Kubernetes does, writes the files to a folder of the current version, and creates symlinks to them.
+        # Creates the same layout as Kubernetes does for a mounted ConfigMap: files in a versioned folder, and symlinks to them.
         version = folder / "..version"
         version.mkdir(parents=True)
         (folder / "..data").symlink_to("..version")

@@ -1,4 +1,4 @@
-//! The database goes down and comes back.
+//! Tests in which the database stops and restarts, ends the component's sessions, or becomes read-only.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ async fn stopped_database_is_503_within_3_s_and_200_after_restart() {
         );
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert!(answer.headers.contains_key("retry-after"));
-        // The count is 1 if the statement was sent over a dead connection, and 0 if no connection could be opened.
+        // The query count is 1 if the component sent the statement over a dead connection, and 0 if it could open no connection.
         assert!(answer.query_count() <= 1);
         let line = edge
             .log_line(&["DATABASE UNAVAILABLE", answer.header("x-request-id")])

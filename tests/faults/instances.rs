@@ -1,4 +1,4 @@
-//! Faults of the host: an instance traps, or the reader of its log ends.
+//! Tests of faults in the host: a Wasm instance traps, or the process that reads the host's log ends.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
     assert_eq!(edge.get("/test/agent-loop").await.status, StatusCode::OK);
     let (mut answered, mut failed) = (0, 0);
     for _ in 0..5 {
-        // Sends slow requests, so that the instance has other requests when it traps.
+        // Sends slow requests together with the trapping request, so that the instance also serves other requests when it traps.
         let paths = (0..20).map(|n| match n {
             10 => "/test/trap",
             _ => "/test/agent-loop?times=20",
@@ -33,7 +33,7 @@ async fn requests_of_a_trapped_instance_get_500_and_others_keep_running() {
         failed >= 5,
         "at least the five trapping requests must fail: {failed}"
     );
-    // An instance serves at most sixteen requests at once, so each of the five traps fails at most sixteen.
+    // An instance serves at most sixteen requests at once, so each of the five traps makes at most sixteen requests fail.
     assert!(
         failed <= 5 * 16,
         "requests to other instances failed too: {failed}"

@@ -1,4 +1,5 @@
-//! Faults around the component. Each must end in the expected answer or log line.
+//! Tests with faults in the component's environment: network, database, replica, host and configuration. For each fault, the response or
+//! the log line must be as expected.
 
 mod database;
 mod instances;

@@ -1,4 +1,4 @@
-//! Faults between the component and the database: connections that break, stall and are refused.
+//! Tests of network faults between the component and the database. Connections break, stall or are refused.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use support::{Answer, Database, Edge, Fault, Proxy, database_variables};
 
 const AGENTS: &str = "/api/agents";
 
-/// Starts a proxy in front of the database, and the API, which connects through the proxy. Profiling is off, so only requests use the
-/// database.
+/// Starts a proxy in front of the database, and a host whose component connects through the proxy. Profiling is off, so that the
+/// component uses the database only for requests.
 async fn behind_a_proxy(database: &Database, variables: &[(&str, &str)]) -> (Proxy, Edge) {
     behind_a_proxy_with(database, variables, &[]).await
 }
@@ -64,7 +64,7 @@ async fn read_is_retried_if_its_connection_breaks_mid_result() {
     let whole = edge.get(AGENTS).await;
     assert_eq!(whole.query_count(), 1);
     assert!(whole.body.len() > 1000);
-    // The statement is prepared by now, so the next bytes are its answer.
+    // The first request has prepared the statement. So the server's next bytes are the statement's result, and the cut is in the middle of it.
     proxy.set(Fault::CutAfter(300));
     let again = edge.get(AGENTS).await;
     assert_eq!(proxy.fault(), Fault::None, "no connection was cut");
@@ -123,8 +123,8 @@ async fn unanswered_statement_is_504_or_503_and_later_requests_succeed() {
     proxy.set(Fault::Stall);
     let clock = Instant::now();
     let stuck = edge.get(AGENTS).await;
-    // The time limit of the statement is 500 ms. The server's error may arrive a second later, and then the request may wait for a new
-    // connection.
+    // The statement timeout is 500 ms. The component waits up to a second longer for the server's error. After that, the request may
+    // also wait for a new connection.
     assert!(clock.elapsed() < Duration::from_secs(5), "{stuck:?}");
     let expected = [StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
     assert!(expected.contains(&stuck.status), "{stuck:?}");
@@ -175,7 +175,7 @@ async fn overloaded_pool_answers_or_refuses_every_request_within_4_s() {
     let (proxy, edge) = behind_a_proxy_with(&database, &[], &flags).await;
     assert_eq!(edge.get(AGENTS).await.status, StatusCode::OK);
     proxy.set(Fault::Delay(Duration::from_millis(60)));
-    // Sixty clients, each of which sends one request after the other.
+    // Starts sixty clients. Each client sends requests one after the other for four seconds.
     let until = Instant::now() + Duration::from_secs(4);
     let clients = (0..60).map(|_| async {
         let mut answers = Vec::new();
@@ -215,7 +215,8 @@ async fn dropped_packets_are_5xx_and_at_most_two_later_requests_fail() {
     let database = Database::migrated().await;
     let limits = [("db_statement_timeout_ms", "500")];
     let (proxy, edge) = behind_a_proxy(&database, &limits).await;
-    // Opens about sixteen connections. With dropped packets, the component can't see that these connections are dead.
+    // Opens about sixteen connections, with slow responses so that requests don't share one. Later the proxy drops all packets, so the
+    // component isn't notified that these connections are dead.
     proxy.set(Fault::Delay(Duration::from_millis(20)));
     let statuses = join_all((0..16).map(|_| edge.get(AGENTS))).await;
     assert!(statuses.iter().all(|answer| answer.status == 200));

@@ -1,4 +1,4 @@
-//! A streaming replica: a writer sees its own writes, and reads use the primary if the replica is behind or down.
+//! Tests with a streaming replica. A client sees its own writes, and reads use the primary if the replica is behind or down.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ const JUST_WRITTEN: &str = "primary: the replica has not replayed the client's w
 const BEHIND: &str = "primary: the replica is too far behind";
 const GONE: &str = "primary: the replica is gone";
 
-/// Starts a primary, its replica, and the API. A request may run an additional statement, which queries the replica's position.
+/// Starts a primary, its replica, and a host. Permits one more statement for each request, because the component sometimes queries the
+/// replica's WAL position first.
 async fn replicated(max_lag_ms: &str) -> (Cluster, Cluster, Edge) {
     let primary = Cluster::start();
     migrate(&primary.url()).expect("the new cluster can be migrated");
     let replica = primary.replica();
     let edge = edge(&primary, &replica.app_url(), max_lag_ms).await;
-    // The replica's lag is unknown until it has replayed a transaction.
+    // Writes a message and waits until the replica has replayed it. Without a replayed transaction, the replica's lag is unknown.
     let path = messages_path(&edge).await;
     let written = edge.post(&path, &json!({"content": "first"})).await;
     until_caught_up(&edge, &path, written.header("x-written")).await;
@@ -41,7 +42,7 @@ async fn edge(primary: &Cluster, read_url: &str, max_lag_ms: &str) -> Edge {
     edge.letting_statements_repeat()
 }
 
-/// Returns the server that was read, from `Server-Timing`.
+/// Returns the name of the server that executed the read. The name is in the header `Server-Timing`.
 fn read_from(answer: &Answer) -> &str {
     let timing = answer.header("server-timing");
     let (_, rest) = timing.split_once("read;desc=\"").expect(timing);
@@ -72,7 +73,7 @@ fn holds(answer: &Answer, content: &str) -> bool {
     rows.iter().any(|message| message["content"] == content)
 }
 
-/// Repeats a read until the expected server answers it.
+/// Repeats a read until `Server-Timing` names the expected server. Returns that response.
 async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
     let patience = Instant::now() + Duration::from_secs(10);
     loop {
@@ -86,7 +87,7 @@ async fn until_read_from(edge: &Edge, path: &str, expected: &str) -> Answer {
     }
 }
 
-/// Repeats a read until the replica has replayed this position.
+/// Repeats a read that requires this WAL position, until the replica has replayed the position and answers the read.
 async fn until_caught_up(edge: &Edge, path: &str, position: &str) {
     let patience = Instant::now() + Duration::from_secs(10);
     while read_from(&get_with(edge, path, "x-written", position).await) != REPLICA {
@@ -195,7 +196,7 @@ async fn reads_with_a_token_include_own_writes_during_replication() {
     let made = edge.get(&format!("/api/agents/{id}/dm-channel")).await;
     assert_eq!(made.status, StatusCode::OK, "{made:?}");
     assert!(made.headers.contains_key("x-written"));
-    // A failed write may have been committed, so the client's next reads must show it.
+    // After an error, the component doesn't know the write's WAL position. The token "latest" sends the client's next reads to the primary.
     let taken = json!({"name": "@orchestrator", "agent_type": "a"});
     let refused = edge.post("/api/agents", &taken).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
@@ -261,8 +262,8 @@ async fn unavailable_replica_fails_no_request() {
         assert_ne!(read_from(&answer), REPLICA);
     }
     assert_eq!(written.status, StatusCode::CREATED, "{written:?}");
-    // The limit covers a second for the requests that were already waiting for the replica, and the time to detect that the replica is
-    // down.
+    // The requests that were sent at first wait up to a second for the replica. The rest of the limit is for the detection that the
+    // replica is down.
     assert!(
         clock.elapsed() < Duration::from_secs(4),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Configuration mistakes: one log line says what is wrong and what to do.
+//! Tests of configuration mistakes. For each mistake, one log line states the problem and the solution.
 
 use http::StatusCode;
 use support::{Database, Edge};

@@ -1,4 +1,4 @@
-//! TLS to the database: the component accepts only a certificate for the server's name from the configured authority.
+//! Tests of TLS to the database. The component accepts a certificate only if the configured authority has issued it for the server's name.
 
 use http::StatusCode;
 use reznet_edge::config::address::Address;
@@ -33,7 +33,7 @@ async fn server_with_unverifiable_certificate_is_refused() {
     let server = TlsServer::start(&database.host(), "127.0.0.1").await;
     let other = TlsServer::start(&database.host(), "other.example").await;
     for (server, authority) in [
-        // An unknown authority, a different authority, and a certificate for a different name.
+        // Each case must be refused: no configured authority, another authority than the certificate's, and a certificate for another name.
         (&server, ""),
         (&server, other.authority()),
         (&other, other.authority()),

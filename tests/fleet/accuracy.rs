@@ -1,4 +1,4 @@
-//! Compares `X-Query-Time` with PostgreSQL's figures (`pg_stat_statements`) for every statement that requests send.
+//! Compares the response header `X-Query-Time` with the times in `pg_stat_statements`, for every statement that a request can run.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use tokio_postgres::Client;
 /// The number of requests for each statement.
 const TIMES: usize = 20;
 
-/// The largest permitted network time of a statement without text, as a multiple of the median of all statements. Each 4 KiB of text
-/// permit the same amount again. The network time is the part of `X-Query-Time` that PostgreSQL doesn't count, namely the round trip and
-/// reading the text.
+/// The largest permitted network time of a statement, as a multiple of the median of all statements. Each 4 KiB of SQL text permit the
+/// same amount again. The network time is the part of `X-Query-Time` that PostgreSQL doesn't count, namely the round trip and the time to
+/// transfer the SQL text.
 const MOST_SHARES: f64 = 4.0;
 
 /// The times of a statement's runs, measured by the API and by PostgreSQL.
@@ -21,7 +21,7 @@ const MOST_SHARES: f64 = 4.0;
 #[expect(clippy::struct_field_names, reason = "units are in names")]
 struct Runs {
     header_mean_ms: f64,
-    /// The median, because it excludes other load on the machine.
+    /// The median is less affected by other load on the machine than the mean.
     header_median_ms: f64,
     postgresql_mean_ms: f64,
 }
@@ -67,7 +67,7 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
     let rows = Rows::create(&edge).await;
     let all_requests = [rows.reads(), rows.writes()].concat();
     let mut all_samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
-    // One request for each statement in turn, so that other load on the machine affects all of them alike.
+    // Sends one request for each statement in turn, so that other load on the machine affects all statements alike.
     for n in 0..TIMES {
         for (statement, requests) in &all_requests {
             assert_eq!(requests.len(), TIMES, "{statement}");
@@ -95,8 +95,8 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
         .map(|statement| statement.name)
         .filter(|name| !all_runs.contains_key(name))
         .collect();
-    // These statements have no measurement of their own: the profiler's statements appear in no header, `write_once` is reported under the
-    // name of the write that it runs, the report's statements are measured together, and without a replica no WAL position is queried.
+    // These statements can't be measured one by one. The profiler's statements don't run for a request. `write_once` is counted under the
+    // name of the write that it runs. The report's statements run together. WAL positions are queried only if there is a replica.
     let not_alone = [
         "fleet_compact",
         "fleet_flush",
@@ -127,7 +127,7 @@ async fn query_time_header_agrees_with_postgresql_statistics() {
     assert_eq!(unseen, not_alone);
 }
 
-/// Returns the length of a statement's text. For the report, this is the sum of its three texts' lengths.
+/// Returns the length of a statement's SQL text in KiB. The performance report runs three statements, so their lengths are added.
 fn text_kib(name: &str) -> f64 {
     let all = reznet_edge::queries::ALL.iter();
     let bytes: usize = all
@@ -168,7 +168,7 @@ async fn run(
     };
     assert!(!answer.status.is_server_error(), "{statement}: {answer:?}");
     let after = account(client).await;
-    // The report sends its three statements together, because this server has pg_stat_statements.
+    // If the server has pg_stat_statements, as here, the performance report runs three statements.
     let expected = if statement == "performance_database" {
         3
     } else {
@@ -182,9 +182,8 @@ async fn run(
     }
 }
 
-/// Returns how many statements the component has run so far, and the milliseconds for planning and running them. Excludes the
-/// statements that reset a pooled connection, because their time is part of the wait
-/// for a connection.
+/// Returns the number of statements that the component has run so far, and PostgreSQL's time for planning and executing them in
+/// milliseconds. Excludes the statements that reset a pooled connection, because the API counts their time as waiting for a connection.
 async fn account(client: &Client) -> (i64, f64) {
     let row = client
         .query_one(
@@ -348,7 +347,7 @@ impl Rows {
         add("message_create", create, &|_| {
             (messages.clone(), json!({"content": "hello"}))
         });
-        // This request has a validation error, so only the reference check runs and no message is inserted.
+        // The message's content is empty, which is a validation error. So the component only checks the references and inserts no message.
         add("reference_check", create, &|_| {
             (
                 messages.clone(),
@@ -399,12 +398,13 @@ impl Rows {
     }
 }
 
-/// Reading one agent takes 0.3 s, as with a bad plan, and every report must show this slow statement.
+/// A row security policy makes the read of one agent take 0.3 s. The response header, the log, the percentiles and the table of slow
+/// queries must all show this slow statement.
 #[tokio::test]
 async fn slow_statement_appears_in_header_log_percentiles_and_slow_queries() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Slows the statement down by a row security policy, which applies because the component's role isn't the table's owner.
+    // The policy applies to the component, because its role isn't the table's owner.
     client
         .batch_execute(
             "ALTER TABLE agents ENABLE ROW LEVEL SECURITY;

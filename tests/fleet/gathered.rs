@@ -1,4 +1,4 @@
-//! The data in the schema `profile`, which all instances record together.
+//! Tests of the data that all instances of the component record in the tables of the schema `profile`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -82,8 +82,8 @@ async fn what_is_counted_in_the_database_is_what_the_headers_said() {
     ] {
         soon(&client, sql, expected).await;
     }
-    // Meanwhile a rollup must count each sample exactly once. A flush starts a rollup at random, about once for each 500 rows. If no flush has
-    // started a rollup for two minutes, the next flush starts one.
+    // Waits for a rollup, which must count each sample exactly once although flushes run at the same time. A flush starts a rollup at random,
+    // about once for each 500 rows. If no flush has started a rollup for two minutes, the next flush starts one.
     let (samples, minutes) = (
         "SELECT count(*) FROM profile.samples",
         "SELECT count(*) FROM profile.minutes",
@@ -135,7 +135,7 @@ async fn a_slow_query_is_kept_with_its_plan() {
         ("slow_query_error_ms", "200"),
     ];
     let edge = Edge::start_with(&database, &variables, &[]).await;
-    // Starts an instance, because its first request takes longer to reach the query.
+    // Starts an instance before the measurement, because the first request of an instance takes longer until its query starts.
     edge.get(ORCHESTRATOR).await;
     let client = database.client().await;
     client
@@ -158,7 +158,8 @@ async fn a_slow_query_is_kept_with_its_plan() {
     soon(&client, "SELECT count(*) FROM profile.slow_queries", 1).await;
 }
 
-/// The log, the report and the plan show the write itself, not the function that runs it.
+/// The statement `write_once` executes each write that has an idempotency key. The log, the report and the stored plan must show the
+/// write's own statement instead of `write_once`.
 #[tokio::test]
 async fn idempotent_slow_write_is_stored_with_its_own_plan() {
     let database = Database::migrated().await;
@@ -332,7 +333,7 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
         soon(&client, &total(what, when), expected).await;
     }
     for (expected, sql) in [
-        // A name that is in one total is in all later totals. So the five totals have 1 + 2 + 3 + 4 + 5 rows.
+        // `profile.totals` is cumulative, so a name that is in one total is in all later totals. The five totals have 1 + 2 + 3 + 4 + 5 rows.
         (15, "SELECT count(*) FROM profile.totals"),
         (70, "SELECT count(*) FROM profile.minutes"),
         (4, "SELECT count(*) FROM profile.index_scans"),
@@ -341,12 +342,13 @@ async fn rollup_sums_minutes_into_totals_and_deletes_old_minutes() {
     }
 }
 
-/// A minute with samples of two targets has the target 0, and a total has a row for each target.
+/// Samples have the target by which they were judged. Compaction gives a minute with samples of two targets the target 0, and a rollup
+/// creates a total for each target.
 #[tokio::test]
 async fn compaction_and_rollup_keep_targets_apart() {
     let database = Database::migrated().await;
     let client = database.client().await;
-    // Each of the first three minutes of yesterday gets samples with these targets. A further sample comes after the compaction.
+    // Inserts one sample for each of these targets (in microseconds) into each of three minutes of yesterday.
     for (minute, targets) in [(0, "100000, 100000"), (1, "50000, 100000"), (2, "50000")] {
         let sql = format!(
             "INSERT INTO profile.samples
@@ -411,7 +413,7 @@ async fn samples_of_older_versions_have_the_target_100_ms() {
     }
 }
 
-/// Of the totals that are older than two days, only the last of each hour is kept.
+/// `profile.totals` gets a row every ten minutes. From the rows that are older than two days, a rollup keeps only the last of each hour.
 #[tokio::test]
 async fn old_totals_are_reduced_to_one_per_hour() {
     let database = Database::migrated().await;
@@ -429,7 +431,7 @@ async fn old_totals_are_reduced_to_one_per_hour() {
         .await
         .unwrap();
     client.query(statement("fleet_rollup"), &[]).await.unwrap();
-    // Four totals remain, one for each hour, and the rollup has added one.
+    // The rollup keeps four of the old totals, one for each hour, and adds a new total.
     soon(&client, "SELECT count(*) FROM profile.totals", 5).await;
     let whole_hours =
         "SELECT count(*) FROM profile.totals WHERE ended_at = date_trunc('hour', ended_at)
@@ -515,6 +517,6 @@ async fn host_stores_recorded_data_before_it_terminates() {
     assert!(edge.terminate().await, "{}", edge.log());
     let sql = "SELECT coalesce(sum(flushed), 0)::bigint FROM profile.flushes";
     let client = database.client().await;
-    // Each request records itself and its statement.
+    // Each of the twenty requests records two samples, one for its route and one for its statement.
     soon(&client, sql, 40).await;
 }

@@ -1,7 +1,7 @@
-//! Applies the optional migrations (`migrations/optional`) to a database in use, interrupts them, applies them again and undoes them.
-//! Apart from its purpose, a migration must change nothing.
+//! Applies each optional migration (`migrations/optional`) to a database in use, interrupts it, applies it again and undoes it. Except for
+//! its documented effect, a migration must not change the API's behaviour.
 //!
-//! `scripts/bench options` and the suite `plans` check the speed; this suite doesn't.
+//! This suite doesn't check the speed. `scripts/bench options` and the suite `plans` check the speed.
 
 mod months;
 mod moving;
@@ -65,7 +65,7 @@ async fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(client: &Client, sql
         .get(0)
 }
 
-/// Returns the ID of a channel of the starting data.
+/// Returns the ID of a channel that the migrations have inserted.
 async fn channel(edge: &Edge, name: &str) -> String {
     let channels = edge.get("/api/channels").await.json();
     let channels = channels.as_array().expect("a list");

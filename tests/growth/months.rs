@@ -1,4 +1,4 @@
-//! Messages in partitions by month: they follow the rules of the single table, and months can be added and removed.
+//! Tests of messages in partitions by month. Messages obey the same rules as in a single table. Partitions can be added and detached.
 
 use serde_json::{Value, json};
 use support::{Database, Edge};
@@ -53,7 +53,7 @@ async fn partitioned_table_enforces_the_same_named_constraints() {
         ] {
             refuses(&client, &insert.replacen(from, to, 1), code, constraint).await;
         }
-        // A thread's first message can't be deleted without its replies. One statement can insert or delete the whole thread.
+        // The first message of a thread can't be deleted alone. But one statement can insert or delete the message and its replies together.
         client
             .batch_execute(
                 "WITH first AS (INSERT INTO messages (id, channel_id, author_type, author_name, content)
@@ -94,7 +94,7 @@ async fn partitioned_table_enforces_the_same_named_constraints() {
         let value = one::<String>(&one_table, same).await;
         assert_eq!(one::<String>(&partitions, same).await, value);
     }
-    // The component can access the partitions through messages only.
+    // The component's role can access the partitions only through the partitioned table messages.
     let rights = "SELECT count(*) FROM messages_partitions() WHERE has_table_privilege('reznet_app', partition, 'SELECT')";
     assert_eq!(one::<i64>(&partitions, rights).await, 0);
     let routines = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'messages\\_%' AND has_function_privilege('reznet_app', oid, 'EXECUTE')";
@@ -199,7 +199,7 @@ async fn paging_across_months_returns_every_message_once() {
             let times = rows.as_array().expect("a list").iter();
             let times: Vec<_> = times.map(|row| text(row, "created_at")).collect();
             assert!(times.is_sorted(), "{page}: {times:?}");
-            // A channel's next page has older messages; the next page of all channels has newer ones.
+            // The order of rows differs. The next page of a channel has older messages, but the next page of /api/messages has newer ones.
             if path.starts_with("/api/channels/") {
                 seen.splice(0..0, times);
             } else {
@@ -244,7 +244,7 @@ async fn month_partitions_are_added_in_advance_or_late() {
         expected.len() + 16
     );
 
-    // If months aren't added in time, the last partition contains all newer messages.
+    // If the operator adds no partitions, the last partition receives all newer messages.
     client
         .batch_execute(
             "DO $$ DECLARE part regclass; began timestamptz; BEGIN
@@ -292,7 +292,7 @@ async fn month_partitions_are_added_in_advance_or_late() {
         .unwrap();
     succeeds(&database, &["verify"]).await;
 
-    // A message of the far future must not create partitions for centuries.
+    // Inserts a message with a date in the year 2999. The function that adds months must not create partitions for all months until then.
     let future = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
         SELECT id, 'user', 'u', 'x', '2999-01-01' FROM channels LIMIT 1";
     client.batch_execute(future).await.unwrap();
@@ -307,8 +307,8 @@ async fn month_partitions_are_added_in_advance_or_late() {
         .unwrap();
 }
 
-/// A thread whose first message is in a detached month can continue. But the migration can't be undone until the references to this
-/// message are removed.
+/// A thread accepts replies even if the partition of its first message has been detached. But the migration can't be undone until the
+/// references to this message are removed.
 #[tokio::test]
 async fn oldest_month_partitions_can_be_detached() {
     let database = by_month().await;
@@ -379,7 +379,7 @@ async fn partitioning_reports_dependent_views_before_any_change() {
     client.batch_execute("DROP VIEW loud").await.unwrap();
     succeeds(&database, &["optional", "messages_by_month"]).await;
 
-    // A new migration is refused until the mirror is dropped, because the migration would have to change the mirror too.
+    // `scripts/migrate` refuses a new migration until the mirror of messages is dropped, because the migration wouldn't change the mirror.
     let output = migrated(&database, &["status"]).await;
     let status = String::from_utf8_lossy(&output.stdout);
     assert!(status.contains("optional messages_by_month"), "{status}");

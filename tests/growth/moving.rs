@@ -1,4 +1,4 @@
-//! `migrations/optional/messages_by_month.sql`: messages change their layout while clients write and read them.
+//! Tests of `migrations/optional/messages_by_month.sql`, which moves messages to partitions while clients write and read messages.
 
 use std::collections::HashSet;
 use std::os::unix::process::CommandExt;
@@ -37,7 +37,7 @@ impl Clients {
                     assert_eq!(answer.status, 201, "{answer:?}");
                     longest = longest.max(answer.elapsed);
                     let id = text(&answer.json(), "id");
-                    // The writer must see each of its messages. Every third message begins a thread.
+                    // The writer must see each message that it has written.
                     let one = edge.get(&format!("/api/messages/{id}")).await;
                     assert_eq!(one.status, 200, "{one:?}");
                     let newest = edge.get(&format!("{path}?limit=20")).await;
@@ -69,7 +69,7 @@ impl Clients {
     }
 }
 
-/// Interrupts a migration again and again at random moments, and then runs it to its end.
+/// Runs a migration several times and interrupts it at random moments. Then runs it to its end.
 async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRng) {
     let client = database.client().await;
     let mut cut = 0;
@@ -96,7 +96,7 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
                 .await
                 .expect("the session belongs to the same user");
         } else {
-            // Kills the script. PostgreSQL continues the current statement of the session for a while.
+            // Kills the script and its psql. PostgreSQL may continue with the current statement of their session for a while.
             let group = format!("-{}", running.id());
             let _ = std::process::Command::new("kill")
                 .args(["-KILL", "--", &group])
@@ -106,7 +106,7 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
         let _ = tokio::task::spawn_blocking(move || running.wait()).await;
     }
     println!("{arguments:?} was interrupted {cut} times");
-    // An undo may be so fast that it ends before the first interruption.
+    // An undo may be so fast that every run ends before its interruption.
     assert!(
         cut > 0 || arguments[0] == "undo",
         "the migration was never interrupted"
@@ -115,7 +115,7 @@ async fn interrupted(database: &Database, arguments: &[&str], random: &mut StdRn
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// Fails unless the table has every earlier or acknowledged message exactly once, and no other.
+/// Fails unless the table has each message of `before` and `written` exactly once, and no other message.
 async fn all_are_there(client: &Client, before: &[String], written: &[String]) {
     let rows = client
         .query("SELECT id::text FROM messages", &[])
@@ -161,12 +161,12 @@ async fn partitioning_and_undo_lose_no_message_despite_interruptions() {
         (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', partition), false, true, '')))[1]::text <> '0'";
     assert!(one::<i64>(&client, spread).await > 12);
 
-    // A second run has nothing to do, and the schema is as declared.
+    // A second run succeeds without changes, and `scripts/migrate verify` finds no difference from the declared schema.
     succeeds(&database, &["optional", "messages_by_month"]).await;
     succeeds(&database, &["verify"]).await;
     assert_eq!(edge.get("/api/health/ready").await.status, 200);
 
-    // Undo: once with the mirror, and once without it, so that the single table must be created.
+    // Undoes the migration twice. With the mirror, the undo uses the mirror as the table. Without the mirror, it must create a new table.
     for mirrored in [true, false] {
         if !mirrored {
             succeeds(&database, &["optional", "messages_by_month"]).await;
@@ -186,7 +186,7 @@ async fn partitioning_and_undo_lose_no_message_despite_interruptions() {
     assert_eq!(dump(&database).await, schema);
 }
 
-/// Returns the schema from `pg_dump`.
+/// Returns the schema as `pg_dump` prints it.
 async fn dump(database: &Database) -> String {
     let url = database.url();
     let output = tokio::task::spawn_blocking(move || {
@@ -200,7 +200,7 @@ async fn dump(database: &Database) -> String {
         .expect("pg_dump is beside psql");
     assert!(output.status.success(), "{output:?}");
     let schema = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Each dump contains a random key.
+    // Removes the lines \restrict and \unrestrict, because pg_dump writes a random key into them.
     let lines = schema.lines().filter(|line| !line.contains("restrict "));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -1,4 +1,5 @@
-//! `migrations/optional/stats_materialized.sql`: GET /api/stats returns stored counts, and the time of the count.
+//! Tests of `migrations/optional/stats_materialized.sql`. With this migration, GET /api/stats returns stored counts, with the time at
+//! which they were counted.
 
 use serde_json::{Value, json};
 use support::{Database, Edge};
@@ -24,7 +25,7 @@ async fn materialized_stats_show_the_last_refresh_until_undo() {
     let kept = counted().await;
     assert_eq!(kept["tasks"], json!({"pending": 1}));
     let first = kept["counted_at"].as_str().expect("a time").to_owned();
-    // The answer stays the same until the next refresh.
+    // The response doesn't change until the materialized view is refreshed.
     assert_eq!(counted().await, kept);
 
     let refresh = "REFRESH MATERIALIZED VIEW CONCURRENTLY stats_materialized";
@@ -35,14 +36,14 @@ async fn materialized_stats_show_the_last_refresh_until_undo() {
     let second = fresh["counted_at"].as_str().expect("a time");
     assert!(second > first.as_str(), "{second} after {first}");
 
-    // A reader that locks the view doesn't delay a refresh.
+    // A transaction that has read the view, and so holds a lock on it, doesn't block a refresh.
     let mut reader = database.client().await;
     let reading = reader.transaction().await.unwrap();
     reading.query("SELECT * FROM stats", &[]).await.unwrap();
     client.batch_execute(refresh).await.unwrap();
     reading.rollback().await.unwrap();
 
-    // Running migrations/0009_stats.sql again by hand must not replace the materialized view by the counting one.
+    // If an operator runs migrations/0009_stats.sql again, it must not replace the materialized view by the ordinary view.
     let migration = std::fs::read_to_string(support::project().join("migrations/0009_stats.sql"));
     client.batch_execute(&migration.unwrap()).await.unwrap();
     assert_ne!(counted().await["counted_at"], Value::Null);

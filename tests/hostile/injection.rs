@@ -1,5 +1,5 @@
-//! SQL injection: each parameter, body member and header of each operation gets each text of the corpus. Afterwards, every statement that
-//! the database's log shows for the component's login must equal a statement of the registry, letter by letter.
+//! Tests of SQL injection. Requests contain each text of [`INJECTIONS`] in each parameter, body member and header of each operation.
+//! Afterwards, every statement of the component's login in the database's log must be identical to a statement of the registry.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ const UNDO: [&str; 2] = [
      SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;",
 ];
 
-/// Shows that the check works: the component's login runs this statement, which isn't in the registry, so the check must report it.
+/// A statement that isn't in the registry. The test runs it with the component's login, and the check of the log must report it.
 const CONTROL: &str = "SELECT 1 FROM agents WHERE name = '' OR 1=1 --'";
 
 #[tokio::test]
@@ -155,7 +155,7 @@ fn runs_a_known_one(line: &Value, known: &BTreeSet<&str>) -> bool {
     })
 }
 
-/// Returns one request for each location and text.
+/// Returns a request for each text of [`INJECTIONS`] and each location in a request where the operation accepts text.
 fn requests(operation: &Operation, rows: &Rows, url: &str) -> Vec<Request<Full<Bytes>>> {
     let mut requests = Vec::new();
     for text in INJECTIONS {
@@ -224,7 +224,7 @@ fn query_parameters(operation: &Operation) -> impl Iterator<Item = &str> {
         .filter_map(|parameter| parameter["name"].as_str())
 }
 
-/// Returns the operation's path with existing rows, except for one parameter.
+/// Returns the operation's path with the ids of existing rows. `but` is a path parameter that gets another value.
 fn filled(operation: &Operation, rows: &Rows, but: Option<(&str, &str)>) -> String {
     let mut path = operation.path.clone();
     for name in path_parameters(operation) {
@@ -237,7 +237,7 @@ fn filled(operation: &Operation, rows: &Rows, but: Option<(&str, &str)>) -> Stri
     path
 }
 
-/// Returns the example with the text in each possible member, in an additional member, and inside free-form objects.
+/// Returns copies of `example`. Each copy has the text in another member, in an additional member, or in a free-form object.
 fn bodies(operation: &Operation, example: &Value, text: &str) -> Vec<Value> {
     let schema =
         &operation.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];

@@ -1,5 +1,5 @@
-//! Malicious input: injections into everything that a client may send, checked by the database's log, and random requests. The suite
-//! doesn't check the content of responses, only that each request gets one, and never a 5xx.
+//! Tests with malicious input. One test sends SQL injections in every part of a request, and checks the database's log. Another sends
+//! random requests. The suite checks that each request gets a response without a 5xx status, but not the content of responses.
 
 mod injection;
 mod requests;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An id that no row has. Requests use it if they would otherwise delete rows that other requests need.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-/// The ids of existing rows, because with other ids most requests would end with 404.
+/// The ids of existing rows, by table. Requests use them because with random ids most requests would end with 404.
 #[derive(Debug)]
 struct Rows(BTreeMap<&'static str, String>);
 
@@ -92,7 +92,7 @@ async fn send(edge: &Edge, request: Request<Full<Bytes>>, what: &str) -> u16 {
         Ok(answer) => {
             let status = answer.status.as_u16();
             assert!(status < 500, "{answer:?}: {}", shown());
-            // If the Host header doesn't identify the request's target, the host answers instead of the component, without X-Query-Count.
+            // If the request has an invalid Host header, the host itself answers, and its response has no X-Query-Count.
             let by_the_component = answer.headers.contains_key("x-query-count");
             let has_answer = by_the_component || what.contains("\nhost: ");
             assert!(has_answer, "{answer:?}: {}", shown());

@@ -1,7 +1,7 @@
 //! Random requests, composed of valid and invalid parts. No request may end in a 5xx, cause a trap, or stay unanswered.
 //!
-//! `REZNET_TEST_REQUESTS` is their number (20,000), `REZNET_TEST_SEED` the seed (random by default; it's printed). A few
-//! hundred thousand requests find more errors than 20,000, so run more after changes to request parsing.
+//! `REZNET_TEST_REQUESTS` sets the number of requests, by default 20,000. `REZNET_TEST_SEED` sets the seed, which is random by default
+//! and is printed. After changes to request parsing, run a few hundred thousand requests, because they find more errors.
 
 use std::collections::BTreeMap;
 use std::env::var;
@@ -104,8 +104,8 @@ impl<'a> Maker<'a> {
     fn request(&mut self) -> (Request<Full<Bytes>>, String) {
         let mut operation = self.any_operation();
         if operation.id == "performance_database" && !self.one_in(100) {
-            // Requests the report more rarely, because it aggregates all measurements. If one request in forty were for the report, most of the
-            // database's work would be for it.
+            // Requests the performance report rarely, because it aggregates all measurements. If it were as frequent as other operations,
+            // most of the database's work would be for reports.
             operation = self.any_operation();
         }
         let mut method = operation.method.clone();

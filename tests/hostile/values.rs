@@ -1,4 +1,4 @@
-//! Values that break code that misinterprets them.
+//! Values for malicious requests.
 
 /// Texts that would be SQL if they were inserted into a statement: quotes and their substitutes, comments, further statements, casts,
 /// and characters that are special to drivers and functions.
@@ -55,7 +55,7 @@ pub const INJECTIONS: &[&str] = &[
     "\u{1}\u{2}'",
 ];
 
-/// Texts that are difficult to process for other reasons.
+/// Texts that aren't injections, but that code may process incorrectly, such as empty text, NUL and unusual Unicode.
 pub const ODD: &[&str] = &[
     "",
     " ",

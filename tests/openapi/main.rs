@@ -1,5 +1,5 @@
-//! Generates openapi.json from the tables that check requests, and compares it with the file in the repository. After changing an
-//! operation or a schema, run `UPDATE=1 cargo test -p reznet-tests --test openapi`.
+//! Generates openapi.json from the component's tables of operations and schemas, and compares it with the file in the repository. After
+//! changing an operation or a schema, run `UPDATE=1 cargo test -p reznet-tests --test openapi`, which rewrites the file.
 
 use std::collections::BTreeMap;
 
@@ -258,7 +258,7 @@ fn reference(schema: &'static Schema, schemas: &mut Schemas) -> Value {
     json!({"$ref": format!("#/components/schemas/{}", schema.name)})
 }
 
-/// Returns the schemas of JSON without NUL characters, because PostgreSQL can't store them.
+/// Returns the schemas of a free-form JSON value and object. They forbid NUL characters, because PostgreSQL can't store them.
 fn json_values() -> [(&'static str, Value); 2] {
     let text = json!({"type": "string", "pattern": "^[^\\u0000]*$"});
     let value = json!({"$ref": "#/components/schemas/JsonValue"});

@@ -1,4 +1,4 @@
-//! Missing objects: only a missing object that the migrations create means that migrations are missing.
+//! Statements that fail because an object is missing. The error may report missing migrations only if a migration creates this object.
 
 use http::StatusCode;
 use support::{Database, Edge};

@@ -1,4 +1,4 @@
-//! The database's address, in each supported form.
+//! Tests of the variable `db_url` with the database's address in each supported form.
 
 use http::StatusCode;
 use reznet_edge::config::address::Address;
@@ -223,7 +223,7 @@ async fn each_variable_may_end_in_a_line_break() {
 async fn first_reachable_host_is_used_and_all_hosts_must_be_permitted() {
     let database = Database::migrated().await;
     let (url, host) = (address(&database).to_url(), database.host());
-    // No server listens at the first address.
+    // The URL has two hosts, and no server listens at the first one.
     let several = url.replacen(&host, &format!("127.0.0.1:1,{host}"), 1);
     assert_ne!(several, url);
     let only_one = edge_at(&database, &several).await;

@@ -1,5 +1,5 @@
-//! Databases and variables as operators have them: addresses in every form, servers that refuse statements, tables and triggers of other
-//! applications. In each case the answer and the log line must lead the operator to the cause.
+//! Tests with the configurations and databases of operators: database URLs in every form, servers that refuse statements, and tables and
+//! triggers of other applications. In each case, the response or the log line must tell the operator the cause.
 
 mod absent_objects;
 mod addresses;
@@ -31,7 +31,7 @@ async fn create_task(edge: &Edge, key: Option<&str>) -> Answer {
     .await
 }
 
-/// Returns the component's address of a database.
+/// Returns the database's URL for the component's login role, in its parts.
 fn address(database: &Database) -> Address {
     database.app_url().parse().expect("the URL is valid")
 }
@@ -44,7 +44,7 @@ async fn edge_at(database: &Database, db_url: &str) -> Edge {
     edge.letting_statements_repeat()
 }
 
-/// Returns the log line about an answer.
+/// Returns the error line in the log that has the request id of this response.
 async fn line_about(edge: &Edge, answer: &Answer) -> String {
     let id = answer.header("x-request-id");
     edge.log_line(&["ERROR - ", id]).await

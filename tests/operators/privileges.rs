@@ -1,4 +1,4 @@
-//! Answers and log lines in case the component's role lacks a privilege.
+//! Tests of the responses and log lines if the component's role lacks a privilege.
 
 use support::{Database, Edge};
 

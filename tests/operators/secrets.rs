@@ -1,4 +1,4 @@
-//! Secrets: no answer and no log line contains a part of a secret, whatever form the operator uses for the secret.
+//! Tests with passwords and tokens in many forms, including malformed ones. No response and no log line may contain a part of a secret.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Statements that PostgreSQL refuses: the answer depends on the SQLSTATE, not on the message.
+//! Tests with statements that PostgreSQL refuses. The response depends on the error's SQLSTATE, not on its message.
 
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,8 @@ async fn each_sqlstate_gets_the_status_and_retry_of_the_table() {
                 .await
                 .unwrap();
             let answer = create_task(&edge, key.as_deref()).await;
-            // SQLSTATEs for a missing object normally mean that migrations are missing. But no migration creates the object that this trigger
-            // names, so the error must be reported as internal.
+            // A SQLSTATE for a missing object means that migrations are missing, but only if a migration creates the object. The error of
+            // this test's trigger names no such object, so the component must report an internal error.
             let failure = match meaning.failure {
                 Failure::NotMigrated => Failure::Failed,
                 other => other,

@@ -1,9 +1,9 @@
 // Checks the pages GET /performance and GET /api/docs in a real browser, for tests/page/run. With the argument `checks`, runs the checks.
 // With `picture`, creates the README's picture instead.
 //
-// The component, the host, the database and the load are real. Only responses that our API never sends are faked (hostile names,
-// a broken description). A proxy
-// between host and database can delay data or cut connections, like a slow or broken network.
+// The component, the host, the database and the load are real. Only responses that the API never sends are faked, such as responses
+// with hostile names or a broken description. A proxy between host and database can delay data or cut connections, like a slow or
+// broken network.
 
 import assert from 'node:assert/strict';
 import { spawn, execFile, execFileSync } from 'node:child_process';
@@ -300,7 +300,7 @@ const checks = {
     assert.ok(pointsOf(after) > pointsOf(before), `${before} became ${after}`);
     assert.match(after, /L/, 'a line must join two minutes in a row');
 
-    // Two of the loaded paths belong to this route, so the route is always among the busiest.
+    // Two paths of READS belong to this route. So the route has many requests, and the menu of the busiest routes always includes it.
     await page.selectOption('#route', 'GET /api/workflows');
     assert.match(await text(page, '#lines figcaption'), /^GET \/api\/workflows: \d+ requests/);
     assert.notEqual(await pathOf(page, 'p95'), after);
@@ -654,9 +654,9 @@ const checks = {
   async 'during a slow response the old figures stay, and the page reports the delay'() {
     const page = await open();
     await says(page, '#status', 'Updated');
-    // Delays each message in both directions. A new connection must still succeed within two seconds.
+    // Delays all data by 250 ms in both directions. The delay is short enough to open a new connection within the limit of two seconds.
     line.delayMs = 250;
-    // A response that is already on its way may still arrive in time. So remembers the figures of the last status Updated.
+    // A response that was sent before the delay may still update the page. So remembers the figures at the last status that isn't slow.
     let before;
     const deadline = Date.now() + 30_000;
     for (let status = ''; !status.startsWith('Loading is slow; figures of');) {

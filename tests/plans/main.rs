@@ -1,8 +1,8 @@
 //! Explains every statement of the registry on a database of a realistic size. A statement must use the indexes that it declares, must not
 //! scan a large table, and must not sort more rows than a page has. Lists, lookups and claims must read about as many rows as they return.
 //!
-//! The size: 1,000,000 messages, 200 agents, 500 channels, 100,000 workflows, 500,000 workflow tasks (`scripts/seed`), and
-//! some unevenly distributed rows. Everything runs again with messages in partitions by month
+//! `scripts/seed` creates 1,000,000 messages, 200 agents, 500 channels, 100,000 workflows and 500,000 workflow tasks. The suite adds some
+//! unevenly distributed rows. All checks run twice: with messages in one table, and with messages in partitions by month
 //! (`migrations/optional/messages_by_month.sql`).
 
 mod parameters;
@@ -63,7 +63,7 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
     check(&mut client, &rows).await;
 }
 
-/// Runs all checks on the current layout.
+/// Runs all checks on the current layout of messages: one table, or partitions by month.
 async fn check(client: &mut Client, rows: &Rows) {
     let layout = Layout::of(client).await;
     let mut broken = Vec::new();
@@ -110,8 +110,8 @@ async fn inner_statements_use_their_index(client: &Client, rows: &Rows, layout: 
     );
 }
 
-/// Shows that the check notices a missing index. Drops each index that a statement declares, alternative indexes together, in a transaction
-/// that is rolled back.
+/// Shows that the check of plans fails if an index is missing. For each index that a statement declares, drops the index and checks the
+/// statement again, in a transaction that is rolled back. Indexes that are alternatives to each other are dropped together.
 async fn dropping_an_index_is_noticed(client: &mut Client, rows: &Rows, layout: &Layout) {
     let mut dropped = 0;
     for statement in ALL.iter() {

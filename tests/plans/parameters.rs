@@ -1,4 +1,5 @@
-//! Parameters for every statement. They refer to existing rows from the middle of the data, which have an average number of related rows.
+//! Parameters with which every statement is explained. They refer to existing rows with an average number of related rows, and to times
+//! in the middle of the data.
 
 use std::collections::HashMap;
 
@@ -7,9 +8,9 @@ use reznet_edge::schema::FieldType;
 use serde_json::json;
 use tokio_postgres::Client;
 
-/// Returns the list of a statement, and its combination of filters; `None` if the statement belongs to no list.
+/// Returns the list that a statement reads, and the statement's combination of filters. Returns `None` if the statement reads no list.
 pub fn of_list(statement: &str) -> Option<(&'static List, &'static Combination)> {
-    // The statement for a page's ETag takes the page's parameters.
+    // The statement `NAME_tag` computes the ETag of a page that the statement `NAME` reads. Both take the same parameters.
     let name = statement.strip_suffix("_tag").unwrap_or(statement);
     LISTS.iter().find_map(|list| {
         let mut combinations = list.combinations.iter();
@@ -22,8 +23,8 @@ pub fn of_list(statement: &str) -> Option<(&'static List, &'static Combination)>
 pub struct FilterValues(HashMap<(&'static str, &'static str), Vec<String>>);
 
 impl FilterValues {
-    /// Reads the values. A column with an enumeration has all of its words. Any other column has its five most frequent values, its three
-    /// rarest values, and a value that no row has.
+    /// Reads the values from the database. For a filter by an enumeration, these are all its words. For any other filter, these are the
+    /// column's five most frequent values, its three rarest values, and a value that no row has.
     pub async fn of(client: &Client) -> Self {
         let mut all = HashMap::new();
         for list in LISTS {
@@ -72,7 +73,7 @@ impl FilterValues {
     }
 }
 
-/// Rows of the seeded database.
+/// Ids and names of rows in the seeded database, which the parameters refer to.
 pub struct Rows {
     agent: String,
     agent_name: String,

@@ -10,10 +10,10 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, private::BytesMut, to_s
 /// Tables that grow with use. A sequential scan of such a table takes longer every day, so no statement may scan one.
 const LARGE: [&str; 3] = ["messages", "workflows", "workflow_tasks"];
 
-/// A statement may scan a partition with fewer rows, because such a partition has only a page or two.
+/// A statement may scan a partition of messages that has fewer rows than this, because a scan of so few rows is as fast as an index.
 const FEW_ROWS: f32 = 1000.0;
 
-/// The most rows that may be sorted: the largest page size.
+/// The most rows that a plan may sort. It equals the largest page size of a list, because a statement may sort only the rows it returns.
 const MOST_SORTED_ROWS: f64 = 1000.0;
 
 /// A parameter of any type, in PostgreSQL's text format.
@@ -41,7 +41,8 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
-/// The parent of each partition. Plans name partitions and their indexes; statements name the parent.
+/// Maps each partition and its indexes to their partitioned parent and their number of rows. A plan names partitions and their indexes,
+/// but a statement's declaration names the parents.
 pub struct Layout(HashMap<String, (String, f32)>);
 
 impl Layout {
@@ -61,7 +62,7 @@ impl Layout {
         Self(rows.collect())
     }
 
-    /// Returns the partitioned table or index that `name` belongs to, or `name` itself.
+    /// Returns the partitioned table or index that `name` belongs to. Returns `name` itself if it isn't a partition.
     fn whole<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).map_or(name, |(whole, _)| whole)
     }
@@ -77,7 +78,7 @@ impl Layout {
     }
 }
 
-/// Returns the custom plan for these parameters, which PostgreSQL also uses if a statement is prepared and executed once.
+/// Returns the custom plan for these parameters. PostgreSQL also uses a custom plan for the first five executions of a prepared statement.
 pub async fn explain(client: &Client, sql: &str, parameters: &[String]) -> Value {
     let texts: Vec<_> = parameters.iter().map(|parameter| Text(parameter)).collect();
     let parameters: Vec<_> = texts
@@ -113,7 +114,7 @@ pub fn findings(statement: &Statement, plan: &Value, layout: &Layout) -> Vec<Str
             let unused = indexes.iter().filter(|index| !used.contains(**index));
             findings.extend(unused.map(|index| format!("it doesn't use {index}")));
         }
-        // A statement with `Scans` may scan, because it declares the reason. A statement with `Inserts` looks up no rows.
+        // No further check: a statement with `Scans` declares why it may scan, and a statement with `Inserts` looks up no rows.
         Access::Scans(_) | Access::Inserts(_) => return findings,
     }
     if let Access::IndexesAndOneOf(_, one_of) = statement.access

@@ -14,7 +14,8 @@ use super::plan::{self, Layout};
 /// or four buffers.
 const BUFFERS: f64 = 40.0;
 const BUFFERS_A_ROW: f64 = 2.5;
-/// The most rows that a statement may read, by the same formula. In each partition, one row may be read but not returned.
+/// The most rows that a statement may read: a constant, plus a number for each returned or skipped row, plus a number for each partition,
+/// because the scan of a partition may read one row that isn't returned.
 const ROWS: f64 = 10.0;
 const ROWS_A_ROW: f64 = 1.5;
 const ROWS_A_PARTITION: f64 = 1.0;
@@ -47,7 +48,7 @@ pub const UNEVEN: &str = "
     FROM generate_series(1, 50000) AS n;
     ALTER TABLE workflow_tasks ENABLE TRIGGER USER";
 
-/// Many agents, most of them inactive. The inactive agents are the older ones.
+/// Inserts 10,000 agents of each of two types. In each type, nine of ten agents are inactive, and these are the older ones.
 const MANY_AGENTS: &str = "
     INSERT INTO agents (name, agent_type, is_active, created_at)
     SELECT '@many-' || n, CASE WHEN n <= 10000 THEN 'analyst' ELSE 'qa' END, n % 10000 > 9000,
@@ -55,7 +56,7 @@ const MANY_AGENTS: &str = "
     FROM generate_series(1, 20000) AS n;
     ANALYZE agents";
 
-/// IDs of rows with many related rows, with few, and with none.
+/// IDs for parameters. Some refer to rows with many related rows, some to rows with few, and some to no row.
 struct Ids {
     agents: Vec<String>,
     channels: Vec<String>,
@@ -170,7 +171,7 @@ impl Ids {
     }
 }
 
-/// How much a statement read and returned when it ran.
+/// The numbers of buffers and rows that one execution of a statement read, and the number of rows that it returned.
 #[derive(Debug)]
 struct Read {
     buffers: f64,
@@ -295,7 +296,8 @@ pub async fn unbounded(
     unbounded
 }
 
-/// Checks the registry. Shows that the check notices a missing index, and a statement that starts at the weaker of two bounds.
+/// Checks all statements of the registry. Also shows that the check can fail, with a missing index and with a statement that uses the
+/// less selective of two bounds as its start.
 pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout) {
     let transaction = client.transaction().await.unwrap();
     transaction.batch_execute(MANY_AGENTS).await.unwrap();
@@ -324,7 +326,7 @@ pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout
     let found = unbounded(&transaction, rows, layout, &[list.unwrap()]).await;
     assert!(!found.is_empty());
     transaction.rollback().await.unwrap();
-    // The deleted agents leave free space in the table and its indexes.
+    // Removes the free space that the rolled back agents left in the table and its indexes, because later checks count buffers.
     client.batch_execute("VACUUM FULL agents").await.unwrap();
     client.batch_execute("ANALYZE agents").await.unwrap();
 }

@@ -102,7 +102,7 @@ async fn foreign_key_is_covered_by_an_index_that_starts_with_its_columns() {
 
 #[tokio::test]
 async fn index_drop_is_advised_only_if_another_index_replaces_it() {
-    // Each case has the definitions of two indexes, and the expected advice on the second. The first is kept.
+    // Each case has the definitions of two indexes, and the expected advice on dropping the second. The first must be kept.
     let cases = [
         ("INDEX", "(a, b)", "INDEX", "(a, b)", "duplicate"),
         ("INDEX", "(a, b)", "INDEX", "(a, b DESC)", ""),

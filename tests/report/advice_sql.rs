@@ -1,5 +1,5 @@
-//! Runs every SQL text that the report's advice can give, unchanged, with messages in one table and in partitions. Afterwards the
-//! advice must be gone.
+//! Executes every SQL text that the performance report can advise, unchanged, with messages in one table and in partitions. Afterwards,
+//! the report must no longer have this advice.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -26,7 +26,7 @@ const fn case(setup: &'static str, advice: &'static [(&'static str, &'static str
     }
 }
 
-/// The cases for both layouts.
+/// The cases, which run with messages in one table and again with messages in partitions.
 const CASES: &[Case] = &[
     case(
         "DROP INDEX idx_agents_name, idx_agents_type, idx_agents_active, idx_agents_type_active, idx_messages_channel_id,
@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
         advice: &[("invalid_index", "Bro'ken")],
     },
     case("TRUNCATE \"In;valid\"", &[]),
-    // Leaves an index like that of an interrupted attempt to index a partitioned table.
+    // Leaves an invalid index on a partitioned table, as after an interrupted attempt to create it for all partitions.
     case(
         "CREATE TABLE parted (a int, b int) PARTITION BY LIST (a);
          CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
@@ -123,7 +123,7 @@ const CASES: &[Case] = &[
          ANALYZE idle",
         &[("never_analysed", "Ne;ver"), ("unused_index", "I;dle")],
     ),
-    // Deletes a row from a table that other tables refer to. The report then advises indexes on these foreign keys.
+    // Deletes an agent. After a row was deleted from agents, the report advises indexes on the foreign keys that refer to agents.
     case(
         "DROP INDEX IF EXISTS workflow_tasks_agent_id_idx, workflows_orchestrator_id_idx;
          DO $$ DECLARE index regclass; BEGIN
@@ -310,8 +310,8 @@ async fn advice_sql_runs_unchanged_and_resolves_its_advice() {
         assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), all);
     }
 
-    // Creates the state after a crash: invalid indexes, named ones and others, and a named index of a partitioned table that was never
-    // completed.
+    // Creates the state after a crash. Some indexes are invalid, among them indexes that the migrations declare. One declared index of the
+    // partitioned table lacks the index of a partition.
     let superuser = cluster.superuser().await;
     superuser
         .batch_execute(
@@ -393,7 +393,7 @@ async fn recommended_sql_can_be_run_by_a_superuser() {
     let mut count = 0;
     for recommendation in recommendations.as_array().unwrap() {
         let text = recommendation.as_str().unwrap();
-        // The reason has a sentence, a colon, statements, and sometimes a remark in parentheses.
+        // A recommendation is a sentence, followed by a colon, SQL statements that end with semicolons, and sometimes a remark in parentheses.
         let Some((_, sql)) = text.split_once(": ").filter(|(_, sql)| sql.contains(';')) else {
             continue;
         };

@@ -1,4 +1,5 @@
-//! The report on databases of operators. Its sources may be missing, hidden or locked, and its advice must work on every layout.
+//! Tests of the performance report on unusual databases. The tables and views that the report reads may be missing, locked or not
+//! readable. The SQL that the report advises must work with messages in one table and in partitions.
 
 mod advice;
 mod advice_sql;

@@ -1,4 +1,5 @@
-//! If a source of the report can't be read, only the section of this source is missing, and the report gives the reason.
+//! The performance report reads several tables and views. If one of them can't be read, only the sections that need it are missing, and
+//! the report gives the reason.
 
 use std::collections::BTreeSet;
 
@@ -77,8 +78,8 @@ fn reasons(report: &Value, section: &str) -> String {
         .join(" ")
 }
 
-/// Reads a report after `sql`, which `undo` reverts. Fails unless exactly these members are null and exactly these
-/// sections are named.
+/// Executes `sql`, reads a report, and reverts `sql` with `undo`. Fails unless exactly the given members are null, and `unavailable`
+/// names exactly the given sections.
 async fn check(
     edge: &Edge,
     superuser: &Client,
@@ -239,7 +240,7 @@ async fn unreadable_source_removes_only_its_own_report_section() {
         )
         .await;
     }
-    // Two sources fail at once.
+    // Two sources can't be read at the same time.
     check(
         &edge,
         &superuser,

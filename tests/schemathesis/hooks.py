@@ -62,8 +62,8 @@ def refer_to_rows(value):
         text = changed.get(name)
         if isinstance(text, str) and len(text) <= 100 and re.search(NAME, text):
             changed[name] = visible(text)[:100]
-    # A message by an agent needs an author_id. A thread_id must name a message of the same channel. A generated ID never names one, so
-    # removes the thread_id.
+    # Adds an author_id if an agent's message has none, because the API requires it. Removes a thread_id, because it must name a message
+    # of the same channel, and a generated ID never does.
     if changed.get("author_type") == "agent" and changed.get("author_id") is None:
         changed["author_id"] = AGENT
     if is_uuid(changed.get("thread_id")):
@@ -93,7 +93,7 @@ def before_call(ctx, case, kwargs):
     for name, value in path.items():
         if value in (None, "None"):
             path[name] = str(uuid.uuid4())
-    # Keeps the rows that other requests refer to. Responses contain their IDs, so a sequence of requests would delete them.
+    # Deletes no row that other requests refer to. Responses contain the IDs of these rows, so a sequence of requests could delete them.
     if case.method.upper() == "DELETE":
         for name, row in path.items():
             if row in (AGENT, CHANNEL, WORKFLOW, TASK) and not (name == "id" and "task_id" in path):

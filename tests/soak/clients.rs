@@ -1,7 +1,7 @@
-//! The clients, and the ledger of the answers they received, against which the database is checked afterwards.
+//! The clients, and the ledger in which they record the responses. At the end, the test compares the database with the ledger.
 //!
-//! A client repeats a request with an idempotency key until it receives a final answer, as a careful client would. A client sends a
-//! request without a key only once. Each client checks only its own answers.
+//! A client repeats a request with an idempotency key until it receives a final response. It sends a request without a key only once,
+//! because a repeat could execute the write twice. Each client checks only the responses to its own requests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -18,10 +18,10 @@ use support::{Answer, Edge};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The longest time an answer may take: much longer than the timeouts of two connections and two statements together.
+/// The longest permitted response time. It is much longer than the timeouts of two connection attempts and two statements together.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a client repeats a request with an idempotency key after the last phase.
+/// How long a client continues to repeat a request with an idempotency key after the last phase has ended.
 const LAST_REPEATS: Duration = Duration::from_secs(30);
 
 /// The phase of the run.
@@ -54,7 +54,7 @@ const PHASES: [Phase; 5] = [
     Phase::After,
 ];
 
-/// The result of a write, as the client knows it.
+/// The result of a write, as far as the client can know it from the responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The write was executed, so its row exists once.
@@ -74,9 +74,9 @@ pub struct Ledger {
     pub agents: BTreeMap<String, Fate>,
     /// Workflows by their description.
     pub workflows: BTreeMap<String, Fate>,
-    /// Ids of the workflows that were started.
+    /// IDs of the workflows that were started.
     pub started: Vec<String>,
-    /// IDs of the claimed tasks, in the order of the answers.
+    /// IDs of the claimed tasks, in the order in which the responses arrived.
     pub claimed: Vec<String>,
     /// The output of each task that was reported as completed.
     pub completed: BTreeMap<String, String>,
@@ -85,12 +85,12 @@ pub struct Ledger {
     /// Unexpected server errors (5xx), requests without an answer, and failed checks.
     pub violations: Vec<String>,
     statuses: BTreeMap<(Phase, u16), usize>,
-    /// Time, phase and duration of each successful answer.
+    /// The time of arrival, the phase and the response time of each successful response.
     elapsed: Vec<(Instant, Phase, Duration)>,
 }
 
 impl Ledger {
-    /// Returns a summary of a few lines, for people.
+    /// Returns a summary of a few lines, which the test prints.
     pub fn summary(&self) -> String {
         let count =
             |of: &BTreeMap<String, Fate>, fate| of.values().filter(|&&is| is == fate).count();
@@ -119,8 +119,8 @@ impl Ledger {
         lines.join("\n")
     }
 
-    /// Returns the median, over the seconds of a phase, of each second's 95th percentile, in milliseconds. Because of the
-    /// median, one slow second of the machine has no effect.
+    /// Computes the 95th percentile of the response times in each second of a phase, and returns the median of these percentiles in
+    /// milliseconds. One slow second of the machine doesn't change the median much.
     pub fn p95_ms(&self, phase: Phase) -> f64 {
         let Some(&(began, ..)) = self.elapsed.iter().min_by_key(|(at, ..)| *at) else {
             return f64::NAN;
@@ -160,7 +160,7 @@ struct World {
     /// The id of an open channel. `archived` is the id of an archived channel.
     channel: String,
     archived: String,
-    /// The agents whose tasks the clients complete. Two clients share an agent, so that their claims compete.
+    /// The IDs of the agents whose tasks the clients claim. Two clients share each agent, so that they compete for its tasks.
     agents: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ impl Clients {
         Self { world, tasks }
     }
 
-    /// Enters a phase.
+    /// Sets the phase in which all clients record their next responses.
     pub fn enter(&self, phase: Phase) {
         self.world.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -268,10 +268,10 @@ impl World {
 struct Client {
     world: Arc<World>,
     n: usize,
-    /// The number of names created so far; part of the next name.
+    /// The number of names that this client has created. Each name contains it, so that names are unique.
     done: usize,
     dice: StdRng,
-    /// Messages whose write was acknowledged: id and content.
+    /// The ID and the content of each message that this client created and the server acknowledged.
     known: Vec<(String, String)>,
 }
 
@@ -290,13 +290,14 @@ impl Client {
         }
     }
 
-    /// Pauses at random, because response times are meaningless on a saturated machine.
+    /// Sleeps for a random time of less than 300 ms. Without pauses the clients would saturate the CPU, and the response times would mean
+    /// nothing.
     async fn pause(&mut self) {
         let pause = self.dice.random_range(0..300);
         sleep(Duration::from_millis(pause)).await;
     }
 
-    /// Returns a new name.
+    /// Returns a unique name that begins with `of`.
     fn name(&mut self, of: &str) -> String {
         self.done += 1;
         format!("{of}-{}-{}", self.n, self.done)
@@ -304,7 +305,7 @@ impl Client {
 
     // --- requests ---
 
-    /// Sends a request once. If there is no answer, records a violation and returns `None`.
+    /// Sends a request once. If no response arrives, records a violation and returns `None`.
     async fn send(
         &self,
         method: Method,
@@ -350,7 +351,7 @@ impl Client {
         outcome.ok()
     }
 
-    /// Sends a request with an idempotency key until a final answer arrives. Returns `None` if no answer is final.
+    /// Sends a request with an idempotency key, and repeats it until a final response arrives. Returns `None` if none arrives in time.
     async fn send_keyed(&mut self, method: Method, path: &str, body: &Value) -> Option<Answer> {
         let key = self.name("key");
         let mut last = None;
@@ -358,7 +359,7 @@ impl Client {
             let answer = self.send(method.clone(), path, Some(&key), body).await;
             match answer {
                 Some(answer) if !is_a_fault(answer.status) => {
-                    // A claim that finds no task changes nothing, so its answer isn't stored.
+                    // Ignores 204, the response to a claim that finds no task. The server stores no response for such a claim's key.
                     if answer.status.is_success() && answer.status != StatusCode::NO_CONTENT {
                         self.world.note(|ledger| ledger.keys.push(key.clone()));
                         if self.dice.random_ratio(1, 8) {
@@ -384,7 +385,7 @@ impl Client {
         }
     }
 
-    /// Repeats a request with the same idempotency key. The repeat must return the first answer again.
+    /// Repeats a request with the same idempotency key. The response must be the same as the first response.
     async fn repeat(&self, method: Method, path: &str, key: &str, body: &Value, first: &Answer) {
         let Some(answer) = self.send(method.clone(), path, Some(key), body).await else {
             return;
@@ -397,7 +398,7 @@ impl Client {
         }
     }
 
-    /// Sends a write, with or without an idempotency key, and returns its fate.
+    /// Sends a POST request, with an idempotency key in half of the cases. Returns the result of the write, and the response if there is one.
     async fn write(&mut self, path: &str, body: &Value) -> (Fate, Option<Answer>) {
         let answer = if self.dice.random_bool(0.5) {
             self.send_keyed(Method::POST, path, body).await
@@ -439,7 +440,7 @@ impl Client {
         }
     }
 
-    /// Reads an acknowledged message, which must exist at any time, not only at the end of the run.
+    /// Reads an acknowledged message during the run. The message must exist at any time, not only when the ledger is checked at the end.
     async fn read_known(&mut self) {
         let Some((id, content)) = self.known.choose(&mut self.dice).cloned() else {
             return self.read().await;
@@ -465,7 +466,7 @@ impl Client {
         });
     }
 
-    /// Writes a message into an archived channel, or an invalid message.
+    /// Sends a write that the server must refuse: a message to an archived channel, or an invalid message.
     async fn write_refused(&mut self) {
         let content = self.name("refused");
         let (channel, body) = if self.dice.random_bool(0.5) {
@@ -494,7 +495,7 @@ impl Client {
         });
     }
 
-    /// Creates an agent, sometimes with a name that's taken.
+    /// Creates an agent. In a quarter of the cases, the name is already taken, so the server must refuse the write.
     async fn create_agent(&mut self) {
         if self.dice.random_ratio(1, 4) {
             let body = json!({"name": "@worker-0", "agent_type": "worker"});
@@ -575,7 +576,7 @@ impl Client {
     }
 }
 
-/// Returns whether a client may send the request again after this answer.
+/// Returns whether a status reports a temporary fault, after which a client may send the request again.
 fn is_a_fault(status: StatusCode) -> bool {
     matches!(
         status,

@@ -1,5 +1,5 @@
-//! Random faults of the network, one after the other, and at the same time random faults of the server. Each fault is undone after a few
-//! seconds.
+//! Random faults. One task causes faults of the network, one after the other. At the same time, another task causes faults of the
+//! PostgreSQL server. Each fault is undone after a few seconds.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -25,7 +25,7 @@ impl Faults {
     /// Starts two tasks that cause faults until the time `until`.
     pub fn start(proxy: Arc<Proxy>, cluster: Arc<Cluster>, seed: u64, until: Instant) -> Self {
         let counts = Counts::default();
-        // Subtracts from the seed, because the clients use seeds above it. So no client has the same random numbers.
+        // The clients use `seed` and the numbers above it as seeds. The faults use lower numbers, so no client has the same random numbers.
         let dice = |n: u64| StdRng::seed_from_u64(seed.wrapping_sub(n));
         let network = tokio::spawn(network(proxy, dice(1), until, counts.clone()));
         let server = tokio::spawn(server(cluster, dice(2), until, counts.clone()));
@@ -35,7 +35,7 @@ impl Faults {
         }
     }
 
-    /// Waits for the last fault, and returns the number of faults of each type.
+    /// Waits until the last fault is undone, and returns the number of faults of each type.
     pub async fn end(self) -> String {
         for task in self.tasks {
             task.await.expect("faults go as planned");
@@ -121,7 +121,7 @@ async fn sessions_ended(client: &Client) -> &'static str {
     "sessions ended"
 }
 
-/// Kills one of the server's processes. The server then ends all other processes, and runs crash recovery.
+/// Kills the server process of one of the component's sessions. PostgreSQL then ends all other sessions, and runs crash recovery.
 async fn session_killed(client: &Client) -> &'static str {
     let row = client
         .query_opt(&format!("SELECT pid FROM {OURS} LIMIT 1"), &[])
@@ -145,7 +145,7 @@ async fn down(cluster: Arc<Cluster>, how: fn(&Cluster), for_so_long: Duration) {
     down.await.expect("the cluster stops and starts");
 }
 
-/// Makes sessions read-only, as on the old primary after a failover.
+/// Makes all sessions read-only for a while, like those on the old primary after a failover.
 async fn read_only(client: &Client, for_so_long: Duration) -> &'static str {
     run(
         client,
@@ -174,7 +174,7 @@ async fn no_connections(client: &Client, for_so_long: Duration) -> &'static str 
 
 /// Locks the table messages, sometimes for longer than the statement timeout.
 async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
-    // If another session holds a lock for more than a second, this fault is skipped.
+    // Waits for the lock for one second at most. If another session has the lock for longer, this fault is skipped.
     run(client, "SET lock_timeout = 1000").await;
     if client
         .batch_execute("BEGIN; LOCK TABLE messages")
@@ -187,7 +187,7 @@ async fn locked(client: &Client, for_so_long: Duration) -> &'static str {
     "locked"
 }
 
-/// Opens a superuser's session. Retries, because the server may be recovering from a killed process.
+/// Opens a session as the superuser. Retries for a minute, because the server may be in crash recovery.
 async fn superuser(cluster: &Cluster) -> Client {
     let patience = Instant::now() + Duration::from_mins(1);
     loop {

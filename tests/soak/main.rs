@@ -1,8 +1,8 @@
-//! Clients that write and read while faults occur in the network and the server. The suite proves that no acknowledged write is lost,
-//! no write is executed twice, and no resource leaks. `scripts/soak` builds and runs the suite.
+//! The soak test. Clients write and read while faults occur in the network and the database server. The suite proves that no
+//! acknowledged write is lost, no write is executed twice, and no resource leaks. `scripts/soak` builds and runs the suite.
 //!
-//! Faults and the clients' actions are random, from a seed that is printed. The timing between faults and requests depends on the
-//! machine and isn't repeatable.
+//! The faults and the clients' actions are chosen at random. The suite prints the seed, with which a run has the same faults and actions.
+//! But their timing depends on the machine, so a run isn't exactly repeatable.
 
 mod clients;
 mod faults;
@@ -23,10 +23,10 @@ use proof::Leaks;
 /// The time that the API has to recover after the last fault.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// The time before measurements begin, in which statements are prepared and connections opened.
+/// The time before measurements begin. In this time, the component opens connections and prepares statements.
 const WARM_UP: Duration = Duration::from_secs(10);
 
-/// The highest permitted ratio of p95 response times after and before the faults.
+/// The highest permitted ratio of the p95 response time after the faults to the p95 response time before the faults.
 const SLOWER: f64 = 1.2;
 
 /// Writes during faults, then proves that no acknowledged write is lost, duplicated or incomplete.
@@ -41,7 +41,7 @@ struct Options {
     /// Number of concurrent clients
     #[arg(long, default_value_t = 24)]
     clients: usize,
-    /// Don't fail if responses are slower after the faults, for machines that do other work meanwhile
+    /// Don't fail if responses are slower after the faults; for machines that run other programs at the same time
     #[arg(long)]
     no_speed: bool,
 }
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     for violation in violations.iter().take(50) {
         println!("VIOLATION  {violation}");
     }
-    // The result line of cargo test, which scripts/test counts.
+    // Prints a result line like that of cargo test, because scripts/test adds up the numbers in such lines.
     let verdict = if violations.is_empty() {
         "ok. 1 passed; 0"
     } else {
@@ -84,7 +84,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     let mut variables = database_variables(&url).to_vec();
     variables.push(("db_statement_timeout_ms", "2000"));
     let config = std::env::temp_dir().join(format!("reznet-soak-{}.toml", std::process::id()));
-    // Permits only 8 connections, so that a leaked connection is noticed.
+    // Permits only 8 database connections, so that requests fail if a few connections leak.
     std::fs::write(&config, "[outbound_pg]\nmax_connections = 8\n")
         .expect("the file can be written");
     let flags = ["--runtime-config-file", config.to_str().expect("a path")];
@@ -121,7 +121,7 @@ async fn soak(options: &Options, seed: u64) -> Vec<String> {
     println!(
         "p95 of a second, its median: {before_ms:.2} ms before, {after_ms:.2} ms from 10 s after the last fault on: {ratio:.2} times"
     );
-    // The negated comparison also fails if the ratio is NaN, because there was no answer.
+    // The ratio is NaN if a phase has no successful response. The comparison is negated, so that NaN is a violation too.
     if !(ratio <= SLOWER || options.no_speed) {
         violations.push(format!(
             "p95 is {ratio:.2} times that of before: {SLOWER} is the most"

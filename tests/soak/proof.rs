@@ -1,5 +1,5 @@
-//! Compares the database with the ledger, the states of rows with the state machines, and the host's resources with earlier measurements.
-//! These checks only read.
+//! The checks at the end of the soak test. They compare the database with the clients' ledger, the states of rows with the state
+//! machines, and the host's resources with the values before the faults. The checks change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::clients::{Fate, Ledger};
 
-/// Queries for the written rows: each row's name in the ledger, and how often it exists.
+/// Queries for the written rows. Each result row has the key that a row has in the ledger, and the number of rows with this key.
 const WRITTEN: [(&str, &str); 3] = [
     (
         "messages",
@@ -26,7 +26,7 @@ const WRITTEN: [(&str, &str); 3] = [
     ),
 ];
 
-/// Queries for the ids of rows in a forbidden state.
+/// Queries that return the IDs of rows in a forbidden state. Without a violation, they return no rows.
 const ILLEGAL: [(&str, &str); 7] = [
     (
         "workflows without both of their tasks",
@@ -152,14 +152,14 @@ pub struct Leaks {
     memory_kib: u64,
 }
 
-/// The permitted growth of the number of files. Requests that run during the count have open sockets.
+/// The permitted growth of the number of open files. Some growth is normal, because requests that run during the count have sockets.
 const FILES_MORE: usize = 40;
 
-/// The permitted memory beyond twice the earlier memory, for a connection pool and its prepared statements.
+/// The host's memory may grow to twice the earlier value plus this constant, which allows for a connection pool with prepared statements.
 const MEMORY_MORE_KIB: u64 = 96 * 1024;
 
 impl Leaks {
-    /// Measures the current state.
+    /// Measures the host's resources now.
     pub async fn measure(cluster: &Cluster, edge: &Edge) -> Self {
         let sessions = sessions(cluster, "true").await;
         let pid = edge.pid();
@@ -170,7 +170,8 @@ impl Leaks {
         }
     }
 
-    /// Returns the resources that have grown, and the sessions and locks that remain after the last request.
+    /// Measures again, and returns a message for each resource that has grown too much, and for sessions and locks that remain after the last
+    /// request.
     pub async fn grown(self, cluster: &Cluster, edge: &Edge) -> Vec<String> {
         let now = Self::measure(cluster, edge).await;
         // Waits, because the profiler may still run statements after the last response.

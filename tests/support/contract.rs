@@ -1,4 +1,4 @@
-//! Checks every response of every test against openapi.json, and records the operation and status of each.
+//! Checks every response of every test against openapi.json, and records the operation and status of each response.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use crate::{Answer, project};
 
-/// The document that the component serves.
+/// The OpenAPI document that the component serves, parsed from the file openapi.json.
 pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
     let text =
         std::fs::read_to_string(project().join("openapi.json")).expect("openapi.json is there");
     serde_json::from_str(&text).expect("openapi.json is JSON")
 });
 
-/// One operation of the document.
+/// One operation of the OpenAPI document.
 #[derive(Clone, Debug)]
 pub struct Operation {
     /// The operationId.
@@ -33,7 +33,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Returns the path, with `value` for every parameter.
+    /// Returns the path, with every parameter replaced by `value`.
     #[must_use]
     pub fn path_with(&self, value: &str) -> String {
         let segments = self.path.split('/');
@@ -122,7 +122,7 @@ fn check_length(method: &Method, answer: &Answer) {
     }
 }
 
-/// Fails if the document doesn't describe the response. Records its operation and status.
+/// Fails if openapi.json doesn't describe the response. Records the response's operation and status.
 pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     check_length(method, answer);
     let looked_up = if method == Method::HEAD {
@@ -179,7 +179,7 @@ fn path_key(path: &str) -> String {
     path.replace('~', "~0").replace('/', "~1")
 }
 
-/// Returns the operation that a request reaches. Like the router, it prefers a literal segment to a parameter.
+/// Returns the operation to which the router sends a request. Like the router, this function prefers a literal segment to a parameter.
 fn find(method: &Method, path: &str) -> Option<&'static Operation> {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(operations);
     let path = path
@@ -201,7 +201,7 @@ fn find(method: &Method, path: &str) -> Option<&'static Operation> {
         .min_by_key(|operation| operation.path.matches('{').count())
 }
 
-/// Calls `work` with the schema validator of a response, which is compiled on first use.
+/// Calls `work` with the schema validator of the response at `pointer` in openapi.json. Each validator is compiled on first use.
 fn with_validator<T>(pointer: &str, work: impl FnOnce(&Validator) -> T) -> T {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Validator>>> = LazyLock::new(Mutex::default);
     let mut validators = VALIDATORS.lock().expect("no other test panicked here");
@@ -221,7 +221,7 @@ fn with_validator<T>(pointer: &str, work: impl FnOnce(&Validator) -> T) -> T {
     work(validator)
 }
 
-/// Appends to this suite's coverage file. The first response of a run truncates the file.
+/// Appends an operation and a status to this suite's coverage file. The first call in each run truncates the file.
 fn write_down(operation: &str, status: u16) {
     static COVERAGE: LazyLock<Mutex<File>> = LazyLock::new(|| {
         let binary = std::env::current_exe().expect("a test has a binary");

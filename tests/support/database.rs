@@ -1,4 +1,4 @@
-//! Databases for tests: each test has its own, cloned from a template that `scripts/migrate` has migrated.
+//! Databases for tests. Each test has its own database, cloned from a template database that `scripts/migrate` has migrated.
 //!
 //! The tests need a running PostgreSQL cluster. `REZNET_TEST_DATABASE_URL` has the cluster's address and
 //! `REZNET_TEST_APP_DATABASE_URL` the component's address. `scripts/test` starts a cluster and sets both.
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::project;
 
-/// A database of one test, dropped with this value.
+/// A database that belongs to one test. Dropping this value drops the database.
 pub struct Database {
     server: Config,
     name: String,
@@ -37,7 +37,7 @@ impl Database {
         Self::create("").await
     }
 
-    /// Creates an empty database with these options of CREATE DATABASE, such as `ENCODING 'LATIN1' TEMPLATE template0`.
+    /// Creates an empty database. `options` is SQL at the end of CREATE DATABASE, such as `ENCODING 'LATIN1' TEMPLATE template0`.
     pub async fn empty_with(options: &str) -> Self {
         Self::create(&format!(" {options}")).await
     }
@@ -51,14 +51,14 @@ impl Database {
         done.unwrap_or_else(|error| panic!("{command}: {error}"));
     }
 
-    /// Creates a migrated database and lets `scripts/seed` fill it to the size at which plans are tested. Takes a minute.
+    /// Creates a migrated database, and lets `scripts/seed` insert one million messages, which is the size for tests of plans. Takes a minute.
     pub async fn seeded() -> Self {
         let database = Self::migrated().await;
         database.seed(1_000_000).await;
         database
     }
 
-    /// Runs `scripts/migrate` with this command (apply or undo) for an optional migration.
+    /// Runs a command of `scripts/migrate` for the optional migration `name`.
     pub async fn optional(&self, command: &str, name: &str) {
         let mut migrate = Command::new(project().join("scripts/migrate"));
         migrate.args([command, name, "--database", &self.url()]);
@@ -101,13 +101,13 @@ impl Database {
         connect(self.server.clone().dbname(&self.name)).await
     }
 
-    /// Returns the owner's address of the database.
+    /// Returns the database's URL for the role that owns the tables.
     #[must_use]
     pub fn url(&self) -> String {
         url(&self.server, &self.name)
     }
 
-    /// Returns the component's address of the database: a login role that is a member of `reznet_app` (`scripts/postgres`).
+    /// Returns the database's URL for the component. Its login role is a member of `reznet_app`; `scripts/postgres` creates the role.
     #[must_use]
     pub fn app_url(&self) -> String {
         url(&address("REZNET_TEST_APP_DATABASE_URL"), &self.name)
@@ -128,7 +128,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Uses a child process, because `drop` can't wait for async code. If this fails, the database is deleted later with the cluster.
+        // Runs psql, because `drop` can't wait for async code. If psql fails, the database exists until the cluster is deleted.
         let _ = psql(
             &url(&self.server, server_database(&self.server)),
             &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
@@ -136,7 +136,8 @@ impl Drop for Database {
     }
 }
 
-/// A cluster of one test, which can be stopped and started; its data is deleted with it.
+/// A PostgreSQL cluster that belongs to one test. The test can stop and restart the cluster. Dropping the value stops the server and
+/// deletes its data.
 pub struct Cluster {
     folder: PathBuf,
     /// The arguments of `scripts/postgres start`.
@@ -144,13 +145,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a new cluster, which may lose committed transactions if it crashes.
+    /// Starts a new cluster without fsync. A crash may lose committed transactions.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&["--fast"])
     }
 
-    /// Starts a new cluster that loses no committed transaction.
+    /// Starts a new cluster that keeps all committed transactions if it crashes.
     #[must_use]
     pub fn start_durable() -> Self {
         Self::start_with(&[])
@@ -195,7 +196,7 @@ impl Cluster {
         host(&self.url().parse().expect("the URL is valid"))
     }
 
-    /// Returns the data directory; PostgreSQL requires that only the server's user has access.
+    /// Returns the data directory. PostgreSQL starts only if no other user can access this directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.join("cluster/data")
@@ -211,7 +212,7 @@ impl Cluster {
         connect(&self.url().parse().expect("the URL is valid")).await
     }
 
-    /// Opens a superuser's session. The superuser can connect by the Unix socket only.
+    /// Opens a session as the superuser, who can connect only through the Unix socket.
     pub async fn superuser(&self) -> Client {
         let client = self.try_superuser().await;
         client.expect("the superuser can connect")
@@ -220,7 +221,7 @@ impl Cluster {
     /// Like [`superuser`](Self::superuser), for a server that may be down.
     pub async fn try_superuser(&self) -> Result<Client, tokio_postgres::Error> {
         let server: Config = self.url().parse()?;
-        // If `cluster` is a symlink, its target is a path that is short enough for a socket.
+        // A socket's path has about 100 characters at most. If the path is too long, `cluster` is a symlink to a folder with a shorter path.
         let home = self.folder.join("cluster");
         let home = home.canonicalize().unwrap_or(home);
         let mut local = Config::new();
@@ -239,14 +240,14 @@ impl Cluster {
         try_connect(&self.url().parse()?).await
     }
 
-    /// Returns the owner's address of the cluster's database.
+    /// Returns the URL of the cluster's database for the role that owns the tables.
     #[must_use]
     pub fn url(&self) -> String {
         let output = self.postgres("url", &[]);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Returns the component's address of the cluster's database.
+    /// Returns the URL of the cluster's database for the component's login role.
     #[must_use]
     pub fn app_url(&self) -> String {
         let output = self.postgres("url", &["--app"]);
@@ -266,7 +267,7 @@ impl Cluster {
             "scripts/postgres {command}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        // `url` prints a password for programs, so its output must not be in the logs.
+        // `scripts/postgres url` prints a password. `scripts/test` fails if a log contains a password, so this output isn't logged.
         if command != "url" {
             crate::keep_output(&output);
         }
@@ -284,7 +285,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Returns the variables that point the component to a database.
+/// Returns the Spin variables with which the component connects to the database at `url`.
 #[must_use]
 pub fn database_variables(url: &str) -> [(&str, &str); 2] {
     let host = url
@@ -309,7 +310,7 @@ fn migrated_template() -> Result<String, String> {
     let url = url(&server, &name);
     migrate(&url)?;
     if std::env::var_os("REZNET_TEST_BY_MONTH").is_some() {
-        // Inserts a message that is a year old, so that there are many partitions.
+        // Inserts a message that is a year old, so that the migration creates a partition for each month since then.
         let old = "INSERT INTO messages (channel_id, author_type, author_name, content, created_at)
             SELECT id, 'user', 'u', 'x', now() - interval '1 year' FROM channels LIMIT 1";
         psql(&url, old)?;
@@ -325,7 +326,7 @@ fn server() -> Config {
     address("REZNET_TEST_DATABASE_URL")
 }
 
-/// Returns the address in an environment variable. `scripts/postgres url` prints it, and with `--app` the component's address.
+/// Parses the database URL in an environment variable. `scripts/postgres url` prints the owner's URL, and with `--app` the component's.
 fn address(variable: &str) -> Config {
     let text = std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run the suites with scripts/test"));
@@ -345,7 +346,7 @@ async fn connect(config: &Config) -> Client {
 async fn try_connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
-    // Tests name tables without a schema, so they need this search_path, regardless of the server's.
+    // Sets the session's search_path, because tests name tables without a schema, and the database's own setting may differ.
     client
         .batch_execute("SET search_path = public, pg_temp")
         .await?;

@@ -1,6 +1,7 @@
 //! A running host with the component in it, and an HTTP client for it.
 //!
-//! The host is `$SPIN up` if `SPIN` is set, otherwise our own host. Both get the same manifest, flags and variables.
+//! If the environment variable `SPIN` is set, the host is `$SPIN up`. If not, it's `reznet-host`. Each host gets the same manifest, flags
+//! and variables.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{Database, project};
 
-/// The component, served by its own process, which is stopped when this value is dropped.
+/// A host's process that serves the component. Dropping this value kills the process.
 pub struct Edge {
     process: Child,
     address: SocketAddr,
@@ -46,12 +47,12 @@ pub struct Answer {
 }
 
 impl Edge {
-    /// Serves a database with the defaults of the manifest.
+    /// Starts a host for a database, with the default variables of the manifest.
     pub async fn start(database: &Database) -> Self {
         Self::start_with(database, &[], &[]).await
     }
 
-    /// Serves a database with some variables set and some flags of the host added.
+    /// Starts a host for a database, with these Spin variables and these additional command-line flags.
     pub async fn start_with(
         database: &Database,
         variables: &[(&str, &str)],
@@ -63,7 +64,7 @@ impl Edge {
         Self::start_at(&all, flags).await
     }
 
-    /// Serves the build that also has routes for tests (`src/http/test_routes.rs`).
+    /// Starts a host with the build of the component that also has the routes for tests (`src/http/test_routes.rs`).
     pub async fn start_test_build(database: &Database, flags: &[&str]) -> Self {
         let build = "target/test-build/reznet_edge.wasm";
         assert!(
@@ -78,7 +79,7 @@ impl Edge {
         .await
     }
 
-    /// Serves with a changed manifest.
+    /// Starts a host with a changed manifest. `change` gets the text of spin.toml and returns the changed text.
     pub async fn start_changed(
         database: &Database,
         variables: &[(&str, &str)],
@@ -87,7 +88,7 @@ impl Edge {
     ) -> Self {
         let manifest =
             std::fs::read_to_string(project().join("spin.toml")).expect("spin.toml exists");
-        // A TOML string, without its closing quote.
+        // Makes paths absolute, because the changed manifest is in another folder. Removes the closing quote, because a path continues.
         let target = format!("{:?}", format!("{}/target/", project().display()));
         let manifest = change(manifest).replace("\"target/", target.trim_end_matches('"'));
         let folder = project().join("target/changed");
@@ -100,7 +101,7 @@ impl Edge {
         Self::start_manifest(&path, &all, flags, Ipv4Addr::LOCALHOST).await
     }
 
-    /// Serves a database on all of this machine's addresses.
+    /// Starts a host that listens on all addresses of this machine.
     pub async fn start_for_all(database: &Database, variables: &[(&str, &str)]) -> Self {
         let (url, host) = (database.app_url(), database.host());
         let mut all = vec![("db_url", url.as_str()), ("db_host", host.as_str())];
@@ -109,7 +110,7 @@ impl Edge {
         Self::start_manifest(&manifest, &all, &[], Ipv4Addr::UNSPECIFIED).await
     }
 
-    /// Serves with exactly these variables set.
+    /// Starts a host with exactly these Spin variables. The caller must include the database's.
     pub async fn start_at(variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let manifest = project().join("spin.toml");
         Self::start_manifest(&manifest, variables, flags, Ipv4Addr::LOCALHOST).await
@@ -158,14 +159,15 @@ impl Edge {
         edge
     }
 
-    /// Permits one more statement for each request, because the component repeats a statement if a connection breaks.
+    /// Permits one more statement for each request. For tests that break connections, because the component then repeats a statement.
     #[must_use]
     pub fn letting_statements_repeat(mut self) -> Self {
         self.repeats = 1;
         self
     }
 
-    /// Permits the additional statements of a report. If a source can't be read, the report reads each section with its own statement.
+    /// Permits 14 more statements for each request. If one section of the performance report can't be read, the component reads each section
+    /// with its own statement.
     #[must_use]
     pub fn letting_sections_be_read_alone(mut self) -> Self {
         self.repeats = 14;
@@ -203,7 +205,7 @@ impl Edge {
         self.request_with(method, path, &[]).await
     }
 
-    /// Like [`request`](Self::request), with headers.
+    /// Like [`request`](Self::request), with additional request headers.
     pub async fn request_with(
         &self,
         method: Method,
@@ -233,7 +235,7 @@ impl Edge {
     /// Like [`send`](Self::send), but returns an error if there is no response or only a part of one.
     pub async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        // With `If-None-Match`, a list queries its ETag before its rows.
+        // If a request for a list has `If-None-Match`, the component first queries only the list's ETag, so two statements are allowed.
         let of_tag = u32::from(request.headers().contains_key(IF_NONE_MATCH));
         let answer = self.exchange(request).await;
         let answer = answer.map_err(|error| format!("{method} {uri}: {error}"))?;
@@ -280,7 +282,7 @@ impl Edge {
         self.send_json(Method::PATCH, path, body).await
     }
 
-    /// Writes bytes to a connection and returns everything received. Used for requests that no HTTP client would send.
+    /// Writes bytes to a new connection and returns all bytes received. For requests that no HTTP client would send.
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.address)
             .await
@@ -378,7 +380,7 @@ impl Drop for Edge {
 }
 
 impl Answer {
-    /// Checks the rules for every response of every route, errors included.
+    /// Checks the rules that every response must obey, including error responses.
     fn check(&self, method: &Method, path: &str, more_queries: u32) {
         let milliseconds = |name: &str| {
             let text = self
@@ -394,7 +396,8 @@ impl Answer {
         };
         let (process, query) = (milliseconds("x-process-time"), milliseconds("x-query-time"));
         assert!(query <= process, "{query} > {process}: {self:?}");
-        // One statement for the request. A 422 response may need another to name every missing reference; the report uses up to three.
+        // A request runs one statement. A write that fails with 422 may need a second statement, which finds all missing references. The
+        // performance report runs up to three.
         let names_references =
             self.status == StatusCode::UNPROCESSABLE_ENTITY && *method != Method::GET;
         let budget = match path {
@@ -433,7 +436,7 @@ impl Answer {
         for secret in ["reznet_api:", "127.0.0.1", "panicked"] {
             assert!(!text.contains(secret), "{text}");
         }
-        // Removes the list of readiness's problems, because it may contain the names of missing privileges, such as SELECT.
+        // Removes the member `problems` of /api/health/ready before the search for SQL, because its text may name privileges such as SELECT.
         let mut without_problems = problem.clone();
         if let Some(members) = without_problems.as_object_mut() {
             members.remove("problems");
@@ -494,7 +497,7 @@ fn host_command(port: u16) -> Command {
     match std::env::var_os("SPIN") {
         Some(spin) => {
             let mut command = Command::new(spin);
-            // Gives each Spin host its own key-value store, because each of our hosts also has its own.
+            // Gives each Spin process its own key-value store. Each `reznet-host` process has its own store too, so tests can rely on this.
             command.arg("up").arg("--state-dir").arg(spin_state(port));
             command
         }

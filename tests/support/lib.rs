@@ -1,6 +1,6 @@
 //! Support for the suites: a database for each test, a running host with the component, and an HTTP client.
 //!
-//! The suites use the real PostgreSQL, the released .wasm and the host's own process, and no mocks.
+//! The suites use no mocks. They run a real PostgreSQL server, the release build of the component (.wasm), and a host process.
 
 pub mod contract;
 mod database;
@@ -26,13 +26,13 @@ pub fn project() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Logs a script's output. When all suites have run, `scripts/test` searches the logs for passwords.
+/// Appends a script's output to the log `scripts`. When all suites have run, `scripts/test` searches all logs for passwords.
 pub fn keep_output(output: &Output) {
     keep("scripts", &output.stdout);
     keep("scripts", &output.stderr);
 }
 
-/// Appends to a log in the folder `REZNET_TEST_LOGS`, if that's set. Each process has its own log.
+/// Appends bytes to a log in the folder that the variable `REZNET_TEST_LOGS` names, if it's set. Each process has its own logs.
 fn keep(name: &str, bytes: &[u8]) {
     let Some(folder) = std::env::var_os("REZNET_TEST_LOGS") else {
         return;

@@ -1,4 +1,4 @@
-//! The API's lists as paths, with every combination of their filters.
+//! Builds a request path for each list of the API and each combination of its filters.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use reznet_edge::schema::{FieldType, Filter};
 
 use crate::contract::operations;
 
-/// Returns a path for every combination of filters of every list, by the name of the statement that reads it. `parent` returns the id
-/// of a parent by the name of its table. `value` returns the value of a filter of a table; boolean filters are true or false.
+/// Returns a path for every combination of filters of every list. The keys are the names of the statements that read the pages.
+/// `parent` gets a table's name and returns the id of a parent row in it. `value` gets a table and a filter, and returns the filter's
+/// value. It isn't called for boolean filters, which are true in the combinations that include them, and false in the others.
 #[must_use]
 pub fn list_paths(
     parent: impl Fn(&str) -> String,

@@ -22,15 +22,16 @@ pub enum Fault {
     Delay(Duration),
     /// Forwards nothing and closes nothing.
     Stall,
-    /// Discards all data and closes nothing. A connection that lost data stays unusable, because TCP delivers no data after a gap.
+    /// Discards all data and closes nothing. A connection that has lost data forwards nothing more, even under another fault, because TCP
+    /// delivers no data after a gap.
     Drop,
     /// Closes every connection.
     Cut,
-    /// Closes the first connection that has received this many bytes from the server, and then changes to [`Fault::None`].
+    /// Closes the first connection on which the server has sent this many bytes, and then sets the fault to [`Fault::None`].
     CutAfter(usize),
 }
 
-/// The proxy. It stops when the test ends.
+/// A running proxy. It stops when the test's Tokio runtime ends.
 pub struct Proxy {
     address: SocketAddr,
     fault: Arc<watch::Sender<Fault>>,
@@ -52,7 +53,7 @@ impl Proxy {
                 }
                 let (faults, server) = (faults.clone(), server.clone());
                 tokio::spawn(async move {
-                    // If the server is down, the client's connection is closed too.
+                    // If the server is down, `client` is dropped here, which closes the client's connection.
                     if let Ok(server) = TcpStream::connect(&server).await {
                         relay(client, server, &faults).await;
                     }
@@ -143,7 +144,7 @@ async fn relay(client: TcpStream, server: TcpStream, faults: &watch::Sender<Faul
     };
 }
 
-/// Waits for the fault's delay, or until a stall ends.
+/// Delays data as the current fault requires: for the time of [`Fault::Delay`], or until [`Fault::Stall`] ends.
 async fn hold_up(faults: &watch::Sender<Fault>) {
     let fault = *faults.borrow();
     match fault {

@@ -1,6 +1,6 @@
-//! TLS in front of PostgreSQL, with a certificate from an authority that only the test knows. The server answers the TLS request in the
-//! same way as PostgreSQL (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the decrypted
-//! data to PostgreSQL.
+//! A TLS server in front of PostgreSQL. Its certificate is issued by a new authority that only the test trusts. The server answers an
+//! `SSLRequest` like PostgreSQL (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>), and forwards the
+//! decrypted data to PostgreSQL.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::proxy::by_way_of;
 
-/// The `SSLRequest` message: its length and its code.
+/// The `SSLRequest` message: its length as four bytes, then the request code as four bytes.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A server that requires TLS.
@@ -53,7 +53,7 @@ impl TlsServer {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
-                // The client reports the errors.
+                // Ignores errors here, because the component reports a failed handshake, and the test checks that report.
                 tokio::spawn(async move { serve(client, acceptor, &server).await.ok() });
             }
         });
@@ -66,7 +66,7 @@ impl TlsServer {
         &self.authority
     }
 
-    /// Returns a database's address through this server.
+    /// Returns `database_url` with this server's `host:port`.
     #[must_use]
     pub fn url(&self, database_url: &str) -> String {
         by_way_of(self.address, database_url)
