@@ -355,8 +355,8 @@ pub(super) async fn items(
         let answer = db.cached(all.of.table, &list.page, parameters).await?;
         return Ok(Items::of(list, answer));
     }
-    // For a client that has just written, the page is read without reading its tag first. The page has likely changed, and each of the two statements
-    // would query the replica's position.
+    // For a client that has just written, this step is skipped. The page has likely changed, and the tag's statement would need another query
+    // for the replica's position.
     if !page.if_none_match.is_empty() && !db.asks_replica_first() {
         let answer = db.answer(&list.tag, parameters.clone()).await?;
         let Some(rows) = answer.json else {

@@ -260,7 +260,8 @@ async fn deep_and_wide_bodies_do_not_affect_other_requests() {
     let edge = Edge::start(&database).await;
     let orchestrator = json!("00000000-0000-0000-0000-000000000000");
     let bodies = [
-        // Deep and wide values. Each is sent in an unknown member and in a free-form member, together with a reference that needs a query.
+        // Deep and wide values. Each is sent as an unknown member, as `tasks` and as `description`. Each body also refers to an agent that
+        // doesn't exist, so that the API has to query the database.
         format!("{}1{}", "{\"\":".repeat(170_000), "}".repeat(170_000)),
         format!("[{}0]", "{\"\":0},".repeat(120_000)),
         format!("[{}0]", "[],".repeat(300_000)),

@@ -82,7 +82,7 @@ def before_call(ctx, case, kwargs):
     headers = case.headers or {}
     if re.fullmatch("[!-~]{1,255}", headers.get("Idempotency-Key", "")):
         headers["Idempotency-Key"] = str(uuid.uuid4())
-    # Replaces a generated tag, because it never matches the row's tag, so the API would answer each such request with 412.
+    # A generated tag never matches the row's tag, so the API would answer 412 each time. Replaces the tag with `*`.
     if "If-Match" in headers:
         headers["If-Match"] = "*"
     path = case.path_parameters or {}
