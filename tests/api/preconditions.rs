@@ -1,4 +1,4 @@
-//! Writes with `If-Match`. Such a write changes the row only if the row's ETag is still the ETag that the client received.
+//! Writes with `If-Match`. Such a write changes the row only if the row's entity tag is still the entity tag that the client received.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ struct Write {
     method: Method,
     path: String,
     body: Option<Value>,
-    /// The row's path. A GET of this path returns the ETag.
+    /// The row's path. A GET of this path returns the entity tag.
     row: String,
-    /// Another write, which changes the row's ETag: method, path and body.
+    /// Another write, which changes the row's entity tag: method, path and body.
     other: (Method, String, Value),
 }
 
@@ -369,8 +369,8 @@ async fn repeat_with_same_key_returns_the_first_response_and_etag() {
 const ROUNDS: usize = 50;
 const CLIENTS: usize = 64;
 
-/// Sends many writes with the same `If-Match` at once. Exactly one must succeed. Every response must have the ETag that the row has
-/// after the successful write. Returns this ETag.
+/// Sends many writes with the same `If-Match` at once. Exactly one must succeed. Every response must have the entity tag that the row has
+/// after the successful write. Returns this entity tag.
 async fn race(edge: &Edge, row: &str, path: &str, method: Method, body: Option<Value>) -> String {
     let tag = tag_of(edge, row).await;
     let headers = [("if-match", tag.as_str())];

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use crate::{Answer, project};
 
-/// The OpenAPI document that the component serves, parsed from the file openapi.json.
+/// The document that the component serves at `/api/openapi.json`, parsed from the file of this name in the repository.
 pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
     let text =
         std::fs::read_to_string(project().join("openapi.json")).expect("openapi.json is there");
     serde_json::from_str(&text).expect("openapi.json is JSON")
 });
 
-/// One operation of the OpenAPI document.
+/// One operation of openapi.json.
 #[derive(Clone, Debug)]
 pub struct Operation {
     /// The operationId.
