@@ -329,5 +329,8 @@ pub async fn reads_are_bounded(client: &mut Client, rows: &Rows, layout: &Layout
     // Removes the free space that the rolled back agents left in the table and its indexes, because later checks count buffers.
     client.batch_execute("VACUUM FULL agents").await.unwrap();
     // Only VACUUM without FULL marks pages as all-visible. Otherwise an index-only scan costs as much as a scan of another index.
-    client.batch_execute("VACUUM (ANALYZE) agents").await.unwrap();
+    client
+        .batch_execute("VACUUM (ANALYZE) agents")
+        .await
+        .unwrap();
 }
