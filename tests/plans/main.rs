@@ -40,7 +40,9 @@ async fn statement_plans_match_declared_access_and_violations_are_found() {
     client.batch_execute(reads::UNEVEN).await.unwrap();
     // Sends VACUUM separately, because it can't run in a transaction with the inserts.
     client
-        .batch_execute("VACUUM (ANALYZE) agents, channels, messages, tasks, workflows, workflow_tasks")
+        .batch_execute(
+            "VACUUM (ANALYZE) agents, channels, messages, tasks, workflows, workflow_tasks",
+        )
         .await
         .unwrap();
     let rows = Rows::of(&client).await;
