@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Clock ticks per second. CPU times in /proc are in these ticks, whatever the kernel's own tick rate is.
+/// Clock ticks per second, the unit of CPU times in /proc. The kernel's timer may have another frequency.
 const TICKS_PER_S: f64 = 100.0;
 
 /// The resource usage of a process and its descendants until now.
